@@ -1,0 +1,43 @@
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Filters between what the user wrote, the plan and what runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.gb10.vllm.plugins.module_utils import deployment, wanted
+from ansible_collections.gb10.vllm.plugins.module_utils.errors import GB10Error
+
+
+def _told(function: Callable) -> Callable:
+    def call(*args, **kwargs):
+        try:
+            return function(*args, **kwargs)
+        except GB10Error as error:
+            raise AnsibleFilterError(str(error)) from None
+
+    return call
+
+
+def deployment_decision(planned: dict, server: dict, image: dict, manifest: str, record: dict | None, containers: list, settings: dict) -> dict:
+    """What runs, what should, and whether that means a new container: {deployment, create, reason}."""
+    options = {key: settings[key] for key in ("shm_gib", "floor_bytes", "stop_timeout_s", "state_dir", "config_dir")}
+    inputs = deployment.wanted_inputs(wanted.without_secrets(server), image["id"], manifest, options)
+    fresh = deployment.build(planned, server, image, inputs, settings, settings)
+    return deployment.decide(fresh, record, containers)
+
+
+class FilterModule:
+    """The filters of this file."""
+
+    def filters(self) -> dict[str, Callable]:
+        return {
+            "servers": _told(wanted.normalise),
+            "deployment_decision": _told(deployment_decision),
+            "unknown_variables": wanted.unknown_variables,
+            "without_secrets": wanted.without_secrets,
+        }

@@ -1,0 +1,130 @@
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a server is made of, as one value: the plan's arguments turned into a container. Pure.
+
+A deployment is compared, kept for rollback and handed to ``community.docker.docker_container`` as it is.
+It never holds a secret: keys and the user's environment travel in private files that the container reads at its start.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import json
+
+from ansible_collections.gb10.vllm.plugins.module_utils.errors import GB10Error
+
+# Reads the private files, then becomes vLLM: no secret in `docker inspect`, argv or the image.
+ENTRYPOINT = ["/bin/sh", "-c", 'set -a; for file in /run/gb10/*.env; do [ -r "$file" ] && . "$file"; done; set +a; exec "$@"', "gb10-vllm"]
+CACHE_ENV = {
+    "HOME": "/cache",
+    "VLLM_CACHE_ROOT": "/cache/vllm",
+    "TRITON_CACHE_DIR": "/cache/triton",
+    "FLASHINFER_WORKSPACE_BASE": "/cache",
+    "VLLM_NO_USAGE_STATS": "1",
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+}
+GIB = 2**30
+
+
+def digest(value: object) -> str:
+    """SHA-256 of a JSON value, the same for the same content."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":"), default=str).encode()).hexdigest()
+
+
+def is_loopback(address: str) -> bool:
+    """Whether a listening address can be reached only from the box itself. Raises GB10Error for what is no IP address."""
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        raise GB10Error(
+            f"`address: {address}` is not an IP address; name an address of the box, 0.0.0.0 for all of them or 127.0.0.1 for none."
+        ) from None
+
+
+def probe_url(address: str, port: int) -> str:
+    """The URL under which the box itself reaches a server that is published on this address."""
+    parsed = ipaddress.ip_address(address)
+    host = ("127.0.0.1" if parsed.version == 4 else "::1") if parsed.is_unspecified else str(parsed)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def wanted_inputs(server: dict, image_id: str, manifest: str, options: dict) -> str:
+    """Digest of all that decides a deployment apart from live measurements: the same inputs keep what runs (a plan is sticky)."""
+    return digest({"server": server, "image": image_id, "manifest": manifest, "options": options})
+
+
+def build(planned: dict, wanted: dict, image: dict, inputs: str, paths: dict, limits: dict) -> dict:
+    """The deployment of one server.
+
+    ``planned``: the server's part of the plan (``arguments``, ``requested_bytes``, ...); ``wanted``: what the user wrote (``name``, ``port``,
+    ``address``, ``model_path``); ``image``: {id, name, vllm_version}; ``paths``: {state_dir, config_dir}; ``limits``: {shm_gib, floor_bytes,
+    stop_timeout_s}. Its ``spec`` is the digest of all that makes the container.
+    """
+    name = wanted["name"]
+    model_target = f"/models/{name}"
+    container = {
+        "name": f"gb10-vllm-{name}",
+        "image": image["id"],
+        "command": [*ENTRYPOINT, "vllm", "serve", model_target, *planned["arguments"]],
+        "env": CACHE_ENV,
+        "volumes": [
+            f"{wanted['model_path']}:{model_target}:ro",
+            f"{paths['config_dir']}/{name}:/run/gb10:ro",
+            f"{paths['state_dir']}/cache/{name}:/cache:rw",
+        ],
+        "published_ports": [f"{wanted['address']}:{wanted['port']}:{wanted['port']}"],
+        "shm_size_bytes": int(float(limits["shm_gib"]) * GIB),
+        "stop_timeout_s": int(limits["stop_timeout_s"]),
+    }
+    deployment = {
+        "name": name,
+        "container": container,
+        "image_name": image["name"],
+        "vllm_version": image.get("vllm_version"),
+        "model": wanted["model"],
+        "model_path": wanted["model_path"],
+        "served_model_name": planned["served_model_name"],
+        "address": wanted["address"],
+        "port": wanted["port"],
+        "probe_url": probe_url(wanted["address"], wanted["port"]),
+        "requested_bytes": planned["requested_bytes"],
+        "floor_bytes": limits["floor_bytes"],
+        "inputs": inputs,
+        "planned": {key: planned.get(key) for key in ("kv_cache_bytes", "num_blocks", "kv_tokens", "concurrency", "max_model_len", "weights_bytes")},
+    }
+    return dict(deployment, spec=digest(container))
+
+
+def decide(fresh: dict, record: dict | None, containers: list[dict]) -> dict:
+    """What has to be done for a server: {deployment, create, reason}.
+
+    ``record`` is the deployment that earlier proved itself on the box, ``containers`` those of box_info. With unchanged inputs the recorded
+    deployment is kept even if a fresh plan would differ (measurements move by a few hundred MiB from boot to boot).
+    """
+    name = f"gb10-vllm-{fresh['name']}"
+    kept = record if record and record.get("inputs") == fresh["inputs"] else fresh
+    existing = next((one for one in containers if one["name"] == name), None)
+    if existing is None:
+        reason = "it does not exist yet" if record is None else "its container is gone"
+    elif existing["labels"].get("gb10.vllm.spec") != kept["spec"]:
+        reason = changed_because(record, kept) if record else "a container of this name exists that this collection did not finish"
+    else:
+        return {"deployment": kept, "create": False, "reason": "unchanged"}
+    return {"deployment": kept, "create": True, "reason": reason}
+
+
+def changed_because(before: dict, after: dict) -> str:
+    """One line on what differs between two deployments."""
+    old, new = before["container"], after["container"]
+    if old["image"] != new["image"]:
+        return f"the image changed from {old['image'][:19]} to {new['image'][:19]}"
+    removed = [word for word in old["command"] if word not in new["command"]]
+    added = [word for word in new["command"] if word not in old["command"]]
+    if removed or added:
+        return f"its arguments changed ({' '.join(removed) or 'nothing'} -> {' '.join(added) or 'nothing'})"
+    keys = [key for key in new if old.get(key) != new[key]]
+    return f"its {', '.join(keys)} changed" if keys else "its container was changed by hand"

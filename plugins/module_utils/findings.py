@@ -1,0 +1,190 @@
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What stands between a box and a served model. Pure: facts of ``box.read_box`` in, advice out."""
+
+from __future__ import annotations
+
+GIB = 2**30
+ERROR, WARNING = "error", "warning"
+# The driver line whose CUDA graphs deadlock on GB10 (spark-vllm-docker README, 2026-03-12).
+DEADLOCKING_DRIVER_MAJOR = 590
+
+
+def _finding(level: str, what: str, why: str, fix: str) -> dict:
+    return {"level": level, "what": what, "why": why, "fix": fix, "text": f"{what}: {why}. {fix}"}
+
+
+def _gpu(box: dict, wants: dict) -> list[dict]:
+    gpu = box["gpu"]
+    if not gpu["present"]:
+        return [
+            _finding(
+                ERROR,
+                "no NVIDIA GPU answers",
+                gpu["problem"],
+                "Install the driver with the DGX OS updates (apt-get install nvidia-driver-580-open), reboot, and check that `nvidia-smi` lists the GPU.",
+            )
+        ]
+    found = []
+    if gpu["compute_capability"] != wants["compute_capability"]:
+        found.append(
+            _finding(
+                WARNING,
+                "the GPU is not a GB10",
+                f"{gpu['name']} has compute capability {gpu['compute_capability']}, a GB10 has {wants['compute_capability']}",
+                "The sizing assumes memory shared by CPU and GPU; check the plan's numbers before you trust them.",
+            )
+        )
+    major = gpu["driver_version"].split(".")[0]
+    if major.isdigit() and int(major) == DEADLOCKING_DRIVER_MAJOR:
+        found.append(
+            _finding(
+                WARNING,
+                f"driver {gpu['driver_version']}",
+                "CUDA graphs were seen to deadlock with driver 590 on GB10",
+                "Stay on the 580 line that DGX OS ships until its updates bring a newer one.",
+            )
+        )
+    return found
+
+
+def _docker(box: dict, wants: dict) -> list[dict]:
+    docker = box["docker"]
+    if not docker["installed"]:
+        return [
+            _finding(ERROR, "Docker is missing", "the docker command is not installed", "Install it: apt-get install docker.io docker-buildx.")
+        ]
+    if not docker["running"]:
+        return [_finding(ERROR, "Docker does not answer", docker["problem"], "Start it: systemctl enable --now docker.")]
+    found = []
+    if not docker["nvidia"]:
+        found.append(
+            _finding(
+                ERROR,
+                "Docker cannot hand the GPU to a container",
+                "the NVIDIA container toolkit is not set up (`--gpus all` would say: could not select device driver)",
+                "Install nvidia-container-toolkit, run `nvidia-ctk runtime configure --runtime=docker` and restart Docker.",
+            )
+        )
+    if wants["builds"] and not docker["buildkit"]:
+        found.append(
+            _finding(
+                ERROR,
+                "Docker cannot build with BuildKit",
+                "the image's Dockerfile uses RUN --mount, and this docker client has no buildx plugin",
+                "Install it: apt-get install docker-buildx (docker-buildx-plugin from Docker's own archive).",
+            )
+        )
+    return found
+
+
+def _ports(box: dict, wants: dict) -> list[dict]:
+    ours = {c["labels"].get("gb10.vllm.server"): {p["port"] for p in c["ports"]} for c in box["docker"]["containers"] if c["status"] == "running"}
+    owner_of_port = {port: name for name, ports in ours.items() for port in ports}
+    listening = {listener["port"]: listener["address"] for listener in box["listeners"]}
+    wanted_names = {server["name"] for server in wants["servers"]}
+    found = []
+    for server in wants["servers"]:
+        port, owner = server["port"], owner_of_port.get(server["port"])
+        if port not in listening or owner == server["name"]:
+            continue
+        if owner in wanted_names:
+            continue  # two of our servers swap ports: each is recreated in turn
+        holder = f"our server {owner}" if owner else "another program"
+        found.append(
+            _finding(
+                ERROR,
+                f"port {port} is in use",
+                f"server {server['name']} wants it and {holder} listens on {listening[port]}:{port}",
+                f"Stop that program (`ss -ltnp 'sport = :{port}'` names it) or give the server another `port`.",
+            )
+        )
+    return found
+
+
+def _disks(box: dict, wants: dict) -> list[dict]:
+    found = []
+    least_by_path = dict(wants["free_bytes"])
+    least_for_image = least_by_path.pop("docker", 0)
+    if not set(wants["images"]) <= set(box["docker"]["images"]):
+        least_by_path[box["docker"]["root_dir"]] = least_for_image
+    for disk in box["disks"]:
+        least = least_by_path.get(disk["path"], 0)
+        if disk["free_bytes"] < least:
+            found.append(
+                _finding(
+                    ERROR,
+                    f"the disk under {disk['path']} is nearly full",
+                    f"{disk['free_bytes'] / GIB:.1f} GiB are free and {least / GIB:.1f} GiB are needed",
+                    "Make room: `docker system df` shows what Docker holds, `docker builder prune --filter until=72h` drops old build layers.",
+                )
+            )
+    return found
+
+
+def _memory(box: dict, wants: dict) -> list[dict]:
+    memory = box["memory"]
+    found = []
+    if memory["cuda_total_bytes"] is None:
+        found.append(
+            _finding(
+                WARNING,
+                "CUDA's own memory total is unknown",
+                f"libcuda did not answer ({memory['cuda_problem']})",
+                "The plan takes the kernel's MemTotal instead and says so.",
+            )
+        )
+    swap_used = memory["swap_total_bytes"] - memory["swap_free_bytes"]
+    if swap_used > GIB:
+        found.append(
+            _finding(
+                WARNING,
+                "the box swaps",
+                f"{swap_used / GIB:.1f} GiB of swap are in use",
+                "Find what holds memory (below) and stop it before a server starts; a swapping box stalls the GPU.",
+            )
+        )
+    foreign = [h for h in box["holders"] if h["bytes"] > 2 * GIB and not h["name"].startswith(("VLLM", "vllm", "python"))]
+    for holder in foreign:
+        found.append(
+            _finding(
+                WARNING,
+                f"{holder['name']} (pid {holder['pid']}) holds {holder['bytes'] / GIB:.1f} GiB",
+                "CPU and GPU share one memory on a GB10",
+                "Stop it if the plan says that memory is short.",
+            )
+        )
+    return found
+
+
+def findings(box: dict, wants: dict) -> list[dict]:
+    """All findings for a box, errors first; each is {level, what, why, fix, text}.
+
+    ``wants``: ``architectures`` (list of ``uname -m`` values), ``compute_capability``, ``builds`` (an image will be built),
+    ``servers`` ([{name, port}]), ``images`` (names that are wanted), ``free_bytes`` ({path or "docker": least free bytes};
+    "docker", where Docker keeps its data, counts only while an image is missing).
+    """
+    found = []
+    if box["architecture"] not in wants["architectures"]:
+        found.append(
+            _finding(
+                ERROR,
+                "wrong processor architecture",
+                f"this box is {box['architecture']}, expected {' or '.join(wants['architectures'])}",
+                "Remove it from the group gb10, or name its architecture in `gb10_architectures` if your image runs there.",
+            )
+        )
+    if box["os"]["id"] not in ("ubuntu", "debian"):
+        found.append(
+            _finding(
+                WARNING,
+                "an operating system nobody tried",
+                f"{box['os']['pretty_name'] or 'unknown'} is neither Ubuntu (DGX OS) nor Debian",
+                "The roles use systemd, Docker and the box's own package manager; check that these are there.",
+            )
+        )
+    for check in (_gpu, _docker, _ports, _disks, _memory):
+        found += check(box, wants)
+    return sorted(found, key=lambda finding: finding["level"] != ERROR)
