@@ -46,9 +46,7 @@ print(json.dumps({"total_bytes": total.value}))
 def run(argv: list[str], timeout_s: float = 20) -> tuple[int, str, str]:
     """Run a command without a shell; returns (exit status, stdout, stderr). A missing program is status 127, a timeout 124."""
     try:
-        done = subprocess.run(
-            argv, capture_output=True, text=True, errors="replace", timeout=timeout_s, check=False, env=dict(os.environ, LC_ALL="C")
-        )
+        done = subprocess.run(argv, capture_output=True, text=True, errors="replace", timeout=timeout_s, check=False, env=dict(os.environ, LC_ALL="C"))
     except FileNotFoundError:
         return 127, "", f"{argv[0]} is not installed"
     except subprocess.TimeoutExpired:

@@ -40,9 +40,7 @@ def is_loopback(address: str) -> bool:
     try:
         return ipaddress.ip_address(address).is_loopback
     except ValueError:
-        raise GB10Error(
-            f"`address: {address}` is not an IP address; name an address of the box, 0.0.0.0 for all of them or 127.0.0.1 for none."
-        ) from None
+        raise GB10Error(f"`address: {address}` is not an IP address; name an address of the box, 0.0.0.0 for all of them or 127.0.0.1 for none.") from None
 
 
 def probe_url(address: str, port: int) -> str:

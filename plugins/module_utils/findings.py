@@ -53,9 +53,7 @@ def _gpu(box: dict, wants: dict) -> list[dict]:
 def _docker(box: dict, wants: dict) -> list[dict]:
     docker = box["docker"]
     if not docker["installed"]:
-        return [
-            _finding(ERROR, "Docker is missing", "the docker command is not installed", "Install it: apt-get install docker.io docker-buildx.")
-        ]
+        return [_finding(ERROR, "Docker is missing", "the docker command is not installed", "Install it: apt-get install docker.io docker-buildx.")]
     if not docker["running"]:
         return [_finding(ERROR, "Docker does not answer", docker["problem"], "Start it: systemctl enable --now docker.")]
     found = []

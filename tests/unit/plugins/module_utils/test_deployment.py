@@ -1,0 +1,85 @@
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Deployments: what makes a container, what makes a new one necessary, and that no secret is in it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from ansible_collections.gb10.vllm.plugins.module_utils import deployment
+from ansible_collections.gb10.vllm.plugins.module_utils.errors import GB10Error
+
+WANTED = {"name": "a", "model": "m", "model_path": "/srv/models/m", "port": 8000, "address": "0.0.0.0"}
+PLANNED = {"arguments": ["--port", "8000", "--max-model-len", "65536"], "requested_bytes": 10, "served_model_name": "m"}
+IMAGE = {"id": "sha256:" + "1" * 64, "name": "vllm-node", "vllm_version": "0.33.0"}
+PATHS = {"state_dir": "/var/lib/gb10-vllm", "config_dir": "/etc/gb10-vllm"}
+LIMITS = {"shm_gib": 8, "floor_bytes": 12 * 2**30, "stop_timeout_s": 60}
+
+
+def build(planned=PLANNED, wanted=WANTED, image=IMAGE, inputs="i"):
+    return deployment.build(planned, wanted, image, inputs, PATHS, LIMITS)
+
+
+def container_of(built):
+    return {"name": f"gb10-vllm-{built['name']}", "labels": {"gb10.vllm.spec": built["spec"]}}
+
+
+def test_the_model_is_read_only_and_the_port_is_published_where_asked():
+    container = build()["container"]
+    assert "/srv/models/m:/models/a:ro" in container["volumes"]
+    assert container["published_ports"] == ["0.0.0.0:8000:8000"]
+    assert container["command"][-4:] == PLANNED["arguments"]
+
+
+def test_no_secret_enters_a_deployment():
+    built = build(wanted=dict(WANTED, api_key="hunter2", env={"HF_TOKEN": "hunter2"}))
+    assert "hunter2" not in json.dumps(built)
+
+
+@pytest.mark.parametrize(
+    ("address", "url"),
+    [("0.0.0.0", "http://127.0.0.1:8000"), ("192.168.1.5", "http://192.168.1.5:8000"), ("::", "http://[::1]:8000")],
+)
+def test_the_box_asks_its_server_where_it_listens(address, url):
+    assert deployment.probe_url(address, 8000) == url
+
+
+def test_a_bad_address_is_named():
+    with pytest.raises(GB10Error, match="everywhere"):
+        deployment.is_loopback("everywhere")
+
+
+def test_nothing_is_done_when_nothing_changed():
+    built = build()
+    decision = deployment.decide(build(), built, [container_of(built)])
+    assert (decision["create"], decision["reason"]) == (False, "unchanged")
+
+
+def test_a_plan_that_moved_with_a_measurement_keeps_what_runs():
+    built = build()
+    moved = build(planned=dict(PLANNED, arguments=["--port", "8000", "--gpu-memory-utilization", "0.71"]))
+    decision = deployment.decide(moved, built, [container_of(built)])
+    assert decision == {"deployment": built, "create": False, "reason": "unchanged"}
+
+
+def test_a_changed_wish_makes_a_new_container_and_says_why():
+    built = build()
+    wish = build(planned=dict(PLANNED, arguments=["--port", "8000", "--max-model-len", "32768"]), inputs="j")
+    decision = deployment.decide(wish, built, [container_of(built)])
+    assert decision["create"] and "65536 -> 32768" in decision["reason"]
+
+
+def test_a_changed_image_says_so():
+    built, new = build(), build(image=dict(IMAGE, id="sha256:" + "2" * 64), inputs="j")
+    assert "the image changed" in deployment.decide(new, built, [container_of(built)])["reason"]
+
+
+def test_a_container_that_is_gone_or_foreign_is_named():
+    built = build()
+    assert deployment.decide(build(), built, [])["reason"] == "its container is gone"
+    assert deployment.decide(build(), None, [])["reason"] == "it does not exist yet"
+    foreign = {"name": "gb10-vllm-a", "labels": {"gb10.vllm.spec": "x"}}
+    assert "changed by hand" in deployment.decide(build(), built, [foreign])["reason"]
