@@ -1,0 +1,110 @@
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The guard that systemd calls on a box, run as systemd runs it: as a program."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+GUARD = Path(__file__).parents[3] / "roles" / "server" / "files" / "guard.py"
+
+
+@pytest.fixture
+def box(tmp_path):
+    (tmp_path / "servers" / "a").mkdir(parents=True)
+    (tmp_path / "bin").mkdir()
+    systemctl = tmp_path / "bin" / "systemctl"
+    systemctl.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/systemctl.log\n')
+    systemctl.chmod(0o755)
+    return tmp_path
+
+
+def guard(box, action):
+    environment = dict(os.environ, GB10_STATE_DIR=str(box), GB10_CONFIG_DIR=str(box / "etc"), PATH=f"{box}/bin:{os.environ['PATH']}")
+    return subprocess.run([sys.executable, str(GUARD), action, "a"], capture_output=True, text=True, env=environment, check=False)
+
+
+def deploy(box, **changes):
+    deployment = {"requested_bytes": 1, "floor_bytes": 1, "served_model_name": "m", "probe_url": "http://127.0.0.1:9"} | changes
+    (box / "servers" / "a" / "deployment.json").write_text(json.dumps(deployment))
+
+
+def test_a_start_that_fits_leaves_a_sentinel_and_its_end_removes_it(box):
+    deploy(box)
+    assert guard(box, "before-start").returncode == 0
+    sentinel = box / "servers" / "a" / "starting.json"
+    assert json.loads(sentinel.read_text())["boot_id"] == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    assert guard(box, "after-stop").returncode == 0
+    assert not sentinel.exists()
+
+
+def test_a_start_that_would_starve_the_box_is_refused_with_the_numbers(box):
+    deploy(box, requested_bytes=2**60, floor_bytes=12 * 2**30)
+    done = guard(box, "before-start")
+    assert done.returncode == 1
+    assert "takes 1073741824.0 GiB" in done.stderr and "12.0 GiB" in done.stderr
+    assert not (box / "servers" / "a" / "starting.json").exists()
+
+
+def test_a_box_that_died_during_a_start_does_not_start_again_by_itself(box):
+    deploy(box)
+    (box / "servers" / "a" / "starting.json").write_text('{"boot_id": "another boot", "time": "yesterday"}')
+    done = guard(box, "before-start")
+    assert done.returncode == 1
+    assert "went down while a was starting" in done.stderr and "yesterday" in done.stderr
+
+
+def test_a_lost_deployment_is_named(box):
+    done = guard(box, "before-start")
+    assert done.returncode == 1 and "deployment.json is missing" in done.stderr
+
+
+def test_a_server_that_answers_ends_its_start(box):
+    (box / "etc" / "a").mkdir(parents=True)
+    (box / "etc" / "a" / "key.env").write_text("VLLM_API_KEY=k3y\n")
+    asked = []
+
+    class Server(BaseHTTPRequestHandler):
+        def do_POST(self):
+            asked.append((self.path, self.headers["Authorization"]))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'{"choices": [{"text": "x"}]}')
+
+        def log_message(self, *_):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Server) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        deploy(box, probe_url=f"http://127.0.0.1:{server.server_port}")
+        assert guard(box, "before-start").returncode == 0
+        assert guard(box, "watch").returncode == 0
+    assert asked == [("/v1/completions", "Bearer k3y")]
+    assert not (box / "servers" / "a" / "starting.json").exists()
+
+
+def test_only_repeated_silence_restarts_the_unit(box):
+    deploy(box)
+    for _time in range(2):
+        guard(box, "watch")
+    assert "restart" not in (box / "systemctl.log").read_text()
+    guard(box, "watch")
+    assert "restart gb10-vllm-a.service" in (box / "systemctl.log").read_text()
+
+
+def test_silence_during_a_start_is_no_failure(box):
+    deploy(box)
+    guard(box, "before-start")
+    for _time in range(4):
+        guard(box, "watch")
+    assert "restart" not in (box / "systemctl.log").read_text()
