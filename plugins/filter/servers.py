@@ -25,7 +25,7 @@ def _told(function: Callable) -> Callable:
 
 def deployment_decision(planned: dict, server: dict, image: dict, manifest: str, record: dict | None, containers: list, settings: dict) -> dict:
     """What runs, what should, and whether that means a new container: {deployment, create, reason}."""
-    options = {key: settings[key] for key in ("shm_gib", "floor_bytes", "stop_timeout_s", "state_dir", "config_dir")}
+    options = {key: settings[key] for key in ("shm_gib", "floor_bytes", "stop_timeout_s", "state_dir", "config_dir")} | {"repairs": settings.get("repairs") or {}}
     inputs = deployment.wanted_inputs(wanted.without_secrets(server), image["id"], manifest, options)
     fresh = deployment.build(planned, server, image, inputs, settings, settings)
     return deployment.decide(fresh, record, containers)

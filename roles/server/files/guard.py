@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -49,10 +50,8 @@ def write_json(file: str, value: dict) -> None:
 
 
 def forget(name: str, file: str) -> None:
-    try:
+    with contextlib.suppress(FileNotFoundError):
         os.unlink(path(name, file))
-    except FileNotFoundError:
-        pass
 
 
 def boot_id() -> str:
