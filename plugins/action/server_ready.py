@@ -1,0 +1,135 @@
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Controller's half of server_ready: asks the box again and again, shows progress, diagnoses a failure."""
+
+from __future__ import annotations
+
+import time
+
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+from ansible_collections.gb10.vllm.plugins.module_utils.engine_log import GIB, where
+from ansible_collections.gb10.vllm.plugins.module_utils.errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils.readiness import timeouts
+from ansible_collections.gb10.vllm.plugins.plugin_utils import diagnosis as knowledge
+from ansible_collections.gb10.vllm.plugins.plugin_utils import repair as repairs
+from ansible_collections.gb10.vllm.plugins.plugin_utils.progress import Progress
+
+MODULE = "gb10.vllm.server_ready"
+ON_CONTROLLER = ("label", "wanted", "history", "repair", "diagnoses")
+TERMINAL = ("ready", "failed", "stalled")
+
+
+class ActionModule(ActionBase):
+    """Follows one start from the controller."""
+
+    _supports_check_mode = True
+    _requires_connection = True
+
+    def run(self, tmp=None, task_vars=None):
+        super().run(tmp, task_vars)
+        task_vars = task_vars or {}
+        given = self._task.args
+        box = task_vars.get("inventory_hostname", "this box")
+        server = given.get("label") or given.get("container")
+        on_box = {name: value for name, value in given.items() if name not in ON_CONTROLLER}
+        if self._task.check_mode:
+            return self._look_once(on_box, server, task_vars)
+        try:
+            # A broken file of diagnoses must not be found out when a start has just failed after ten minutes.
+            entries = knowledge.load(_list(given.get("diagnoses")))
+        except GB10Error as error:
+            return {"failed": True, "changed": False, "msg": str(error)}
+        seen = self._follow(on_box, box, server, task_vars)
+        if seen.get("failed") or seen.get("phase") == "ready":
+            return seen
+        return self._explain(seen, entries, box, server, given)
+
+    def _look_once(self, on_box: dict, server: str, task_vars: dict) -> dict:
+        seen = self._ask({**on_box, "wait_s": 0}, task_vars)
+        if seen.pop("failed", False):
+            seen["msg"] = f"Would wait for {server} to answer; now: {seen.get('msg', 'it cannot be looked at')}"
+        elif seen["phase"] != "ready":
+            seen["msg"] = f"Would wait for {server} to answer; now: {seen['reason'] or seen['progress']}"
+        seen["changed"] = False
+        return seen
+
+    def _ask(self, arguments: dict, task_vars: dict) -> dict:
+        seen = self._execute_module(module_name=MODULE, module_args=arguments, task_vars=task_vars)
+        seen.pop("invocation", None)
+        return seen
+
+    def _follow(self, on_box: dict, box: str, server: str, task_vars: dict) -> dict:
+        """Ask until the start is decided; the last answer, with ``phase`` stalled when time is up."""
+        together = len(task_vars.get("ansible_play_batch") or [box]) > 1
+        progress = Progress(Display(), f"{box}: {server}", interactive=False if together else None)
+        total_s = float(on_box.get("timeout_s") or timeouts(int(on_box.get("model_bytes") or 0))[0])
+        before: tuple = ()
+        arguments = dict(on_box)
+        while True:
+            asked = time.monotonic()
+            seen = self._ask(arguments, task_vars)
+            if seen.get("failed"):
+                progress.done(seen.get("msg", "cannot be looked at"))
+                return seen
+            arguments["activity"] = seen.get("activity")
+            if seen["container"].get("started_at") and seen["container"].get("status") != "created":
+                arguments.setdefault("started_at", seen["container"]["started_at"])
+            if seen["phase"] in TERMINAL:
+                progress.done(_closing(seen))
+                return seen
+            if seen["elapsed_s"] > total_s:
+                seen["reason"] = f"it was not ready after {seen['elapsed_s']:.0f} s (the limit is {total_s:.0f} s) and was still {seen['progress']}"
+                seen["phase"] = "stalled"
+                progress.done(_closing(seen))
+                return seen
+            now = (seen["phase"],)
+            progress.update(_status(seen), force=now != before)
+            before = now
+            # A look that came back at once (the container is not there yet) must not become a busy loop.
+            time.sleep(max(0.0, 1.0 - (time.monotonic() - asked)))
+
+    def _explain(self, seen: dict, entries: list, box: str, server: str, given: dict) -> dict:
+        logs = {box: "\n".join(seen.pop("log", None) or seen.get("log_tail", []))}
+        kernel = seen.pop("kernel_log", [])
+        if kernel:
+            logs[f"{box} (kernel)"] = "\n".join(kernel)
+        context = {"container"} | ({"api_key"} if given.get("api_key_file") else set())
+        found = knowledge.diagnose(logs, entries, context)
+        found["phase"] = seen["phase"]
+        found["stalled_in"] = where(seen["log_tail"])[0] if seen["phase"] == "stalled" else ""
+        facts = {**seen["facts"], "memory_available_bytes": seen["memory_available_bytes"]}
+        change = repairs.decide(found, facts, dict(given.get("wanted") or {}), _list(given.get("history")))
+        happened = "made no progress" if seen["phase"] == "stalled" else "did not start"
+        message = knowledge.explain(found, f"Server {server} on {box} {happened}: {seen['reason']}")
+        if change:
+            allowed = given.get("repair", True)
+            message += f"\n{'Repair' if allowed else 'A safe repair would be'}: {change['reason']}"
+        seen.update(failed=True, changed=False, msg=message, diagnosis=found, repair=change if given.get("repair", True) else None)
+        if change and not given.get("repair", True):
+            seen["proposed_repair"] = change
+        return seen
+
+
+def _list(value) -> list:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def _status(seen: dict) -> str:
+    free = seen.get("memory_available_bytes", 0) / GIB
+    return f"{seen['progress']} ({_duration(seen['elapsed_s'])}, {free:.1f} GiB of memory free)"
+
+
+def _closing(seen: dict) -> str:
+    if seen["phase"] != "ready":
+        return f"{seen['phase']}: {seen['reason'] or seen['progress']}"
+    return f"ready after {_duration(seen['facts'].get('ready_s', seen['elapsed_s']))}, {seen['progress']}"
+
+
+def _duration(seconds: float) -> str:
+    whole = int(seconds)
+    return f"{whole // 60} min {whole % 60} s" if whole >= 60 else f"{whole} s"

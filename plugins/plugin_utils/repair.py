@@ -1,0 +1,195 @@
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Which safe change, if any, should the next try of a failed start make? A pure decision.
+
+A repair only changes arguments or the environment of the one container that failed, or just waits for memory.
+Whatever touches the host, files or what clients see (port, key, model) stays a proposal in the diagnosis.
+"""
+
+from __future__ import annotations
+
+import math
+
+GIB = 2**30
+MOST_REPAIRS = 2
+OS_FLOOR_BYTES = 12 * GIB
+MOST_UTILIZATION = 0.85
+LEAST_CONTEXT = 1024
+OTHER_LOADERS = ("fastsafetensors", "instanttensor", "runai_streamer")
+
+
+def decide(diagnosis: dict, facts: dict, wanted: dict, history: list[dict]) -> dict | None:
+    """The repair for one failed start, or None.
+
+    :param diagnosis: from ``diagnosis.diagnose``; ``phase`` may say ``stalled``.
+    :param facts: what the engine said (``engine_log.parse_facts``), and ``memory_available_bytes`` of the box.
+    :param wanted: what the server was started with: ``max_model_len``, ``max_num_seqs``, ``max_num_batched_tokens``,
+        ``gpu_memory_utilization``, ``cuda_graphs`` (auto, always, piecewise, never), ``load_format``, ``os_floor_bytes``, ``min_max_model_len``.
+    :param history: repairs already made to this start, oldest first.
+    :returns: ``{id, set, reason, wait_for_memory}``. ``set`` holds new values for the keys of ``wanted``, and maybe
+        ``env`` (name -> value, None removes it), ``args`` (flag -> value, None removes it) and ``container`` (docker settings).
+        At most two per start, and never the same change twice in a row.
+    """
+    if len(history) >= MOST_REPAIRS:
+        return None
+    if not diagnosis.get("found"):
+        return _unstick(diagnosis, wanted, history)
+    auto = diagnosis.get("auto") or {}
+    if auto.get("level") != "safe":
+        return None
+    rule = RULES.get(auto.get("action", ""))
+    if rule is None:
+        return None
+    for change, reason in rule(diagnosis, facts, wanted):
+        repair = {"id": diagnosis["id"], "set": change, "reason": reason, "wait_for_memory": True}
+        if not _tried(repair, history):
+            return repair
+    return None
+
+
+def _tried(repair: dict, history: list[dict]) -> bool:
+    """A change of settings is never made twice in one start, waiting is not done twice in a row."""
+    same = [past for past in history if past.get("id") == repair["id"] and past.get("set") == repair["set"]]
+    if repair["set"]:
+        return bool(same)
+    return bool(same) and history[-1] == same[-1]
+
+
+def _unstick(diagnosis: dict, wanted: dict, history: list[dict]) -> dict | None:
+    """A start that hangs while an optional loader reads weights is tried with the default one."""
+    loader = wanted.get("load_format")
+    if diagnosis.get("phase") == "stalled" and diagnosis.get("stalled_in") == "loading" and loader in OTHER_LOADERS:
+        reason = f"loading with {loader} showed no sign of life; the default loader is slower but waits for nothing else"
+        repair = {"id": "stalled-loading", "set": {"load_format": "auto"}, "reason": reason, "wait_for_memory": True}
+        return None if _tried(repair, history) else repair
+    return None
+
+
+def round_context(tokens: int) -> int:
+    """A whole number of 1024 tokens that fits (memory moves a little from start to start), or the exact figure below 2048."""
+    return tokens // 1024 * 1024 if tokens >= 2048 else tokens
+
+
+def _fit_context(diagnosis, facts, wanted):
+    values = diagnosis.get("values", {})
+    told = facts.get("kv_too_small", {})
+    fits = (
+        values.get("est_max_len")
+        or values.get("derived")
+        or values.get("kv_tokens")
+        or told.get("estimated_max_model_len")
+        or told.get("kv_tokens")
+    )
+    if not fits:
+        return
+    fits = int(fits) if values.get("derived") else round_context(int(fits))
+    now = wanted.get("max_model_len")
+    if fits < max(LEAST_CONTEXT, int(wanted.get("min_max_model_len") or 0)) or (_is_number(now) and fits >= int(now)):
+        return
+    limit = "the model's own length" if values.get("derived") else "what the engine says fits into its KV cache"
+    yield {"max_model_len": fits}, f"max_model_len {now or '(the model default)'} -> {fits}: {limit}"
+
+
+def _cap_sequences(diagnosis, _facts, wanted):
+    values = diagnosis.get("values", {})
+    now = int(wanted["max_num_seqs"]) if _is_number(wanted.get("max_num_seqs")) else int(values.get("n") or values.get("seqs") or 256)
+    most = min(64, int(values.get("blocks") or 64))
+    fewer = most if now > most else max(1, now // 2)
+    if fewer < now:
+        yield {"max_num_seqs": fewer}, f"max_num_seqs {now} -> {fewer}: fewer requests at once need less memory while warming up"
+
+
+def _lower_batch(_diagnosis, _facts, wanted):
+    now = int(wanted["max_num_batched_tokens"]) if _is_number(wanted.get("max_num_batched_tokens")) else 8192
+    fewer = max(2048, now // 2)
+    if fewer < now:
+        yield {"max_num_batched_tokens": fewer}, f"max_num_batched_tokens {now} -> {fewer}: the activation peak follows it"
+    yield from _lower_utilization(_diagnosis, _facts, wanted)
+
+
+def _lower_utilization(_diagnosis, _facts, wanted):
+    if not _is_number(wanted.get("gpu_memory_utilization")):
+        return
+    now = float(wanted["gpu_memory_utilization"])
+    lower = round(now - 0.05, 2)
+    if lower >= 0.3:
+        yield {"gpu_memory_utilization": lower}, f"gpu_memory_utilization {now} -> {lower}: the box ran out of memory"
+
+
+def _raise_utilization(_diagnosis, facts, wanted):
+    total = facts.get("total_bytes")
+    free = facts.get("memory_available_bytes")
+    if not (_is_number(wanted.get("gpu_memory_utilization")) and total and free):
+        return
+    now = float(wanted["gpu_memory_utilization"])
+    higher = min(MOST_UTILIZATION, round(now + 0.05, 2))
+    if higher > now and free - higher * total >= int(wanted.get("os_floor_bytes") or OS_FLOOR_BYTES):
+        yield {"gpu_memory_utilization": higher}, f"gpu_memory_utilization {now} -> {higher}: nothing was left for the KV cache"
+
+
+def _free_memory(diagnosis, facts, wanted):
+    yield {}, "another process still held memory when the engine looked; wait until it has come back and start again"
+    told = facts.get("admission")
+    now = wanted.get("gpu_memory_utilization")
+    if told and _is_number(now):
+        lower = math.floor((told["free_bytes"] - 4 * GIB) / told["total_bytes"] * 100) / 100
+        if 0.3 <= lower < float(now):
+            reason = f"gpu_memory_utilization {now} -> {lower}: {told['free_bytes'] / GIB:.1f} GiB were free, 4 GiB of them stay free"
+            yield {"gpu_memory_utilization": lower}, reason
+
+
+def _wait(_diagnosis, _facts, _wanted):
+    yield {}, "memory moved while the engine measured it; wait until it is stable and start again"
+
+
+def _graphs(_diagnosis, _facts, wanted):
+    steps = {"auto": ("piecewise", "never"), "always": (), "piecewise": ("never",), "never": ()}
+    for mode in steps.get(str(wanted.get("cuda_graphs") or "auto"), ()):
+        what = "capture only the piecewise graphs" if mode == "piecewise" else "run without CUDA graphs, which decodes slower"
+        yield {"cuda_graphs": mode}, f"capturing CUDA graphs failed: {what}"
+
+
+def _default_loader(_diagnosis, _facts, wanted):
+    now = wanted.get("load_format")
+    if now not in (None, "auto"):
+        yield {"load_format": "auto"}, f"load_format {now} -> auto: this model or image does not load with it"
+
+
+def _as_written(diagnosis, _facts, wanted):
+    auto = diagnosis["auto"]
+    change: dict = dict(auto.get("set", {}))
+    for kind in ("env", "container"):
+        if auto.get(kind):
+            change[kind] = dict(auto[kind])
+    if auto.get("unset_env"):
+        change.setdefault("env", {}).update(dict.fromkeys(auto["unset_env"]))
+    if auto.get("unset"):
+        change["args"] = {**change.get("args", {}), **dict.fromkeys(auto["unset"])}
+    already = all(wanted.get(key) == value for key, value in change.items())
+    if change and not already:
+        yield change, auto.get("why", "the change the diagnosis names")
+
+
+RULES = {
+    "fit_context": _fit_context,
+    "cap_sequences": _cap_sequences,
+    "lower_batch": _lower_batch,
+    "lower_utilization": _lower_utilization,
+    "raise_utilization": _raise_utilization,
+    "free_memory": _free_memory,
+    "wait_for_memory": _wait,
+    "graphs": _graphs,
+    "default_loader": _default_loader,
+    "set": _as_written,
+}
+"""What ``auto.action`` in diagnoses.yml may name for a server; each yields (change, reason), the best first."""
+
+
+def _is_number(value: object) -> bool:
+    try:
+        float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return False
+    return True
