@@ -1,0 +1,160 @@
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Where a build is, and why it failed, read from BuildKit's plain output. Pure text in, facts out."""
+
+from __future__ import annotations
+
+import re
+
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_VERTEX = re.compile(r"#(\d+) \[(?:([^\]]*) )?(\d+)/(\d+)\] (.*)")
+_INTERNAL = re.compile(r"#(\d+) (\[internal\].*|exporting to .*|pulling .*|naming to .*|resolve image config.*|extracting .*)")
+_DEFINITION = re.compile(r"#(\d+) \[internal\] load build definition")
+_END = re.compile(r"#(\d+) (DONE [\d.]+s|CACHED|CANCELED|ERROR:? ?.*)$")
+_OUTPUT = re.compile(r"#(\d+) (?:[\d.]+ )?(.*)")
+_BYTES = re.compile(r"(\d+(?:\.\d+)?)\s?([kKMGT]?i?B)(?: / (\d+(?:\.\d+)?)\s?([kKMGT]?i?B))?")
+_BASE = re.compile(r"FROM (\S+?)@(sha256:[0-9a-f]{64})")
+_UNIT = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
+         "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}  # fmt: skip
+
+# A failure with one of these is worth another try; anything else fails the same way again.
+_NETWORK = re.compile(
+    r"network timeout|increasing\s+UV_HTTP_TIMEOUT|error sending request|request or response body error|operation timed out|"
+    r"[Cc]onnection (?:timed out|reset|refused|aborted)|[Cc]ould not resolve host|[Tt]emporary failure (?:in name resolution|resolving)|"
+    r"no such host|server misbehaving|TLS handshake timeout|i/o timeout|Client\.Timeout exceeded|"
+    r"(?:502|503|504) (?:Bad Gateway|Service|Gateway)|HTTP error (?:502|503|504)|GnuTLS recv error|RPC failed|early EOF|"
+    r"Failed to fetch: `|ReadTimeoutError|IncompleteRead|[Nn]etwork is unreachable|Failed to connect to|net/http: request canceled"
+)
+_UV = re.compile(r"UV_HTTP_TIMEOUT \(current value: (\d+)s\)")
+_UV_FILE = re.compile(r"Failed to (?:download|fetch):? `([^`]+)`")
+_NOISE = re.compile(r"^(?:-+|={3,}|\s*\d* ?\|.*|>>>.*|Dockerfile[\w.-]*:\d+|------)$")
+
+
+class BuildLog:
+    """Follows the output of one or more ``docker build --progress=plain`` runs, line by line.
+
+    ``step`` of ``steps`` count the numbered steps of all stages seen; ``text`` is what is being done now;
+    ``bytes`` and ``total_bytes`` are those of the current transfer, 0 when none is known.
+    """
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.bytes = 0
+        self.total_bytes = 0
+        self.base_images: dict[str, str] = {}
+        self._stages: dict[tuple[int, str], int] = {}
+        self._names: dict[str, str] = {}
+        self._done: set[tuple[int, str]] = set()
+        self._counted: dict[tuple[int, str], tuple[int, str]] = {}
+        self._ended: set[str] = set()
+        self._build = 0
+
+    @property
+    def steps(self) -> int:
+        return sum(self._stages.values())
+
+    @property
+    def step(self) -> int:
+        return min(len(self._done) + 1, self.steps) if self.steps else 0
+
+    def feed(self, line: str) -> None:
+        """Take in one line of output."""
+        line = _ANSI.sub("", line.rsplit("\r", 1)[-1]).rstrip()
+        if not line:
+            return
+        if not line.startswith("#"):
+            self.text, self.bytes, self.total_bytes = line.strip(), 0, 0
+            return
+        start = _DEFINITION.match(line)
+        if start and start.group(1) in self._ended:  # numbers begin again: the script started its next docker build
+            self._build += 1
+            self._names, self._ended = {}, set()
+        vertex = _VERTEX.match(line)
+        if vertex:
+            number, stage, position, total, what = vertex.groups()
+            key = (self._build, stage or "")
+            self._stages[key] = max(self._stages.get(key, 0), int(total))
+            self._names[number] = what
+            self._counted[(self._build, number)] = (self._build, f"{stage} {position}")
+            self._show(what)
+            base = _BASE.search(what)
+            if base:
+                self.base_images[base.group(1)] = base.group(2)
+            return
+        end = _END.match(line)
+        if end:
+            place = (self._build, end.group(1))
+            self._ended.add(end.group(1))
+            if place in self._counted and not end.group(2).startswith(("ERROR", "CANCELED")):
+                self._done.add(self._counted[place])
+            return
+        internal = _INTERNAL.match(line)
+        if internal:
+            self._names[internal.group(1)] = internal.group(2)
+            self._show(internal.group(2))
+            return
+        output = _OUTPUT.match(line)
+        if output:
+            self._output(output.group(1), output.group(2))
+
+    def _output(self, number: str, text: str) -> None:
+        amounts = _BYTES.search(text)
+        if amounts and (text.startswith("sha256:") or "transferring" in text or amounts.group(3)):
+            self.bytes = _size(amounts.group(1), amounts.group(2))
+            self.total_bytes = _size(amounts.group(3), amounts.group(4)) if amounts.group(3) else 0
+            self.text = self._names.get(number, text) if text.startswith("sha256:") else text
+        elif text:
+            self._show(text)
+
+    def _show(self, text: str) -> None:
+        self.text, self.bytes, self.total_bytes = " ".join(text.split())[:200], 0, 0
+
+
+def is_network_failure(log: str) -> bool:
+    """Whether the end of a log shows a failure of the network, which another try may get past."""
+    return bool(_NETWORK.search("\n".join(log.splitlines()[-80:])))
+
+
+def explain(log: str) -> str:
+    """The cause in one sentence, from what the log says; empty when nothing telling is found."""
+    tail = "\n".join(_ANSI.sub("", line) for line in log.splitlines()[-200:])
+    joined = re.sub(r"\n(?:#\d+ [\d.]+)?[\s│|]*", " ", tail)
+    uv = list(_UV.finditer(joined))
+    if uv:
+        files = _UV_FILE.findall(joined)
+        what = files[-1] if files else "a package"
+        return f"uv gave up downloading {what} after {uv[-1].group(1)} s without data (UV_HTTP_TIMEOUT inside the build)"
+    if "no space left on device" in tail.lower():
+        return "the disk is full"
+    if re.search(r"Killed signal terminated program|exit code: 137|signal: killed", tail):
+        return "a step was killed, most likely because memory ran out: use fewer jobs, and stop servers while compiling"
+    if "buildx component is missing" in tail:
+        return "Docker's buildx plugin is missing (install docker-buildx-plugin, or docker-buildx on Debian and Ubuntu)"
+    if re.search(r"pull access denied|manifest unknown|failed to resolve source metadata|not found: manifest", tail):
+        return "an image the build starts from could not be found or pulled"
+    network = _NETWORK.search(joined)
+    if network:
+        return f"the network failed ({network.group(0)})"
+    return ""
+
+
+def last_error(log: str) -> str:
+    """The most telling line of a failed build's log, for the message; empty when there is none."""
+    lines = [_ANSI.sub("", line).strip() for line in log.splitlines()]
+    for pattern in (r"^(?:#\d+ [\d.]+ )?(?:×|error[:\[]|Error:|ERROR: )", r"^(?:#\d+ )?ERROR", r"[Ff]ailed|[Ee]rror"):
+        for line in reversed(lines):
+            if re.search(pattern, line) and not _NOISE.match(line) and "failed to solve" not in line:
+                return re.sub(r"^#\d+ [\d.]+ ", "", line)[:300]
+    return next((line[:300] for line in reversed(lines) if line and not _NOISE.match(line)), "")
+
+
+def tail(log: str, count: int = 15) -> list[str]:
+    """The last ``count`` lines that say something."""
+    lines = [_ANSI.sub("", line).rstrip() for line in log.splitlines()]
+    return [line for line in lines if line.strip() and not _NOISE.match(line.strip())][-count:]
+
+
+def _size(number: str, unit: str) -> int:
+    return int(float(number) * _UNIT.get(unit, 1))
