@@ -1,0 +1,130 @@
+#!/usr/bin/python
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: model_info
+short_description: Read what a model directory holds, without reading its weights
+version_added: "0.1.0"
+author:
+  - gb10.vllm contributors (@gb10)
+description:
+  - Reads config.json or params.json, the index and the header of every safetensors file, and verifies that the model is complete -
+    every shard is there, no shard is truncated, every tensor the index names is found.
+  - Returns what planning needs - the configuration, sizes and parameters by group, a manifest hash that changes when the model does.
+  - Less than 2 MiB are read for a typical model, whatever its size. Changes nothing.
+options:
+  path:
+    description: One model directory.
+    type: path
+  models:
+    description: Several model directories, read in one call.
+    type: list
+    elements: path
+  allow_missing:
+    description: Return C(present=false) for a directory that does not exist instead of failing.
+    type: bool
+    default: false
+  load_format:
+    description:
+      - The C(--load-format) vLLM will get. With V(auto) it prefers C(consolidated*.safetensors) where a directory holds both layouts;
+        any other format but V(mistral) reads the Hugging Face files.
+    type: str
+    default: auto
+  assume_full_attention:
+    description: Accept an architecture this collection does not know; its memory is then planned as if every layer had full attention.
+    type: bool
+    default: false
+  check_architecture:
+    description: Fail for an architecture that the sizing does not know.
+    type: bool
+    default: true
+attributes:
+  check_mode:
+    support: full
+    description: Can run in check mode, where it does the same.
+  diff_mode:
+    support: N/A
+    description: Nothing is changed.
+"""
+
+EXAMPLES = r"""
+- name: Read one model
+  gb10.vllm.model_info:
+    path: /srv/models/devstral-small-2-24b
+  register: result
+
+- name: Show what it weighs
+  ansible.builtin.debug:
+    msg: "{{ result.model.architecture }}: {{ result.model.weights.loaded_bytes | gb10.vllm.human_bytes }} once loaded"
+
+- name: Read the models of all servers of a box, some of which are still to be downloaded
+  gb10.vllm.model_info:
+    models: "{{ gb10_servers | map(attribute='model_path') | unique }}"
+    allow_missing: true
+  register: result
+"""
+
+RETURN = r"""
+model:
+  description: >-
+    The facts of O(path): C(present), C(path), C(config), C(config_file), C(layout) (V(hf) or V(mistral)), C(architecture), C(weights)
+    (C(params), C(bytes) in the files, C(loaded_bytes) after loading, C(groups)), C(manifest) (SHA-256), C(size_bytes), C(tokenizer),
+    C(chat_template), C(kind) (chat, completion, embedding, classification or transcription), C(auto_map), C(files).
+  returned: when O(path) was given
+  type: dict
+  sample:
+    present: true
+    path: /srv/models/devstral-small-2-24b
+    architecture: Mistral3ForConditionalGeneration
+    kind: chat
+    size_bytes: 25792913920
+    manifest: 4b0c2f7c6d9f53d9e5c9a4f2f0a7b7e0c3a1c1de4f4f6f3d9a0f5f8a1b2c3d4e
+models:
+  description: The same facts for each of O(models) (and O(path)), by the path as it was given.
+  returned: success
+  type: dict
+  sample: {"/srv/models/tiny": {"present": true, "architecture": "LlamaForCausalLM"}}
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.gb10.vllm.plugins.module_utils.errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils.sizing.engine import Engine
+from ansible_collections.gb10.vllm.plugins.module_utils.sizing.layout import kv_layout
+from ansible_collections.gb10.vllm.plugins.module_utils.sizing.model_dir import inspect_model
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "path": {"type": "path"},
+            "models": {"type": "list", "elements": "path"},
+            "allow_missing": {"type": "bool", "default": False},
+            "load_format": {"type": "str", "default": "auto"},
+            "assume_full_attention": {"type": "bool", "default": False},
+            "check_architecture": {"type": "bool", "default": True},
+        },
+        required_one_of=[("path", "models")],
+        supports_check_mode=True,
+    )
+    wanted = module.params
+    paths = list(dict.fromkeys([*([wanted["path"]] if wanted["path"] else []), *(wanted["models"] or [])]))
+    models = {}
+    try:
+        for path in paths:
+            models[path] = inspect_model(path, load_format=wanted["load_format"], allow_missing=wanted["allow_missing"])
+            if wanted["check_architecture"] and models[path]["present"]:
+                kv_layout(models[path]["config"], Engine(), assume_full_attention=wanted["assume_full_attention"])
+    except GB10Error as error:
+        module.fail_json(msg=str(error), path=path, **error.details)
+    result = {"models": models}
+    if wanted["path"]:
+        result["model"] = models[wanted["path"]]
+    module.exit_json(changed=False, **result)
+
+
+if __name__ == "__main__":
+    main()
