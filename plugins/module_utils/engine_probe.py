@@ -267,12 +267,9 @@ class Follower:
         if restarted:
             self._fail(result, "the container ended and was started again meanwhile", lines, started)
         elif state["Status"] == "created" and state.get("Error"):
-            self._fail(result, readiness.exit_reason(state), [*lines, state["Error"]], now)
+            self._fail(result, readiness.exit_reason(state), lines, now)
         elif state["Status"] in ("exited", "dead"):
-            marker = f"container exited with code {state.get('ExitCode')}"
-            if state.get("OOMKilled"):
-                marker += " (OOMKilled)"
-            self._fail(result, readiness.exit_reason(state), [*lines, marker], started)
+            self._fail(result, readiness.exit_reason(state), lines, started)
         elif state["Status"] == "restarting":
             self._fail(result, f"Docker is restarting it over and over (last exit code {state.get('ExitCode')})", lines, started)
         elif state["Status"] == "paused":
@@ -305,7 +302,7 @@ class Follower:
         elif now - since > MISSING_GRACE_S:
             result.update(phase="failed", reason=f"no container of this name was created within {MISSING_GRACE_S:.0f} s")
         if result["phase"] == "failed":
-            result.update(log=[], kernel_log=[])
+            result.update(log=[f"gb10.vllm: {result['reason']}"], kernel_log=[])
         return result
 
     @staticmethod
@@ -325,7 +322,9 @@ class Follower:
     def _fail(self, result: dict, reason: str, lines: list[str], since: float | None) -> None:
         result["phase"] = "failed"
         result["reason"] = reason
-        result["log"] = [readiness.redact(line, self.secrets) for line in lines[-DIAGNOSIS_LINES:]]
+        # The verdict goes into the log as a line of its own, so that the knowledge base can speak about it too.
+        told = [*lines[-DIAGNOSIS_LINES:], f"gb10.vllm: {reason}"]
+        result["log"] = [readiness.redact(line, self.secrets) for line in told]
         result["kernel_log"] = kernel_log(since) if since else []
 
     def _judge_activity(self, result: dict, entries, now: float) -> None:
@@ -387,7 +386,7 @@ class Follower:
                 self._measure(result["facts"])
                 return
             if status == 200:
-                self._fail(result, f"a {kind} request was answered without any text", [*lines, body[:500]], started)
+                self._fail(result, f"a {kind} request was answered without any text", lines, started)
                 return
             if status == 0 or status >= 500:
                 self._unanswered(result, lines, started, error_or_status(status, body))
@@ -395,7 +394,7 @@ class Follower:
             refusals.append(f"{path}: HTTP {status}, {readiness.error_text(body)}")
             if not readiness.is_wrong_endpoint(status, body):
                 break
-        self._fail(result, "it refused a real request: " + "; ".join(refusals), [*lines, *refusals], started)
+        self._fail(result, "it refused a real request: " + "; ".join(refusals), lines, started)
 
     def _unanswered(self, result: dict, lines: list[str], started: float | None, why: str) -> None:
         """The API is up and a request failed: the engine may be dying, so look again before judging."""

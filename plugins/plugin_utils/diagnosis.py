@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import yaml
-from ansible_collections.gb10.vllm.plugins.module_utils.engine_log import clean_line, split_lines
+from ansible_collections.gb10.vllm.plugins.module_utils.engine_log import clean_line, says_started, split_lines
 from ansible_collections.gb10.vllm.plugins.module_utils.errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.plugin_utils.vulnerabilities import exposure_verdict
 
@@ -214,17 +214,28 @@ def find(logs: dict[str, str], entries: list[Entry], context: frozenset[str] | s
                 groups = {name: value for name, value in match.groupdict().items() if value is not None}
                 hits.append(Hit(entry, node, number, lines[number], groups))
     several_nodes = len(logs) > 1
+    up = {node: _line_of_startup(text) for node, text in logs.items()}
     order = {severity: rank for rank, severity in enumerate(SEVERITIES)}
 
     def importance(hit: Hit):
         wrapper = hit.entry.priority >= WRAPPER_PRIORITY
         # The loudest error is usually on the wrong node: what NCCL or the rendezvous says comes after a node's own failure.
         echo = several_nodes and hit.entry.stage == "multinode"
-        return order[hit.entry.severity], wrapper, echo, hit.entry.priority, hit.line_number
+        # The same words mean another thing once the server was up: then an entry for a running server is closer.
+        late = hit.entry.stage == "startup" and hit.line_number > up[hit.node]
+        return order[hit.entry.severity], wrapper, echo, hit.entry.priority, late, hit.line_number
 
     return sorted(hits, key=importance)
 
 
+def _line_of_startup(text: str) -> float:
+    """Number of the line in which the server says it is up, infinity when it does not."""
+    lines = _clean(text)[-LAST_LINES:]
+    return next((float(number) for number, line in enumerate(lines) if says_started([line])), float("inf"))
+
+
+_PLACE = re.compile(r"\{([a-z_]\w*)\}")
+_OPTIONAL_PART = re.compile(r"\[\[(.*?)\]\]")
 _EXCEPTION = re.compile(r"^(?:[A-Za-z_][\w.]*\.)?[A-Z]\w*(?:Error|Exception|Interrupt)\b:?|^(?:fatal|FATAL|error|ERROR|E):\s|: error: |panic:")
 
 
@@ -316,16 +327,17 @@ def _unknown(logs: dict[str, str], explained: set[str]) -> dict | None:
 
 
 def fill(text: str, groups: dict) -> str:
-    """``text`` with ``{name}`` replaced by what the signature captured; a sentence whose value is missing is left out."""
-    sentences = re.split(r"(?<=[.;:])\s+(?=[A-Z{])", text)
-    filled = []
-    for sentence in sentences:
-        names = re.findall(r"\{([a-z_]\w*)\}", sentence)
-        if all(name in groups for name in names):
-            for name in names:
-                sentence = sentence.replace("{" + name + "}", groups[name])
-            filled.append(sentence)
-    return " ".join(filled)
+    """``text`` with ``{name}`` replaced by what the signature captured.
+
+    What stands in ``[[double brackets]]`` is left out when a value in it is missing, otherwise the whole sentence is.
+    """
+
+    def known(part: str) -> bool:
+        return all(name in groups for name in _PLACE.findall(part))
+
+    text = _OPTIONAL_PART.sub(lambda match: match.group(1) if known(match.group(1)) else "", text)
+    sentences = [part for part in re.split(r"(?<=[.;])\s+(?=[A-Z])", text) if known(part)]
+    return _PLACE.sub(lambda match: groups[match.group(1)], " ".join(sentences))
 
 
 def decisive_lines(lines: list[str], root: Hit, others: list[Hit]) -> list[str]:
