@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Edit Dockerfiles without changing what they mean: settings into every stage, labels onto the result.
+"""Edit Dockerfiles without changing what they mean: settings into every stage.
 
 ``docker build`` forwards no environment of the host into RUN steps, so a setting such as
 UV_HTTP_TIMEOUT acts only when it is written into the Dockerfile itself. Pure text in, text out.
@@ -115,7 +115,6 @@ def prepare(
     text: str,
     *,
     environment: Mapping[str, str],
-    labels: Mapping[str, str] | None = None,
     copy: tuple[str, str] | None = None,
     arguments: Mapping[str, str] | None = None,
     name: str = "Dockerfile",
@@ -123,8 +122,8 @@ def prepare(
     """Return the Dockerfile with ``environment`` in force in every RUN of every stage.
 
     An ENV of the file that sets one of the names, and an assignment of one inside a RUN, is overridden.
-    ``labels`` are put on the last stage; ``copy`` (source in the context, target in the image) is added to
-    each stage that starts from an image of outside; ``arguments`` replace the defaults of ARGs.
+    ``copy`` (source in the context, target in the image) is added to each stage that starts from an image of
+    outside; ``arguments`` replace the defaults of ARGs.
     Raises GB10Error when the file has no FROM.
     """
     segments = parse(text)
@@ -161,11 +160,12 @@ def prepare(
             out.append(after)
         if stage:
             names.add(stage.name)
-    if labels:
-        if not "".join(out[-1:]).endswith("\n"):
-            out.append("\n")
-        out.append("LABEL " + " ".join(f"{key}={_quote(value)}" for key, value in labels.items()) + "\n")
     return "".join(out)
+
+
+def label_lines(labels: Mapping[str, str]) -> str:
+    """LABEL instructions for ``labels``."""
+    return "".join(f"LABEL {key}={_quote(value)}\n" for key, value in labels.items())
 
 
 def declared_arguments(text: str) -> set[str]:

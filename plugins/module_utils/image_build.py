@@ -301,7 +301,7 @@ class ImageBuild:
         with self._worktree(commit) as tree:
             where = f"spark-vllm-docker at {commit[:12]}"
             arguments = self._recipe(tree, where)
-            self._prepare_tree(tree, inputs, where)
+            self._prepare_tree(tree, where)
             temporary = f"{TEMPORARY}:{image_identity.digest(inputs)[:16]}"
             arguments[1] = temporary
             environment = self._build_environment()
@@ -322,7 +322,25 @@ class ImageBuild:
                     f"{SCRIPT} of {where} ended without an error but made no image {temporary}; see the log {self.log_path}",
                     log=str(self.log_path),
                 )
-            return image
+            return self._labelled(image, inputs)
+
+    def _labelled(self, image: Image, inputs: dict[str, Any]) -> Image:
+        """The same layers under labels that say what they were made from and hold; it is these that make a second run free."""
+        self._progress("label", "reading the versions in the image")
+        versions = self.versions(image)
+        name = f"{TEMPORARY}:labelled"
+        done = subprocess.run(
+            [self.docker_path, "build", "-q", "-t", name, "-"],
+            input=f"FROM {TEMPORARY}:{image_identity.digest(inputs)[:16]}\n" + dockerfile.label_lines(image_identity.labels(inputs, versions)),
+            capture_output=True, text=True, check=False, env=self._build_environment(), timeout=300,
+        )  # fmt: skip
+        found = self.inspect(name)
+        if done.returncode or found is None:
+            raise GB10Error(f"the image is built but could not be labelled: {_last_line(done.stderr)}", log=str(self.log_path))
+        state = self._state()
+        state.setdefault("metadata", {})[found.id] = versions
+        self._write_state(state)
+        return found
 
     def _recipe(self, tree: Path, where: str) -> list[str]:
         """The script's arguments, judged before anything starts."""
@@ -355,8 +373,8 @@ class ImageBuild:
         )
         return image_recipe.translate(wanted, offer, "", where=where)
 
-    def _prepare_tree(self, tree: Path, inputs: dict[str, Any], where: str) -> None:
-        """Our changes, in our worktree only: timeouts and labels into every Dockerfile, the CA bundle, the wheel cache."""
+    def _prepare_tree(self, tree: Path, where: str) -> None:
+        """Our changes, in our worktree only: timeouts into every Dockerfile, the CA bundle, the wheel cache."""
         files = sorted(path for path in tree.iterdir() if path.is_file() and _is_dockerfile(path.name))
         if not files:
             raise GB10Error(f"{where} has no Dockerfile in its top directory; check repository and ref")
@@ -379,7 +397,6 @@ class ImageBuild:
                 dockerfile.prepare(
                     text,
                     environment=environment,
-                    labels=image_identity.labels(inputs),
                     copy=copy,
                     arguments=self.o.build_args,
                     name=f"{path.name} of {where}",

@@ -21,12 +21,15 @@ def digest(inputs: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(known, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def labels(inputs: Mapping[str, Any]) -> dict[str, str]:
-    """The labels that carry inputs with an image wherever it is copied."""
+def labels(inputs: Mapping[str, Any], versions: Mapping[str, Any]) -> dict[str, str]:
+    """The labels that carry inputs and versions with an image wherever it is copied."""
     result = {INPUTS: digest(inputs), INPUTS_JSON: json.dumps(inputs, sort_keys=True, separators=(",", ":"))}
     for key in ("source", "commit", "uv_http_timeout_s", "uv_http_retries"):
         if inputs.get(key) is not None:
             result[f"gb10.vllm.{key}"] = str(inputs[key])
+    for key in ("vllm_version", "torch_version", "cuda_version"):
+        if versions.get(key):
+            result[f"gb10.vllm.{key}"] = str(versions[key])
     return result
 
 
