@@ -1,0 +1,80 @@
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Two controllers, one box: real ansible-playbook processes, this machine as the box."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+from playbook import LOCAL, play, start
+
+PLAYBOOK = """
+- hosts: boxes
+  gather_facts: false
+  tasks:
+    - gb10.vllm.run_lock: {state_dir: "{{ state }}", ttl_s: "{{ ttl | default(60) }}"}
+    - ansible.builtin.wait_for: {path: "{{ state }}/go"}
+      when: waits | default(false) | bool
+      delegate_to: localhost
+    - gb10.vllm.run_lock: {state_dir: "{{ state }}", state: absent}
+      when: not (keeps | default(false) | bool)
+"""
+
+
+@pytest.fixture
+def site(tmp_path):
+    (tmp_path / "hosts.yml").write_text(f"boxes: {{hosts: {{spark-01: {{{LOCAL}}}}}}}\n")
+    (tmp_path / "play.yml").write_text(PLAYBOOK)
+    return tmp_path
+
+
+def arguments(site, **extra):
+    return ["-i", "hosts.yml", "-e", json.dumps({"state": str(site / "state"), **extra})]
+
+
+def test_a_second_run_is_refused_while_the_first_is_at_work(site):
+    first = start("play.yml", *arguments(site, waits=True), cwd=site)
+    lock = site / "state" / "run.lock"
+    for _try in range(300):
+        if lock.exists():
+            break
+        time.sleep(0.1)
+    holder = json.loads(lock.read_text())
+    second = play("play.yml", *arguments(site), cwd=site)
+    (site / "state" / "go").write_text("")
+    output, _none = first.communicate(timeout=60)
+    assert first.returncode == 0, output
+    assert second.returncode == 2
+    assert f"spark-01 is being changed by {holder['owner']} since" in second.stdout and f"(run {holder['run']})" in second.stdout
+    assert not lock.exists()
+    assert "changed=0" in output
+
+
+def test_a_run_that_ended_here_without_releasing_is_taken_over_with_a_warning(site):
+    assert play("play.yml", *arguments(site, keeps=True), cwd=site).returncode == 0
+    again = play("play.yml", *arguments(site), cwd=site)
+    assert again.returncode == 0, again.stdout
+    assert "spark-01: took over the lock of" in again.stdout and "which has ended without giving it back" in again.stdout
+    assert not (site / "state" / "run.lock").exists()
+
+
+def test_another_controllers_lock_holds_until_it_is_too_old(site):
+    state = site / "state"
+    state.mkdir()
+    holder = {"run": "feed", "owner": "ben@desk", "controller": {"machine": "x@desk", "boot_id": "b", "pid": 1}, "ttl_s": 3600, "acquired_at": time.time()}
+    (state / "run.lock").write_text(json.dumps(dict(holder, refreshed_at=time.time())))
+    refused = play("play.yml", *arguments(site), cwd=site)
+    assert refused.returncode == 2 and "is being changed by ben@desk" in refused.stdout
+    (state / "run.lock").write_text(json.dumps(dict(holder, refreshed_at=time.time() - 3601)))
+    taken = play("play.yml", *arguments(site), cwd=site)
+    assert taken.returncode == 0 and "too old to be still at work" in taken.stdout
+
+
+def test_check_mode_leaves_nothing_on_the_box(site):
+    checked = play("play.yml", *arguments(site), "--check", cwd=site)
+    assert checked.returncode == 0, checked.stdout
+    assert not (site / "state").exists()
