@@ -92,9 +92,10 @@ def calculate(
     engine: Mapping[str, Any] | None = None,
     *,
     available_bytes: int | None = None,
-    max_model_len: int | None = None,
+    max_model_len: int | str | None = None,
     concurrency: int | None = None,
     kv_cache_dtype: str = "auto",
+    tensor_parallel_size: int = 1,
     assume_full_attention: bool = False,
 ) -> dict[str, Any]:
     """The plain calculator, without a box: whichever of memory, context and concurrency is missing is the answer.
@@ -103,11 +104,12 @@ def calculate(
     longest context for ``concurrency`` requests. Memory not given: the bytes for ``concurrency`` (default 1) such requests.
     """
     identity = engine_identity(engine or {})
-    layout = kv_layout(info["config"], _engine(identity, {"kv_cache_dtype": kv_cache_dtype}), assume_full_attention=assume_full_attention)
-    length = max_model_len or layout.derived_max_model_len
+    settings = {"kv_cache_dtype": kv_cache_dtype, "tensor_parallel_size": _whole(tensor_parallel_size, "tensor_parallel_size", 1, 1024)}
+    layout = kv_layout(info["config"], _engine(identity, settings), assume_full_attention=assume_full_attention)
+    requests = _whole(concurrency or 1, "concurrency", 1, 1_000_000)
+    length = _auto_int(max_model_len, "max_model_len") or layout.derived_max_model_len
     _check_length(length, layout, "this model")
-    requests = concurrency or 1
-    loaded = loaded_weights(info["weights"], info["config"]) if info.get("weights") else None
+    loaded = loaded_weights(info["weights"], info["config"], tensor_parallel_size=tensor_parallel_size) if info.get("weights") else None
     result = {
         "architecture": layout.architecture,
         "engine": identity,

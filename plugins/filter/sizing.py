@@ -1,0 +1,63 @@
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Filters for arithmetic people want in templates, and for showing a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.gb10.vllm.plugins.module_utils.errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils.sizing import picture
+from ansible_collections.gb10.vllm.plugins.module_utils.sizing.human import human_bytes
+from ansible_collections.gb10.vllm.plugins.module_utils.sizing.plan import calculate
+
+
+def _told(function: Callable) -> Callable:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except GB10Error as error:
+            raise AnsibleFilterError(str(error)) from None
+
+    return call
+
+
+def kv_cache_bytes(
+    config: dict[str, Any],
+    max_model_len: int | str,
+    concurrency: int = 1,
+    kv_cache_dtype: str = "auto",
+    vllm_version: str = "",
+    tensor_parallel_size: int = 1,
+    assume_full_attention: bool = False,
+) -> int:
+    """Bytes of KV cache that ``concurrency`` requests of ``max_model_len`` tokens need."""
+    if not isinstance(config, dict):
+        raise GB10Error(f"kv_cache_bytes wants a model's config.json as a dictionary, not {type(config).__name__}")
+    config = config.get("config", config) if isinstance(config.get("config"), dict) else config
+    answer = calculate(
+        {"config": config},
+        {"vllm_version": vllm_version},
+        max_model_len=max_model_len,
+        concurrency=concurrency,
+        kv_cache_dtype=kv_cache_dtype,
+        tensor_parallel_size=tensor_parallel_size,
+        assume_full_attention=bool(assume_full_attention),
+    )
+    return answer["needed_bytes"]
+
+
+class FilterModule:
+    """The filters of this file."""
+
+    def filters(self) -> dict[str, Callable]:
+        return {
+            "kv_cache_bytes": _told(kv_cache_bytes),
+            "human_bytes": _told(human_bytes),
+            "plan_table": _told(picture.plan_table),
+            "plan_picture": _told(picture.plan_picture),
+        }
