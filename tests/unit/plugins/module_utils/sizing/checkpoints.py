@@ -14,7 +14,15 @@ from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils.sizing.weights import DTYPE_BITS, Tensor
 
-GOLDEN = Path(__file__).resolve()
+DATA = Path(__file__).resolve().parent / "data"
+
+
+def golden_weights() -> dict[tuple[str, int], dict[str, Any]]:
+    """Parameters, bytes at load and buffers as vLLM 0.33 counts them, with the model's config, by (model, tensor parallel size)."""
+    rows = {(r["model"], r["tensor_parallel_size"]): r for r in json.loads((DATA / "weights.json").read_text())}
+    for (model, _tp), row in rows.items():
+        row["config"] = row["config"] or rows[model, 1]["config"]
+    return rows
 
 
 def tensor(name: str, dtype: str, *shape: int) -> Tensor:
