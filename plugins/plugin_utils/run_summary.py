@@ -1,0 +1,84 @@
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The end of a run in one line per box, failures first. Pure."""
+
+from __future__ import annotations
+
+import re
+
+STATES = ("failed", "unreachable", "held back", "ok")
+MOST_TEXT = 300
+SHORT_SENTENCE = 60
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: ``12 s``, ``3 min 5 s``, ``1 h 2 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def first_sentence(text: str) -> str:
+    """The first sentence of a message on one line, with the second one when the first is too short to say why."""
+    sentences = re.split(r"(?<=[.!?])\s+(?=[^a-z\s])", " ".join(text.split()))
+    shown = sentences[0]
+    if len(shown) < SHORT_SENTENCE and len(sentences) > 1:
+        shown = f"{shown} {sentences[1]}"
+    return shown if len(shown) <= MOST_TEXT else f"{shown[: MOST_TEXT - 3]}..."
+
+
+def state_of(box: dict, last_phase: str, trouble: bool) -> str:
+    """``failed``, ``unreachable``, ``held back`` (well, but the run ended before its turn) or ``ok``."""
+    if box["failed"]:
+        return "failed"
+    if box["unreachable"]:
+        return "unreachable"
+    return "held back" if trouble and box["phase"] != last_phase else "ok"
+
+
+def natural(name: str) -> list:
+    """Sort key by which spark-2 comes before spark-10."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
+
+
+def summary(boxes: list[dict], phases: list[tuple[str, float]], check: bool = False) -> list[tuple[str, str]]:
+    """Lines of text, each with the state it is about (``""`` for those about the whole run).
+
+    ``boxes``: [{name, phase, changed, repairs, busy_s, failed, unreachable, step, message}]; ``phases``: (name, wall seconds) in order.
+    """
+    last_phase = phases[-1][0] if phases else ""
+    trouble = any(box["failed"] or box["unreachable"] for box in boxes)
+    rows = sorted(((state_of(box, last_phase, trouble), box) for box in boxes), key=lambda row: (STATES.index(row[0]), natural(row[1]["name"])))
+    states = [state for state, _box in rows]
+    counts = [f"{states.count(state)} {state}" for state in STATES if state in states]
+    stopped = f"; the run stopped in phase {last_phase}" if trouble and last_phase else ""
+    plural = "box" if len(boxes) == 1 else "boxes"
+    lines = [(f"{len(boxes)} {plural}: {', '.join(counts)}{stopped}{' (check mode: nothing was changed)' if check else ''}", "")]
+    would = "would change" if check else "changed"
+    cells = [
+        (
+            state.upper() if state in ("failed", "unreachable") else state,
+            box["name"],
+            box["phase"] or "-",
+            f"{would} {box['changed']}" if box["changed"] else "unchanged",
+            f"repaired {len(box['repairs'])}" if box["repairs"] else "",
+            duration(box["busy_s"]),
+        )
+        for state, box in rows
+    ]
+    widths = [max((len(cell[column]) for cell in cells), default=0) for column in range(6)]
+    for (state, box), cell in zip(rows, cells, strict=True):
+        text = "  ".join(part.ljust(width) for part, width in zip(cell[:5], widths, strict=False) if width)
+        lines.append((f"  {text}  {cell[5].rjust(widths[5])}", state))
+        if box["repairs"]:
+            lines.append((f"      repairs: {', '.join(box['repairs'])}", state))
+        if state in ("failed", "unreachable"):
+            lines.append((f"      {box['step']}: {first_sentence(box['message'] or 'no message')}", state))
+    total_s = sum(seconds for _name, seconds in phases)
+    lines.append((f"  {', '.join(f'{name} {duration(seconds)}' for name, seconds in phases)}; in all {duration(total_s)}", ""))
+    return lines
