@@ -49,6 +49,7 @@ class Rules:
     gdn_checkpoint: bool = False  # so does GDN with the FlashInfer prefill kernel, and blocks are multiples of 64
     mla_hybrid_alignment: int = 64  # blocks of MLA + state models are multiples of this
     yarn_from_original: bool = True  # yarn: original_max_position_embeddings * factor, not max_position_embeddings
+    chunked_hybrid: bool = False  # chunked attention keeps its own groups; before, it is kept in full
     prefix_lm_batch_floor: bool = False  # Gemma 4: max_num_batched_tokens raised to the largest multimodal item
     packed_kv_dtypes: bool = False  # nvfp4 and per-token-head KV dtypes exist
     gdn_flashinfer_sm12x: bool = False  # FlashInfer's GDN prefill kernel is picked on compute 12.x
@@ -89,6 +90,7 @@ CHANGES: tuple[tuple[tuple[int, int, int], dict[str, Any]], ...] = (
         (0, 14, 0),
         {
             "gib_two_decimals": False,
+            "chunked_hybrid": True,
             "max_model_len_auto": True,
             "needed_rule": "first_group",
             "auto_full_text": _AUTO_FULL + "GPU memory",
