@@ -36,6 +36,7 @@ CA_NAME = "gb10-ca.pem"
 CA_IN_IMAGE = "/usr/local/share/gb10-vllm/ca.pem"
 GIB = 2**30
 _KEEP_LOGS = 10
+_WHEEL_FOLDERS = (".wheel-cache", "wheels")  # the script's own; only where its .gitignore names them
 
 # Runs inside the image with its own python3; reads files only, so no CUDA library is loaded.
 _READ_VERSIONS = r"""
@@ -155,7 +156,7 @@ class ImageBuild:
                     f"Load it (docker load, docker pull) or choose source build, prebuilt or archive.{self._similar()}"
                 )
             return self._result(before, changed=False, inputs={"source": "existing", "image": before.id}, changed_inputs=[])
-        inputs = self.inputs()
+        inputs = {key: value for key, value in self.inputs().items() if value is not None}
         known = self._recorded(before)
         changed_inputs = image_identity.changes(known, inputs)
         if before is not None and not changed_inputs and not self.o.rebuild:
@@ -289,7 +290,7 @@ class ImageBuild:
     # ---- build -----------------------------------------------------------------------------------
 
     def _build(self, inputs: dict[str, Any]) -> Image:
-        commit = inputs["commit"]
+        commit: str = inputs["commit"]
         self._progress("prepare", "checking the recipe")
         dirty = self._git("status", "--porcelain", "--untracked-files=no").stdout.split("\n")
         dirty = [line[3:] for line in dirty if line.strip()]
@@ -374,7 +375,7 @@ class ImageBuild:
         return image_recipe.translate(wanted, offer, "", where=where)
 
     def _prepare_tree(self, tree: Path, where: str) -> None:
-        """Our changes, in our worktree only: timeouts into every Dockerfile, the CA bundle, the wheel cache."""
+        """Our changes, in our worktree only: timeouts into every Dockerfile, and the CA bundle."""
         files = sorted(path for path in tree.iterdir() if path.is_file() and _is_dockerfile(path.name))
         if not files:
             raise GB10Error(f"{where} has no Dockerfile in its top directory; check repository and ref")
@@ -405,10 +406,6 @@ class ImageBuild:
         unknown = sorted(set(self.o.build_args) - declared)
         if unknown:
             raise GB10Error(f"no Dockerfile of {where} has an ARG {', '.join(unknown)}; build_args can set {', '.join(sorted(declared))}")
-        if ".wheel-cache" in (tree / SCRIPT).read_text(errors="replace"):  # wheels survive a failed build and serve the next one
-            cache = self.build_dir / "wheel-cache"
-            cache.mkdir(mode=0o755, exist_ok=True)
-            (tree / ".wheel-cache").symlink_to(cache, target_is_directory=True)
 
     def _build_environment(self) -> dict[str, str]:
         environment = dict(os.environ)
@@ -660,12 +657,25 @@ class ImageBuild:
         if done.returncode:
             raise GB10Error(f"git could not lay out commit {commit[:12]} of {self.checkout}: {_last_line(done.stderr)}")
         try:
+            for kept in self._wheel_folders(tree):
+                if kept.exists() and not (tree / kept.name).exists():
+                    kept.rename(tree / kept.name)
             yield tree
         finally:
             self._drop_worktree(tree)
 
+    def _wheel_folders(self, tree: Path) -> list[Path]:
+        """Where the script's folders of downloaded and compiled wheels are kept between builds, so that a new try begins with them."""
+        shelf = self.build_dir / "wheels"
+        shelf.mkdir(mode=0o755, exist_ok=True)
+        return [shelf / name for name in _WHEEL_FOLDERS if not self._git("check-ignore", "-q", f"{name}/x", cwd=tree).returncode]
+
     def _drop_worktree(self, tree: Path) -> None:
         if tree.exists():
+            for kept in self._wheel_folders(tree):
+                if (tree / kept.name).is_dir() and not (tree / kept.name).is_symlink():
+                    shutil.rmtree(kept, ignore_errors=True)
+                    (tree / kept.name).rename(kept)
             self._git("worktree", "remove", "--force", str(tree))
             shutil.rmtree(tree, ignore_errors=True)
         self._git("worktree", "prune")

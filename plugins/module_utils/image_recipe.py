@@ -20,8 +20,8 @@ REBUILD = ("all", "vllm", "flashinfer", "deps")
 
 # Where each ability is found; read from the project's history up to 358bf26 (2026-08-14).
 VERSIONS = {
-    "release": "commits from 2025-12-21 to 2026-02-16, for example 74c02c37c280c64d07119350a7d42225f1b154ba",
-    "nightly": "commits from 2025-12-20 to 2026-02-16, for example 74c02c37c280c64d07119350a7d42225f1b154ba",
+    "release": "commits from 2025-12-21 to 2026-02-08, for example 74c02c37c280c64d07119350a7d42225f1b154ba",
+    "nightly": "commits from 2025-12-20 to 2026-02-08, for example 74c02c37c280c64d07119350a7d42225f1b154ba",
     "prebuilt": "commits from 2026-03-04 on, for example 358bf26e3d7d315450a6159ccdc0b38cbbd6b855",
     "vllm": "commits from 2025-12-05 on",
     "flashinfer": "commits from 2026-02-17 on",
@@ -30,6 +30,9 @@ VERSIONS = {
     "--vllm-ref": "commits from 2025-12-14 on",
     "--build-jobs": "commits from 2025-12-18 on",
 }
+
+# From 2026-02-09 to 02-16 the script asks on the terminal whether one really wants a build from wheels, known not to work.
+_WARNS = re.compile(r"""read\s+-p\s+["'][^"']*wheels""", re.IGNORECASE)
 
 # What the module decides itself; passing it twice would fight with it.
 RESERVED = {"-t", "--tag", "-c", "--copy-to", "--copy-to-host", "--copy-to-hosts", "--copy-parallel", "-u", "--user",
@@ -100,9 +103,9 @@ def read_offer(help_text: str, script: str = "", where: str = "build-and-copy.sh
     use = flags.get("--use-wheels")
     if use is not None and use.takes == "none":
         wheels.append("prebuilt")
-    elif use is not None:
+    elif use is not None and not _WARNS.search(script):
         wheels += [mode for mode in ("release", "nightly") if mode in use.text] or ["nightly"]
-    elif "prebuilt-vllm" in script:  # 2026-03-04 to 2026-07-01: downloads the project's wheels without being asked
+    elif use is None and "prebuilt-vllm" in script:  # 2026-03-04 to 2026-07-01: downloads the project's wheels without being asked
         wheels.append("prebuilt")
         unasked = True
     wheels.append("none")
@@ -131,7 +134,7 @@ def translate(wanted: Wanted, offer: Offer, tag: str, where: str = "this version
         arguments += ["--use-wheels", wheels]
     elif wheels == "prebuilt" and not offer.downloads_wheels_unasked:
         arguments.append("--use-wheels")
-    rebuild = _rebuild(wanted.rebuild, offer, where)
+    rebuild = _rebuild(wanted.rebuild, offer, wheels, where)
     if wheels == "none" and "prebuilt" in offer.wheels and "--rebuild-vllm" in offer.flags and not wanted.vllm_ref:
         rebuild.setdefault("vllm", "--rebuild-vllm")  # without a flag these versions pull or download instead
     arguments += list(dict.fromkeys(rebuild.values()))
@@ -150,8 +153,10 @@ def translate(wanted: Wanted, offer: Offer, tag: str, where: str = "this version
     return arguments + _checked(wanted.arguments, offer, where)
 
 
-def _rebuild(parts: Sequence[str], offer: Offer, where: str) -> dict[str, str]:
+def _rebuild(parts: Sequence[str], offer: Offer, wheels: str, where: str) -> dict[str, str]:
     flags = {part: f"--rebuild-{part}" for part in REBUILD if part != "all"}
+    if wheels == "prebuilt":  # anew means downloaded anew there; --rebuild-* would compile
+        flags.update({part: f"--force-{part}-download" for part in flags if f"--force-{part}-download" in offer.flags})
     if "all" in parts:
         return {part: flag for part, flag in flags.items() if flag in offer.flags}
     for part in parts:
