@@ -23,7 +23,7 @@ _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)
 _PREFIXES = (
     re.compile(r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?\s+"),
     re.compile(r"^[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \S+ \S+?(?:\[\d+\])?: "),
-    re.compile(r"^\([A-Za-z]\w*(?:[-_]\w+)*(?: pid=\d+(?:, ip=[\d.]+)?)?\)\s*"),
+    re.compile(r"^\([A-Za-z]\w*(?:[-_]\w+)*(?: pid=\d+(?:, ip=[\d.]+)?)?\)\s?"),
     re.compile(r"^(?:DEBUG|INFO|WARNING|ERROR|CRITICAL)\s+\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?\s+(?:\[[^\]]+\]\s?)?"),
     re.compile(r"^(?:DEBUG|INFO|WARNING|ERROR|CRITICAL):\s+(?=[A-Z])"),
 )
@@ -150,7 +150,7 @@ def _budget(match: re.Match) -> dict:
         "gpu_memory_utilization": float(match.group("util")),
         "requested_bytes": gib_to_bytes(match.group("want")),
     }
-    for key in ("consumed_bytes", "activation_bytes", "graph_estimate_bytes"):
+    for key in ("consumed_bytes", "activation_bytes", "graph_bytes"):
         if match.group(key):
             facts[key] = gib_to_bytes(match.group(key))
     return facts
@@ -209,7 +209,7 @@ _FACTS = tuple(
             rf"(?: Actual usage is (?P<consumed_bytes>{_G}) GiB for (?:consumed memory[^,]*|weight),"
             rf"(?: and)? (?P<activation_bytes>{_G}) GiB for peak activation"
             rf"(?:, {_G} GiB for non-torch memory)?"
-            rf"(?:, and (?P<graph_estimate_bytes>{_G}) GiB for CUDAGraph memory)?)?",
+            rf"(?:, and (?P<graph_bytes>{_G}) GiB for CUDAGraph memory)?)?",
             _budget,
         ),
         (rf"Auto-fit max_model_len: reduced from (\d+) to (\d+) to fit in available \S+(?: cache)? memory \(({_G}) GiB", _auto_fit),

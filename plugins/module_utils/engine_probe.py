@@ -144,6 +144,43 @@ def kernel_log(since_epoch: float) -> list[str]:
     return lines[-500:]
 
 
+def collect(container: str | None, lines: int = DIAGNOSIS_LINES) -> list[dict]:
+    """State and last lines of one container, or of every server of this collection on the box."""
+    if container:
+        names = [container]
+    else:
+        listed = docker("ps", "--all", "--filter", "label=gb10.vllm.server", "--format", "{{.Names}}")
+        if listed.returncode != 0:
+            raise GB10Error(f"Docker on this box does not answer: {listed.stderr.strip()[:300]}.")
+        names = sorted(listed.stdout.split())
+    found = []
+    for name in names:
+        details = inspect(name)
+        if details is None:
+            raise GB10Error(f"There is no container {name} on this box; `docker ps --all` lists what there is.")
+        state = details["State"]
+        entries = logs(name, state["StartedAt"]) if epoch(state["StartedAt"]) else []
+        secrets = [value for value in (_environment(details, "VLLM_API_KEY"), _environment(details, "HF_TOKEN")) if value]
+        told = [readiness.redact(engine_log.clean_line(text), secrets) for _at, text in entries[-lines:]]
+        if state["Status"] in ("exited", "dead") or state.get("Error"):
+            told.append(f"gb10.vllm: {readiness.exit_reason(state)}")
+        found.append(
+            {
+                "name": name,
+                "server": (details.get("Config", {}).get("Labels") or {}).get("gb10.vllm.server", ""),
+                "status": state["Status"],
+                "api_key": bool(_environment(details, "VLLM_API_KEY")),
+                "log": told,
+                "kernel_log": kernel_log(epoch(state["StartedAt"]) or time.time()),
+            }
+        )
+    return found
+
+
+def _environment(details: dict, name: str) -> str | None:
+    return readiness.env_file_value("\n".join(details.get("Config", {}).get("Env") or []), name)
+
+
 class Api:
     """The server's HTTP API as one box sees it; the key never leaves this object.
 

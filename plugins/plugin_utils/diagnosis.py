@@ -280,7 +280,9 @@ def diagnose(logs: dict[str, str], entries: list[Entry], context: frozenset[str]
         "why": fill(root.entry.cause, root.groups),
         "todo": fill(root.entry.fix, root.groups),
         "source": list(root.entry.source),
-        "lines": decisive_lines(_clean(logs[root.node])[-LAST_LINES:], root, others),
+        "lines": decisive_lines(
+            _clean(logs[root.node])[-LAST_LINES:], root.line_number, [hit.line_number for hit in others if hit.node == root.node]
+        ),
         "auto": root.entry.auto,
         "values": root.groups,
         "also": _unique([{"id": hit.entry.id, "node": hit.node, "what": hit.line.strip()} for hit in others])[:5],
@@ -318,7 +320,7 @@ def _unknown(logs: dict[str, str], explained: set[str]) -> dict | None:
                 "why": "This error is not among the known ones.",
                 "todo": "Read the lines before it in the log; when you know the cause, add it to a file of your own and name that in gb10_diagnoses.",
                 "source": [],
-                "lines": [line.strip() for line in lines[max(0, number - 2) : number + 1]],
+                "lines": decisive_lines(lines, number, []),
                 "auto": {"level": "never"},
                 "values": {},
                 "also": [],
@@ -340,24 +342,27 @@ def fill(text: str, groups: dict) -> str:
     return _PLACE.sub(lambda match: groups[match.group(1)], " ".join(sentences))
 
 
-def decisive_lines(lines: list[str], root: Hit, others: list[Hit]) -> list[str]:
-    """At most three lines of the log, in its order: the root cause, what it led to, and what came just before."""
-    numbers = {root.line_number}
-    for hit in sorted(others, key=lambda hit: hit.line_number):
-        if hit.node == root.node and lines[hit.line_number] != root.line:
-            numbers.add(hit.line_number)
-            break
-    for number in range(root.line_number + 1, len(lines)):
-        if len(numbers) >= 2:
-            break
-        if _EXCEPTION.search(lines[number].strip()) and lines[number].strip() != root.line.strip():
-            numbers.add(number)
-    for number in range(root.line_number - 1, -1, -1):
-        if len(numbers) >= 3:
-            break
-        line = lines[number].strip()
-        if line and not line.startswith(("File ", "^", "~", "raise ", "return ", "Traceback")) and line not in {lines[n].strip() for n in numbers}:
-            numbers.add(number)
+# Lines that stand in every log and decide nothing.
+_FILLER = re.compile(r"^(?:Traceback|\s|\[?[WIE]\d{4}[ :]|Found ulimit|Route: |non-default args|During handling|The above exception)|Warning: ")
+
+
+def decisive_lines(lines: list[str], root: int, others: list[int]) -> list[str]:
+    """At most three lines of the log, in its order: the root cause, what it led to, and what came just before.
+
+    :param root: number of the decisive line; ``others``: numbers of further fatal findings.
+    """
+    numbers = {root}
+
+    def told() -> set[str]:
+        return {lines[number].strip() for number in numbers}
+
+    consequences = [number for number in range(root + 1, len(lines)) if _EXCEPTION.search(lines[number].strip())]
+    before = [number for number in range(root - 1, -1, -1) if lines[number].strip() and not _FILLER.search(lines[number])]
+    later = [*sorted(others), *consequences]
+    for candidates, most in ((later, 2), (before, 3), (later, 3)):
+        for number in candidates:
+            if len(numbers) < most and lines[number].strip() not in told():
+                numbers.add(number)
     return [lines[number].strip()[:400] for number in sorted(numbers)]
 
 

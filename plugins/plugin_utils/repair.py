@@ -17,6 +17,8 @@ MOST_REPAIRS = 2
 OS_FLOOR_BYTES = 12 * GIB
 MOST_UTILIZATION = 0.85
 LEAST_CONTEXT = 1024
+GONE_FLAGS = ("--disable-log-requests", "--use-v2-block-manager", "--swap-space", "--disable-async-output-proc", "--num-scheduler-steps")
+"""Flags of older versions whose absence changes no result."""
 OTHER_LOADERS = ("fastsafetensors", "instanttensor", "runai_streamer")
 
 
@@ -151,10 +153,40 @@ def _graphs(_diagnosis, _facts, wanted):
         yield {"cuda_graphs": mode}, f"capturing CUDA graphs failed: {what}"
 
 
-def _default_loader(_diagnosis, _facts, wanted):
+def _default_loader(diagnosis, _facts, wanted):
     now = wanted.get("load_format")
+    missing = diagnosis.get("values", {}).get("m") if diagnosis.get("id") == "KB-189" else None
+    if missing is not None and missing not in OTHER_LOADERS:
+        return  # the package that is missing is not a loader
     if now not in (None, "auto"):
         yield {"load_format": "auto"}, f"load_format {now} -> auto: this model or image does not load with it"
+
+
+def _mistral_format(diagnosis, facts, wanted):
+    """Read a Mistral model in the one of its two layouts that is complete; ``wanted["model_files"]`` lists its files."""
+    if wanted.get("load_format") == "mistral":
+        yield from _default_loader(diagnosis, facts, wanted)
+        return
+    files = wanted.get("model_files") or []
+    weights = any(name.startswith("consolidated") and name.endswith(".safetensors") for name in files)
+    if weights and "params.json" in files and "tekken.json" in files:
+        change = {"load_format": "mistral", "args": {"--tokenizer-mode": "mistral", "--config-format": "mistral"}}
+        yield change, "the model is complete in Mistral's own layout, so read that one"
+
+
+def _attention(_diagnosis, _facts, wanted):
+    if "--attention-backend" in (wanted.get("args") or {}):
+        yield {"args": {"--attention-backend": None}}, "leave --attention-backend away so that vLLM chooses one that can"
+    if wanted.get("kv_cache_dtype") not in (None, "auto"):
+        yield {"kv_cache_dtype": "auto"}, f"kv_cache_dtype {wanted['kv_cache_dtype']} -> auto: no attention kernel supports it here"
+
+
+def _drop_flags(diagnosis, _facts, wanted):
+    refused = str(diagnosis.get("values", {}).get("args", "")).split()
+    given = wanted.get("args") or {}
+    gone = [flag for flag in refused if flag in GONE_FLAGS and flag in given]
+    if gone and len(gone) == len([word for word in refused if word.startswith("--")]):
+        yield {"args": dict.fromkeys(gone)}, f"leave {', '.join(gone)} away: this vLLM no longer has it and works the same without"
 
 
 def _as_written(diagnosis, _facts, wanted):
@@ -182,6 +214,9 @@ RULES = {
     "wait_for_memory": _wait,
     "graphs": _graphs,
     "default_loader": _default_loader,
+    "mistral_format": _mistral_format,
+    "attention": _attention,
+    "drop_flags": _drop_flags,
     "set": _as_written,
 }
 """What ``auto.action`` in diagnoses.yml may name for a server; each yields (change, reason), the best first."""
