@@ -14,14 +14,14 @@ author:
 description:
   - Computes the memory plan of one box from its facts, the wanted servers and the models' headers - weights, overheads, KV cache in
     vLLM's own arithmetic, the flags to pass with a reason for each, and a verdict with ranked changes where something does not fit.
-  - Without O(box) it is a calculator for one O(model) - given memory it says how many tokens and requests fit, given context and
+  - With O(model) it is a calculator that needs no box - given memory it says how many tokens and requests fit, given context and
     concurrency how much memory they need.
   - A model is a directory on the machine the module runs on, a Hugging Face repo id (only headers are fetched), or facts that
     M(gb10.vllm.model_info) gathered before.
   - Changes nothing.
 options:
   box:
-    description: Facts of the box as M(gb10.vllm.box_info) returns them.
+    description: Facts of the box as M(gb10.vllm.box_info) returns them; without them a typical GB10 is planned for, and labelled as an assumption.
     type: dict
   servers:
     description:
@@ -229,8 +229,6 @@ def main() -> None:
                 assume_full_attention=wanted["assume_full_attention"],
             )
         if wanted["servers"] is not None:
-            if not wanted["box"]:
-                raise GB10Error("servers are given without the box they shall run on: pass what gb10.vllm.box_info returns as box")
             models = dict(wanted["models"])
             for server in wanted["servers"]:
                 path, name = server.get("model_path"), server.get("model")

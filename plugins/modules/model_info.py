@@ -119,7 +119,8 @@ def main() -> None:
             if wanted["check_architecture"] and models[path]["present"]:
                 kv_layout(models[path]["config"], Engine(), assume_full_attention=wanted["assume_full_attention"])
     except GB10Error as error:
-        module.fail_json(msg=str(error), path=path, **error.details)
+        text = str(error)
+        module.fail_json(msg=text if path in text else f"the model in {path}: {text}", path=path, **error.details)
     result = {"models": models}
     if wanted["path"]:
         result["model"] = models[wanted["path"]]

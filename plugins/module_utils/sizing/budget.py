@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils.errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.module_utils.sizing.weights import text_config
+from ansible_collections.gb10.vllm.plugins.module_utils.sizing.model_config import ModelFacts
 
 GIB = 2**30
 
@@ -59,6 +59,17 @@ class BoxMemory:
     warnings: tuple[str, ...]
 
 
+# Boxes of 2025 report 119.7 GiB; right after boot 101 to 113 GiB of it were available in public reports.
+TYPICAL_BOX = {
+    "memory": {
+        "total_bytes": int(119.7 * GIB),
+        "available_bytes": int(107 * GIB),
+        "cuda_total_bytes": int(119.7 * GIB),
+        "cuda_total_source": "assumed: a typical GB10, 119.7 GiB with 107 GiB available",
+    }
+}
+
+
 def box_memory(box: Mapping[str, Any], wanted_names: Sequence[str], floor_bytes: int, platform: str = "gb10") -> BoxMemory:
     """Read ``box_info``'s facts as a budget; GB10Error when they hold no memory figures."""
     memory = box.get("memory") or {}
@@ -72,7 +83,8 @@ def box_memory(box: Mapping[str, Any], wanted_names: Sequence[str], floor_bytes:
     if platform == "cpu":
         source = "MemTotal (vLLM's CPU build counts the memory of the box)"
     elif cuda_total:
-        source = f"measured ({memory.get('cuda_total_source') or 'CUDA'})"
+        source = str(memory.get("cuda_total_source") or "CUDA")
+        source = source if source.startswith("assumed") else f"measured ({source})"
     else:
         source = "assumed: MemTotal, because CUDA was not asked"
         warnings.append(
@@ -126,33 +138,28 @@ def running_servers(box: Mapping[str, Any]) -> list[tuple[str, int, int]]:
     return found
 
 
-def activation(config: Mapping[str, Any], *, max_num_batched_tokens: int, max_num_seqs: int, tensor_parallel_size: int = 1, element: int = 2) -> Part:
+def activation(facts: ModelFacts, *, max_num_batched_tokens: int, max_num_seqs: int, tensor_parallel_size: int = 1, element: int = 2) -> Part:
     """Transient peak of the profile run, labelled as an assumption: vLLM has no formula, it measures.
 
-    Dense layers: up and gate projections, their product and three residual copies are alive at once, ``6 x (ffn + hidden)``
-    bytes per token in 16 bits, which three H100 runs show to 0.1 %; compiled graphs took 10 % more. Experts: ``top_k`` such
-    rows and 50 % for the permutation's copies. Never less than the float32 logits of ``max_num_seqs`` rows.
+    Dense layers: up and gate projections, their product and three residual copies are alive at once, ``3 x (ffn + hidden)``
+    values per token, which two H100 runs show to 2 %; compiled graphs took 10 % more. Experts: ``top_k`` such rows and 50 % for the
+    permutation's copies. Never less than the float32 logits of ``max_num_seqs`` rows. ``element``: bytes of the run dtype.
     """
-    text = text_config(config)
-    hidden = _first(text, "hidden_size", "dim", "d_model", "n_embd") or 4096
-    ffn = _first(text, "intermediate_size", "hidden_dim", "ffn_dim", "d_ff", "encoder_ffn_dim") or 4 * hidden
-    if isinstance(text.get("moe"), Mapping):
-        text = {**text["moe"], **text}
-    vocab = _first(text, "vocab_size") or 0
-    top_k = _first(text, "num_experts_per_tok", "num_experts_per_token", "moe_topk", "experts_per_token", "top_k_experts") or 0
+    hidden = facts.hidden_size
+    ffn = facts.intermediate_size or 4 * hidden
     tp = max(1, tensor_parallel_size)
-    if top_k:
-        inner = _first(text, "moe_intermediate_size", "expert_hidden_dim", "intermediate_size") or ffn
-        rows = top_k * (3 * inner // tp + 2 * hidden) + 3 * hidden
+    if facts.num_experts and facts.num_experts_per_token:
+        inner = facts.moe_intermediate_size or ffn
+        rows = facts.num_experts_per_token * (3 * inner // tp + 2 * hidden) + 3 * hidden
         factor = 1.5
     else:
         rows, factor = 3 * (ffn // tp + hidden), 1.1
     layers = int(max_num_batched_tokens * rows * element * factor)
-    logits = max_num_seqs * vocab * 4
+    logits = max_num_seqs * facts.vocab_size * 4
     why = (
         f"formula over {max_num_batched_tokens} batched tokens"
         if layers >= logits
-        else f"float32 logits of {max_num_seqs} sequences x {vocab} tokens of the vocabulary"
+        else f"float32 logits of {max_num_seqs} sequences x {facts.vocab_size} tokens of the vocabulary"
     )
     return Part(max(layers, logits), "assumed", why + "; learned from the first start")
 
@@ -219,11 +226,3 @@ def _is_engine(holder: Mapping[str, Any]) -> bool:
 
 def _count(value: Any) -> int:
     return int(value) if isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0 else 0
-
-
-def _first(source: Mapping[str, Any], *keys: str) -> int | None:
-    for key in keys:
-        value = source.get(key)
-        if type(value) is int and value > 0:
-            return value
-    return None

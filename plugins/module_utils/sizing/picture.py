@@ -156,7 +156,7 @@ def plan_table(plans: Mapping[str, Mapping[str, Any]]) -> str:
             out += ["", *_wrap(f"{box_name}: warning: {warning}", "")]
         for server in plan["servers"]:
             out += ["", *_wrap(f"{box_name}: {server['reason']}", "")]
-            for entry in server["flags"]:
+            for entry in server["flags"] if server["verdict"] == "fits" else ():
                 shown = " ".join(shlex.quote(w) for w in flags.words(entry["flag"], entry["value"]))
                 indent = max(44, len(shown) + 4)
                 first = f"  {shown}".ljust(indent)

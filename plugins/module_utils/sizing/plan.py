@@ -33,7 +33,7 @@ OVERHEAD_FLAGS = ("--max-num-batched-tokens", "--max-num-seqs", "--enforce-eager
 
 
 def plan_box(
-    box: Mapping[str, Any],
+    box: Mapping[str, Any] | None,
     servers: Sequence[Mapping[str, Any]],
     models: Mapping[str, Mapping[str, Any]],
     engine: Mapping[str, Any] | None = None,
@@ -42,12 +42,13 @@ def plan_box(
 ) -> dict[str, Any]:
     """The memory plan of one box.
 
-    ``box`` is what ``box_info`` returns, ``servers`` the wanted ones, ``models`` the result of ``model_info`` by path, ``engine``
-    ``{vllm_version, platform, cuda_runtime, source}``, ``options`` ``{os_floor_gib, margin_gib, assume_full_attention}``, ``records`` what
-    earlier runs left, by server (default: the box's own). GB10Error in one sentence for what is wrong with the input;
-    what merely does not fit is a verdict, not an error.
+    ``box`` is what ``box_info`` returns (None: a typical GB10, labelled as an assumption), ``servers`` the wanted ones, ``models`` the
+    result of ``model_info`` by path, ``engine`` ``{vllm_version, platform, cuda_runtime, source}``, ``options`` ``{os_floor_gib, margin_gib,
+    assume_full_attention}``, ``records`` what earlier runs left, by server (default: the box's own). GB10Error in one sentence for what is
+    wrong with the input; what merely does not fit is a verdict, not an error.
     """
     options = options or {}
+    box = box or budget.TYPICAL_BOX
     records = records if records is not None else (box.get("servers") or {})
     identity = engine_identity(engine or {})
     platform = identity["platform"]
@@ -109,7 +110,9 @@ def calculate(
     requests = _whole(concurrency or 1, "concurrency", 1, 1_000_000)
     length = _auto_int(max_model_len, "max_model_len") or layout.derived_max_model_len
     _check_length(length, layout, "this model")
-    loaded = loaded_weights(info["weights"], info["config"], tensor_parallel_size=tensor_parallel_size) if info.get("weights") else None
+    loaded = None
+    if info.get("weights"):
+        loaded = loaded_weights(info["weights"], info["config"], tensor_parallel_size=tensor_parallel_size, defaults=layout.facts.text.defaults)
     result = {
         "architecture": layout.architecture,
         "engine": identity,
@@ -273,6 +276,7 @@ def _need(
     def size(engine_settings: Mapping[str, Any], eager: bool) -> solver.Need:
         engine = _engine(identity, engine_settings)
         layout = kv_layout(config, engine, assume_full_attention=assume_full_attention)
+        _check_length(server["max_model_len"], layout, f"server {name}")
         tp = engine.tensor_parallel_size
         loaded = loaded_weights(
             info["weights"],
@@ -282,13 +286,14 @@ def _need(
             pipeline_parallel_size=engine.pipeline_parallel_size,
             speculative=bool(settings.get("speculative_method")),
             quantization=args.get("quantization") if isinstance(args.get("quantization"), str) else None,
+            defaults=layout.facts.text.defaults,
         )
         element = RUN_DTYPE_BYTES[run_dtype(config, engine.dtype)]
         parts = {
             "weights": Part(loaded.total_bytes, "computed", _weights_why(loaded)),
             "activation": budget.activation(
-                config,
-                max_num_batched_tokens=layout.max_num_batched_tokens,
+                layout.facts,
+                max_num_batched_tokens=layout.batch_tokens(server["max_model_len"] or layout.default_max_model_len),
                 max_num_seqs=layout.max_num_seqs,
                 tensor_parallel_size=tp,
                 element=element,
@@ -297,14 +302,13 @@ def _need(
             "non_torch": budget.non_torch(engine.platform),
         }
         present = {
-            "--max-num-batched-tokens": layout.max_num_batched_tokens,
+            "--max-num-batched-tokens": layout.batch_tokens(server["max_model_len"] or layout.default_max_model_len),
             "--max-num-seqs": _num_seqs(layout, None),
             "--enforce-eager": True if eager else None,
             "--load-format": server["load_format"],
         }
         present.update({f: args.get(f[2:].replace("-", "_")) for f in OVERHEAD_FLAGS if f not in present})
         parts.update(budget.measured_parts(record, server, identity["vllm_version"], present))
-        _check_length(server["max_model_len"], layout, f"server {name}")
         return solver.Need(
             name,
             layout,
@@ -448,7 +452,7 @@ def _flags(
     if not layout.kv_free or server["max_num_batched_tokens"]:
         add(
             "--max-num-batched-tokens",
-            layout.max_num_batched_tokens,
+            layout.batch_tokens(length or layout.default_max_model_len),
             "stated for this server" if server["max_num_batched_tokens"] else "vLLM's default here, pinned because activations and window caches depend on it",
             "max_num_batched_tokens",
         )

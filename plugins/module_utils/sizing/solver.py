@@ -135,13 +135,13 @@ def allocate(needs: Sequence[Need], usable_bytes: int, total_bytes: int) -> list
         remaining -= kv - grant.kv_cache_bytes
         grants[i] = replace(grant, kv_cache_bytes=kv, requested_bytes=need.fixed_bytes + kv)
     for i, (need, grant) in enumerate(zip(needs, grants, strict=True)):
-        if need.utilization is None:
-            slack = grant.requested_bytes + (remaining if grant.fits else 0)
-            value = smallest_utilization(max(1, grant.requested_bytes), total_bytes, slack)
+        if need.utilization is None and grant.fits:
+            value = smallest_utilization(max(1, grant.requested_bytes), total_bytes, grant.requested_bytes + remaining)
             requested = math.ceil(total_bytes * value)
-            if grant.fits:
-                remaining -= requested - grant.requested_bytes
+            remaining -= requested - grant.requested_bytes
             grants[i] = replace(grant, utilization=value, requested_bytes=requested)
+        elif need.utilization is None:
+            grants[i] = replace(grant, utilization=math.floor(grant.requested_bytes * 1000 / total_bytes) / 1000)
     return grants
 
 

@@ -388,8 +388,8 @@ def loaded_weights(
     pipeline_parallel_size: int = 1,
     speculative: bool = False,
     quantization: str | None = None,
-    max_model_len: int | None = None,
     mxfp4_backend: str = "marlin",
+    defaults: Mapping[str, Any] | None = None,
 ) -> LoadedWeights:
     """Bytes one rank holds after loading (``Model loading took``), from ``summarise``'s result.
 
@@ -397,8 +397,9 @@ def loaded_weights(
     head, unused tensors), by the conversion of floating tensors to the run dtype, the vocabulary's padding to 64 rows,
     the rope tables, repacking of 4-bit weights (MXFP4 experts are padded for the Marlin kernel a GB10 uses) and by the
     split over ``tensor_parallel_size`` ranks. ``quantization`` ``fp8`` is vLLM's conversion of 16-bit linear layers at load.
+    ``defaults``: values of the model's configuration class for keys its file leaves out.
     """
-    text = text_config(config)
+    text = {**(defaults or {}), **text_config(config)}
     width = RUN_DTYPE_BYTES[run_dtype(config, dtype)]
     tp = max(1, tensor_parallel_size)
     kv_heads = _int(text, "num_key_value_heads", "n_kv_heads", "num_attention_heads", "n_heads") or 1
@@ -442,7 +443,7 @@ def loaded_weights(
     if pp > 1:  # the layers are shared out; the embedding sits on the first rank, the head on the last
         by_group["attention"] = -(-by_group["attention"] // pp)
         by_group["mlp"] = -(-by_group["mlp"] // pp)
-    buffers = rope_bytes(config, width, max_model_len)
+    buffers = rope_bytes(config, width, defaults)
     total = sum(by_group.values()) + buffers
     why = {
         "mtp": "next-token-prediction layers, not loaded without speculative decoding",
@@ -485,12 +486,12 @@ def _mxfp4_growth(text: Mapping[str, Any], size: int, backend: str) -> int:
 _ROPE_FLOAT32 = {"GptOss": 1, "DeepseekV32": 2, "DeepseekV4": 2, "GlmMoeDsa": 2}
 
 
-def rope_bytes(config: Mapping[str, Any], width: int = 2, max_model_len: int | None = None) -> int:
+def rope_bytes(config: Mapping[str, Any], width: int = 2, defaults: Mapping[str, Any] | None = None) -> int:
     """Bytes of the rotary tables: positions x rotary dimension x bytes, one per distinct rope.
 
     vLLM: ``model_executor/layers/rotary_embedding``. ``width`` is the run dtype's size in bytes.
     """
-    text = text_config(config)
+    text = {**(defaults or {}), **text_config(config)}
     positions = _int(text, "max_position_embeddings", "max_seq_len", "max_sequence_length", "n_positions")
     if positions is None and "n_layers" in text:
         positions = 128_000  # Mistral format without the key (vLLM: transformers_utils/configs/mistral.py)
