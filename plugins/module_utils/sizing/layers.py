@@ -206,8 +206,29 @@ def _gemma4(build: Build) -> Iterator[tuple[int, Layer]]:
     sliding = _attention(build, facts.sliding_window)
     end = _shared_from(build)
     types = facts.layer_types or ()
+    own = _per_layer(text)
     for index in range(end):
-        yield index, sliding if types[index] == "sliding_attention" else full
+        layer = sliding if types[index] == "sliding_attention" else full
+        if own is not None:
+            # saved by transformers: only what differs from the whole model's values
+            entry = own.get(index, Config({}))
+            width = entry.integer("head_dim", 1, 65_536, facts.head_dim)
+            count = entry.integer("num_key_value_heads", 1, MAX_HEADS, facts.num_key_value_heads)
+            layer = replace(layer, kv_heads=count, head_size=width, head_size_v=width)
+        yield index, layer
+
+
+def _per_layer(text: Config) -> dict[int, Config] | None:
+    """``per_layer_config`` by layer index, or None when the file has none."""
+    given = text.mapping("per_layer_config")
+    if given is None:
+        return None
+    found = {}
+    for key, value in given.items():
+        if not str(key).isdigit():
+            raise text.fail("per_layer_config", key, "an object with layer numbers as keys")
+        found[int(key)] = Config(value, where=f"{text.where}per_layer_config.{key}.")
+    return found
 
 
 @_rule
@@ -722,12 +743,9 @@ def build_layers(build: Build) -> list[tuple[int, Layer]]:
     facts, engine = build.facts, build.engine
     if facts.num_attention_heads:
         build.per_rank(facts.num_attention_heads, "attention heads")
-        ranks = engine.tensor_parallel_size
-        heads = facts.num_key_value_heads
-        if heads % ranks and ranks % heads:
-            latent = build.text.get("kv_lora_rank") is not None
-            if not latent:
-                raise GB10Error(f"tensor_parallel_size {ranks} and the model's {heads} key-value heads do not divide each other: choose another size.")
+        ranks, heads = engine.tensor_parallel_size, facts.num_key_value_heads
+        if heads % ranks and ranks % heads and facts.text.get("kv_lora_rank") is None:
+            raise GB10Error(f"tensor_parallel_size {ranks} and the model's {heads} key-value heads do not divide each other: choose another size.")
     layers = list(RULES[facts.family](build))
     if engine.num_speculative_tokens and engine.speculative_method == "mtp" and layers:
         layers += draft_layers(build, layers)

@@ -194,12 +194,17 @@ def token_bytes(layer: Layer, engine: Engine, kv_dtype: str, dtype_bytes: int) -
     return heads_per_rank(layer, engine) * content_bytes(layer, kv_dtype, dtype_bytes)
 
 
+def _plain_cpu_mla(facts: ModelFacts, engine: Engine) -> bool:
+    """Latent attention on a CPU without AMX: blocks of 16, whole prompts, no prefix caching (``platforms/cpu.py``)."""
+    return engine.platform == "cpu" and facts.family in registry.MLA_FAMILIES and not engine.cpu_amx
+
+
 def _base_block(facts: ModelFacts, engine: Engine) -> tuple[int, int]:
     """The backend's default block and the multiple it accepts (tokens)."""
     if facts.family == "deepseek_v4":
         return V4_BLOCK, V4_BLOCK
     if engine.platform == "cpu":
-        if facts.family in registry.MLA_FAMILIES and not engine.cpu_amx:
+        if _plain_cpu_mla(facts, engine):
             return CPU_MLA_BLOCK, CPU_MLA_BLOCK
         return CPU_BLOCK, 32
     if facts.family == "sparse_mla":
@@ -319,10 +324,10 @@ def _bytes_per_block(groups: Sequence[Group], stages: Sequence[range]) -> int:
 def _cache_mode(facts: ModelFacts, engine: Engine, has_states: bool, has_attention: bool, pooling: bool) -> tuple[str, bool]:
     """The state cache mode and whether prefix caching is on (``config/model.py is_prefix_caching_supported``)."""
     rules = engine.rules
-    default = facts.kind not in ("encoder_decoder", "encoder_only")
+    default = facts.kind not in ("encoder_decoder", "encoder_only") and not _plain_cpu_mla(facts, engine)
     if has_states:
         default = has_attention and rules.hybrid_prefix_caching and not pooling
-    caching = default if engine.enable_prefix_caching is None else engine.enable_prefix_caching
+    caching = default if engine.enable_prefix_caching is None else engine.enable_prefix_caching and not _plain_cpu_mla(facts, engine)
     if not has_states:
         return "none", caching
     if engine.mamba_cache_mode == "align" and not rules.mamba_align:
@@ -400,7 +405,7 @@ def layout_of(facts: ModelFacts, engine: Engine, *, draft_config: Mapping[str, A
         batched_tokens=engine.max_num_batched_tokens,
         default_batched_tokens=default_tokens,
         batches_in_flight=batches,
-        chunked_prefill=facts.kind not in ("encoder_decoder", "encoder_only"),
+        chunked_prefill=facts.kind not in ("encoder_decoder", "encoder_only") and not _plain_cpu_mla(facts, engine),
         kv_free=not caches,
         mamba_cache_mode=mode,
         prefix_caching=caching,
