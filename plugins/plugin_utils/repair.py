@@ -10,6 +10,7 @@ Whatever touches the host, files or what clients see (port, key, model) stays a 
 
 from __future__ import annotations
 
+import json
 import math
 
 GIB = 2**30
@@ -19,6 +20,7 @@ MOST_UTILIZATION = 0.85
 LEAST_CONTEXT = 1024
 GONE_FLAGS = ("--disable-log-requests", "--use-v2-block-manager", "--swap-space", "--disable-async-output-proc", "--num-scheduler-steps")
 """Flags of older versions whose absence changes no result."""
+KEYS = ("max_model_len", "max_num_seqs", "max_num_batched_tokens", "gpu_memory_utilization", "kv_cache_dtype", "load_format")
 OTHER_LOADERS = ("fastsafetensors", "instanttensor", "runai_streamer")
 
 
@@ -27,8 +29,9 @@ def decide(diagnosis: dict, facts: dict, wanted: dict, history: list[dict]) -> d
 
     :param diagnosis: from ``diagnosis.diagnose``; ``phase`` may say ``stalled``.
     :param facts: what the engine said (``engine_log.parse_facts``), and ``memory_available_bytes`` of the box.
-    :param wanted: what the server was started with: ``max_model_len``, ``max_num_seqs``, ``max_num_batched_tokens``,
-        ``gpu_memory_utilization``, ``cuda_graphs`` (auto, always, piecewise, never), ``load_format``, ``os_floor_bytes``, ``min_max_model_len``.
+    :param wanted: what the server was started with: one of the plan's servers (its ``flags`` are read), or ``max_model_len``,
+        ``max_num_seqs``, ``max_num_batched_tokens``, ``gpu_memory_utilization``, ``kv_cache_dtype``, ``load_format``, ``cuda_graphs``
+        (auto, always, never) and ``args``; further ``os_floor_bytes``, ``min_max_model_len`` and ``model_files``.
     :param history: repairs already made to this start, oldest first.
     :returns: ``{id, set, reason, wait_for_memory}``. ``set`` holds new values for the keys of ``wanted``, and maybe
         ``env`` (name -> value, None removes it), ``args`` (flag -> value, None removes it) and ``container`` (docker settings).
@@ -36,6 +39,7 @@ def decide(diagnosis: dict, facts: dict, wanted: dict, history: list[dict]) -> d
     """
     if len(history) >= MOST_REPAIRS:
         return None
+    wanted = settings(wanted)
     if not diagnosis.get("found"):
         return _unstick(diagnosis, wanted, history)
     auto = diagnosis.get("auto") or {}
@@ -49,6 +53,26 @@ def decide(diagnosis: dict, facts: dict, wanted: dict, history: list[dict]) -> d
         if not _tried(repair, history):
             return repair
     return None
+
+
+def settings(wanted: dict) -> dict:
+    """``wanted`` with what only the plan's ``flags`` say: ``--max-num-seqs 4`` as ``max_num_seqs``, the rest under ``args``."""
+    known = dict(wanted)
+    args = {_flag(name): value for name, value in (wanted.get("args") or {}).items()}
+    for entry in wanted.get("flags") or []:
+        key = entry["flag"].removeprefix("--").replace("-", "_")
+        if key == "enforce_eager":
+            known["cuda_graphs"] = "never"
+        elif key in KEYS:
+            known.setdefault(key, entry["value"])
+        else:
+            args.setdefault(entry["flag"], entry["value"])
+    known["args"] = args
+    return known
+
+
+def _flag(name: str) -> str:
+    return "--" + str(name).lstrip("-").replace("_", "-")
 
 
 def _tried(repair: dict, history: list[dict]) -> bool:
@@ -147,10 +171,19 @@ def _wait(_diagnosis, _facts, _wanted):
 
 
 def _graphs(_diagnosis, _facts, wanted):
-    steps = {"auto": ("piecewise", "never"), "always": (), "piecewise": ("never",), "never": ()}
-    for mode in steps.get(str(wanted.get("cuda_graphs") or "auto"), ()):
-        what = "capture only the piecewise graphs" if mode == "piecewise" else "run without CUDA graphs, which decodes slower"
-        yield {"cuda_graphs": mode}, f"capturing CUDA graphs failed: {what}"
+    mode = str(wanted.get("cuda_graphs") or "auto")
+    if mode != "auto":
+        return  # off already, or the user insists on them
+    compilation = wanted["args"].get("--compilation-config") or {}
+    if isinstance(compilation, str):
+        try:
+            compilation = json.loads(compilation)
+        except ValueError:
+            return  # a shorthand of the user's own, better left alone
+    if compilation.get("cudagraph_mode") != "PIECEWISE":
+        change = {"args": {"--compilation-config": {**compilation, "cudagraph_mode": "PIECEWISE"}}}
+        yield change, "capturing CUDA graphs failed: capture only the piecewise ones, which keep most of the speed"
+    yield {"cuda_graphs": "never"}, "capturing CUDA graphs failed again: run without them, which decodes slower"
 
 
 def _default_loader(diagnosis, _facts, wanted):
@@ -175,7 +208,7 @@ def _mistral_format(diagnosis, facts, wanted):
 
 
 def _attention(_diagnosis, _facts, wanted):
-    if "--attention-backend" in (wanted.get("args") or {}):
+    if "--attention-backend" in wanted["args"]:
         yield {"args": {"--attention-backend": None}}, "leave --attention-backend away so that vLLM chooses one that can"
     if wanted.get("kv_cache_dtype") not in (None, "auto"):
         yield {"kv_cache_dtype": "auto"}, f"kv_cache_dtype {wanted['kv_cache_dtype']} -> auto: no attention kernel supports it here"
@@ -183,8 +216,7 @@ def _attention(_diagnosis, _facts, wanted):
 
 def _drop_flags(diagnosis, _facts, wanted):
     refused = str(diagnosis.get("values", {}).get("args", "")).split()
-    given = wanted.get("args") or {}
-    gone = [flag for flag in refused if flag in GONE_FLAGS and flag in given]
+    gone = [flag for flag in refused if flag in GONE_FLAGS and flag in wanted["args"]]
     if gone and len(gone) == len([word for word in refused if word.startswith("--")]):
         yield {"args": dict.fromkeys(gone)}, f"leave {', '.join(gone)} away: this vLLM no longer has it and works the same without"
 

@@ -47,12 +47,39 @@ def test_the_models_own_length_is_taken_exactly():
 
 
 def test_graphs_go_piecewise_then_eager_then_no_further():
-    wanted = {"cuda_graphs": "auto"}
-    first = decide(CAPTURE, wanted)
-    assert first["set"] == {"cuda_graphs": "piecewise"}
-    second = decide(CAPTURE, {"cuda_graphs": "piecewise"}, [first])
+    piecewise = {"--compilation-config": {"cudagraph_mode": "PIECEWISE"}}
+    first = decide(CAPTURE, {"cuda_graphs": "auto"})
+    assert first["set"] == {"args": piecewise}
+    second = decide(CAPTURE, {"args": piecewise}, [first])
     assert second["set"] == {"cuda_graphs": "never"}
     assert decide(CAPTURE, {"cuda_graphs": "never"}, [first, second]) is None
+    assert decide(CAPTURE, {"cuda_graphs": "never"}) is None
+
+
+def test_a_users_own_compilation_settings_are_kept():
+    change = decide(CAPTURE, {"args": {"compilation_config": {"level": 3}}})
+    assert change["set"] == {"args": {"--compilation-config": {"level": 3, "cudagraph_mode": "PIECEWISE"}}}
+    assert decide(CAPTURE, {"args": {"--compilation-config": '{"cudagraph_mode":"PIECEWISE"}'}})["set"] == {"cuda_graphs": "never"}
+
+
+def test_the_plans_own_flags_are_read():
+    """A server as gb10.vllm.kv_cache_budget returns it."""
+    planned = {
+        "max_model_len": 65536,
+        "gpu_memory_utilization": 0.8,
+        "flags": [
+            {"flag": "--max-num-seqs", "value": 256, "why": "x"},
+            {"flag": "--load-format", "value": "fastsafetensors", "why": "x"},
+            {"flag": "--enforce-eager", "value": True, "why": "x"},
+            {"flag": "--attention-backend", "value": "FLASHINFER", "why": "x"},
+        ],
+    }
+    assert decide(CAPTURE, planned) is None, "graphs are off"
+    assert decide("ModuleNotFoundError: No module named 'fastsafetensors'", planned)["set"] == {"load_format": "auto"}
+    warm = "RuntimeError: CUDA out of memory occurred when warming up sampler with 256 dummy requests. Please"
+    assert decide(warm, planned)["set"] == {"max_num_seqs": 64}
+    attention = "ValueError: No valid attention backend found for cuda with AttentionSelectorConfig(head_size=80)"
+    assert decide(attention, planned)["set"] == {"args": {"--attention-backend": None}}
 
 
 def test_graphs_stay_when_the_user_insists_or_something_else_failed():
