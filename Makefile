@@ -1,0 +1,67 @@
+# gb10.vllm: what to type. Everything sets itself up; see README.md and tests/boxes/README.md.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup demo demo-down quick test lint yamllint ruff ansible-lint sanity unit integration molecule e2e build clean
+BOXES ?= 1
+BIN := .venv/bin
+STAGE := tests/stage
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export ANSIBLE_FORCE_COLOR ?= 0
+
+help:
+	@echo "make demo          emulated boxes, site.yml over SSH, a real answer (BOXES=2 for two boxes)"
+	@echo "make demo-down     remove all that make demo made; .cache stays for the next time"
+	@echo "make quick         lint, sanity and unit tests"
+	@echo "make test          quick, integration, molecule and the end-to-end run with the real vLLM"
+	@echo "make build         the archive that ansible-galaxy collection install takes"
+	@echo "make clean         demo-down and everything that was cached"
+
+setup:
+	@tests/setup
+
+demo: setup
+	@tests/boxes/demo $(BOXES)
+
+demo-down:
+	@python3 tests/boxes/boxes remove
+
+quick: setup
+	@$(STAGE) --begin
+	@$(MAKE) --no-print-directory --keep-going lint sanity unit; code=$$?; $(STAGE) --times; exit $$code
+
+test: setup
+	@$(STAGE) --begin
+	@$(MAKE) --no-print-directory --keep-going lint sanity unit integration molecule e2e; code=$$?; $(STAGE) --times; exit $$code
+
+lint: yamllint ruff ansible-lint
+
+yamllint: setup
+	@$(STAGE) $@ yamllint --strict .
+
+ruff: setup
+	@$(STAGE) $@ ruff check --quiet .
+
+ansible-lint: setup
+	@$(STAGE) $@ ansible-lint --offline --nocolor -q
+
+sanity: setup
+	@$(STAGE) sanity tests/sanity/run
+
+unit: setup
+	@$(STAGE) unit pytest -q tests/unit
+
+integration: setup
+	@$(STAGE) docker python3 tests/boxes/boxes engine
+	@$(STAGE) integration pytest -q tests/integration
+
+molecule: setup
+	@$(STAGE) molecule molecule test -s default
+
+e2e: setup
+	@$(STAGE) e2e pytest -q -s tests/e2e
+
+build: setup
+	@ansible-galaxy collection build --force --output-path .cache
+
+clean: demo-down
+	@rm -rf .cache .ansible .venv .pytest_cache .ruff_cache .hypothesis tests/output
