@@ -136,7 +136,7 @@ def resolve_dtype(facts: ModelFacts, engine: Engine, pooling: bool) -> str:
     asked = {"half": "float16", "float": "float32"}.get(engine.dtype, engine.dtype)
     if asked != "auto":
         return asked
-    preferred = "float16" if pooling and engine.platform != "cpu" and facts.text_model_type not in _FLOAT16_UNSAFE else "bfloat16"
+    preferred = "float16" if pooling and facts.text_model_type not in _FLOAT16_UNSAFE else "bfloat16"
     declared = facts.dtype
     if declared in (None, "float32", "float64"):
         return preferred

@@ -94,7 +94,11 @@ def test_every_golden_point_is_exact(capsys: pytest.CaptureFixture[str]) -> None
     assert not wrong, "\n".join(wrong[:20])
 
 
-@pytest.mark.parametrize("row", TABLE["rows"], ids=lambda row: f"{row['model']}-{row['kv_cache_dtype']}-tp{row['tensor_parallel_size']}-cuda{row['cuda_runtime']}")
+def _row_name(row: dict) -> str:
+    return f"{row['model']}-{row['kv_cache_dtype']}-tp{row['tensor_parallel_size']}-cuda{row['cuda_runtime']}"
+
+
+@pytest.mark.parametrize("row", TABLE["rows"], ids=_row_name)
 def test_engine_settings_and_groups(row: dict) -> None:
     layout, engine = _layout(row), row["engine"]
     assert layout.derived_max_model_len == engine["derived_max_model_len"]
