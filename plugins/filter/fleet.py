@@ -1,0 +1,53 @@
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Filters of the lock file and of the status of a fleet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.gb10.vllm.plugins.module_utils import fleet
+from ansible_collections.gb10.vllm.plugins.module_utils.errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils.sizing.picture import plan_picture
+from ansible_collections.gb10.vllm.plugins.plugin_utils import lock_file, status_page
+
+
+def _told(function: Callable) -> Callable:
+    def call(*args, **kwargs):
+        try:
+            return function(*args, **kwargs)
+        except GB10Error as error:
+            raise AnsibleFilterError(str(error)) from None
+
+    return call
+
+
+def lock_text(seen: Mapping[str, Mapping[str, Any]], before: str, fleet_names: Sequence[str], path: str) -> str:
+    """The text the lock file has to have after a run over the boxes in ``seen``."""
+    earlier = lock_file.load(before, path)
+    boxes = {name: fleet.locked_box(one["address"], one["box"], one["manifests"], earlier.get(name)) for name, one in seen.items()}
+    return lock_file.dump(fleet.merge_lock(earlier, boxes, fleet_names))
+
+
+def fleet_page(status: Mapping[str, Any], seen: Mapping[str, Mapping[str, Any]], title: str = "GB10 fleet") -> str:
+    """The HTML page of a status, with the memory picture of each box that has a plan (``plan`` in what was seen of it)."""
+    return status_page.page(status, {name: plan_picture(one["plan"], name) for name, one in seen.items() if one.get("plan")}, title)
+
+
+class FilterModule:
+    """The filters of this file."""
+
+    def filters(self) -> dict[str, Callable]:
+        return {
+            "lock_text": _told(lock_text),
+            "lock_content": _told(lock_file.load),
+            "locked_problems": _told(fleet.locked_problems),
+            "leftover_servers": fleet.leftovers,
+            "fleet_status": fleet.status,
+            "fleet_table": fleet.status_table,
+            "fleet_page": _told(fleet_page),
+        }
