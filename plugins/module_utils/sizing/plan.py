@@ -16,6 +16,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils.sizing import budget, fl
 from ansible_collections.gb10.vllm.plugins.module_utils.sizing.budget import GIB, Part
 from ansible_collections.gb10.vllm.plugins.module_utils.sizing.capacity import Capacity, bytes_for, capacity, longest_max_model_len
 from ansible_collections.gb10.vllm.plugins.module_utils.sizing.engine import Engine
+from ansible_collections.gb10.vllm.plugins.module_utils.sizing.layers import STATE
 from ansible_collections.gb10.vllm.plugins.module_utils.sizing.layout import KVLayout, kv_layout
 from ansible_collections.gb10.vllm.plugins.module_utils.sizing.weights import RUN_DTYPE_BYTES, loaded_weights, run_dtype
 
@@ -493,7 +494,7 @@ def _flags(
 
 def _num_seqs(layout: KVLayout, state: Capacity | None) -> int:
     """``max_num_seqs``; a recurrent model needs one state block per running sequence, and vLLM refuses more than it has."""
-    if state is not None and state.num_blocks and any(g.kind == "mamba" for g in layout.groups):
+    if state is not None and state.num_blocks and any(g.kind == STATE for g in layout.groups):
         return max(1, min(layout.max_num_seqs, state.num_blocks))
     return layout.max_num_seqs
 

@@ -214,7 +214,7 @@ def changes(need: Need, grant: Grant, total_bytes: int, usable_bytes: int, other
         if held >= short > 0:
             found.append(_change(f"server {name} stopped", {}, stop=name, frees_bytes=held, cost=f"server {name} no longer answers"))
     double = _alternative(need, "two_boxes")
-    if double is not None and double.fixed_bytes + double.least_kv_bytes <= usable_bytes:
+    if double is not None and double.fixed_bytes + double.least_kv_bytes <= grant.limit_bytes:
         found.append(
             _change(
                 "a second box (tensor_parallel_size 2)",
