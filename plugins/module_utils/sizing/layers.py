@@ -391,7 +391,8 @@ def _v4_ratios(build: Build) -> list[int]:
     types = text.strings("layer_types")
     if types is None:
         raise GB10Error(f"config key {text.name('compress_ratios')!r} is missing: it says how each layer's cache is compressed.")
-    return [int(rates.get(name, 0)) for name in types]
+    known = Config(rates, where=f"{text.where}compress_rates.")
+    return [known.optional(name, 0, 1 << 20) or 0 for name in types]
 
 
 @_rule
@@ -637,9 +638,10 @@ def _zamba2(build: Build) -> Iterator[tuple[int, Layer]]:
         state=text.integer("mamba_d_state"),
         conv=text.integer("mamba_d_conv", 1, 1024),
     )
-    for index, name in enumerate(names[: facts.num_layers]):
+    for index, name in enumerate(names[: facts.num_layers]):  # the shared attention is built before the layers
         if name == "hybrid":
             yield index, full
+    for index in range(min(facts.num_layers, len(names))):
         yield index, state
 
 

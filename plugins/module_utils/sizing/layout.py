@@ -31,7 +31,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils.sizing.layers import (
 )
 from ansible_collections.gb10.vllm.plugins.module_utils.sizing.layout_groups import Group, Page, cdiv, make_groups
 from ansible_collections.gb10.vllm.plugins.module_utils.sizing.model_config import ModelFacts, model_facts
-from ansible_collections.gb10.vllm.plugins.module_utils.sizing.rules import Rules
+from ansible_collections.gb10.vllm.plugins.module_utils.sizing.rules import NEWEST, Rules, parse_version
 
 SPARSE_BLOCK = 64
 V4_BLOCK = 256
@@ -356,6 +356,20 @@ def kv_layout(
     return layout_of(facts, engine, draft_config=draft_config)
 
 
+def _doubts(facts: ModelFacts, engine: Engine) -> list[str]:
+    """What is not certain about this release and this model; GB10Error when that release has the model no more."""
+    version = parse_version(engine.vllm_version)
+    last = registry.LAST_RELEASE.get(facts.architecture)
+    if last is not None and version > parse_version(last):
+        raise GB10Error(f"vLLM {engine.vllm_version} has no {facts.architecture} any more: {last} was the last release with it, use an image of that one.")
+    found = []
+    if version > NEWEST:
+        found.append(f"vLLM {engine.vllm_version} is newer than 0.33, the newest release whose KV cache rules are known here: the figures are those of 0.33")
+    if facts.family in ("sparse_mla", "deepseek_v4", "minimax_m3") and version < NEWEST:
+        found.append(f"the cache layout of {facts.architecture} is checked for vLLM 0.33 only, {engine.vllm_version} may differ")
+    return found
+
+
 def layout_of(facts: ModelFacts, engine: Engine, *, draft_config: Mapping[str, Any] | None = None) -> KVLayout:
     """The same from facts that were read before (planning many variants of one model)."""
     check_engine(engine)
@@ -365,7 +379,7 @@ def layout_of(facts: ModelFacts, engine: Engine, *, draft_config: Mapping[str, A
     dtype_bytes = DTYPE_BYTES[dtype]
     kv_dtype = resolve_kv_cache_dtype(facts, engine)
     layers = build_layers(Build(facts, engine, dtype_bytes))
-    warnings = list(facts.warnings)
+    warnings = [*facts.warnings, *_doubts(facts, engine)]
     if draft_config is not None and engine.num_speculative_tokens:
         draft = model_facts(draft_config, rules, assume_full_attention=True)
         added = build_layers(Build(draft, replace(engine, num_speculative_tokens=0), dtype_bytes))
