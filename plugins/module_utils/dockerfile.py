@@ -90,8 +90,8 @@ def stages(segments: list[Segment]) -> list[Stage]:
     return found
 
 
-def base_images(text: str) -> list[str]:
-    """The images from outside that a Dockerfile builds on, with the defaults of global ARGs filled in."""
+def base_images(text: str, arguments: Mapping[str, str] | None = None) -> list[str]:
+    """The images from outside that a Dockerfile builds on, with ``arguments`` and else the defaults of global ARGs filled in."""
     segments = parse(text)
     found = stages(segments)
     first = found[0].segment if found else len(segments)
@@ -101,6 +101,7 @@ def base_images(text: str) -> list[str]:
             for name, value in _arguments(segment.raw):
                 if value is not None:
                     args[name] = _expand(value, args)
+    args.update(arguments or {})
     names: set[str] = set()
     images: list[str] = []
     for stage in found:

@@ -172,8 +172,9 @@ class ImageBuild:
             after = again if again is not None and done else self._supply(inputs)
             changed = before is None or before.id != after.id
             if changed:
-                self._keep_previous(before)
+                self._name_previous(before)
                 self.docker("tag", after.id, self.name)
+                self._drop_previous()  # only now: an older one may be the very image that was wanted again
             self._sweep()
             self._record(after, inputs)
             result = self._result(after, changed=changed, inputs=inputs, changed_inputs=changed_inputs)
@@ -253,7 +254,7 @@ class ImageBuild:
         for path in self._git("ls-tree", "--name-only", commit).stdout.split("\n"):
             if _is_dockerfile(path):
                 text = self._git("show", f"{commit}:{path}").stdout
-                for image in dockerfile.base_images(dockerfile.prepare(text, environment={}, arguments=self.o.build_args, name=path)):
+                for image in dockerfile.base_images(text, self.o.build_args):
                     found = self.inspect(image)
                     if found:
                         bases[image] = found.id
@@ -687,18 +688,19 @@ class ImageBuild:
         if self.o.source == "build" and (self.build_dir / "worktree").exists():
             self._drop_worktree(self.build_dir / "worktree")
 
-    def _keep_previous(self, before: Image | None) -> None:
-        if before is None or self.o.keep_previous < 0:
-            return
+    def _previous(self) -> str:
         repository, _colon, tag = self.name.rpartition(":")
-        mark = "previous" if tag == "latest" else f"{tag}-previous"
-        if self.o.keep_previous:
-            self.docker("tag", before.id, f"{repository}:{mark}-{time.strftime('%Y%m%d%H%M%S', time.gmtime())}")
-        kept = sorted(
-            name for name in self.docker("images", "--format", "{{.Repository}}:{{.Tag}}", repository).split()
-            if name.startswith(f"{repository}:{mark}-")
-        )  # fmt: skip
-        for name in kept[: -self.o.keep_previous] if self.o.keep_previous else kept:
+        return f"{repository}:{'previous' if tag == 'latest' else tag + '-previous'}-"
+
+    def _name_previous(self, before: Image | None) -> None:
+        if before is not None and self.o.keep_previous > 0:
+            self.docker("tag", before.id, self._previous() + time.strftime("%Y%m%d%H%M%S", time.gmtime()))
+
+    def _drop_previous(self) -> None:
+        repository = self.name.rpartition(":")[0]
+        names = self.docker("images", "--format", "{{.Repository}}:{{.Tag}}", repository).split()
+        kept = sorted(name for name in names if name.startswith(self._previous()))
+        for name in kept[: max(0, len(kept) - self.o.keep_previous)]:
             self.docker("rmi", name, check=False)  # docker refuses while a container uses it
 
     def _similar(self) -> str:

@@ -105,7 +105,7 @@ class BuildLog:
             self.bytes = _size(amounts.group(1), amounts.group(2))
             self.total_bytes = _size(amounts.group(3), amounts.group(4)) if amounts.group(3) else 0
             self.text = self._names.get(number, text) if text.startswith("sha256:") else text
-        elif text:
+        elif text and not re.fullmatch(r"sha256:[0-9a-f]{64}", text):
             self._show(text)
 
     def _show(self, text: str) -> None:
