@@ -25,7 +25,7 @@ COLOURS = {"weights": "#7aa6d8", "overhead": "#d9c27a", "kv": "#8cc48c", "others
 
 
 def segments(plan: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The memory of a box from what is in use now to the floor, in drawing order: ``{kind, label, bytes, note}``.
+    """The memory of a box from what others use to the floor, in drawing order: ``{kind, label, bytes, note}``.
 
     The bytes add up to the total as CUDA sees it, unless running servers already reach into the floor.
     """
@@ -33,7 +33,7 @@ def segments(plan: Mapping[str, Any]) -> list[dict[str, Any]]:
     done = [
         {
             "kind": "others",
-            "label": "in use now: system and other programs",
+            "label": "in use otherwise: system and other programs",
             "bytes": max(0, box["total_bytes"] - box["available_bytes"]),
             "note": ", ".join(f"{o['name']} {o['bytes'] / GIB:.1f} GiB" for o in sorted(box["others"], key=lambda o: -o["bytes"])[:3]),
         }
@@ -49,7 +49,7 @@ def segments(plan: Mapping[str, Any]) -> list[dict[str, Any]]:
             {"kind": "weights", "label": f"{name}: weights", "bytes": weights, "note": server["weights_bytes"]["source"]},
             {
                 "kind": "overhead",
-                "label": f"{name}: activations, graphs, processes and margin",
+                "label": f"{name}: activations, graphs, processes, margin",
                 "bytes": max(0, overhead),
                 "note": " and ".join(sources),
             },
@@ -102,7 +102,7 @@ def plan_picture(plan: Mapping[str, Any], title: str = "") -> str:
     y = bar_top + bar_height + 40
     for part in rows:
         out.append(f'<rect x="{left}" y="{y - 12}" width="14" height="14" fill="{COLOURS[part["kind"]]}" stroke="#444" stroke-width="0.7"/>')
-        out.append(f'<text x="{left + 24}" y="{y}">{escape(part["label"])}</text>')
+        out.append(f'<text x="{left + 24}" y="{y}">{escape(_cut(part["label"], 56))}</text>')
         out.append(f'<text x="{left + 480}" y="{y}" text-anchor="end">{part["bytes"] / GIB:.2f} GiB</text>')
         out.append(f'<text x="{left + 496}" y="{y}" fill="#555">{escape(_cut(part["note"], 66))}</text>')
         y += row
