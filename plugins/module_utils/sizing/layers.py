@@ -455,10 +455,9 @@ def _minimax_m3(build: Build) -> Iterator[tuple[int, Layer]]:
 
 
 def _mamba2_layer(build: Build, *, inner: int, groups: int, heads: int, head_dim: int, state: int, conv: int, dtype: str | None = None) -> Layer:
-    """``mamba_utils.py mamba2_state_shape``: groups are replicated when the ranks outnumber them."""
-    ranks = build.engine.tensor_parallel_size
-    if groups % ranks:
-        groups = ranks if groups < ranks else groups + ranks - groups
+    """``mamba_utils.py mamba2_state_shape``: groups become one per rank when they do not divide."""
+    if groups % build.engine.tensor_parallel_size:
+        groups = build.engine.tensor_parallel_size
     width = build.per_rank(inner + 2 * groups * state, "convolution width")
     convolution = (conv - 1 + build.engine.num_speculative_tokens) * width * build.conv_bytes()
     recurrent = build.per_rank(heads, "state heads") * head_dim * state * build.state_bytes(dtype)
