@@ -196,6 +196,7 @@ WRAPPERS: dict[str, str | None] = {
     "HunYuanVLForConditionalGeneration": "HunYuanDenseV1ForCausalLM",
     "Idefics3ForConditionalGeneration": "LlamaForCausalLM",
     "InternS1ForConditionalGeneration": None,
+    "InternS1ProForConditionalGeneration": "Qwen3MoeForCausalLM",
     "InternVLChatModel": None,
     "InternVLForConditionalGeneration": None,
     "IsaacForConditionalGeneration": "Qwen3ForCausalLM",
@@ -221,6 +222,8 @@ WRAPPERS: dict[str, str | None] = {
     "MiniMaxM3SparseForConditionalGeneration": "MiniMaxM3SparseForCausalLM",
     "Mistral3ForConditionalGeneration": None,
     "MoonshotKimiaForCausalLM": "Qwen2ForCausalLM",
+    "MossAudioModel": "Qwen3ForCausalLM",
+    "MossTranscribeDiarizeForConditionalGeneration": "Qwen3ForCausalLM",
     "MuseGlimmerForConditionalGeneration": "MuseGlimmerForCausalLM",
     "NVLM_D": None,
     "NemotronH_Nano_Omni_Reasoning_V3": "NemotronHForCausalLM",
@@ -248,6 +251,7 @@ WRAPPERS: dict[str, str | None] = {
     "Qwen2_5OmniModel": "Qwen2ForCausalLM",
     "Qwen2_5_VLForConditionalGeneration": "Qwen2ForCausalLM",
     "Qwen3ASRForConditionalGeneration": "Qwen3ForCausalLM",
+    "Qwen3ASRRealtimeGeneration": "Qwen3ForCausalLM",
     "Qwen3OmniMoeForConditionalGeneration": "Qwen3MoeForCausalLM",
     "Qwen3VLForConditionalGeneration": "Qwen3ForCausalLM",
     "Qwen3VLMoeForConditionalGeneration": "Qwen3MoeForCausalLM",
@@ -259,6 +263,7 @@ WRAPPERS: dict[str, str | None] = {
     "StepVLForConditionalGeneration": "Qwen3ForCausalLM",
     "Step3p7ForConditionalGeneration": "Step3p5ForCausalLM",
     "TarsierForConditionalGeneration": None,
+    "UltravoxModel": None,
     "VoxtralForConditionalGeneration": None,
 }
 
