@@ -72,7 +72,7 @@ TYPICAL_BOX = {
 
 def box_memory(box: Mapping[str, Any], wanted_names: Sequence[str], floor_bytes: int, platform: str = "gb10") -> BoxMemory:
     """Read ``box_info``'s facts as a budget; GB10Error when they hold no memory figures."""
-    memory = box.get("memory") or {}
+    memory = as_map(box.get("memory"))
     mem_total = _count(memory.get("total_bytes"))
     available_now = _count(memory.get("available_bytes"))
     cuda_total = _count(memory.get("cuda_total_bytes"))
@@ -101,8 +101,8 @@ def box_memory(box: Mapping[str, Any], wanted_names: Sequence[str], floor_bytes:
             requested_running += requested
         else:
             others.append({"name": f"server {name}", "server": name, "bytes": held})
-    for holder in box.get("holders") or ():
-        if not _is_engine(holder):
+    for holder in as_list(box.get("holders")):
+        if isinstance(holder, Mapping) and not _is_engine(holder):
             others.append({"name": str(holder.get("name", "?")), "pid": holder.get("pid"), "bytes": _count(holder.get("bytes"))})
     available = min(available_now + returned, max(mem_total - GIB, available_now))
     # What runs has shown that it fits: its own reservation is never refused because a measurement moved a little.
@@ -117,15 +117,15 @@ def box_memory(box: Mapping[str, Any], wanted_names: Sequence[str], floor_bytes:
 def running_servers(box: Mapping[str, Any]) -> list[tuple[str, int, int]]:
     """Servers of this collection that run now: (name, bytes they hold, bytes they requested), from containers and records."""
     found = []
-    records = box.get("servers") or {}
-    for container in (box.get("docker") or {}).get("containers") or ():
-        name = (container.get("labels") or {}).get("gb10.vllm.server")
+    records = as_map(box.get("servers"))
+    for container in map(as_map, as_list(as_map(box.get("docker")).get("containers"))):
+        name = as_map(container.get("labels")).get("gb10.vllm.server")
         if not name or container.get("status") != "running":
             continue
-        record = records.get(name) or {}
-        deployment = record.get("deployment") or {}
-        planned = deployment.get("planned") or {}
-        facts = (record.get("measured") or {}).get("facts") or {}
+        record = as_map(records.get(str(name)))
+        deployment = as_map(record.get("deployment"))
+        planned = as_map(deployment.get("planned"))
+        facts = as_map(as_map(record.get("measured")).get("facts"))
         requested = _count(deployment.get("requested_bytes"))
         weights = _count(facts.get("weights_bytes")) or value_of(planned.get("weights_bytes"))
         held = weights + value_of(planned.get("kv_cache_bytes"))
@@ -186,14 +186,13 @@ def measured_parts(record: Mapping[str, Any], server: Mapping[str, Any], vllm_ve
     ``record`` is ``box.servers[name]``; ``settings`` are the flags that change the overheads, as the command line has them
     (``--max-num-seqs`` and so on; None for a flag that is absent).
     """
-    deployment = record.get("deployment") or {}
-    measured = record.get("measured") or {}
-    facts = measured.get("facts") or {}
+    deployment, measured = as_map(record.get("deployment")), as_map(record.get("measured"))
+    facts = as_map(measured.get("facts"))
     if not facts or not deployment or measured.get("spec") != deployment.get("spec"):
         return {}
     if deployment.get("model_path") != server.get("model_path") or str(deployment.get("vllm_version") or "") not in ("", vllm_version):
         return {}
-    command = [str(word) for word in (deployment.get("container") or {}).get("command") or ()]
+    command = [str(word) for word in as_list(as_map(deployment.get("container")).get("command"))]
     for flag, value in settings.items():
         if value is None:
             if flag in command:
@@ -210,8 +209,9 @@ def measured_parts(record: Mapping[str, Any], server: Mapping[str, Any], vllm_ve
     graph = _count(facts.get("graph_bytes")) or _count(facts.get("graph_estimate_bytes"))
     if graph and settings.get("--enforce-eager") is None:
         parts["graph"] = Part(graph, "measured", why)
-    if weights and _count(facts.get("consumed_bytes")) > weights:
-        parts["non_torch"] = Part(facts["consumed_bytes"] - weights, "measured", why + " (consumed less weights)")
+    consumed = _count(facts.get("consumed_bytes"))
+    if weights and consumed > weights:
+        parts["non_torch"] = Part(consumed - weights, "measured", why + " (consumed less weights)")
     return parts
 
 
@@ -224,5 +224,16 @@ def _is_engine(holder: Mapping[str, Any]) -> bool:
     return str(holder.get("name", "")).startswith(("VLLM", "vllm"))
 
 
+def as_map(value: Any) -> Mapping[str, Any]:
+    """``value`` where it is a mapping, else an empty one: records are files on a box and may hold anything."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def as_list(value: Any) -> Sequence[Any]:
+    """``value`` where it is a list, else an empty one."""
+    return value if isinstance(value, (list, tuple)) else ()
+
+
 def _count(value: Any) -> int:
-    return int(value) if isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0 else 0
+    """Bytes from a fact; 0 for what is no sensible number of bytes."""
+    return int(value) if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < 2**60 else 0

@@ -50,19 +50,19 @@ def plan_box(
     """
     options = options or {}
     box = box or budget.TYPICAL_BOX
-    records = records if records is not None else (box.get("servers") or {})
+    records = budget.as_map(box.get("servers") if records is None else records)
     identity = engine_identity(engine or {})
     platform = identity["platform"]
     floor = _gib(options.get("os_floor_gib", budget.OS_FLOOR_GIB), "os_floor_gib")
     margin = _gib(options.get("margin_gib", budget.MARGIN_GIB), "margin_gib")
-    wanted = [read_server(s, (records.get(str(s.get("name"))) or {}).get("repairs")) for s in servers]
+    wanted = [read_server(s, budget.as_map(records.get(str(s.get("name")))).get("repairs")) for s in servers]
     _unique(wanted, "name", "name")
     _unique(wanted, "port", "port")
     memory = budget.box_memory({**box, "servers": records}, [s["name"] for s in wanted], floor, platform)
     needs = []
     for server in wanted:
         info = _model(server, models)
-        needs.append(_need(server, info, identity, memory.total_bytes, margin, bool(options.get("assume_full_attention")), records.get(server["name"]) or {}))
+        needs.append(_need(server, info, identity, memory.total_bytes, margin, bool(options.get("assume_full_attention")), budget.as_map(records.get(server["name"]))))
     grants = solver.allocate(needs, memory.usable_bytes, memory.total_bytes)
     stoppable = [(o["server"], o["bytes"]) for o in memory.others if o.get("server")]
     entries = []
@@ -164,8 +164,11 @@ def read_server(server: Mapping[str, Any], repairs: Any = None) -> dict[str, Any
     Returns a dict with checked types; GB10Error names the server and the key that is wrong.
     """
     name = str(server.get("name") or "")
-    if not name:
-        raise GB10Error("a server in gb10_servers has no name: give each a name")
+    if not name or not name.isprintable() or len(name) > 64:
+        raise GB10Error(f"a server in gb10_servers has the name {name[:64]!r}: give each a short printable name")
+    for key in ("model", "model_path", "kv_cache_dtype", "load_format"):
+        if not str(server.get(key) or "").isprintable():
+            raise GB10Error(f"server {name}: {key} is {str(server[key])[:64]!r}: it must be printable text on one line")
     merged = dict(server)
     merged["args"] = flags.normalise_args(server.get("args"), name)
     applied = []
@@ -182,7 +185,7 @@ def read_server(server: Mapping[str, Any], repairs: Any = None) -> dict[str, Any
     return {
         "name": name,
         "model": str(server.get("model") or server.get("model_path") or ""),
-        "model_path": server.get("model_path"),
+        "model_path": str(server.get("model_path") or ""),
         "port": _whole(merged.get("port", 8000), f"{where}: port", 1, 65535),
         "max_model_len": _auto_int(merged.get("max_model_len"), f"{where}: max_model_len"),
         "concurrency": _whole(merged.get("concurrency") or 1, f"{where}: concurrency", 1, 1_000_000),
@@ -205,7 +208,7 @@ def read_server(server: Mapping[str, Any], repairs: Any = None) -> dict[str, Any
 def _repairs(repairs: Any) -> list[Mapping[str, Any]]:
     if isinstance(repairs, Mapping):
         repairs = repairs.get("repairs") or repairs.get("applied") or ([repairs] if "set" in repairs else [])
-    return [r for r in repairs or () if isinstance(r, Mapping) and isinstance(r.get("set"), Mapping)]
+    return [r for r in budget.as_list(repairs) if isinstance(r, Mapping) and isinstance(r.get("set"), Mapping)]
 
 
 def _apply(server: dict[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -612,7 +615,10 @@ def _kv_bytes(server: Mapping[str, Any], where: str) -> int | None:
 
 
 def _choice(value: Any, what: str) -> str:
-    value = {None: "auto", True: "always", False: "never", "": "auto"}.get(value, value)
+    if value is None or value == "":
+        return "auto"
+    if isinstance(value, bool):
+        return "always" if value else "never"
     if value not in ("auto", "always", "never"):
         raise GB10Error(f"{what} is {value!r}: it can be auto, always or never")
     return value
