@@ -51,6 +51,46 @@ def choose_source(hosts: Sequence[str], having: Sequence[str], wanted: str = "au
     return next((host for host in hosts if host in having), hosts[0])
 
 
+def wanted_models(servers: Sequence[Mapping[str, Any]], models: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The models a box wants and what it has of them: ``[{model, model_path, repo_id, revision, load_format, present, manifest}]``.
+
+    ``servers`` as the filter ``servers`` returns them, ``models`` as M(gb10.vllm.model_info) does.
+    """
+    keys = ("model", "model_path", "repo_id", "revision", "load_format")
+    found = []
+    for server in servers:
+        info = models.get(server["model_path"]) or {}
+        present = bool(info.get("present")) and info.get("source") != "hub"
+        found.append({**{key: server.get(key) for key in keys}, "present": present, "manifest": info.get("manifest") if present else None})
+    return found
+
+
+def downloads(boxes: Mapping[str, Sequence[Mapping[str, Any]]], here: str, source: str, everywhere: bool = False) -> list[dict[str, Any]]:
+    """What box ``here`` has to fetch from the hub: ``[{repo_id, revision, path, load_format}]``, each path once.
+
+    ``boxes``: by host its servers with ``model``, ``model_path``, ``repo_id``, ``revision``, ``load_format`` and ``present``. A model that some box
+    has is not downloaded again, except that a named revision is looked at on the one box that answers for it: the first that has
+    it, else ``source`` where that wants it, else the first that wants it. With ``everywhere`` each box answers for itself.
+    """
+    wanted: dict[str, dict[str, Any]] = {}
+    for server in boxes.get(here) or []:
+        if not server.get("repo_id"):
+            continue
+        wanting = {here: server}
+        if not everywhere:
+            wanting = {host: one for host, servers in boxes.items() for one in servers if one["model"] == server["model"]}
+        having = [host for host, one in wanting.items() if one.get("present")]
+        answering = choose_source(list(wanting), having, source if source in wanting and not having else "auto")
+        if answering == here and (not having or server.get("revision")):
+            wanted[server["model_path"]] = {
+                "repo_id": server["repo_id"],
+                "revision": str(server.get("revision") or "main"),
+                "path": server["model_path"],
+                "load_format": server.get("load_format") or "auto",
+            }
+    return list(wanted.values())
+
+
 def chains(holders: Sequence[str], targets: Sequence[str]) -> dict[str, list[str]]:
     """Sources of each target, best first.
 
@@ -84,10 +124,10 @@ def rounds(plan: Mapping[str, Sequence[str]]) -> list[list[tuple[str, str]]]:
 def lacking(boxes: Mapping[str, Mapping[str, Any]], source: str) -> list[dict[str, Any]]:
     """What has to travel, from what the plan phase already knows; an empty list means no box need be asked anything.
 
-    ``boxes``: by host ``{image: {name, id} or None, models: {key: {path, manifest or None, follow}}}``. ``source`` holds the
-    image that counts; a model that counts is the source's, else that of the first box that has it. A box whose model differs
-    is left alone unless ``follow`` (the model comes from a hub, so we manage it). Returns shares: ``{key, kind, reference,
-    holders, targets, places: {host: image name or path}}``.
+    ``boxes``: by host ``{image: {name, id} or None, models: [as wanted_models returns them]}``. ``source`` holds the image that
+    counts; a model that counts is the source's, else that of the first box that has it. A box whose model differs is left alone
+    unless a revision of a repository is asked for, which is ours to manage. Returns shares: ``{key, kind, reference, holders,
+    targets, places: {host: image name or path}}``.
     """
     shares: list[dict[str, Any]] = []
     image = (boxes[source].get("image") or {}) if source in boxes else {}
@@ -96,16 +136,19 @@ def lacking(boxes: Mapping[str, Mapping[str, Any]], source: str) -> list[dict[st
         has = [host for host, box in boxes.items() if (box.get("image") or {}).get("id") == image["id"]]
         shares.append(_share("image", "image", source, has, list(boxes), names))
     order = [source, *(host for host in boxes if host != source)] if source in boxes else list(boxes)
-    keys = dict.fromkeys(key for box in boxes.values() for key in box.get("models") or {})
-    for key in keys:
-        wanting = {host: boxes[host]["models"][key] for host in order if key in (boxes[host].get("models") or {})}
+    models = {host: {one["model"]: one for one in boxes[host].get("models") or []} for host in order}
+    for key in dict.fromkeys(key for host in order for key in models[host]):
+        wanting = {host: models[host][key] for host in order if key in models[host]}
         reference = next((host for host, model in wanting.items() if model.get("manifest")), None)
         if reference is None:
             continue
-        manifest = wanting[reference]["manifest"]
-        has = [host for host in boxes if host in wanting and wanting[host].get("manifest") == manifest]
-        takes = [host for host in boxes if host in wanting and (not wanting[host].get("manifest") or wanting[host].get("follow"))]
-        shares.append(_share(key, "directory", reference, has, takes, {host: model["path"] for host, model in wanting.items()}))
+        has = [host for host, model in wanting.items() if model.get("manifest") == wanting[reference]["manifest"]]
+        takes = [
+            host
+            for host in boxes
+            if host in wanting and (not wanting[host].get("manifest") or (wanting[host].get("repo_id") and wanting[host].get("revision")))
+        ]
+        shares.append(_share(key, "directory", reference, has, takes, {host: model["model_path"] for host, model in wanting.items()}))
     return [share for share in shares if share["targets"]]
 
 
@@ -135,16 +178,17 @@ def instructions(shares: Sequence[Mapping[str, Any]], opened: Mapping[str, Mappi
     for share in shares:
         key = share["key"]
         state = {host: answer["shares"].get(key) or {} for host, answer in opened.items()}
-        wanted = state[share["reference"]].get("identity")
-        if not wanted:
+        reference = next((host for host in share["holders"] if (state.get(host) or {}).get("identity")), None)
+        if reference is None:
             raise GB10Error(f"{share['reference']} no longer has {share['places'][share['reference']]}; run again so that it is made or fetched anew.")
+        wanted = state[reference]["identity"]
         everybody = [host for host in [*share["holders"], *share["targets"]] if host in opened]
         holders = [host for host in everybody if state[host].get("identity") == wanted]
         # A holder whose files turn out to differ (one file more, say) is left alone; only a target is ever written to.
         targets = [host for host in share["targets"] if host in opened and host not in holders]
         plan = chains(holders, targets)
         giving = {source for sources in plan.values() for source in sources}
-        held = [_common(state[share["reference"]].get("layers"), state[host]) for host in targets]
+        held = [_common(state[reference].get("layers"), state[host]) for host in targets]
         for host in everybody:
             if host not in giving and host not in plan:
                 continue
@@ -163,6 +207,19 @@ def instructions(shares: Sequence[Mapping[str, Any]], opened: Mapping[str, Mappi
     for one in part.values():
         one["trusted"] = everyone if one["shares"] else []
     return {host: one for host, one in part.items() if one["shares"]}
+
+
+def arrived(shares: Sequence[Mapping[str, Any]], here: str, got: Sequence[str], models: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """What box ``here`` now knows of the models that reached it: the reference's facts, as it got the same files, under its own path.
+
+    ``got``: keys of the shares that arrived. ``models``: by host what M(gb10.vllm.model_info) found, by path.
+    """
+    found = {}
+    for share in shares:
+        if share["kind"] == "directory" and here in share["targets"] and share["key"] in got:
+            path = share["places"][here]
+            found[path] = {**models[share["reference"]][share["places"][share["reference"]]], "path": path}
+    return found
 
 
 def _common(layers: Sequence[str] | None, state: Mapping[str, Any]) -> int:

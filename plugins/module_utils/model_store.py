@@ -218,3 +218,18 @@ def prune(finals: Sequence[str], keep: int, docker: str = "docker", check: bool 
         if not check:
             shutil.rmtree(path)
     return removed
+
+
+def prune_partial(finals: Sequence[str], older_s: float, check: bool = False) -> list[str]:
+    """Remove what interrupted transfers left and nothing touched for so many seconds; returns what went."""
+    removed = []
+    for final in finals:
+        partial = final + PARTIAL
+        if not os.path.isdir(partial):
+            continue
+        newest = max(os.stat(os.path.join(place, name)).st_mtime for place, _dirs, names in os.walk(partial) for name in [".", *names])
+        if time.time() - newest > older_s:
+            removed.append(partial)
+            if not check:
+                shutil.rmtree(partial)
+    return removed

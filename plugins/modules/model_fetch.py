@@ -1,0 +1,165 @@
+#!/usr/bin/python
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: model_fetch
+short_description: Download a model from a Hugging Face hub, pinned and verified
+version_added: "0.1.0"
+author:
+  - gb10.vllm contributors (@gb10)
+description:
+  - Downloads what vLLM needs of a repository - the safetensors of one layout, configuration, tokenizer, templates, code - at one commit.
+  - Goes on where an interrupted download stopped, tries again after network failures, compares each file's size and checksum with the
+    hub's, and gives the directory its name only when all of it is there. The version before is kept beside it as C(NAME@COMMIT).
+  - A directory that exists and was not downloaded by this module is left alone.
+  - Needs nothing but Python on the box.
+options:
+  repo_id:
+    description: Repository on the hub, as ORG/NAME.
+    type: str
+    required: true
+  revision:
+    description: Branch, tag or commit. A branch is looked up and recorded as a commit; a full commit that is there already needs no network.
+    type: str
+    default: main
+  path:
+    description: Directory the model will be in.
+    type: path
+    required: true
+  endpoint:
+    description: The hub; C(HF_ENDPOINT) of O(env_file) or V(https://huggingface.co) by default.
+    type: str
+    default: ""
+  env_file:
+    description:
+      - File on the box, readable by its owner alone, with lines such as C(HF_TOKEN=...), C(HF_ENDPOINT=...), C(HTTPS_PROXY=...). It may be missing.
+    type: path
+    default: /etc/gb10-vllm/hub.env
+  ca_bundle:
+    description: File on the box with the certificates of an organisation's own authority.
+    type: str
+    default: ""
+  load_format:
+    description: The C(--load-format) vLLM will get; decides between the two layouts where a repository has both.
+    type: str
+    default: auto
+  connections:
+    description: How many files are downloaded at the same time.
+    type: int
+    default: 4
+  retries:
+    description: Attempts in a row that bring nothing before a file is given up.
+    type: int
+    default: 8
+  keep:
+    description: How many earlier versions of this model are kept.
+    type: int
+    default: 1
+  timeout_s:
+    description: Seconds the whole download may take.
+    type: int
+    default: 86400
+  state_dir:
+    description: Directory on the box in which the collection keeps its records.
+    type: path
+    default: /var/lib/gb10-vllm
+attributes:
+  check_mode:
+    support: full
+    description: Can run in check mode, where it asks the hub but downloads nothing.
+  diff_mode:
+    support: none
+    description: Shows no differences.
+  action:
+    support: full
+    description: An action plugin shows the progress.
+"""
+
+EXAMPLES = r"""
+- name: Download a model at a commit
+  gb10.vllm.model_fetch:
+    repo_id: mistralai/Devstral-Small-2-24B-Instruct-2512
+    revision: 0123456789abcdef0123456789abcdef01234567
+    path: /srv/models/mistralai/Devstral-Small-2-24B-Instruct-2512
+"""
+
+RETURN = r"""
+revision:
+  description: The commit that is there; null for a directory this module did not make.
+  returned: success
+  type: str
+  sample: 0123456789abcdef0123456789abcdef01234567
+path:
+  description: Where the model is.
+  returned: success
+  type: str
+  sample: /srv/models/mistralai/Devstral-Small-2-24B-Instruct-2512
+downloaded_bytes:
+  description: Bytes that came from the hub in this run (in check mode, that would come).
+  returned: success
+  type: int
+  sample: 25792913920
+previous:
+  description: The name the version before has now, if there was one.
+  returned: success
+  type: str
+  sample: /srv/models/mistralai/Devstral-Small-2-24B-Instruct-2512@89abcdef01234
+"""
+
+import os
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.gb10.vllm.plugins.module_utils import model_store
+from ansible_collections.gb10.vllm.plugins.module_utils.errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils.model_download import Download, read_environment
+from ansible_collections.gb10.vllm.plugins.module_utils.progress_log import ProgressLog
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "repo_id": {"type": "str", "required": True},
+            "revision": {"type": "str", "default": "main"},
+            "path": {"type": "path", "required": True},
+            "endpoint": {"type": "str", "default": ""},
+            "env_file": {"type": "path", "default": "/etc/gb10-vllm/hub.env"},
+            "ca_bundle": {"type": "str", "default": ""},
+            "load_format": {"type": "str", "default": "auto"},
+            "connections": {"type": "int", "default": 4},
+            "retries": {"type": "int", "default": 8},
+            "keep": {"type": "int", "default": 1},
+            "timeout_s": {"type": "int", "default": 86400},
+            "state_dir": {"type": "path", "default": "/var/lib/gb10-vllm"},
+        },
+        supports_check_mode=True,
+    )
+    wanted = module.params
+    final = wanted["path"].rstrip("/")
+    try:
+        environment = read_environment(wanted["env_file"])
+        if wanted["ca_bundle"]:
+            environment["SSL_CERT_FILE"] = wanted["ca_bundle"]
+        # Proxies and certificates are read from the process's environment by the standard library.
+        os.environ.update(environment)
+        if wanted["endpoint"]:
+            os.environ["HF_ENDPOINT"] = wanted["endpoint"]
+        said = (lambda *_args: None) if module.check_mode else ProgressLog(os.path.join(wanted["state_dir"], "transfer", "download.jsonl"))
+        result = Download(os.environ, retries=wanted["retries"]).fetch(
+            wanted["repo_id"], wanted["revision"] or "main", final,
+            load_format=wanted["load_format"], connections=wanted["connections"], check=module.check_mode, said=said,
+        )  # fmt: skip
+        if not module.check_mode and result["changed"]:
+            model_store.prune([final], wanted["keep"])
+    except GB10Error as error:
+        module.fail_json(msg=str(error), **error.details)
+    except OSError as error:
+        module.fail_json(msg=f"{error.filename or final} cannot be used ({error.strerror or error}); check the disk and permissions there")
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
