@@ -367,17 +367,14 @@ class Follower:
     def _judge_activity(self, result: dict, entries, now: float) -> None:
         """Set ``activity``; a server that has not moved for ``stall_s`` is stalled."""
         marks = [(at, text) for at, text in entries if engine_log.is_progress(engine_log.clean_line(text))]
-        current = {"log_mark": marks[-1][0] if marks else 0.0, "unanswered": self.unanswered}
+        current = {"log_mark": marks[-1][0] if marks else 0.0}
         undecided = result["phase"] not in ("ready", "failed")
         if undecided and result["container"]["status"] == "running":
             current.update(activity(self.container))
-        began = epoch(result["container"]["started_at"])
-        if "at" not in self.last or "log_mark" not in self.last:
-            current["at"] = current["log_mark"] or began or now
-        else:
-            current["at"] = now if readiness.made_progress(self.last, current) else self.last["at"]
-        result["activity"] = self.last = current
-        quiet_s = now - current["at"]
+        began = epoch(result["container"]["started_at"]) or now
+        self.last = readiness.signs_of_life(self.last, current, now, began)
+        result["activity"] = {**self.last, "unanswered": self.unanswered}
+        quiet_s = now - self.last["at"]
         if undecided and quiet_s > self.stall_s:
             stuck_in = result["progress"]
             self._fail(

@@ -44,6 +44,19 @@ def made_progress(before: dict, after: dict) -> bool:
     return after.get("read_bytes", 0) - before.get("read_bytes", 0) >= 16 * 2**20
 
 
+def signs_of_life(before: dict, current: dict, now: float, began: float) -> dict:
+    """What to remember of a look: the numbers at the last progress, and ``at``, when that was (epoch seconds).
+
+    The numbers stay those of the last progress until the next, so that slow progress adds up.
+
+    :param before: what an earlier look remembered, empty for the first.
+    :param began: start of the container; a first look counts from the last line of the log or from there.
+    """
+    if "at" not in before or "log_mark" not in before:
+        return {**current, "at": current.get("log_mark") or began}
+    return {**current, "at": now} if made_progress(before, current) else dict(before)
+
+
 def redact(text: str, secrets: list[str]) -> str:
     """``text`` without the given secrets and without what looks like one."""
     for secret in secrets:

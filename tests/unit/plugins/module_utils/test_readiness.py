@@ -36,6 +36,24 @@ def test_signs_of_life():
     assert readiness.made_progress(still, {**still, "rss_bytes": still["rss_bytes"] - 2**27})
 
 
+def test_slow_progress_adds_up():
+    """Ten megabytes a second, looked at every second, are progress: the baseline is the last progress, not the last look."""
+    seen = readiness.signs_of_life({}, {"log_mark": 0.0, "read_bytes": 0}, now=1000.0, began=990.0)
+    assert seen["at"] == 990.0
+    ages = []
+    for second in range(1, 31):
+        seen = readiness.signs_of_life(seen, {"log_mark": 0.0, "read_bytes": second * 10**7}, now=1000.0 + second, began=990.0)
+        ages.append(1000.0 + second - seen["at"])
+    assert max(ages[2:]) <= 2
+    for second in range(31, 61):
+        seen = readiness.signs_of_life(seen, {"log_mark": 0.0, "read_bytes": 3 * 10**8}, now=1000.0 + second, began=990.0)
+    assert 1060.0 - seen["at"] >= 30
+
+
+def test_a_first_look_takes_the_time_of_the_last_line():
+    assert readiness.signs_of_life({}, {"log_mark": 500.0}, now=1000.0, began=400.0)["at"] == 500.0
+
+
 def test_secrets_go():
     text = "non-default args: {'api_key': ['s3cret-key'], 'port': 8000} --hf-token hf_abcdefghij0123 VLLM_API_KEY=s3cret-key and s3cret-key"
     clean = readiness.redact(text, ["s3cret-key"])
