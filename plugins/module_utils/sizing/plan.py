@@ -62,7 +62,8 @@ def plan_box(
     needs = []
     for server in wanted:
         info = _model(server, models)
-        needs.append(_need(server, info, identity, memory.total_bytes, margin, bool(options.get("assume_full_attention")), budget.as_map(records.get(server["name"]))))
+        record = budget.as_map(records.get(server["name"]))
+        needs.append(_need(server, info, identity, memory.total_bytes, margin, bool(options.get("assume_full_attention")), record))
     grants = solver.allocate(needs, memory.usable_bytes, memory.total_bytes)
     stoppable = [(o["server"], o["bytes"]) for o in memory.others if o.get("server")]
     entries = []
