@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.gb10.vllm.plugins.module_utils.engine_log import GIB, where
@@ -74,6 +75,7 @@ class ActionModule(ActionBase):
             if seen.get("failed"):
                 progress.done(seen.get("msg", "cannot be looked at"))
                 return seen
+            # What was seen goes into the next look, which so knows how long the server has been silent.
             arguments["activity"] = seen.get("activity")
             if seen["container"].get("started_at") and seen["container"].get("status") != "created":
                 arguments.setdefault("started_at", seen["container"]["started_at"])
@@ -81,15 +83,23 @@ class ActionModule(ActionBase):
                 progress.done(_closing(seen))
                 return seen
             if seen["elapsed_s"] > total_s:
-                seen["reason"] = f"it was not ready after {seen['elapsed_s']:.0f} s (the limit is {total_s:.0f} s) and was still {seen['progress']}"
-                seen["phase"] = "stalled"
-                progress.done(_closing(seen))
+                seen = self._last_look(arguments, total_s, task_vars)
+                progress.done(seen["msg"] if seen.get("failed") else _closing(seen))
                 return seen
             now = (seen["phase"],)
             progress.update(_status(seen), force=now != before)
             before = now
             # A look that came back at once (the container is not there yet) must not become a busy loop.
             time.sleep(max(0.0, 1.0 - (time.monotonic() - asked)))
+
+    def _last_look(self, arguments: dict, total_s: float, task_vars: dict) -> dict:
+        """Time is up: fetch the whole log for the diagnosis, unless the server got ready in this moment."""
+        seen = self._ask({**arguments, "wait_s": 0, "stall_s": -1}, task_vars)
+        if not seen.get("failed") and seen["phase"] not in ("ready", "failed"):
+            seen["reason"] = f"it was not ready after {seen['elapsed_s']:.0f} s (the limit is {total_s:.0f} s) and was still {seen['progress']}"
+            seen["log"] = [*seen.get("log", [])[:-1], f"gb10.vllm: {seen['reason']}"]
+            seen["phase"] = "stalled"
+        return seen
 
     def _explain(self, seen: dict, entries: list, box: str, server: str, given: dict) -> dict:
         logs = {box: "\n".join(seen.pop("log", None) or seen.get("log_tail", []))}
@@ -101,14 +111,14 @@ class ActionModule(ActionBase):
         found["phase"] = seen["phase"]
         found["stalled_in"] = where(seen["log_tail"])[0] if seen["phase"] == "stalled" else ""
         facts = {**seen["facts"], "memory_available_bytes": seen["memory_available_bytes"]}
+        allowed = boolean(given.get("repair", True))
         change = repairs.decide(found, facts, dict(given.get("wanted") or {}), _list(given.get("history")))
         happened = "made no progress" if seen["phase"] == "stalled" else "did not start"
         message = knowledge.explain(found, f"Server {server} on {box} {happened}: {seen['reason']}")
         if change:
-            allowed = given.get("repair", True)
             message += f"\n{'Repair' if allowed else 'A safe repair would be'}: {change['reason']}"
-        seen.update(failed=True, changed=False, msg=message, diagnosis=found, repair=change if given.get("repair", True) else None)
-        if change and not given.get("repair", True):
+        seen.update(failed=True, changed=False, msg=message, diagnosis=found, repair=change if allowed else None)
+        if change and not allowed:
             seen["proposed_repair"] = change
         return seen
 

@@ -257,7 +257,10 @@ def parse_line(line: str) -> dict:
     for pattern, give in _FACTS:
         match = pattern.search(line)
         if match:
-            found.update(give(match))
+            try:
+                found.update(give(match))
+            except ValueError:
+                continue  # digits that are no number, such as 1.2.3: not vLLM's own line
     return found
 
 

