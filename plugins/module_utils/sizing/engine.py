@@ -126,4 +126,14 @@ def check_engine(engine: Engine) -> Engine:
     return engine
 
 
+def cpu_features(cpuinfo: str) -> dict[str, bool]:
+    """``cpu_amx`` and ``cpu_avx512_bf16`` from the text of /proc/cpuinfo: what vLLM's CPU build decides blocks and states by."""
+    flags: set[str] = set()
+    for line in cpuinfo.splitlines():
+        name, _colon, value = line.partition(":")
+        if name.strip() in ("flags", "Features"):
+            flags.update(value.split())
+    return {"cpu_amx": "amx_tile" in flags, "cpu_avx512_bf16": "avx512_bf16" in flags}
+
+
 ENGINE_FIELDS = tuple(field.name for field in fields(Engine))

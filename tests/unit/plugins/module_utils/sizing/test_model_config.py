@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.gb10.vllm.plugins.module_utils.errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.module_utils.sizing.engine import Engine
+from ansible_collections.gb10.vllm.plugins.module_utils.sizing.engine import Engine, cpu_features
 from ansible_collections.gb10.vllm.plugins.module_utils.sizing.layout import kv_layout
 from ansible_collections.gb10.vllm.plugins.module_utils.sizing.model_config import is_mistral_params, model_facts
 from ansible_collections.gb10.vllm.plugins.module_utils.sizing.rules import rules_for
@@ -234,3 +234,9 @@ def test_an_unknown_architecture_can_be_counted_as_full_attention() -> None:
 def test_bad_settings_are_named(setting: dict, words: str) -> None:
     with pytest.raises(GB10Error, match=words):
         kv_layout(LLAMA, Engine(**setting))
+
+
+def test_what_a_cpu_can_do() -> None:
+    assert cpu_features("processor : 0\nflags\t\t: fpu avx512f avx512_bf16 amx_bf16 amx_tile\n") == {"cpu_amx": True, "cpu_avx512_bf16": True}
+    assert cpu_features("Features : fp asimd bf16 sve\n") == {"cpu_amx": False, "cpu_avx512_bf16": False}
+    assert cpu_features("") == {"cpu_amx": False, "cpu_avx512_bf16": False}
