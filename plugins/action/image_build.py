@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shlex
+import threading
 import time
 from typing import Any
 
@@ -32,6 +33,18 @@ class ActionModule(ActionBase):
         result: dict[str, Any] = super().run(task_vars=task_vars)
         task_vars = task_vars or {}
         arguments = dict(self._task.args)
+        local = ""
+        if arguments.get("archive_on") == "controller" and arguments.get("source") == "archive":
+            local = os.path.abspath(os.path.expanduser(str(arguments.get("archive") or "")))
+            try:
+                status = os.stat(local)
+            except OSError as error:
+                return result | {
+                    "failed": True,
+                    "msg": f"the image archive {local} cannot be read on the controller ({error.strerror}). Write one with: docker save -o FILE IMAGE",
+                }
+            identity = str(arguments.get("checksum") or f"{os.path.basename(local)} {status.st_size} {int(status.st_mtime)}")
+            arguments["archive_identity"] = identity
         if self._task.check_mode:
             return result | self._execute_module(module_args=arguments, task_vars=task_vars)
         probe = self._execute_module(module_args=arguments | {"defer": True}, task_vars=task_vars)
@@ -40,6 +53,10 @@ class ActionModule(ActionBase):
         host = task_vars.get("inventory_hostname", "box")
         progress = Progress(Display(), f"{host}: image", interactive=False if len(task_vars.get("ansible_play_hosts", [])) > 1 else None)
         progress.update(f"{probe['reason']}; starting", force=True)
+        if local:
+            failure = self._send(local, arguments, progress)
+            if failure:
+                return result | failure
         final = self._detached(arguments, task_vars, progress)
         final.pop("ansible_job_id", None)
         if final.get("failed"):
@@ -49,6 +66,31 @@ class ActionModule(ActionBase):
             image = final["image"]
             progress.done(f"{image['name']} ready in {_elapsed(final['duration_s'])} ({image['id'][7:19]}, {_size(image['size_bytes'])})")
         return result | final
+
+    def _send(self, local: str, arguments: dict, progress: Progress) -> dict[str, Any]:
+        """Copy the archive to the box's temporary directory, which is removed when the work ends."""
+        folder = self._connection._shell.tmpdir or self._make_tmp_path()
+        remote = self._connection._shell.join_path(folder, "image.tar")
+        failures: list[Exception] = []
+
+        def copy() -> None:
+            try:
+                self._connection.put_file(local, remote)
+            except Exception as error:  # pylint: disable=broad-exception-caught
+                failures.append(error)
+
+        size = _size(os.path.getsize(local))
+        progress.update(f"copying {os.path.basename(local)} ({size}) to the box", force=True)
+        begun = time.monotonic()
+        copying = threading.Thread(target=copy, daemon=True)
+        copying.start()
+        while copying.is_alive():
+            copying.join(POLL_S)
+            progress.update(f"copying {os.path.basename(local)} ({size}) to the box, {_elapsed(time.monotonic() - begun)}")
+        if failures:
+            return {"failed": True, "msg": f"copying {local} to the box failed: {failures[0]}. Nothing was changed; run it again"}
+        arguments["archive"] = remote
+        return {}
 
     def _detached(self, arguments: dict, task_vars: dict, progress: Progress) -> dict[str, Any]:
         limit = int(arguments.get("timeout_s") or 14400) + _SLACK_S
@@ -64,7 +106,7 @@ class ActionModule(ActionBase):
         asked = begun = time.monotonic()
         lost = 0
         while True:
-            time.sleep(POLL_S)
+            time.sleep(min(POLL_S, 0.5 + 0.1 * (time.monotonic() - begun)))
             try:
                 line = self._low_level_execute_command(follow).get("stdout", "").strip()
             except Exception:  # pylint: disable=broad-exception-caught

@@ -93,6 +93,7 @@ class Options:
     image: str = ""
     digest: str = ""
     archive: str = ""
+    archive_identity: str = ""
     checksum: str = ""
     min_free_gib: float | None = None
     keep_previous: int = 1
@@ -261,6 +262,8 @@ class ImageBuild:
         return bases
 
     def _archive_identity(self) -> str:
+        if self.o.archive_identity:
+            return self.o.archive_identity
         path = Path(self.o.archive)
         try:
             status = path.stat()

@@ -41,7 +41,7 @@ options:
     choices:
       build: Run C(build-and-copy.sh) of the checkout at O(ref).
       prebuilt: Pull O(image), pinned by O(digest).
-      archive: Load O(archive), a file written by C(docker save) that lies on the box.
+      archive: Load O(archive), a file written by C(docker save).
       existing: Use the image that is there; fail when it is not.
   name:
     description: Name (and tag) the image gets on the box.
@@ -118,8 +118,16 @@ options:
     description: Digest (C(sha256:...)) that O(image) must have. Without it a moving tag is pulled once and then kept.
     type: str
   archive:
-    description: File on the box, required for O(source=archive).
+    description: File written by C(docker save), required for O(source=archive).
     type: path
+  archive_on:
+    description: Where that file lies. From the controller it is copied only when the box needs it.
+    type: str
+    default: box
+    choices: [box, controller]
+  archive_identity:
+    description: Set by the action for a file on the controller; what the archive is known by on the box.
+    type: str
   checksum:
     description: C(sha256:...) that the file of O(archive) must have.
     type: str
@@ -249,6 +257,8 @@ def main() -> None:
             "image": {"type": "str", "default": "eugr/spark-vllm:latest"},
             "digest": {"type": "str"},
             "archive": {"type": "path"},
+            "archive_on": {"type": "str", "default": "box", "choices": ["box", "controller"]},
+            "archive_identity": {"type": "str"},
             "checksum": {"type": "str"},
             "min_free_gib": {"type": "float"},
             "keep_previous": {"type": "int", "default": 1},
@@ -260,7 +270,7 @@ def main() -> None:
         required_if=[("source", "build", ("ref",)), ("source", "archive", ("archive",))],
         supports_check_mode=True,
     )
-    given = {key: value for key, value in module.params.items() if value is not None and key != "defer"}
+    given = {key: value for key, value in module.params.items() if value is not None and key not in ("defer", "archive_on")}
     given["build_args"] = {key: str(value) for key, value in given["build_args"].items()}
     try:
         build = ImageBuild(
