@@ -171,8 +171,17 @@ def read_memory() -> dict:
     }
 
 
-def read_docker(image_names: list[str]) -> dict:
-    """The Docker engine, our containers on it and the named images."""
+def read_versions(state_dir: str) -> dict[str, str]:
+    """vLLM's version by image id, as the module image_build found it in images that carry no label of ours."""
+    try:
+        metadata = json.loads(read_text(os.path.join(state_dir, "build", "images.json")))["metadata"]
+        return {image_id: one["vllm_version"] for image_id, one in metadata.items() if one.get("vllm_version")}
+    except (ValueError, KeyError, AttributeError, TypeError):
+        return {}
+
+
+def read_docker(image_names: list[str], versions: dict[str, str]) -> dict:
+    """The Docker engine, our containers on it and the named images; ``versions`` are vLLM's by image id."""
     facts = {
         "installed": bool(shutil.which("docker")), "running": False, "version": None, "client_version": None, "buildkit": False,
         "nvidia": False, "root_dir": None, "containers": [], "images": {}, "problem": None,
@@ -204,7 +213,9 @@ def read_docker(image_names: list[str]) -> dict:
         facts["containers"] = [trim_container(one) for one in json.loads(run(["docker", "inspect", *names])[1] or "[]")]
     if image_names:
         for one in json.loads(run(["docker", "image", "inspect", *image_names])[1] or "[]"):
-            image = {"id": one.get("Id"), "size_bytes": one.get("Size"), "labels": (one.get("Config") or {}).get("Labels") or {}}
+            labels = (one.get("Config") or {}).get("Labels") or {}
+            version = labels.get("gb10.vllm.vllm_version") or versions.get(one.get("Id", ""))
+            image = {"id": one.get("Id"), "size_bytes": one.get("Size"), "labels": labels, "vllm_version": version}
             facts["images"].update({name: image for name in image_names if name in (one.get("RepoTags") or []) or name == one.get("Id")})
             facts["images"].update({name: image for name in image_names if f"{name}:latest" in (one.get("RepoTags") or [])})
     return facts
@@ -265,7 +276,7 @@ def read_box(*, state_dir: str, disks: list[str], images: list[str], holder_leas
     """Everything the plan needs to know of this box, as plain data."""
     release = parse_os_release(read_text("/etc/os-release"))
     units = run(["systemctl", "show", "--property=Id,LoadState,ActiveState,SubState,UnitFileState,Result,NRestarts", "gb10-vllm-*"])[1]
-    docker = read_docker(images)
+    docker = read_docker(images, read_versions(state_dir))
     return {
         "hostname": platform.node(),
         "architecture": platform.machine(),
