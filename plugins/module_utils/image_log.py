@@ -106,7 +106,9 @@ class BuildLog:
             self.total_bytes = _size(amounts.group(3), amounts.group(4)) if amounts.group(3) else 0
             self.text = self._names.get(number, text) if text.startswith("sha256:") else text
         elif text and not re.fullmatch(r"sha256:[0-9a-f]{64}", text):
-            self._show(text)
+            step = " ".join(self._names.get(number, "").split())
+            step = re.sub(r"--mount=\S+ ", "", step)
+            self._show(f"{step[:60]}{'...' if len(step) > 60 else ''}: {text}" if step else text)
 
     def _show(self, text: str) -> None:
         self.text, self.bytes, self.total_bytes = " ".join(text.split())[:200], 0, 0

@@ -98,7 +98,7 @@ def test_steps_of_one_stage():
     assert (log.step, log.steps) == (3, 4)
     log.feed("#7 [3/4] RUN uv pip install torch")
     log.feed("#7 1.234 Downloading torch (800.0MiB)")
-    assert log.text == "Downloading torch (800.0MiB)"
+    assert log.text == "RUN uv pip install torch: Downloading torch (800.0MiB)"
 
 
 def test_steps_of_several_stages_and_builds_add_up():
