@@ -95,7 +95,8 @@ def chains(holders: Sequence[str], targets: Sequence[str]) -> dict[str, list[str
     """Sources of each target, best first.
 
     The targets are divided evenly into one chain per holder. A target's sources are the boxes before it in its chain, nearest
-    first and ending at the holder, then the other holders. Raises GB10Error when there are targets and no holder.
+    first and ending at the holder, then the holders of other chains - or one more where there is a single chain. Other holders are not
+    troubled: to offer an image a box has to save it first. Raises GB10Error when there are targets and no holder.
     """
     targets = [target for target in dict.fromkeys(targets) if target not in set(holders)]
     holders = list(dict.fromkeys(holders))
@@ -104,13 +105,15 @@ def chains(holders: Sequence[str], targets: Sequence[str]) -> dict[str, list[str
     if not holders:
         raise GB10Error(f"No box has what {', '.join(targets)} should get; build, pull or download it on one first.")
     plan: dict[str, list[str]] = {}
+    ready = holders[: max(2, len(targets))]
+    holders = holders[: len(targets)]
     share, extra = divmod(len(targets), len(holders))
     begin = 0
     for number, holder in enumerate(holders):
         end = begin + share + (number < extra)
         chain = [holder]
         for target in targets[begin:end]:
-            plan[target] = [*reversed(chain), *(other for other in holders if other != holder)]
+            plan[target] = [*reversed(chain), *(other for other in ready if other != holder)]
             chain.append(target)
         begin = end
     return plan
@@ -124,7 +127,7 @@ def rounds(plan: Mapping[str, Sequence[str]]) -> list[list[tuple[str, str]]]:
 def lacking(boxes: Mapping[str, Mapping[str, Any]], source: str) -> list[dict[str, Any]]:
     """What has to travel, from what the plan phase already knows; an empty list means no box need be asked anything.
 
-    ``boxes``: by host ``{image: {name, id} or None, models: [as wanted_models returns them]}``. ``source`` holds the image that
+    ``boxes``: by host ``{image: {name, id, identity} or None, models: [as wanted_models returns them]}``. ``source`` holds the image that
     counts; a model that counts is the source's, else that of the first box that has it. A box whose model differs is left alone
     unless a revision of a repository is asked for, which is ours to manage. Returns shares: ``{key, kind, reference, holders,
     targets, places: {host: image name or path}}``.
@@ -133,7 +136,7 @@ def lacking(boxes: Mapping[str, Mapping[str, Any]], source: str) -> list[dict[st
     image = (boxes[source].get("image") or {}) if source in boxes else {}
     if image.get("id"):
         names = {host: (box.get("image") or {}).get("name") or image["name"] for host, box in boxes.items()}
-        has = [host for host, box in boxes.items() if (box.get("image") or {}).get("id") == image["id"]]
+        has = [host for host, box in boxes.items() if _same_image(box.get("image") or {}, image)]
         shares.append(_share("image", "image", source, has, list(boxes), names))
     order = [source, *(host for host in boxes if host != source)] if source in boxes else list(boxes)
     models = {host: {one["model"]: one for one in boxes[host].get("models") or []} for host in order}
@@ -150,6 +153,11 @@ def lacking(boxes: Mapping[str, Mapping[str, Any]], source: str) -> list[dict[st
         ]
         shares.append(_share(key, "directory", reference, has, takes, {host: model["model_path"] for host, model in wanting.items()}))
     return [share for share in shares if share["targets"]]
+
+
+def _same_image(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """By id, or by identity where stores of two kinds give one image two ids and the identity is known."""
+    return one.get("id") == other["id"] or bool(one.get("identity")) and one.get("identity") == other.get("identity")
 
 
 def _share(key: str, kind: str, reference: str, has: list[str], takes: list[str], places: dict[str, str]) -> dict[str, Any]:
