@@ -10,13 +10,14 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import checkpoints
 import pytest
-from conftest import COLLECTIONS
 from hub_server import HubServer
 
 GIB = 2**30
+COLLECTIONS = Path(__file__).resolve().parents[3] / ".ansible/collections"
 DEVSTRAL = checkpoints.golden_weights()["Devstral-Small-2-24B-Instruct-2512", 1]["config"]
 BOX = {"memory": {"total_bytes": int(119.7 * GIB), "available_bytes": 110 * GIB, "cuda_total_bytes": int(119.7 * GIB), "cuda_total_source": "cuDeviceTotalMem"}}
 
