@@ -78,3 +78,32 @@ def test_check_mode_leaves_nothing_on_the_box(site):
     checked = play("play.yml", *arguments(site), "--check", cwd=site)
     assert checked.returncode == 0, checked.stdout
     assert not (site / "state").exists()
+
+
+BATCHES = """
+- hosts: boxes
+  gather_facts: false
+  tasks:
+    - gb10.vllm.run_lock: {state_dir: "{{ gb10_state_dir }}"}
+- hosts: boxes
+  gather_facts: false
+  serial: 1
+  max_fail_percentage: 0
+  tasks:
+    - block:
+        - ansible.builtin.assert: {that: inventory_hostname != 'spark-02', fail_msg: It did not come up.}
+        - gb10.vllm.run_lock: {state_dir: "{{ gb10_state_dir }}", state: absent}
+      rescue:
+        - ansible.builtin.include_role: {name: gb10.vllm.server, tasks_from: unlock}
+"""
+
+
+def test_a_batch_that_fails_gives_back_the_boxes_whose_turn_never_comes(site):
+    boxes = [f"spark-{number:02}" for number in (1, 2, 3)]
+    hosts = ", ".join(f"{box}: {{{LOCAL}, gb10_state_dir: {site}/{box}}}" for box in boxes)
+    (site / "hosts.yml").write_text(f"boxes: {{hosts: {{{hosts}}}}}\n")
+    (site / "play.yml").write_text(BATCHES)
+    done = play("play.yml", "-i", "hosts.yml", cwd=site)
+    assert done.returncode == 2, done.stdout
+    assert done.stdout.count("It did not come up.") >= 2
+    assert [(site / box / "run.lock").exists() for box in boxes] == [False, False, False]
