@@ -43,7 +43,8 @@ options:
     default: {}
   engine:
     description:
-      - C(vllm_version) (V(+cpu) at its end means vLLM's CPU build), and optionally C(cuda_runtime), C(platform) and C(source) of the version.
+      - C(vllm_version) (V(+cpu) at its end means vLLM's CPU build), and optionally C(cuda_runtime), C(platform), C(source) of the version and
+        C(image_id), with which repairs recorded for another image are left out.
       - Without a version the newest known rules are used and labelled as an assumption.
     type: dict
     default: {}
@@ -170,9 +171,10 @@ import os
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gb10.vllm.plugins.module_utils.errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils.sizing.budget import GIB
+from ansible_collections.gb10.vllm.plugins.module_utils.sizing.engine import cpu_features
 from ansible_collections.gb10.vllm.plugins.module_utils.sizing.hub import Hub, is_repo_id
 from ansible_collections.gb10.vllm.plugins.module_utils.sizing.model_dir import inspect_model
-from ansible_collections.gb10.vllm.plugins.module_utils.sizing.plan import calculate, plan_box
+from ansible_collections.gb10.vllm.plugins.module_utils.sizing.plan import calculate, draft_models, engine_identity, plan_box
 
 
 def read_model(name: str, hub: dict) -> dict:
@@ -209,7 +211,11 @@ def main() -> None:
     wanted = module.params
     result: dict = {}
     read: dict = {}
+    engine = dict(wanted["engine"])
     try:
+        if engine_identity(engine)["platform"] == "cpu":  # its blocks and states depend on the processor the engine will run on: this one
+            with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as handle:
+                engine = {**cpu_features(handle.read()), **engine}
         if wanted["model"]:
             available = wanted["available_gib"]
             if available is not None and not (math.isfinite(available) and available >= 0):
@@ -221,7 +227,7 @@ def main() -> None:
             info = wanted["models"].get(name) or read.setdefault(name, read_model(name, wanted))
             result["kv"] = calculate(
                 info,
-                wanted["engine"],
+                engine,
                 available_bytes=None if available is None else int(available * GIB),
                 max_model_len=wanted["max_model_len"],
                 concurrency=wanted["concurrency"],
@@ -238,11 +244,14 @@ def main() -> None:
                 if not key:
                     raise GB10Error(f"server {server.get('name')} names no model: set model to a directory or a Hugging Face repo id")
                 models[key] = read[key] = read_model(key, wanted)
+            for draft in draft_models(wanted["servers"]):
+                if draft not in models and (os.path.isdir(draft) or is_repo_id(draft)):
+                    models[draft] = read[draft] = read_model(draft, wanted)
             result["plan"] = plan_box(
                 wanted["box"],
                 wanted["servers"],
                 models,
-                wanted["engine"],
+                engine,
                 {key: wanted[key] for key in ("os_floor_gib", "margin_gib", "assume_full_attention")},
                 wanted["records"],
             )

@@ -57,7 +57,7 @@ def normalise_args(args: Any, server: str) -> dict[str, Any]:
         raise GB10Error(f"server {server}: args must map flag names to values, such as {{max_num_seqs: 64}}, not {type(args).__name__}")
     done: dict[str, Any] = {}
     for key, value in args.items():
-        name = str(key).strip().lstrip("-").replace("-", "_")
+        name = plain_name(key)
         if not _NAME.fullmatch(name):
             raise GB10Error(f"server {server}: args has the entry {str(key)[:40]!r}, which is not the name of a vllm serve flag")
         if name in SECRET_ARGS:
@@ -67,6 +67,11 @@ def normalise_args(args: Any, server: str) -> dict[str, Any]:
         if value is not None:
             done[name] = value
     return done
+
+
+def plain_name(key: Any) -> str:
+    """``--max-num-seqs`` -> ``max_num_seqs``."""
+    return str(key).strip().lstrip("-").replace("-", "_")
 
 
 def words(flag: str, value: Any) -> list[str]:

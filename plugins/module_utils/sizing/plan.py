@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -55,7 +56,8 @@ def plan_box(
     platform = identity["platform"]
     floor = _gib(options.get("os_floor_gib", budget.OS_FLOOR_GIB), "os_floor_gib")
     margin = _gib(options.get("margin_gib", budget.MARGIN_GIB), "margin_gib")
-    wanted = [read_server(s, budget.as_map(records.get(str(s.get("name")))).get("repairs")) for s in servers]
+    image_id = str((engine or {}).get("image_id") or "")
+    wanted = [read_server(s, budget.as_map(records.get(str(s.get("name")))).get("repairs"), image_id) for s in servers]
     _unique(wanted, "name", "name")
     _unique(wanted, "port", "port")
     memory = budget.box_memory({**box, "servers": records}, [s["name"] for s in wanted], floor, platform)
@@ -63,13 +65,13 @@ def plan_box(
     for server in wanted:
         info = _model(server, models)
         record = budget.as_map(records.get(server["name"]))
-        needs.append(_need(server, info, identity, memory.total_bytes, margin, bool(options.get("assume_full_attention")), record))
+        needs.append(_need(server, info, identity, memory.total_bytes, margin, bool(options.get("assume_full_attention")), record, models))
     grants = solver.allocate(needs, memory.usable_bytes, memory.total_bytes)
     stoppable = [(o["server"], o["bytes"]) for o in memory.others if o.get("server")]
     entries = []
     for i, (server, need, grant) in enumerate(zip(wanted, needs, grants, strict=True)):
         rivals = stoppable + [(wanted[j]["name"], g.requested_bytes) for j, g in enumerate(grants) if j != i and g.fits]
-        entries.append(_entry(server, _model(server, models), need, grant, memory, rivals))
+        entries.append(_entry(server, _model(server, models), need, grant, memory, rivals, models))
     taken = sum(e["requested_bytes"] for e in entries if e["verdict"] == "fits")
     return {
         "verdict": max((e["verdict"] for e in entries), key=VERDICTS.index, default="fits"),
@@ -156,12 +158,14 @@ def engine_identity(engine: Mapping[str, Any]) -> dict[str, Any]:
     identity = {"vllm_version": version, "platform": platform, "source": source}
     if engine.get("cuda_runtime"):
         identity["cuda_runtime"] = str(engine["cuda_runtime"])
+    identity.update({key: engine[key] for key in ("cpu_amx", "cpu_avx512_bf16") if platform == "cpu" and key in engine})
     return identity
 
 
-def read_server(server: Mapping[str, Any], repairs: Any = None) -> dict[str, Any]:
+def read_server(server: Mapping[str, Any], repairs: Any = None, image_id: str = "") -> dict[str, Any]:
     """A wanted server with its ``args`` split into what the plan decides and what is passed on, and recorded repairs applied.
 
+    Repairs count for the image they were made with; without ``image_id`` they are taken to be for this one.
     Returns a dict with checked types; GB10Error names the server and the key that is wrong.
     """
     name = str(server.get("name") or "")
@@ -173,7 +177,7 @@ def read_server(server: Mapping[str, Any], repairs: Any = None) -> dict[str, Any
     merged = dict(server)
     merged["args"] = flags.normalise_args(server.get("args"), name)
     applied = []
-    for repair in _repairs(repairs):
+    for repair in _repairs(repairs, image_id):
         changed = _apply(merged, repair.get("set") or {})
         if changed:
             applied.append({"id": str(repair.get("id") or "repair"), "reason": str(repair.get("reason") or ""), "set": changed})
@@ -206,18 +210,30 @@ def read_server(server: Mapping[str, Any], repairs: Any = None) -> dict[str, Any
     }
 
 
-def _repairs(repairs: Any) -> list[Mapping[str, Any]]:
+def _repairs(repairs: Any, image_id: str) -> list[Mapping[str, Any]]:
+    """``{image_id, applied: [...]}`` as the server role keeps it, or just the list."""
     if isinstance(repairs, Mapping):
-        repairs = repairs.get("repairs") or repairs.get("applied") or ([repairs] if "set" in repairs else [])
+        made_with = str(repairs.get("image_id") or "")
+        if image_id and made_with and image_id != made_with:
+            return []
+        repairs = repairs.get("applied")
     return [r for r in budget.as_list(repairs) if isinstance(r, Mapping) and isinstance(r.get("set"), Mapping)]
 
 
 def _apply(server: dict[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge a repair over a server; a shorter context the user chose since then stays."""
+    """Merge a repair over a server and return what it changed; a shorter context the user chose since then stays.
+
+    In ``args`` None removes a flag. ``env`` and ``container`` are the server role's business and change no number here.
+    """
     changed = {}
     for key, value in settings.items():
         if key == "args" and isinstance(value, Mapping):
             server["args"].update(flags.normalise_args(value, server["name"]))
+            for name in value:
+                if value[name] is None:
+                    server["args"].pop(flags.plain_name(name), None)
+            changed[key] = dict(value)
+        elif key in ("env", "container"):
             changed[key] = value
         elif key == "max_model_len" and type(value) is int and type(server.get(key)) is int and server[key] <= value:
             continue
@@ -247,8 +263,31 @@ def _model(server: Mapping[str, Any], models: Mapping[str, Mapping[str, Any]]) -
     raise GB10Error(f"no facts are given for the model {server['model_path'] or server['model']} of server {server['name']}: run gb10.vllm.model_info on it")
 
 
+def _speculation(value: Any, name: str) -> Mapping[str, Any]:
+    """``speculative_config`` of a server's args, which may be written as an object or as JSON text; empty without one."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            raise GB10Error(f"server {name}: args.speculative_config is not JSON: write it as a dictionary") from None
+    if value is not None and not isinstance(value, Mapping):
+        raise GB10Error(f"server {name}: args.speculative_config must be a dictionary such as {{method: mtp, num_speculative_tokens: 1}}")
+    return value or {}
+
+
+def draft_models(servers: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Paths or repo ids of the draft models that servers' ``args`` name."""
+    found = []
+    for server in servers:
+        name = str(server.get("name") or "")
+        draft = _speculation(flags.normalise_args(server.get("args"), name).get("speculative_config"), name).get("model")
+        if isinstance(draft, str) and draft:
+            found.append(draft)
+    return found
+
+
 def _engine(identity: Mapping[str, Any], settings: Mapping[str, Any]) -> Engine:
-    extra = {"cuda_runtime": identity["cuda_runtime"]} if identity.get("cuda_runtime") else {}
+    extra = {key: identity[key] for key in ("cuda_runtime", "cpu_amx", "cpu_avx512_bf16") if key in identity}
     return Engine(vllm_version=identity["vllm_version"], platform=identity["platform"], **extra, **settings)
 
 
@@ -263,6 +302,7 @@ def _need(
     margin_bytes: int,
     assume_full_attention: bool,
     record: Mapping[str, Any],
+    models: Mapping[str, Mapping[str, Any]],
 ) -> solver.Need:
     """Sizes of one server's parts; the KV dtype, graph and two-box variants are computed only when something does not fit."""
     config, args, name = info["config"], server["args"], server["name"]
@@ -271,16 +311,19 @@ def _need(
     for key in ENGINE_ARGS:
         if key in args:
             settings[key] = _whole(args[key], f"server {name}: args.{key}", 1, 1_000_000) if key in INT_ENGINE_ARGS else args[key]
-    speculative = args.get("speculative_config")
-    if isinstance(speculative, Mapping):
-        settings["speculative_method"] = str(speculative.get("method") or "")
+    if info.get("kind") == "embedding":
+        settings.setdefault("runner", "pooling")  # vLLM finds modules.json and does the same
+    speculative = _speculation(args.get("speculative_config"), name)
+    draft = models.get(str(speculative.get("model"))) if speculative.get("model") else None
+    if speculative:
+        settings["speculative_method"] = str(speculative.get("method") or ("draft_model" if speculative.get("model") else ""))
         settings["num_speculative_tokens"] = _whole(
             speculative.get("num_speculative_tokens", 1), f"server {name}: speculative_config.num_speculative_tokens", 0, 64
         )
 
     def size(engine_settings: Mapping[str, Any], eager: bool) -> solver.Need:
         engine = _engine(identity, engine_settings)
-        layout = kv_layout(config, engine, assume_full_attention=assume_full_attention)
+        layout = kv_layout(config, engine, assume_full_attention=assume_full_attention, draft_config=draft["config"] if draft else None)
         _check_length(server["max_model_len"], layout, f"server {name}")
         tp = engine.tensor_parallel_size
         loaded = loaded_weights(
@@ -289,13 +332,15 @@ def _need(
             dtype=engine.dtype,
             tensor_parallel_size=tp,
             pipeline_parallel_size=engine.pipeline_parallel_size,
-            speculative=bool(settings.get("speculative_method")),
+            speculative=bool(speculative) and not speculative.get("model"),
             quantization=args.get("quantization") if isinstance(args.get("quantization"), str) else None,
             defaults=layout.facts.text.defaults,
         )
         element = RUN_DTYPE_BYTES[run_dtype(config, engine.dtype)]
+        drafted = loaded_weights(draft["weights"], draft["config"], tensor_parallel_size=tp).total_bytes if draft else 0
+        why = _weights_why(loaded) + (f", with {drafted / GIB:.2f} GiB of the draft model" if draft else "")
         parts = {
-            "weights": Part(loaded.total_bytes, "computed", _weights_why(loaded)),
+            "weights": Part(loaded.total_bytes + drafted, "computed", why),
             "activation": budget.activation(
                 layout.facts,
                 max_num_batched_tokens=layout.batch_tokens(server["max_model_len"] or layout.default_max_model_len),
@@ -346,6 +391,7 @@ def _entry(
     grant: solver.Grant,
     memory: budget.BoxMemory,
     rivals: Sequence[tuple[str, int]],
+    models: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
     """The plan's part for one server: figures, flags with reasons, verdict and changes."""
     layout = need.layout
@@ -365,6 +411,9 @@ def _entry(
     if info.get("source") == "hub":
         size = (info.get("download") or {}).get("bytes") or info.get("size_bytes") or 0
         warnings.append(f"the model is not on the box yet: {size / GIB:.1f} GiB to download from {info.get('path')}, {size * 8 / 1e9 / 60:.0f} min at 1 Gbit/s")
+    draft = _speculation(server["args"].get("speculative_config"), server["name"]).get("model")
+    if draft and str(draft) not in models:
+        warnings.append(f"the draft model {draft} is not counted, because its facts were not given: pass it in models")
     chosen = _flags(server, info, need, grant, length, state, memory)
     return {
         "name": server["name"],

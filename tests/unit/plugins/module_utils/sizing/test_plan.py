@@ -317,9 +317,26 @@ class TestLearning:
         assert "repair KB-130" in why and "operation not permitted" in why
 
     def test_a_repair_never_lengthens_what_the_user_shortened(self):
-        repairs = {"repairs": [{"id": "KB-101", "reason": "too long", "set": {"max_model_len": 65536}}]}
+        repairs = {"image_id": "sha256:1", "applied": [{"id": "KB-101", "reason": "too long", "set": {"max_model_len": 65536}}]}
         assert only(plan(server(max_model_len=32768), records={"devstral": {"repairs": repairs}}))["max_model_len"] == 32768
         assert only(plan(server(max_model_len=131072), records={"devstral": {"repairs": repairs}}))["max_model_len"] == 65536
+
+
+    def test_repairs_hold_for_their_image_only(self):
+        record = {"devstral": {"repairs": {"image_id": "sha256:1", "applied": [{"id": "KB-130", "reason": "r", "set": {"cuda_graphs": "never"}}]}}}
+
+        def eager(**engine):
+            entry = plan_box(box(), [server(max_model_len=65536)], MODELS, engine, records=record)["servers"][0]
+            return flag(entry, "--enforce-eager")
+
+        assert (eager(), eager(image_id="sha256:1"), eager(image_id="sha256:2")) == (True, True, None)
+
+    def test_a_repair_can_remove_a_flag_and_leaves_the_environment_to_the_server(self):
+        change = {"args": {"--tool-call-parser": None, "--block-size": 32}, "env": {"VLLM_X": "1"}}
+        record = {"devstral": {"repairs": {"applied": [{"id": "KB-184", "reason": "r", "set": change}]}}}
+        entry = only(plan(server(max_model_len=65536, args={"tool_call_parser": "x"}), records=record))
+        assert "--tool-call-parser" not in entry["arguments"] and flag(entry, "--block-size") == 32
+        assert entry["repairs"][0]["set"] == change
 
 
 class TestInput:
@@ -415,6 +432,25 @@ class TestOtherEngines:
         entry = only(plan(server(model="Qwen3-Next-80B-A3B", max_model_len=32768, kv_cache_memory_gib=1)))
         assert {g["kind"] for g in entry["groups"]} == {"full", "state"}
         assert flag(entry, "--max-num-seqs") == entry["num_blocks"] < 256
+
+    def test_an_embedding_model_is_sized_as_vllm_pools_it(self):
+        config = GOLDEN["Qwen3-Embedding-0.6B", 1]["config"]
+        models = {"/m/e": facts(config, list(checkpoints.dense(config)), kind="embedding")}
+        wanted = {"name": "e", "model_path": "/m/e", "kv_cache_memory_gib": 4, "max_model_len": 32768}
+        entry = plan_box(box(), [wanted], models)["servers"][0]
+        assert (entry["kv_tokens"], f"{entry['concurrency']:.2f}") == (37_440, "1.14")  # a point of the golden table
+
+    def test_a_draft_model_is_counted(self):
+        spec = {"method": "eagle3", "model": "/m/Qwen3-0.6B", "num_speculative_tokens": 3}
+        plain = only(plan(server(max_model_len=65536)))
+        for value in (spec, json.dumps(spec)):
+            entry = only(plan(server(max_model_len=65536, args={"speculative_config": value})))
+            assert entry["weights_bytes"]["value"] - plain["weights_bytes"]["value"] > 1.1 * GIB
+            assert "of the draft model" in entry["weights_bytes"]["why"] and entry["bytes_per_block"] > plain["bytes_per_block"]
+        unknown = only(plan(server(max_model_len=65536, args={"speculative_config": {**spec, "model": "org/draft"}})))
+        assert any("draft model org/draft is not counted" in w for w in unknown["warnings"])
+        with pytest.raises(GB10Error, match="speculative_config is not JSON"):
+            plan(server(args={"speculative_config": "{"}))
 
     def test_a_model_without_kv_cache(self):
         entry = only(plan(server(model="bert-base-uncased")))
