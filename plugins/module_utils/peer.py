@@ -315,7 +315,7 @@ def start_server(root: str, keys: str, port: int, idle_s: float = 900.0) -> int:
 
 def _end_when_idle(server: _Server) -> None:
     while True:
-        time.sleep(5)
+        time.sleep(min(5.0, server.idle_s / 3))
         shares = os.path.join(server.root, "shares")
         with contextlib.suppress(OSError):
             for one in os.listdir(shares):
@@ -448,6 +448,7 @@ class Link:
 
     def __init__(self, source: dict[str, Any], keys: str) -> None:
         self.source = source
+        self._heard = False
         context = _context(ssl.PROTOCOL_TLS_CLIENT, keys, source["certificate"])
         last: Exception | None = None
         for address in source["addresses"]:
@@ -476,11 +477,16 @@ class Link:
         with contextlib.suppress(OSError):
             self.socket.close()
 
+    def _broken(self, text: str) -> Exception:
+        # A box that does not trust us (yet) hangs up before its first answer; how that looks depends on who is faster.
+        return Gone(text) if self._heard else NotReady(f"it hung up; it does not know this box yet ({text})")
+
     def ask(self, request: dict[str, Any]) -> None:
+        """Send one request."""
         try:
             self.socket.sendall(json.dumps(request).encode() + b"\n")
         except OSError as error:
-            raise Gone(f"the connection broke ({error})") from None
+            raise self._broken(f"the connection broke: {error}") from None
 
     def _read(self, count: int) -> memoryview:
         view = self._buffer[:count] if count <= CHUNK else memoryview(bytearray(count))
@@ -488,17 +494,14 @@ class Link:
         while done < count:
             try:
                 got = self.socket.recv_into(view[done:])
-            except ssl.SSLError as error:
-                if "alert" in str(error).lower():
-                    raise NotReady(f"it does not know this box yet ({error.reason})") from None
-                raise Gone(f"the connection broke ({error})") from None
             except TimeoutError:
                 raise Gone(f"it was silent for {SILENCE_S:.0f} s") from None
             except OSError as error:
-                raise Gone(f"the connection broke ({error})") from None
+                raise self._broken(f"the connection broke: {error}") from None
             if not got:
-                raise Gone("it closed the connection")
+                raise self._broken("it closed the connection")
             done += got
+        self._heard = True
         return view
 
     def frame(self) -> tuple[bytes, memoryview]:
