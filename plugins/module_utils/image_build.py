@@ -16,11 +16,15 @@ import fcntl
 import hashlib
 import json
 import os
+import pty
 import re
+import select
 import shutil
 import signal
+import struct
 import subprocess
 import tarfile
+import termios
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -366,7 +370,7 @@ class ImageBuild:
         ).returncode:
             raise GB10Error(
                 f"{where} builds with docker's buildx plugin (--build-context), which this box lacks. "
-                "Install docker-buildx-plugin (docker-buildx on Debian and Ubuntu), or use a ref before 2026-07-02"
+                "Install docker-buildx-plugin (docker-buildx on Debian and Ubuntu), or use a ref before 2026-08-03"
             )
         wanted = image_recipe.Wanted(
             wheels=self.o.wheels,
@@ -467,7 +471,7 @@ class ImageBuild:
             repository = (f"{head}/" if head else "") + last.split(":")[0]
         wanted = f"{repository}@{o.digest}" if o.digest else o.image
         for attempt in range(1, o.retries + 2):
-            status, log = self._follow([self.docker_path, "pull", wanted], environment=self._build_environment(), phase="pull")
+            status, log = self._follow_pull(wanted)
             if status == 0:
                 break
             if attempt <= o.retries and image_log.is_network_failure(log) and "toomanyrequests" not in log:
@@ -784,9 +788,8 @@ class ImageBuild:
     def _follow(self, command: list[str], *, phase: str, environment: dict[str, str], cwd: Path | None = None) -> tuple[int, str]:
         """Run a long command into the log, telling where it is; returns its status and its own part of the log."""
         path = self._log()
-        begin = path.stat().st_size if path.exists() else 0
+        begin = path.stat().st_size
         follower = image_log.BuildLog()
-        layers: dict[str, bool] = {}
         with open(path, "ab") as log, open(path, "rb") as reader:
             reader.seek(begin)
             self._child = child = subprocess.Popen(
@@ -799,25 +802,62 @@ class ImageBuild:
                 rest += reader.read()
                 *lines, rest = rest.split(b"\n")
                 for line in lines:
-                    text = line.decode(errors="replace")
-                    follower.feed(text)
-                    layer = re.match(r"([0-9a-f]{12}): (.*)", text)
-                    if layer:
-                        layers[layer.group(1)] = layers.get(layer.group(1), False) or layer.group(2) in ("Pull complete", "Already exists")
-                if layers:
-                    self._progress(phase, f"layer {sum(layers.values())} of {len(layers)}", step=sum(layers.values()), steps=len(layers))
-                else:
-                    self._progress(phase, follower.text, follower.bytes, follower.total_bytes, follower.step, follower.steps)
+                    follower.feed(line.decode(errors="replace"))
+                self._progress(phase, follower.text, follower.bytes, follower.total_bytes, follower.step, follower.steps)
                 if not running:
                     break
                 self._check_time()
                 time.sleep(0.3)
             self._child = None
-        self.steps = max(self.steps, follower.steps or len(layers))
+        self.steps = max(self.steps, follower.steps)
         self._base_images.update(follower.base_images)
         with open(path, "rb") as reader:
             reader.seek(begin)
             return child.returncode, reader.read().decode(errors="replace")
+
+    def _follow_pull(self, wanted: str) -> tuple[int, str]:
+        """``docker pull`` on a terminal of our own, because it tells bytes only to a terminal."""
+        follower = image_log.PullLog()
+        ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 200, 0, 0))
+        environment = {**self._build_environment(), "TERM": "xterm"}
+        said: list[str] = []
+        try:
+            self._child = child = subprocess.Popen(
+                [self.docker_path, "pull", wanted], env=environment, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs,
+                start_new_session=True, pass_fds=self._inherited(),
+            )  # fmt: skip
+            os.close(theirs)
+            theirs = -1
+            rest = ""
+            while True:
+                ready = select.select([ours], [], [], 0.5)[0]
+                try:
+                    data = os.read(ours, 65536) if ready else b""
+                except OSError:  # the terminal's other end is closed: it has ended
+                    data = b""
+                    ready = []
+                    if child.poll() is None:
+                        child.wait(10)
+                *lines, rest = re.split(r"[\r\n]+", rest + data.decode(errors="replace"))
+                for line in lines:
+                    follower.feed(line)
+                if follower.keep:
+                    said += follower.keep
+                    with open(self._log(), "a", encoding="utf-8") as log:
+                        log.write("".join(f"{line}\n" for line in follower.keep))
+                    follower.keep.clear()
+                self._progress("pull", follower.text, follower.bytes, follower.total_bytes, follower.step, follower.steps)
+                if not ready and child.poll() is not None:
+                    break
+                self._check_time()
+            self._child = None
+        finally:
+            os.close(ours)
+            if theirs >= 0:
+                os.close(theirs)
+        self.steps = max(self.steps, follower.steps)
+        return child.returncode, "\n".join(said)
 
     def _check_time(self) -> None:
         if time.monotonic() - self.started > self.o.timeout_s:

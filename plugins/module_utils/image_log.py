@@ -114,6 +114,56 @@ class BuildLog:
         self.text, self.bytes, self.total_bytes = " ".join(text.split())[:200], 0, 0
 
 
+class PullLog:
+    """Follows ``docker pull`` as it draws on a terminal: layers ready of layers, bytes of bytes that are known.
+
+    ``keep`` holds the lines that say something for good (no bars), for the log; take them out after each ``feed``.
+    """
+
+    def __init__(self) -> None:
+        self.text = "asking the registry"
+        self.keep: list[str] = []
+        self._layers: dict[str, str] = {}
+        self._amounts: dict[str, tuple[int, int]] = {}
+
+    @property
+    def steps(self) -> int:
+        return len(self._layers)
+
+    @property
+    def step(self) -> int:
+        return sum(state in ("Pull complete", "Already exists") for state in self._layers.values())
+
+    @property
+    def bytes(self) -> int:
+        return sum(done for done, _total in self._amounts.values())
+
+    @property
+    def total_bytes(self) -> int:
+        return sum(total for _done, total in self._amounts.values())
+
+    def feed(self, line: str) -> None:
+        """Take in one line, as split at carriage returns and newlines."""
+        line = _ANSI.sub("", line).strip()
+        layer = re.match(r"([0-9a-f]{12}): ([A-Z][A-Za-z ]+?)\s*(?:\[.*?\]\s*(\S.*))?$", line)
+        if not layer:
+            if line and not re.match(r"[0-9a-f]{12}: ", line):
+                self.keep.append(line)
+            return
+        name, state, amount = layer.groups()
+        if self._layers.get(name) != state:
+            self.keep.append(f"{name}: {state}")
+        self._layers[name] = state
+        sizes = _BYTES.search((amount or "").replace("/", " / ")) if state == "Downloading" else None
+        if sizes and sizes.group(3):
+            self._amounts[name] = (_size(sizes.group(1), sizes.group(2)), _size(sizes.group(3), sizes.group(4)))
+        elif name in self._amounts and state not in ("Downloading", "Waiting", "Pulling fs layer"):
+            self._amounts[name] = (self._amounts[name][1],) * 2
+        states = list(self._layers.values())
+        working = "downloading" if "Downloading" in states else "unpacking" if "Extracting" in states else state.lower()
+        self.text = f"{working} layers"
+
+
 def is_network_failure(log: str) -> bool:
     """Whether the end of a log shows a failure of the network, which another try may get past."""
     return bool(_NETWORK.search("\n".join(log.splitlines()[-80:])))

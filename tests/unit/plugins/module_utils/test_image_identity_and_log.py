@@ -123,3 +123,22 @@ def test_bytes_of_a_transfer():
 def test_a_failed_step_is_not_done():
     log = follow("#6 [1/2] RUN a\n#6 ERROR: exit code: 1\n")
     assert log.step == 1
+
+
+def test_a_pull_on_a_terminal():
+    log = image_log.PullLog()
+    for line in [
+        "latest: Pulling from eugr/spark-vllm",
+        "\x1b[1A\x1b[2K",
+        "aaaaaaaaaaaa: Already exists ",
+        "bbbbbbbbbbbb: Pulling fs layer ",
+        "\x1b[2Kbbbbbbbbbbbb: Downloading [==>      ]  10.5MB/100MB\x1b[1B",
+        "cccccccccccc: Downloading [==>      ]  1GB/2GB",
+    ]:
+        log.feed(line)
+    assert (log.step, log.steps, log.bytes, log.total_bytes) == (1, 3, 1_010_500_000, 2_100_000_000)
+    assert log.text == "downloading layers"
+    log.feed("bbbbbbbbbbbb: Download complete ")
+    log.feed("bbbbbbbbbbbb: Extracting [==>      ]  10.5MB/100MB")
+    assert log.bytes == 1_100_000_000
+    assert "bbbbbbbbbbbb: Downloading" in log.keep and not any("[" in line for line in log.keep)
