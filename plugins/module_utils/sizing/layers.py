@@ -68,13 +68,17 @@ class Build:
         """Bytes of one value of a convolution state."""
         return DTYPE_BYTES.get(self.engine.mamba_cache_dtype, self.dtype_bytes)
 
-    def state_bytes(self, default: str | None = None) -> int:
-        """Bytes of one value of a recurrent state; ``default`` is what the model asks for."""
+    def state_bytes(self, default: str | None = None, *, cpu_half: bool = False) -> int:
+        """Bytes of one value of a recurrent state; ``default`` is what the model asks for.
+
+        ``cpu_half``: the accelerated CPU kernel keeps 16-bit states when they are asked for, all others want float32
+        (``platforms/cpu.py``).
+        """
         asked = self.engine.mamba_ssm_cache_dtype
-        if self.engine.platform == "cpu" and self.engine.cpu_avx512_bf16:
-            return 4  # platforms/cpu.py: the accelerated kernels keep float32 states
         if asked == "auto":
             asked = default or "auto"
+        if self.engine.platform == "cpu" and self.engine.cpu_avx512_bf16 and not (cpu_half and asked in ("float16", "bfloat16")):
+            return 4
         if asked == "auto":
             return self.conv_bytes()
         if asked not in DTYPE_BYTES:
@@ -477,7 +481,7 @@ def _gdn_layer(build: Build, *, checkpoints: bool = True) -> Layer:
     width = build.per_rank(2 * key_heads * key_dim + value_heads * value_dim, "convolution width")
     build.per_rank(key_heads, "linear key heads")
     convolution = (conv - 1 + engine.num_speculative_tokens) * width * build.conv_bytes()
-    recurrent = build.per_rank(value_heads, "linear value heads") * value_dim * key_dim * build.state_bytes(text.text("mamba_ssm_dtype"))
+    recurrent = build.per_rank(value_heads, "linear value heads") * value_dim * key_dim * build.state_bytes(text.text("mamba_ssm_dtype"), cpu_half=True)
     exported = checkpoints and engine.rules.gdn_checkpoint and gdn_prefill_kernel(engine, key_dim) == "flashinfer"
     return Layer(STATE, role="gdn", state_bytes=convolution + recurrent, checkpoint=GDN_CHECKPOINT_TOKENS if exported else None)
 

@@ -321,12 +321,12 @@ def _bytes_per_block(groups: Sequence[Group], stages: Sequence[range]) -> int:
     return largest
 
 
-def _cache_mode(facts: ModelFacts, engine: Engine, has_states: bool, has_attention: bool, pooling: bool) -> tuple[str, bool]:
+def _cache_mode(facts: ModelFacts, engine: Engine, has_states: bool, pooling: bool) -> tuple[str, bool]:
     """The state cache mode and whether prefix caching is on (``config/model.py is_prefix_caching_supported``)."""
     rules = engine.rules
     default = facts.kind not in ("encoder_decoder", "encoder_only") and not _plain_cpu_mla(facts, engine)
     if has_states:
-        default = has_attention and rules.hybrid_prefix_caching and not pooling
+        default = facts.family not in registry.STATE_ONLY_FAMILIES and rules.hybrid_prefix_caching and not pooling
     caching = default if engine.enable_prefix_caching is None else engine.enable_prefix_caching and not _plain_cpu_mla(facts, engine)
     if not has_states:
         return "none", caching
@@ -357,12 +357,12 @@ def kv_layout(
 
 
 def _doubts(facts: ModelFacts, engine: Engine) -> list[str]:
-    """What is not certain about this release and this model; GB10Error when that release has the model no more."""
+    """What is not certain about this release and this model."""
     version = parse_version(engine.vllm_version)
+    found = []
     last = registry.LAST_RELEASE.get(facts.architecture)
     if last is not None and version > parse_version(last):
-        raise GB10Error(f"vLLM {engine.vllm_version} has no {facts.architecture} any more: {last} was the last release with it, use an image of that one.")
-    found = []
+        found.append(f"vLLM dropped its own {facts.architecture} after {last}: {engine.vllm_version} runs it through Transformers, if at all")
     if version > NEWEST:
         found.append(f"vLLM {engine.vllm_version} is newer than 0.33, the newest release whose KV cache rules are known here: the figures are those of 0.33")
     if facts.family in ("sparse_mla", "deepseek_v4", "minimax_m3") and version < NEWEST:
@@ -386,8 +386,7 @@ def layout_of(facts: ModelFacts, engine: Engine, *, draft_config: Mapping[str, A
         layers += [(facts.num_layers + index, layer) for index, layer in added]
     caches = [layer for _index, layer in layers]
     has_states = any(layer.kind == STATE for layer in caches)
-    has_attention = any(layer.kind != STATE for layer in caches)
-    mode, caching = _cache_mode(facts, engine, has_states, has_attention, pooling)
+    mode, caching = _cache_mode(facts, engine, has_states, pooling)
     if engine.decode_context_parallel_size > 1 and any(layer.kind not in (FULL, MLA) for layer in caches):
         raise GB10Error(f"decode_context_parallel_size works with full and latent attention only, and {facts.architecture} has other layers.")
     block, state_page = block_size_for(facts, engine, caches, kv_dtype, dtype_bytes, mode)

@@ -115,6 +115,35 @@ def test_engine_settings_and_groups(row: dict) -> None:
         assert size == theirs["spec"]["page_size_bytes"]
 
 
+CPU_TABLE = json.loads(gzip.decompress((Path(__file__).parent / "data" / "kv-vllm-0.32-cpu.json.gz").read_bytes()))
+
+
+def _wrong_on_cpu(row: dict) -> list[str]:
+    layout = kv_layout(row["config"], Engine(vllm_version=CPU_TABLE["vllm"], platform="cpu", **CPU_TABLE["cpu"], **row["engine"]))
+    length = layout.default_max_model_len
+    mine = {
+        "block": layout.block_size,
+        "derived": length,
+        "bpb": layout.bytes_per_block,
+        "pages": layout.pages_per_request(length),
+        "layers": [group.layers for group in layout.groups],
+        "mbt": layout.max_num_batched_tokens,
+        "dtype": layout.dtype,
+    }
+    answer = row["answer"]
+    compared = [name for name in mine if name != "block" or answer["bpb"]]  # without a cache the block means nothing
+    return [f"{row['name']} {name}: {mine[name]} instead of {answer[name]}" for name in compared if mine[name] != answer[name]]
+
+
+def test_layouts_of_many_more_architectures(capsys: pytest.CaptureFixture[str]) -> None:
+    """What vLLM 0.32.0 for CPU makes of 118 configurations: class defaults of 71 architectures, and settings."""
+    wrong = {row["name"]: _wrong_on_cpu(row) for row in CPU_TABLE["rows"]}
+    exact = sum(not differences for differences in wrong.values())
+    with capsys.disabled():
+        print(f"\nlayouts of vLLM 0.32.0 for CPU: {exact}/{len(wrong)} exact")
+    assert exact == len(wrong), [text for differences in wrong.values() for text in differences][:20]
+
+
 def _reproduced(check: dict, config: dict) -> bool:
     """Whether some budget that prints as the logged GiB gives the logged figures."""
     version = LOG_VERSIONS[check["printed_available_gib"], check["model"]]
