@@ -249,7 +249,7 @@ def diagnose(logs: dict[str, str], entries: list[Entry], context: frozenset[str]
     hits = find(logs, entries, context)
     fatal = [hit for hit in hits if hit.entry.severity == "fatal"]
     notes = _notes(hits)
-    root = fatal[0] if fatal else None
+    root = _named_in(fatal[0], hits) if fatal else None
     if root is None or root.entry.priority >= WRAPPER_PRIORITY:
         unknown = _unknown(logs, {hit.line for hit in fatal})
         if unknown is not None:
@@ -288,6 +288,14 @@ def diagnose(logs: dict[str, str], entries: list[Entry], context: frozenset[str]
         "also": _unique([{"id": hit.entry.id, "node": hit.node, "what": hit.line.strip()} for hit in others])[:5],
         "notes": notes,
     }
+
+
+def _named_in(root: Hit, hits: list[Hit]) -> Hit:
+    """The weakness that the decisive line itself names, if it does: a server that refuses a request says why."""
+    for hit in hits:
+        if hit.entry.severity == "degraded" and hit.entry.stage == "runtime" and (hit.node, hit.line_number) == (root.node, root.line_number):
+            return hit
+    return root
 
 
 def _notes(hits: list[Hit]) -> list[dict]:

@@ -10,7 +10,9 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
+from pathlib import Path
 
 import yaml
 from ansible_collections.gb10.vllm.plugins.plugin_utils import diagnosis, repair
@@ -119,17 +121,18 @@ def test_too_little_memory_for_the_container(engine):
 
 def test_a_hang_is_seen(engine):
     engine.start("good", *SMALL_KV)
-    follower = engine.follower(stall_s=8.0)
+    before = engine.follower()
     while not engine.pids("VLLM::EngineCore"):
-        assert follower.observe()["phase"] == "created"
+        assert before.observe()["phase"] == "created"
         time.sleep(0.5)
     for pid in engine.pids():
         os.kill(pid, signal.SIGSTOP)
+    follower = engine.follower(stall_s=8.0, last=before.observe()["activity"])
     began = time.monotonic()
     while (seen := follower.follow(wait_s=5.0, poll_s=1.0))["phase"] not in ("stalled", "ready", "failed"):
         assert time.monotonic() - began < 60
     assert seen["phase"] == "stalled"
-    assert 8 <= time.monotonic() - began < 30
+    assert time.monotonic() - began < 30
     assert explain(seen)["id"] == "GB-006"
 
 
@@ -164,9 +167,8 @@ def test_a_user_sees_one_message(engine, tmp_path):
         ],
     }
     (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
-    done = subprocess.run(
-        ["ansible-playbook", "-i", "localhost,", str(tmp_path / "play.yml")], capture_output=True, text=True, timeout=480, check=False, env=os.environ
-    )
+    command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "localhost,", str(tmp_path / "play.yml")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=480, check=False)
     start = json.loads((tmp_path / "start.json").read_text())
     assert "  localhost: devstral: " in done.stdout, done.stdout + done.stderr
     assert start["failed"]

@@ -155,6 +155,13 @@ def test_a_crash_after_the_start_is_one_of_a_running_server(entries):
     assert diagnosis.diagnose({"box1": read("healthy-0.33.0-gb10.log") + crash}, entries)["id"] == "KB-304"
 
 
+def test_a_refusal_is_explained_by_what_it_says(entries):
+    line = "gb10.vllm: it refused a real request: /v1/chat/completions: HTTP 400, "
+    template = line + "As of transformers v4.44, default chat template is no longer allowed, so you must provide a chat template if the tokenizer"
+    assert diagnosis.diagnose({"box1": template}, entries)["id"] == "KB-183"
+    assert diagnosis.diagnose({"box1": line + "max_tokens is too large"}, entries)["id"] == "GB-005"
+
+
 def test_an_unknown_error_is_shown_as_it_is(entries):
     wrapper = "RuntimeError: Engine core initialization failed. See root cause above."
     log = f"Traceback (most recent call last):\n  File x\nValueError: a thing nobody has seen\n{wrapper}"
