@@ -148,7 +148,8 @@ class ActionModule(ActionBase):
         lines = final.get("last_lines") or []
         heading = f"{host}: {str(final.get('msg') or 'the image could not be made').rstrip('.')}"
         found = diagnose({host: "\n".join(lines)}, load()) if lines else {"found": False}
-        final["msg"] = explain(found, heading) if found["found"] else f"{heading}."
+        final["msg"] = explain({**found, "lines": []}, heading) if found["found"] else f"{heading}."
+        final.pop("exception", None)  # holds the shorter message, which would be shown in place of this one
         if lines:
             final["msg"] += "\nLast lines:\n" + "\n".join(f"  | {line}" for line in lines)
 

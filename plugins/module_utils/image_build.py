@@ -140,6 +140,8 @@ class ImageBuild:
         self.name = options.name if ":" in options.name.rsplit("/", 1)[-1] else f"{options.name}:latest"
         self.build_dir = Path(options.state_dir) / "build"
         self.checkout = Path(options.checkout) if options.checkout else self.build_dir / "checkout"
+        # A name of this state directory's own: the lock covers no other one that uses the same Docker.
+        self.temporary = f"{TEMPORARY}-{hashlib.sha256(str(self.build_dir).encode()).hexdigest()[:8]}"
         self.slug = re.sub(r"[^A-Za-z0-9.-]+", "-", self.name)
         self.progress_path = self.build_dir / f"progress-{self.slug}.jsonl"
         self.log_path: Path | None = None
@@ -311,7 +313,7 @@ class ImageBuild:
             where = f"spark-vllm-docker at {commit[:12]}"
             arguments = self._recipe(tree, where)
             self._prepare_tree(tree, where)
-            temporary = f"{TEMPORARY}:{image_identity.digest(inputs)[:16]}"
+            temporary = f"{self.temporary}:{image_identity.digest(inputs)[:16]}"
             arguments[1] = temporary
             environment = self._build_environment()
             for attempt in range(1, self.o.retries + 2):
@@ -337,10 +339,10 @@ class ImageBuild:
         """The same layers under labels that say what they were made from and hold; it is these that make a second run free."""
         self._progress("label", "reading the versions in the image")
         versions = self.versions(image)
-        name = f"{TEMPORARY}:labelled"
+        name = f"{self.temporary}:labelled"
         done = subprocess.run(
             [self.docker_path, "build", "-q", "-t", name, "-"],
-            input=f"FROM {TEMPORARY}:{image_identity.digest(inputs)[:16]}\n" + dockerfile.label_lines(image_identity.labels(inputs, versions)),
+            input=f"FROM {self.temporary}:{image_identity.digest(inputs)[:16]}\n" + dockerfile.label_lines(image_identity.labels(inputs, versions)),
             capture_output=True, text=True, check=False, env=self._build_environment(), timeout=300,
         )  # fmt: skip
         found = self.inspect(name)
@@ -690,7 +692,7 @@ class ImageBuild:
 
     def _sweep(self) -> None:
         """Remove what a killed run left: our temporary names and the worktree (we hold the lock, so nobody uses them)."""
-        for name in self.docker("images", "--format", "{{.Repository}}:{{.Tag}}", TEMPORARY).split():
+        for name in self.docker("images", "--format", "{{.Repository}}:{{.Tag}}", self.temporary).split():
             self.docker("rmi", name, check=False)
         if self.o.source == "build" and (self.build_dir / "worktree").exists():
             self._drop_worktree(self.build_dir / "worktree")

@@ -29,7 +29,10 @@ _NETWORK = re.compile(
 )
 _UV = re.compile(r"UV_HTTP_TIMEOUT \(current value: (\d+)s\)")
 _UV_FILE = re.compile(r"Failed to (?:download|fetch):? `([^`]+)`")
-_NOISE = re.compile(r"^(?:-+|={3,}|\s*\d* ?\|.*|>>>.*|Dockerfile[\w.-]*:\d+|------)$")
+_NOISE = re.compile(
+    r"^(?:-+|={3,}|\s*\d* ?\|.*|>>>.*|Dockerfile[\w.-]*:\d+|"
+    r"#\d+ (?:sha256:[0-9a-f]{64}|CACHED|DONE .*|\[internal\].*|transferring (?:context|dockerfile).*))$"
+)
 
 
 class BuildLog:
@@ -202,7 +205,7 @@ def last_error(log: str) -> str:
     return next((line[:300] for line in reversed(lines) if line and not _NOISE.match(line)), "")
 
 
-def tail(log: str, count: int = 15) -> list[str]:
+def tail(log: str, count: int = 12) -> list[str]:
     """The last ``count`` lines that say something."""
     lines = [_ANSI.sub("", line).rstrip() for line in log.splitlines()]
     return [line for line in lines if line.strip() and not _NOISE.match(line.strip())][-count:]

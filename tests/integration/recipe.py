@@ -120,14 +120,14 @@ class Recipe:
 
     def names(self) -> list[str]:
         lines = docker("images", "--format", "{{.Repository}}:{{.Tag}}").splitlines()
-        return sorted(line for line in lines if line.startswith((self.name, "gb10-vllm-build")))
+        return sorted(line for line in lines if line.startswith((self.name, self.job().temporary)))
 
     def progress(self) -> list[dict]:
         return [json.loads(line) for path in self.state.glob("build/progress-*.jsonl") for line in path.read_text().splitlines()]
 
     def leftovers(self) -> list[str]:
         """What must never stay behind: worktrees, temporary names, changes in the checkout."""
-        found = [name for name in self.names() if name.startswith("gb10-vllm-build")]
+        found = [name for name in self.names() if name.startswith(self.job().temporary)]
         found += [line for line in self.git("worktree", "list", "--porcelain", cwd=self.checkout).splitlines() if line.startswith("worktree ")][1:]
         found += [str(path) for path in self.state.glob("build/worktree*")]
         found += self.git("status", "--porcelain", cwd=self.checkout).splitlines()

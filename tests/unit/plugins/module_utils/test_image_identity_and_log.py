@@ -142,3 +142,9 @@ def test_a_pull_on_a_terminal():
     log.feed("bbbbbbbbbbbb: Extracting [==>      ]  10.5MB/100MB")
     assert log.bytes == 1_100_000_000
     assert "bbbbbbbbbbbb: Downloading" in log.keep and not any("[" in line for line in log.keep)
+
+
+def test_the_last_lines_are_those_that_say_something():
+    assert image_log.tail("#1 [internal] load .dockerignore\n#1 sha256:" + "a" * 64 + "\n#1 DONE 0.0s\n#4 CACHED\n#5 1.0 error: no\n------\n") == [
+        "#5 1.0 error: no"
+    ]
