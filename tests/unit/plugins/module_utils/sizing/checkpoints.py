@@ -125,6 +125,78 @@ def deepseek_v2_lite(config: dict[str, Any]) -> Iterator[Tensor]:
     yield tensor("lm_head.weight", "BF16", config["vocab_size"], hidden)
 
 
+def glm4_moe(config: dict[str, Any]) -> Iterator[Tensor]:
+    """GLM-4.5: a dense first layer, shared experts, and a next-token-prediction layer after the last one."""
+    hidden, layers = config["hidden_size"], config["num_hidden_layers"]
+    q, kv = config["num_attention_heads"] * config["head_dim"], config["num_key_value_heads"] * config["head_dim"]
+    yield tensor("model.embed_tokens.weight", "BF16", config["vocab_size"], hidden)
+    for n in range(layers + config["num_nextn_predict_layers"]):
+        layer = f"model.layers.{n}."
+        for name, rows, columns in (("q_proj", q, hidden), ("k_proj", kv, hidden), ("v_proj", kv, hidden), ("o_proj", hidden, q)):
+            yield tensor(f"{layer}self_attn.{name}.weight", "BF16", rows, columns)
+        blocks = [("mlp.", config["intermediate_size"])]
+        if n >= config["first_k_dense_replace"]:
+            wide = config["moe_intermediate_size"]
+            blocks = [(f"mlp.experts.{e}.", wide) for e in range(config["n_routed_experts"])]
+            blocks.append(("mlp.shared_experts.", wide * config["n_shared_experts"]))
+            yield tensor(f"{layer}mlp.gate.weight", "BF16", config["n_routed_experts"], hidden)
+            yield tensor(f"{layer}mlp.gate.e_score_correction_bias", "F32", config["n_routed_experts"])
+        for name, wide in blocks:
+            yield tensor(f"{layer}{name}gate_proj.weight", "BF16", wide, hidden)
+            yield tensor(f"{layer}{name}up_proj.weight", "BF16", wide, hidden)
+            yield tensor(f"{layer}{name}down_proj.weight", "BF16", hidden, wide)
+        yield tensor(f"{layer}input_layernorm.weight", "BF16", hidden)
+        yield tensor(f"{layer}post_attention_layernorm.weight", "BF16", hidden)
+        if n >= layers:
+            yield tensor(f"{layer}embed_tokens.weight", "BF16", config["vocab_size"], hidden)
+            yield tensor(f"{layer}eh_proj.weight", "BF16", hidden, 2 * hidden)
+            yield tensor(f"{layer}shared_head.head.weight", "BF16", config["vocab_size"], hidden)
+            for name in ("enorm", "hnorm", "shared_head.norm"):
+                yield tensor(f"{layer}{name}.weight", "BF16", hidden)
+    yield tensor("model.norm.weight", "BF16", hidden)
+    yield tensor("lm_head.weight", "BF16", config["vocab_size"], hidden)
+
+
+def qwen3_next(config: dict[str, Any]) -> Iterator[Tensor]:
+    """Gated delta nets between gated full attention, 512 experts with a gated shared one, a next-token-prediction block."""
+    hidden, dim = config["hidden_size"], config["head_dim"]
+    keys, values = config["linear_num_key_heads"], config["linear_num_value_heads"]
+    key_dim, value_dim = keys * config["linear_key_head_dim"], values * config["linear_value_head_dim"]
+    q, kv = config["num_attention_heads"] * dim, config["num_key_value_heads"] * dim
+
+    def block(layer: str, kind: str) -> Iterator[Tensor]:
+        if kind == "linear_attention":
+            yield tensor(f"{layer}linear_attn.in_proj_qkvz.weight", "BF16", 2 * (key_dim + value_dim), hidden)
+            yield tensor(f"{layer}linear_attn.in_proj_ba.weight", "BF16", 2 * values, hidden)
+            yield tensor(f"{layer}linear_attn.conv1d.weight", "BF16", 2 * key_dim + value_dim, 1, config["linear_conv_kernel_dim"])
+            yield tensor(f"{layer}linear_attn.A_log", "F32", values)
+            yield tensor(f"{layer}linear_attn.dt_bias", "BF16", values)
+            yield tensor(f"{layer}linear_attn.norm.weight", "F32", config["linear_value_head_dim"])
+            yield tensor(f"{layer}linear_attn.out_proj.weight", "BF16", hidden, value_dim)
+        else:
+            for name, rows, columns in (("q_proj", 2 * q, hidden), ("k_proj", kv, hidden), ("v_proj", kv, hidden), ("o_proj", hidden, q)):
+                yield tensor(f"{layer}self_attn.{name}.weight", "BF16", rows, columns)
+            yield tensor(f"{layer}self_attn.q_norm.weight", "BF16", dim)
+            yield tensor(f"{layer}self_attn.k_norm.weight", "BF16", dim)
+        yield tensor(f"{layer}mlp.gate.weight", "BF16", config["num_experts"], hidden)
+        yield tensor(f"{layer}mlp.shared_expert_gate.weight", "BF16", 1, hidden)
+        blocks = [(f"mlp.experts.{e}.", config["moe_intermediate_size"]) for e in range(config["num_experts"])]
+        for name, wide in [*blocks, ("mlp.shared_expert.", config["shared_expert_intermediate_size"])]:
+            yield tensor(f"{layer}{name}gate_proj.weight", "BF16", wide, hidden)
+            yield tensor(f"{layer}{name}up_proj.weight", "BF16", wide, hidden)
+            yield tensor(f"{layer}{name}down_proj.weight", "BF16", hidden, wide)
+        yield tensor(f"{layer}input_layernorm.weight", "BF16", hidden)
+        yield tensor(f"{layer}post_attention_layernorm.weight", "BF16", hidden)
+
+    yield tensor("model.embed_tokens.weight", "BF16", config["vocab_size"], hidden)
+    for n, kind in enumerate(config["layer_types"]):
+        yield from block(f"model.layers.{n}.", kind)
+    yield tensor("model.norm.weight", "BF16", hidden)
+    yield tensor("lm_head.weight", "BF16", config["vocab_size"], hidden)
+    yield from block("mtp.layers.0.", "full_attention")
+    yield tensor("mtp.fc.weight", "BF16", hidden, 2 * hidden)
+
+
 def mistral_layout(config: dict[str, Any], *, fp8: bool = True) -> Iterator[Tensor]:
     """The text part of Devstral-Small-2 as Mistral names it in consolidated.safetensors."""
     text = config.get("text_config", config)
