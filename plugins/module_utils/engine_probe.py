@@ -252,6 +252,8 @@ class Follower:
     def _read_key(path: str) -> str | None:
         try:
             return readiness.env_file_value(Path(path).read_text(encoding="utf-8"), "VLLM_API_KEY")
+        except FileNotFoundError:
+            return None  # a server without a key has no such file
         except OSError as error:
             raise GB10Error(f"The file with the API key, {path}, cannot be read on this box: {error.strerror}.") from error
 
