@@ -617,7 +617,7 @@ def _nemotron_h(build: Build) -> Iterator[tuple[int, Layer]]:
     full = _attention(build, facts.sliding_window)
     for index, letter in enumerate(pattern):
         name = _NEMOTRON_NAMES.get(letter) if isinstance(letter, str) else None
-        if name is None and letter not in _NEMOTRON_CACHELESS:
+        if name is None and not (isinstance(letter, str) and letter in _NEMOTRON_CACHELESS):
             raise text.fail("hybrid_override_pattern", letter, "one of M, *, - and E in each place")
         if name:
             yield index, state if name == "state" else full

@@ -294,6 +294,13 @@ def test_draft_layers_join_the_groups() -> None:
     assert kv_layout(v3, Engine(num_speculative_tokens=1, speculative_method="mtp")).num_layers_with_cache == 9
 
 
+@pytest.mark.parametrize("pattern", [[[1]], ["M", None], "MX*", 7, []])
+def test_odd_patterns_are_refused(pattern: object) -> None:
+    config = {**CONFIGS["Nemotron-3-Nano-30B-A3B"], "hybrid_override_pattern": pattern}
+    with pytest.raises(GB10Error, match="hybrid_override_pattern"):
+        kv_layout(config, Engine())
+
+
 def test_heads_that_some_formats_do_not_take() -> None:
     with pytest.raises(GB10Error, match="sinks"):
         kv_layout(CONFIGS["gpt-oss-20b"], Engine(kv_cache_dtype="nvfp4"))
