@@ -176,6 +176,7 @@ class Shares:
         state.offer(share["key"], items, [self.blobs], archive)
         needed = [(number, item) for number, item in enumerate(items) if item["name"] not in unneeded]
         to_come = sum(item["size"] for _number, item in needed if not _has(self.blobs, item["name"], item["size"]))
+        model_store.check_space(self.blobs, to_come)
         model_store.check_space(self.images.root_dir(), 2 * to_come)
         self._fetch(share["place"], needed, self.blobs, receiver, said, connections, lambda item, digest: None)
         state.say("done", share["key"])
@@ -296,7 +297,9 @@ class _State:
 
     def say(self, state: str, *keys: str, reason: str = "") -> None:
         for key in keys:
-            self._change(key, state=state, reason=reason)
+            # On a full disk not even this can be written; who waits for us sees our process end instead.
+            with contextlib.suppress(OSError):
+                self._change(key, state=state, reason=reason)
 
     def offer(self, key: str, items: list[dict], roots: list[str], meta: Any) -> None:
         self._change(key, items=items, roots=roots, meta=meta)
@@ -337,7 +340,7 @@ def _noted(share: Mapping[str, Any], state: _State, problems: dict[str, str]) ->
         problems[share["key"]] = text
         state.say("failed", share["key"], reason=str(error))
     except OSError as error:
-        problems[share["key"]] = f"{share['place']}: {error.filename or ''} {error.strerror or error}; check that disk"
+        problems[share["key"]] = f"{share['place']} did not arrive: {peer.disk_problem(str(error.filename or share['place']), error)}"
         state.say("failed", share["key"], reason=str(error))
 
 
