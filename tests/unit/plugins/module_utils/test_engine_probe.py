@@ -79,8 +79,12 @@ def test_docker_time_stamps():
 
 
 def test_an_unreadable_key_file_is_named(tmp_path):
-    with pytest.raises(GB10Error, match="file with the API key, .* cannot be read on this box: No such file"):
-        engine_probe.Follower("c", "http://127.0.0.1:1", str(tmp_path / "no.env"), None, "auto", "hi", 60.0, 5.0)
+    with pytest.raises(GB10Error, match="file with the API key, .* cannot be read on this box: Is a directory"):
+        engine_probe.Follower("c", "http://127.0.0.1:1", str(tmp_path), None, "auto", "hi", 60.0, 5.0)
+
+
+def test_a_server_without_a_key_has_no_key_file(tmp_path):
+    assert engine_probe.Follower("c", "http://127.0.0.1:1", str(tmp_path / "no.env"), None, "auto", "hi", 60.0, 5.0).secrets == []
 
 
 def test_memory_is_read_from_the_kernel():
