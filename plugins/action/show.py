@@ -6,8 +6,12 @@
 
 from __future__ import annotations
 
+import json
+import os
+
+from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-from ansible_collections.gb10.vllm.plugins.module_utils.sizing.picture import plan_table
+from ansible_collections.gb10.vllm.plugins.module_utils.sizing.picture import plan_picture, plan_table
 
 
 class ActionModule(ActionBase):
@@ -18,9 +22,27 @@ class ActionModule(ActionBase):
 
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)
-        _parsed, arguments = self.validate_argument_spec({"text": {"type": "str"}, "plans": {"type": "dict"}})
-        text = arguments["text"] or ""
-        if arguments["plans"]:
-            text = "\n".join(filter(None, [text, plan_table(arguments["plans"])]))
+        specification = {"text": {"type": "str"}, "plans": {"type": "dict"}, "directory": {"type": "path"}}
+        _parsed, arguments = self.validate_argument_spec(specification)
+        text, plans = arguments["text"] or "", arguments["plans"] or {}
+        if plans:
+            text = "\n".join(filter(None, [text, plan_table(plans)]))
         self._display.display(text)
-        return dict(result, changed=False, text=text)
+        files = self._write(plans, arguments["directory"]) if plans and arguments["directory"] and not self._task.check_mode else []
+        if files:
+            self._display.display(f"The same as data and as pictures: {', '.join(files)}")
+        return dict(result, changed=False, text=text, files=files)
+
+    @staticmethod
+    def _write(plans: dict, directory: str) -> list[str]:
+        """The plans as JSON and each box's memory as SVG; returns the paths."""
+        contents = {"gb10-plan.json": json.dumps(plans, indent=2, sort_keys=True, default=str) + "\n"}
+        contents.update({f"gb10-plan-{box}.svg": plan_picture(plan, box) for box, plan in plans.items()})
+        try:
+            os.makedirs(directory, exist_ok=True)
+            for name, content in contents.items():
+                with open(os.path.join(directory, name), "w", encoding="utf-8") as handle:
+                    handle.write(content)
+        except OSError as error:
+            raise AnsibleActionFail(f"The plan could not be written: {error}. Name a directory you may write to with gb10_status_dir.") from None
+        return [os.path.join(directory, name) for name in contents]

@@ -171,17 +171,17 @@ def read_memory() -> dict:
     }
 
 
-def read_versions(state_dir: str) -> dict[str, str]:
-    """vLLM's version by image id, as the module image_build found it in images that carry no label of ours."""
+def read_versions(state_dir: str) -> dict[str, dict]:
+    """{vllm_version, cuda_version} by image id, as the module image_build found them in the images."""
     try:
         metadata = json.loads(read_text(os.path.join(state_dir, "build", "images.json")))["metadata"]
-        return {image_id: one["vllm_version"] for image_id, one in metadata.items() if one.get("vllm_version")}
+        return {image_id: {key: one.get(key) for key in ("vllm_version", "cuda_version")} for image_id, one in metadata.items()}
     except (ValueError, KeyError, AttributeError, TypeError):
         return {}
 
 
-def read_docker(image_names: list[str], versions: dict[str, str]) -> dict:
-    """The Docker engine, our containers on it and the named images; ``versions`` are vLLM's by image id."""
+def read_docker(image_names: list[str], versions: dict[str, dict]) -> dict:
+    """The Docker engine, our containers on it and the named images; ``versions`` come from ``read_versions``."""
     facts = {
         "installed": bool(shutil.which("docker")), "running": False, "version": None, "client_version": None, "buildkit": False,
         "nvidia": False, "root_dir": None, "containers": [], "images": {}, "problem": None,
@@ -214,8 +214,8 @@ def read_docker(image_names: list[str], versions: dict[str, str]) -> dict:
     if image_names:
         for one in json.loads(run(["docker", "image", "inspect", *image_names])[1] or "[]"):
             labels = (one.get("Config") or {}).get("Labels") or {}
-            version = labels.get("gb10.vllm.vllm_version") or versions.get(one.get("Id", ""))
-            image = {"id": one.get("Id"), "size_bytes": one.get("Size"), "labels": labels, "vllm_version": version}
+            known = {key: labels.get(f"gb10.vllm.{key}") for key in ("vllm_version", "cuda_version")} | versions.get(one.get("Id", ""), {})
+            image = {"id": one.get("Id"), "size_bytes": one.get("Size"), "labels": labels, **known}
             facts["images"].update({name: image for name in image_names if name in (one.get("RepoTags") or []) or name == one.get("Id")})
             facts["images"].update({name: image for name in image_names if f"{name}:latest" in (one.get("RepoTags") or [])})
     return facts

@@ -20,6 +20,9 @@ options:
   plans:
     description: Plans by box, as M(gb10.vllm.kv_cache_budget) returns them.
     type: dict
+  directory:
+    description: Directory on the controller for O(plans) as JSON and as pictures (SVG); nothing is written in check mode.
+    type: path
 attributes:
   check_mode:
     support: full
@@ -44,13 +47,21 @@ text:
   description: What was printed.
   returned: success
   type: str
+files:
+  description: What was written.
+  returned: success
+  type: list
+  elements: str
 """
 
 from ansible.module_utils.basic import AnsibleModule
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec={"text": {"type": "str"}, "plans": {"type": "dict"}}, supports_check_mode=True)
+    module = AnsibleModule(
+        argument_spec={"text": {"type": "str"}, "plans": {"type": "dict"}, "directory": {"type": "path"}},
+        supports_check_mode=True,
+    )
     module.fail_json(msg="gb10.vllm.show runs on the controller, through its action plugin of the same name.")
 
 
