@@ -150,6 +150,7 @@ def test_a_user_sees_one_message(engine, tmp_path):
         "hosts": "localhost",
         "gather_facts": False,
         "connection": "local",
+        "vars": {"ansible_python_interpreter": sys.executable},
         "tasks": [
             {
                 "gb10.vllm.server_ready": {
@@ -169,6 +170,7 @@ def test_a_user_sees_one_message(engine, tmp_path):
     (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
     command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "localhost,", str(tmp_path / "play.yml")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=480, check=False)
+    assert (tmp_path / "start.json").exists(), done.stdout + done.stderr
     start = json.loads((tmp_path / "start.json").read_text())
     assert "  localhost: devstral: " in done.stdout, done.stdout + done.stderr
     assert start["failed"]
