@@ -39,7 +39,7 @@ yamllint: setup
 	@$(STAGE) $@ yamllint --strict .
 
 ruff: setup
-	@$(STAGE) $@ ruff check --quiet .
+	@$(STAGE) $@ ruff check --quiet . tests/boxes/boxes tests/boxes/demo
 
 ansible-lint: setup
 	@$(STAGE) $@ ansible-lint --offline --nocolor -q
