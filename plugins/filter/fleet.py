@@ -26,11 +26,24 @@ def _told(function: Callable) -> Callable:
     return call
 
 
-def lock_text(seen: Mapping[str, Mapping[str, Any]], before: str, fleet_names: Sequence[str], path: str) -> str:
-    """The text the lock file has to have after a run over the boxes in ``seen``."""
-    earlier = lock_file.load(before, path)
+def lock_content(text: str, path: str) -> dict[str, Any]:
+    """{boxes, problem}: what a lock file says, or why it cannot be read."""
+    try:
+        return {"boxes": lock_file.load(text, path), "problem": ""}
+    except GB10Error as error:
+        return {"boxes": {}, "problem": str(error)}
+
+
+def lock_text(seen: Mapping[str, Mapping[str, Any]], before: Mapping[str, Any], fleet_names: Sequence[str]) -> dict[str, str]:
+    """{text, problem}: what the lock file has to hold after a run over the boxes in ``seen``, or why it must not be written."""
+    if before["problem"]:
+        return {"text": "", "problem": before["problem"]}
+    earlier = before["boxes"]
     boxes = {name: fleet.locked_box(one["address"], one["box"], one["manifests"], earlier.get(name)) for name, one in seen.items()}
-    return lock_file.dump(fleet.merge_lock(earlier, boxes, fleet_names))
+    try:
+        return {"text": lock_file.dump(fleet.merge_lock(earlier, boxes, fleet_names)), "problem": ""}
+    except GB10Error as error:
+        return {"text": "", "problem": str(error)}
 
 
 def fleet_page(status: Mapping[str, Any], seen: Mapping[str, Mapping[str, Any]], title: str = "GB10 fleet") -> str:
@@ -43,11 +56,12 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable]:
         return {
-            "lock_text": _told(lock_text),
-            "lock_content": _told(lock_file.load),
-            "locked_problems": _told(fleet.locked_problems),
+            "lock_text": lock_text,
+            "lock_content": lock_content,
+            "locked_problems": fleet.locked_problems,
             "leftover_servers": fleet.leftovers,
             "fleet_status": fleet.status,
             "fleet_table": fleet.status_table,
             "fleet_page": _told(fleet_page),
+            "fleet_report": fleet.report_table,
         }

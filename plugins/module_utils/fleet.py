@@ -319,9 +319,42 @@ def status_table(fleet: Mapping[str, Any]) -> str:
             if state != server["health"]:
                 notes.append(f"{name} {server['server']} {server['health']}")
             notes += [f"{name} {server['server']}: its record {kind}.json cannot be read; site writes it anew." for kind in server["unreadable"]]
-    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in [head, *rows]]
-    return "\n".join([*lines, *(["", *notes] if notes else [])])
+    return "\n".join([*_table([head, *rows]), *(["", *notes] if notes else [])])
+
+
+def report_table(seen: Mapping[str, Mapping[str, Any]]) -> str:
+    """What runs where and what was predicted against what the start measured; ``seen``: {box: {"box": facts}}."""
+    head = ("box", "server", "runs", "vLLM", "endpoint", "KV tokens", "predicted", "difference", "concurrency", "weights", "predicted")
+    rows = []
+    for name in sorted(seen):
+        for server, record in sorted((seen[name]["box"].get("servers") or {}).items()):
+            deployed = record.get("deployment")
+            if not deployed:
+                continue
+            planned, measured = deployed.get("planned") or {}, measured_figures(record.get("measured"))
+            was, is_now = planned.get("kv_tokens"), measured.get("kv_tokens")
+            weights = planned.get("weights_bytes") or {}
+            rows.append(
+                (
+                    name,
+                    server,
+                    f"{deployed['model']} on {short(deployed['container']['image'])}",
+                    deployed.get("vllm_version") or "-",
+                    f"{deployed['address']}:{deployed['port']}",
+                    f"{is_now:,}" if is_now else "not measured",
+                    f"{was:,}" if was else "-",
+                    f"{(is_now - was) / was:+.1%}" if was and is_now else "-",
+                    f"{measured['concurrency']:.2f}x" if measured.get("concurrency") else "-",
+                    f"{measured['weights_bytes'] / 2**30:.2f} GiB" if measured.get("weights_bytes") else "-",
+                    f"{weights['value'] / 2**30:.2f} GiB" if weights.get("value") else "-",
+                )
+            )
+    return "\n".join(_table([head, *rows])) if rows else "No server runs on these boxes."
+
+
+def _table(rows: list[tuple[str, ...]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def _names(boxes: Sequence[str] | Mapping[str, Any]) -> str:

@@ -48,7 +48,8 @@ def load(text: str, path: str) -> dict[str, Any]:
     if not text.strip():
         return {}
     try:
-        document = yaml.load(text, Loader=_Loader)
+        # As bytes: libyaml takes no subclass of str, and Ansible's strings are one.
+        document = yaml.load(text.encode(), Loader=_Loader)
         packed = document[GROUP]["vars"]
     except (yaml.YAMLError, KeyError, TypeError):
         raise GB10Error(

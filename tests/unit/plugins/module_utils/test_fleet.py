@@ -239,3 +239,12 @@ class TestStatus:
         secret = server(api_key="sk-secret", env={"HF_TOKEN": "hf_secret"})
         text = json.dumps(fleet.status({"a": seen(box(deployed(secret)), wanted=[secret])}, "now"))
         assert "secret" not in text
+
+
+def test_the_report_sets_what_was_measured_against_what_was_predicted():
+    fresh = box(deployed())
+    del fresh["servers"]["devstral"]["measured"]
+    lines = fleet.report_table({"a": {"box": box(deployed())}, "b": {"box": fresh}, "c": {"box": box()}}).splitlines()
+    assert lines[1].split()[:10] == ["a", "devstral", "devstral-24b", "on", "aaaaaaaaaaaa", "0.32.0", "127.0.0.1:8000", "393,000", "393,216", "-0.1%"]
+    assert "not measured" in lines[2] and len(lines) == 3
+    assert fleet.report_table({"c": {"box": box()}}) == "No server runs on these boxes."

@@ -32,6 +32,13 @@ def test_comes_back_as_it_was_and_the_same_twice():
     assert "&id" not in text and "!!" not in text
 
 
+def test_takes_the_strings_of_ansible():
+    class Tagged(str):
+        pass
+
+    assert lock_file.load(Tagged(lock_file.dump(lock())), "x") == lock()
+
+
 def test_nothing_in_it_is_nothing():
     assert lock_file.load("", "x") == {} == lock_file.load("\n", "x")
 

@@ -1,0 +1,118 @@
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Lock file, drift and status over two light boxes: real SSH, real modules, stand-ins for Docker and the served model."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+import light_boxes
+
+
+def _can_run() -> bool:
+    try:
+        images = subprocess.run(["docker", "images", "-q", light_boxes.IMAGE], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return False
+    return bool(images.stdout.strip()) and light_boxes.MODEL.is_dir()
+
+
+pytestmark = pytest.mark.skipif(not _can_run(), reason="needs Docker and the image of the emulated boxes (tests/boxes/boxes up 1)")
+LOCKED = """
+- import_playbook: gb10.vllm.plan
+- hosts: gb10
+  gather_facts: false
+  become: true
+  tasks:
+    - ansible.builtin.include_role: {name: gb10.vllm.server, tasks_from: locked}
+"""
+PRUNE = """
+- hosts: gb10
+  gather_facts: false
+  become: true
+  tasks:
+    - ansible.builtin.include_role: {name: gb10.vllm.preflight}
+    - ansible.builtin.include_role: {name: gb10.vllm.server, tasks_from: prune}
+"""
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("fleet")
+    with light_boxes.boxes(2, folder) as inventory:
+        yield folder, inventory
+
+
+def play(fleet, playbook, *arguments, code=0):
+    folder, inventory = fleet
+    done = subprocess.run(
+        [light_boxes.ANSIBLE_PLAYBOOK, playbook, "-i", str(inventory), *arguments],
+        cwd=folder, env=light_boxes.environment(folder, PWD=str(folder)), capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    output = done.stdout + done.stderr
+    assert done.returncode == code, output
+    assert "[WARNING]" not in output and "Traceback" not in output, output
+    return output
+
+
+def on_box(number, *command):
+    return light_boxes.run("docker", "exec", f"gb10-light-{light_boxes.name(number)}", *command)
+
+
+def test_a_box_gets_what_a_run_locked_and_nothing_else(fleet):
+    folder, inventory = fleet
+    lock = inventory / "gb10.lock.yml"
+    first = play(fleet, "gb10.vllm.report")
+    assert "4,096" in first and "tiny-llama on" in first
+    text = lock.read_text()
+    assert "gb10_lock:" in text and text.count("commit:") == 2
+    # A second run writes nothing; a run over one box keeps the other; --check writes nothing.
+    assert "changed=0" in play(fleet, "gb10.vllm.report") and lock.read_text() == text
+    play(fleet, "gb10.vllm.report", "--limit", "spark-02")
+    assert lock.read_text() == text
+    # The lock lies in the inventory directory and is no inventory.
+    (folder / "locked.yml").write_text(LOCKED)
+    assert "failed=0" in play(fleet, "locked.yml", "-e", "gb10_locked=true")
+    servers = json.dumps({"gb10_servers": [{"name": "tiny", "model": "tiny-llama", "address": "0.0.0.0", "max_model_len": 1024}]})
+    refused = play(fleet, "locked.yml", "-e", "gb10_locked=true", "-e", servers, code=2)
+    assert "spark-01: server tiny would run differently: its arguments changed" in refused
+    lock.write_text(text.replace("spark-0", "other-0"))
+    assert "belongs to another inventory: it names other-01, other-02" in play(fleet, "locked.yml", "-e", "gb10_locked=true", code=2)
+    assert "It was not overwritten" in play(fleet, "gb10.vllm.report", code=2)
+    lock.unlink()
+    assert "changed=1" in play(fleet, "gb10.vllm.report", "--check")
+    assert not lock.exists()
+
+
+def test_status_shows_what_was_changed_by_hand_and_what_is_unreachable(fleet):
+    folder, _inventory = fleet
+    well = play(fleet, "gb10.vllm.status")
+    assert well.count("answers in 0.") == 2 and "changed=0" in well
+    assert "spark-01  tiny    tiny-llama on" in well
+    unit = "/etc/systemd/system/gb10-vllm-tiny.service"
+    on_box(1, "sh", "-c", f"cp {unit} /tmp/unit; echo '# by hand' >> {unit}; cp -r /var/lib/gb10-vllm/servers/tiny /var/lib/gb10-vllm/servers/old")
+    on_box(1, "sed", "-i", 's/"name": "tiny"/"name": "old"/', "/var/lib/gb10-vllm/servers/old/deployment.json")
+    light_boxes.run("docker", "stop", "-t", "0", "gb10-light-spark-02")
+    try:
+        seen = play(fleet, "gb10.vllm.status")
+    finally:
+        light_boxes.run("docker", "start", "gb10-light-spark-02")
+    assert "spark-01 tiny: its unit file was edited or is of another version; site writes it back." in seen
+    assert "spark-01 old: no longer in the inventory; site leaves it until gb10_prune is true." in seen
+    assert "spark-02 cannot be reached" in seen
+    status = json.loads((folder / "gb10-status.json").read_text())
+    assert [row["health"] for row in status["boxes"]["spark-02"]["servers"]] == ["unreachable"]
+    page = (folder / "gb10-status.html").read_text()
+    assert page.count("<svg") == 1 and "was edited" in page
+    (folder / "prune.yml").write_text(PRUNE)
+    told = play(fleet, "prune.yml", "--limit", "spark-01")
+    assert "spark-01 still holds old, no longer in gb10_servers. Set gb10_prune to true" in told and "changed=0" in told
+    on_box(1, "sh", "-c", f"cp /tmp/unit {unit}; rm -r /var/lib/gb10-vllm/servers/old")
