@@ -88,11 +88,11 @@ class Engine:
     def received(self) -> int:
         return int(self.run("cat /sys/class/net/eth0/statistics/rx_bytes"))
 
-    def build(self, name: str, payload_mb: int, note: str) -> None:
+    def build(self, name: str, payload_mb: int, note: str, note_bytes: int = 200_000) -> None:
         """An image of one large random layer, one small layer with ``note`` and a label."""
         self.run(
             f"mkdir -p /build && cd /build; [ -f big ] || head -c {payload_mb}000000 /dev/urandom > big; docker image inspect base:1 >/dev/null 2>&1 || "
-            f"tar -c big | docker import - base:1; echo '{note}' > note; head -c 200000 /dev/urandom >> note; "
+            f"tar -c big | docker import - base:1; echo '{note}' > note; head -c {note_bytes} /dev/urandom >> note; "
             f"printf 'FROM base:1\\nCOPY note /note\\nLABEL gb10.vllm.vllm_version=0.32.0 note={note}\\n' > Dockerfile; docker build -q -t {name} ."
         )
 
