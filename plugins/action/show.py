@@ -22,11 +22,11 @@ class ActionModule(ActionBase):
 
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)
-        specification = {"text": {"type": "str"}, "plans": {"type": "dict"}, "directory": {"type": "path"}}
+        specification = {"text": {"type": "str"}, "plans": {"type": "dict"}, "reasons": {"type": "bool", "default": True}, "directory": {"type": "path"}}
         _parsed, arguments = self.validate_argument_spec(specification)
         text, plans = arguments["text"] or "", arguments["plans"] or {}
         if plans:
-            text = "\n".join(filter(None, [text, plan_table(plans)]))
+            text = "\n".join(filter(None, [text, plan_table(plans, arguments["reasons"])]))
         self._display.display(text)
         files = self._write(plans, arguments["directory"]) if plans and arguments["directory"] and not self._task.check_mode else []
         if files:

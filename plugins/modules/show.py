@@ -20,6 +20,10 @@ options:
   plans:
     description: Plans by box, as M(gb10.vllm.kv_cache_budget) returns them.
     type: dict
+  reasons:
+    description: Whether to show every flag and why it was chosen, also of servers that fit.
+    type: bool
+    default: true
   directory:
     description: Directory on the controller for O(plans) as JSON and as pictures (SVG); nothing is written in check mode.
     type: path
@@ -59,7 +63,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={"text": {"type": "str"}, "plans": {"type": "dict"}, "directory": {"type": "path"}},
+        argument_spec={"text": {"type": "str"}, "plans": {"type": "dict"}, "reasons": {"type": "bool", "default": True}, "directory": {"type": "path"}},
         supports_check_mode=True,
     )
     module.fail_json(msg="gb10.vllm.show runs on the controller, through its action plugin of the same name.")

@@ -117,8 +117,11 @@ def plan_picture(plan: Mapping[str, Any], title: str = "") -> str:
     return "\n".join(out) + "\n"
 
 
-def plan_table(plans: Mapping[str, Mapping[str, Any]]) -> str:
-    """One line per server, at most 120 columns, then each server's flags with reasons, warnings and possible changes."""
+def plan_table(plans: Mapping[str, Mapping[str, Any]], reasons: bool = True) -> str:
+    """One line per server, at most 120 columns, then each server's flags with reasons, warnings and possible changes.
+
+    Without ``reasons`` nothing more is said of servers that fit and have no warning.
+    """
     if not isinstance(plans, Mapping):
         raise GB10Error("plan_table wants plans by name of the box")
     head = ["box", "server", "weights", "KV/token", "KV cache", "tokens", "requests", "context", "util", "OS left", "verdict"]
@@ -155,6 +158,8 @@ def plan_table(plans: Mapping[str, Mapping[str, Any]]) -> str:
         for warning in plan["box"].get("warnings", ()):
             out += ["", *_wrap(f"{box_name}: warning: {warning}", "")]
         for server in plan["servers"]:
+            if not reasons and server["verdict"] == "fits" and not server["warnings"]:
+                continue
             out += ["", *_wrap(f"{box_name}: {server['reason']}", "")]
             for entry in server["flags"] if server["verdict"] == "fits" else ():
                 shown = " ".join(shlex.quote(w) for w in flags.words(entry["flag"], entry["value"]))
