@@ -313,7 +313,7 @@ def status_table(fleet: Mapping[str, Any]) -> str:
             times = f"{server['concurrency']:.2f}x" if server["concurrency"] else "-"
             state, _colon, _why = server["health"].partition(":")
             runs = f"{server['model']} on {short(server['image_id'])}" if server["image_id"] else "-"
-            mark = "none" if not server["drift"] else f"{len(server['drift'])} below"
+            mark = "unknown" if state == "unreachable" else f"{len(server['drift'])} below" if server["drift"] else "none"
             rows.append((name, server["server"], runs, server["vllm_version"] or "-", state, tokens, times, left, mark))
             notes += [f"{name} {server['server']}: {one}." for one in server["drift"]]
             if state != server["health"]:

@@ -21,7 +21,8 @@ h2 { font-size: 17px; margin: 0 0 8px; }
 table { border-collapse: collapse; width: 100%; background: #fff; }
 th, td { text-align: left; padding: 6px 10px; border-bottom: 1px solid #e3e6e8; vertical-align: top; }
 th { font-weight: 600; background: #eceff1; position: sticky; top: 0; }
-td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+.number { text-align: right; white-space: nowrap; }
+td.number { font-variant-numeric: tabular-nums; }
 code { font: 13px/1.4 ui-monospace, monospace; }
 .wide { overflow-x: auto; margin-bottom: 24px; }
 .good { color: #14632b; } .bad { color: #a31515; font-weight: 600; } .warn { color: #7a4b00; }
@@ -32,6 +33,8 @@ details { margin-top: 6px; }
 @media print { body { background: #fff; } section { break-inside: avoid; } }
 """
 COLUMNS = ("box", "server", "runs", "vLLM", "health", "KV tokens", "concurrency", "memory left", "drift")
+NUMBERS = ("KV tokens", "concurrency", "memory left")
+NUMBER = ' class="number"'
 
 
 def page(fleet: Mapping[str, Any], pictures: Mapping[str, str], title: str = "GB10 fleet") -> str:
@@ -42,7 +45,7 @@ def page(fleet: Mapping[str, Any], pictures: Mapping[str, str], title: str = "GB
     drifted = sum(bool(server["drift"]) for server in servers)
     summary = f"{len(boxes)} boxes, {well} of {len(servers)} servers answer, {drifted} differ from what is wanted or locked"
     rows = "\n".join(_row(name, box, server) for name, box in boxes.items() for server in box["servers"] or [None])
-    heads = "".join(f'<th scope="col">{head}</th>' for head in COLUMNS)
+    heads = "".join(f'<th scope="col"{NUMBER if head in NUMBERS else ""}>{head}</th>' for head in COLUMNS)
     sections = "\n".join(_section(name, box, pictures.get(name, "")) for name, box in boxes.items())
     return f"""<!DOCTYPE html>
 <html lang="en">
@@ -76,7 +79,7 @@ def _row(name: str, box: Mapping[str, Any], server: Mapping[str, Any] | None) ->
     runs = f"{escape(str(server['model']))}<br><code>{short(server['image_id'])}</code>" if server["image_id"] else "-"
     state = server["health"].partition(":")[0]
     colour = "good" if state.startswith("answers") else "bad"
-    drift = f'<span class="warn">{len(server["drift"])}</span>' if server["drift"] else "none"
+    drift = f'<span class="warn">{len(server["drift"])}</span>' if server["drift"] else "unknown" if state == "unreachable" else "none"
     cells = [
         f"<td>{link}</td>",
         f"<td>{escape(server['server'])}{'' if server['wanted'] else ' (not in the inventory)'}</td>",
