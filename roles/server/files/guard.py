@@ -6,8 +6,11 @@
 """Keeps a vLLM server on its box out of trouble when nobody watches; systemd calls it.
 
     guard before-start NAME   refuse a start that would starve the box, or that follows a crash of the box during a start
-    guard after-stop NAME     the start is over, one way or the other
-    guard watch NAME          ask for one token; restart the unit after several failures in a row
+    guard after-stop NAME     the start is over, one way or the other; say how the server ended
+    guard watch NAME          ask for one token; restart the unit after several failures in a row, stop it when restarts do not help
+
+Settings, through `systemctl edit gb10-vllm-watch@NAME.service` and Environment=: GB10_PROBE_TIMEOUT_S (60), GB10_FAILURES_BEFORE_RESTART (3),
+GB10_RESTARTS_BEFORE_STOP (3), GB10_START_LIMIT_S (3600; a start that takes longer counts as silence).
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -23,8 +27,10 @@ import urllib.request
 
 STATE_DIR = os.environ.get("GB10_STATE_DIR", "/var/lib/gb10-vllm")
 CONFIG_DIR = os.environ.get("GB10_CONFIG_DIR", "/etc/gb10-vllm")
-FAILURES_BEFORE_RESTART = 3
-PROBE_TIMEOUT_S = 60
+PROBE_TIMEOUT_S = float(os.environ.get("GB10_PROBE_TIMEOUT_S", "60"))
+FAILURES_BEFORE_RESTART = int(os.environ.get("GB10_FAILURES_BEFORE_RESTART", "3"))
+RESTARTS_BEFORE_STOP = int(os.environ.get("GB10_RESTARTS_BEFORE_STOP", "3"))
+START_LIMIT_S = float(os.environ.get("GB10_START_LIMIT_S", "3600"))
 GIB = 2**30
 
 
@@ -85,12 +91,36 @@ def before_start(name: str) -> str | None:
     return None
 
 
+def after_stop(name: str) -> str | None:
+    """None after an orderly end, else how the server ended and what to do; systemd tells it in the environment."""
+    # The sentinel of another boot refused this start and has to refuse the next one too.
+    if read_json(path(name, "starting.json")).get("boot_id") == boot_id():
+        forget(name, "starting.json")
+    code, status = os.environ.get("EXIT_CODE"), os.environ.get("EXIT_STATUS")
+    if os.environ.get("SERVICE_RESULT", "success") == "success" or not code:
+        return None
+    return (
+        f"{name} {f'ended with exit code {status}' if code == 'exited' else f'was killed by {status}'}. "
+        f"`docker logs gb10-vllm-{name}` has its last words, the playbook diagnose explains them. After too many restarts it stays down until "
+        f"the playbook site runs, or `systemctl reset-failed gb10-vllm-{name}` and `systemctl start gb10-vllm-{name}`."
+    )
+
+
 def api_key(name: str) -> str:
+    """The key as the shell in the container reads it."""
     try:
         with open(os.path.join(CONFIG_DIR, name, "key.env"), encoding="utf-8") as handle:
-            return handle.read().partition("VLLM_API_KEY=")[2].splitlines()[0].strip("'\"")
-    except (OSError, IndexError):
+            return next((word.partition("=")[2] for word in shlex.split(handle.read()) if word.startswith("VLLM_API_KEY=")), "")
+    except (OSError, ValueError):
         return ""
+
+
+def starting_for_s(name: str) -> float:
+    """How long a start has been going on; 0.0 without one."""
+    try:
+        return max(0.0, time.time() - os.stat(path(name, "starting.json")).st_mtime)
+    except FileNotFoundError:
+        return 0.0
 
 
 def generates(name: str, deployment: dict) -> bool:
@@ -122,15 +152,25 @@ def watch(name: str) -> None:
         forget(name, "starting.json")
         forget(name, "failures.json")
         return
-    if os.path.exists(path(name, "starting.json")):
+    if 0 < starting_for_s(name) < START_LIMIT_S:
         return
-    failures = read_json(path(name, "failures.json")).get("in_a_row", 0) + 1
-    write_json(path(name, "failures.json"), {"in_a_row": failures})
+    seen = read_json(path(name, "failures.json"))
+    failures, restarts = seen.get("in_a_row", 0) + 1, seen.get("restarts", 0)
     print(f"{name} did not answer ({failures} of {FAILURES_BEFORE_RESTART})", flush=True)
-    if failures >= FAILURES_BEFORE_RESTART:
-        forget(name, "failures.json")
+    if failures < FAILURES_BEFORE_RESTART:
+        write_json(path(name, "failures.json"), {"in_a_row": failures, "restarts": restarts})
+    elif restarts < RESTARTS_BEFORE_STOP:
+        write_json(path(name, "failures.json"), {"in_a_row": 0, "restarts": restarts + 1})
         print(f"restarting {unit}", flush=True)
         subprocess.run(["systemctl", "restart", unit], check=False)
+    else:
+        forget(name, "failures.json")
+        print(
+            f"{name} did not answer even after {restarts} restarts, so it is stopped now. The playbook diagnose explains its log; "
+            "the playbook site starts it again.",
+            flush=True,
+        )
+        subprocess.run(["systemctl", "stop", unit], check=False)
 
 
 def main() -> int:
@@ -144,7 +184,9 @@ def main() -> int:
             print(f"not started: {refusal}", file=sys.stderr)
             return 1
     elif action == "after-stop":
-        forget(name, "starting.json")
+        ending = after_stop(name)
+        if ending:
+            print(ending, file=sys.stderr)
     else:
         watch(name)
     return 0

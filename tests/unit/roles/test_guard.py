@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import threading
@@ -29,8 +30,8 @@ def box(tmp_path):
     return tmp_path
 
 
-def guard(box, action):
-    environment = dict(os.environ, GB10_STATE_DIR=str(box), GB10_CONFIG_DIR=str(box / "etc"), PATH=f"{box}/bin:{os.environ['PATH']}")
+def guard(box, action, **settings):
+    environment = dict(os.environ, GB10_STATE_DIR=str(box), GB10_CONFIG_DIR=str(box / "etc"), PATH=f"{box}/bin:{os.environ['PATH']}", **settings)
     return subprocess.run([sys.executable, str(GUARD), action, "a"], capture_output=True, text=True, env=environment, check=False)
 
 
@@ -62,6 +63,8 @@ def test_a_box_that_died_during_a_start_does_not_start_again_by_itself(box):
     done = guard(box, "before-start")
     assert done.returncode == 1
     assert "went down while a was starting" in done.stderr and "yesterday" in done.stderr
+    assert guard(box, "after-stop").returncode == 0
+    assert guard(box, "before-start").returncode == 1, "the refused start's own end must not allow the next one"
 
 
 def test_a_lost_deployment_is_named(box):
@@ -69,9 +72,17 @@ def test_a_lost_deployment_is_named(box):
     assert done.returncode == 1 and "deployment.json is missing" in done.stderr
 
 
-def test_a_server_that_answers_ends_its_start(box):
+@pytest.mark.parametrize(("code", "status", "said"), [("exited", "3", "a ended with exit code 3."), ("killed", "KILL", "a was killed by KILL.")])
+def test_a_server_that_failed_says_how_and_what_to_do(box, code, status, said):
+    done = guard(box, "after-stop", SERVICE_RESULT="exit-code", EXIT_CODE=code, EXIT_STATUS=status)
+    assert done.stderr.startswith(said) and "docker logs gb10-vllm-a" in done.stderr and "reset-failed" in done.stderr
+    assert guard(box, "after-stop", SERVICE_RESULT="success", EXIT_CODE="exited", EXIT_STATUS="0").stderr == ""
+
+
+@pytest.mark.parametrize("key", ["k3y", "it's $HOME \"and\" a `key`"])
+def test_a_server_that_answers_ends_its_start(box, key):
     (box / "etc" / "a").mkdir(parents=True)
-    (box / "etc" / "a" / "key.env").write_text("VLLM_API_KEY=k3y\n")
+    (box / "etc" / "a" / "key.env").write_text(f"VLLM_API_KEY={shlex.quote(key)}\n")
     asked = []
 
     class Server(BaseHTTPRequestHandler):
@@ -89,7 +100,7 @@ def test_a_server_that_answers_ends_its_start(box):
         deploy(box, probe_url=f"http://127.0.0.1:{server.server_port}")
         assert guard(box, "before-start").returncode == 0
         assert guard(box, "watch").returncode == 0
-    assert asked == [("/v1/completions", "Bearer k3y")]
+    assert asked == [("/v1/completions", f"Bearer {key}")]
     assert not (box / "servers" / "a" / "starting.json").exists()
 
 
@@ -108,3 +119,19 @@ def test_silence_during_a_start_is_no_failure(box):
     for _time in range(4):
         guard(box, "watch")
     assert "restart" not in (box / "systemctl.log").read_text()
+
+
+def test_a_start_that_never_ends_counts_as_silence(box):
+    deploy(box)
+    guard(box, "before-start")
+    for _time in range(3):
+        guard(box, "watch", GB10_START_LIMIT_S="0")
+    assert "restart gb10-vllm-a.service" in (box / "systemctl.log").read_text()
+
+
+def test_restarts_that_do_not_help_end_in_a_stopped_server(box):
+    deploy(box)
+    told = [guard(box, "watch", GB10_FAILURES_BEFORE_RESTART="1").stdout for _time in range(4)]
+    calls = (box / "systemctl.log").read_text()
+    assert (calls.count("restart gb10-vllm-a.service"), calls.count("stop gb10-vllm-a.service")) == (3, 1)
+    assert "even after 3 restarts, so it is stopped now" in told[-1]
