@@ -55,9 +55,11 @@ def logs(container: str, since: str) -> list[tuple[float, str]]:
     """(epoch seconds, raw line) of everything the container printed since ``since`` (RFC 3339), oldest first.
 
     A log longer than 6 MiB keeps its beginning (the facts) and its end (what happens now).
+    Docker notes the start a moment after the process has begun, so look from a second earlier.
     """
+    began = epoch(since)
     process = subprocess.Popen(
-        ["docker", "logs", "--timestamps", "--since", since, container],
+        ["docker", "logs", "--timestamps", "--since", f"{began - 1:.6f}" if began else since, container],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
@@ -251,7 +253,7 @@ class Follower:
     @staticmethod
     def _read_key(path: str) -> str | None:
         try:
-            return readiness.env_file_value(Path(path).read_text(encoding="utf-8"), "VLLM_API_KEY")
+            return readiness.private_file_value(Path(path).read_text(encoding="utf-8"), "VLLM_API_KEY")
         except FileNotFoundError:
             return None  # a server without a key has no such file
         except OSError as error:

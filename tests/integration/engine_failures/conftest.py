@@ -19,6 +19,7 @@ import threading
 from pathlib import Path
 
 import pytest
+import recipe
 from ansible_collections.gb10.vllm.plugins.module_utils.engine_probe import Follower
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -45,20 +46,21 @@ def engine_image():
     given = os.environ.get("GB10_TEST_ENGINE_IMAGE")
     if given:
         return given
-    recipe = BOXES / "spark-vllm-docker"
-    lock = (BOXES / "engine-requirements.txt").read_bytes() + (recipe / "Dockerfile.wheels").read_bytes()
+    source = recipe.STAND_IN
+    lock = (BOXES / "engine-requirements.txt").read_bytes() + (source / "Dockerfile.wheels").read_bytes()
     image = f"gb10-enginetest:{hashlib.sha256(lock).hexdigest()[:12]}"
     if docker("images", "--quiet", image):
         return image
     subprocess.run([sys.executable, str(BOXES / "boxes"), "prepare"], check=True)
-    gateway = json.loads(docker("network", "inspect", "bridge"))[0]["IPAM"]["Config"][0]["Gateway"]
     folder = str(ROOT / ".cache" / "depot" / "http")
-    server = http.server.ThreadingHTTPServer((gateway, 0), functools.partial(Quiet, directory=folder))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=folder))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        wheels = f"WHEELS=http://{gateway}:{server.server_port}/wheels/"
-        command = ["docker", "build", "-q", "-t", image, "--build-arg", wheels, "-f", str(recipe / "Dockerfile.wheels"), str(recipe)]
-        subprocess.run(command, check=True, env={**os.environ, "DOCKER_BUILDKIT": "1"}, capture_output=True)
+        wheels = f"WHEELS=http://127.0.0.1:{server.server_port}/wheels/"
+        build = [recipe.engine(), "build", "-q", "--network", "host", "-t", image, "--build-arg", wheels]
+        command = [*build, "-f", str(source / "Dockerfile.wheels"), str(source)]
+        done = subprocess.run(command, check=False, env={**os.environ, "DOCKER_BUILDKIT": "1"}, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
     finally:
         server.shutdown()
         server.server_close()
@@ -110,6 +112,12 @@ class Engine:
             "vllm", "serve", f"/models/{model}", "--served-model-name", "tiny", "--dtype", "float32", "--enforce-eager", *arguments,
             check=check,
         )  # fmt: skip
+
+    def run(self, script: str) -> None:
+        """A shell script in place of vLLM, in a container with this collection's label; returns when it has ended."""
+        self.remove()
+        label = "gb10.vllm.server=devstral"
+        docker("run", "--name", self.name, "--label", label, "--env-file", str(self.key_file), self.image, "sh", "-c", script, check=False)
 
     def follower(self, kind: str = "auto", stall_s: float = 300.0, **more) -> Follower:
         return Follower(self.name, f"http://127.0.0.1:{self.port}", str(self.key_file), "tiny", kind, "hi", stall_s, 60.0, **more)

@@ -180,3 +180,16 @@ def test_a_user_sees_one_message(engine, tmp_path):
     assert message.startswith("Server devstral on localhost did not start: it exited with code 1.")
     assert all(word in message for word in ("What: ", "Why: ", "What to do: ", "Source: KB-101", "  | ", "Repair: max_model_len 4096 -> "))
     assert "engine-test-key" not in done.stdout + done.stderr + json.dumps(start)
+
+
+def test_the_playbook_diagnose_explains_what_ran_last(engine):
+    """Every container with our label is explained, also one that has ended; the key it was given is not shown."""
+    words = "OSError: [Errno 98] Address already in use by engine-test-key"
+    engine.run(f"echo '{words}'; exit 1")
+    variables = {"gb10_hosts": "localhost", "ansible_python_interpreter": sys.executable, "container": engine.name, "ansible_become": False}
+    command = [str(Path(sys.executable).parent / "ansible-playbook"), "gb10.vllm.diagnose", "-i", "localhost,", "-c", "local"]
+    done = subprocess.run([*command, "-e", json.dumps(variables)], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{engine.name} on localhost (exited): this is what went wrong" in done.stdout
+    assert "Source: KB-166" in done.stdout
+    assert "engine-test-key" not in done.stdout + done.stderr

@@ -172,6 +172,14 @@ def test_an_unknown_error_is_shown_as_it_is(entries):
     assert "ValueError: a thing nobody has seen" in diagnosis.explain(result, "Server x on box1 did not start")
 
 
+def test_an_exit_without_a_word_is_still_a_failure(entries):
+    silent = diagnosis.diagnose({"box1": "hello\ngb10.vllm: it exited with code 1"}, entries)
+    assert (silent["found"], silent["id"]) == (True, "GB-014")
+    told = diagnosis.diagnose({"box1": "ValueError: odd\ngb10.vllm: it exited with code 1"}, entries)
+    assert (told["found"], told["what"]) == (False, "ValueError: odd")
+    assert diagnosis.diagnose({"box1": "gb10.vllm: it exited with code 0"}, entries)["what"] == ""
+
+
 def test_facts_about_the_server_silence_what_does_not_apply(entries):
     line = "non-default args: {'model_tag': '/models/x', 'host': '0.0.0.0'}"
     assert [hit.entry.id for hit in diagnosis.find({"b": line}, entries)] == ["KB-502"]
