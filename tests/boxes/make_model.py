@@ -56,7 +56,7 @@ def make_weights(folder: pathlib.Path, vocabulary: int) -> None:
     # Every embedding shares one direction and the special tokens' output rows point the other way, so an answer
     # never ends early or shows control tokens; bytes that are no letters are held down in the same way.
     common = random(HIDDEN, scale=1.0)
-    head = random(vocabulary, HIDDEN, scale=0.5)
+    head = random(vocabulary, HIDDEN, scale=0.2)
     head[: len(SPECIAL) + 256] -= common
     tensors = {"model.embed_tokens.weight": random(vocabulary, HIDDEN, scale=0.7) + common, "lm_head.weight": head}
     tensors["model.norm.weight"] = numpy.ones(HIDDEN, dtype=numpy.float32)
