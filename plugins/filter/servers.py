@@ -11,6 +11,7 @@ from collections.abc import Callable
 from ansible.errors import AnsibleFilterError
 from ansible_collections.gb10.vllm.plugins.module_utils import deployment, wanted
 from ansible_collections.gb10.vllm.plugins.module_utils.errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.plugin_utils.vulnerabilities import exposure_verdict
 
 
 def _told(function: Callable) -> Callable:
@@ -25,10 +26,21 @@ def _told(function: Callable) -> Callable:
 
 def deployment_decision(planned: dict, server: dict, image: dict, manifest: str, record: dict | None, containers: list, settings: dict) -> dict:
     """What runs, what should, and whether that means a new container: {deployment, create, reason}."""
-    options = {key: settings[key] for key in ("shm_gib", "floor_bytes", "stop_timeout_s", "state_dir", "config_dir")} | {"repairs": settings.get("repairs") or {}}
+    options = {key: settings[key] for key in ("shm_gib", "floor_bytes", "stop_timeout_s", "state_dir", "config_dir")}
+    options["repairs"] = settings.get("repairs") or {}
     inputs = deployment.wanted_inputs(wanted.without_secrets(server), image["id"], manifest, options)
     fresh = deployment.build(planned, server, image, inputs, settings, settings)
     return deployment.decide(fresh, record, containers)
+
+
+def exposures(servers: list[dict], vllm_version: str) -> dict[str, list[str]]:
+    """Sentences on the servers that others can reach with a version that has known vulnerabilities: {refuse: [...], warn: [...]}."""
+    found: dict[str, list[str]] = {"refuse": [], "warn": []}
+    for server in servers if vllm_version else []:
+        seen = exposure_verdict(vllm_version, server["address"])
+        if seen["verdict"] in found:
+            found[seen["verdict"]].append(f"{server['name']}: {seen['reason']}")
+    return found
 
 
 class FilterModule:
@@ -37,6 +49,8 @@ class FilterModule:
     def filters(self) -> dict[str, Callable]:
         return {
             "servers": _told(wanted.normalise),
+            "exposures": exposures,
+            "predicted_against_measured": deployment.comparison,
             "deployment_decision": _told(deployment_decision),
             "unknown_variables": wanted.unknown_variables,
             "without_secrets": wanted.without_secrets,

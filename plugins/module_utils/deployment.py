@@ -28,6 +28,19 @@ CACHE_ENV = {
     "TRANSFORMERS_OFFLINE": "1",
 }
 GIB = 2**30
+PLANNED = (
+    "kv_cache_bytes", "num_blocks", "kv_tokens", "concurrency", "max_model_len", "weights_bytes", "activation_bytes", "graph_bytes"
+)  # fmt: skip
+COMPARED = {
+    # figure of the plan: (how it is called, the fact of server_ready that measures it)
+    "weights_bytes": ("weights", "weights_bytes"),
+    "activation_bytes": ("activations", "activation_bytes"),
+    "graph_bytes": ("CUDA graphs", "graph_bytes"),
+    "kv_cache_bytes": ("KV cache", "available_kv_bytes"),
+    "kv_tokens": ("KV tokens", "kv_tokens"),
+    "concurrency": ("concurrency", "concurrency"),
+}
+DRIFT_SHARE = 0.02
 
 
 def digest(value: object) -> str:
@@ -92,7 +105,7 @@ def build(planned: dict, wanted: dict, image: dict, inputs: str, paths: dict, li
         "requested_bytes": planned["requested_bytes"],
         "floor_bytes": limits["floor_bytes"],
         "inputs": inputs,
-        "planned": {key: planned.get(key) for key in ("kv_cache_bytes", "num_blocks", "kv_tokens", "concurrency", "max_model_len", "weights_bytes")},
+        "planned": {key: planned.get(key) for key in PLANNED},
     }
     return dict(deployment, spec=digest(container))
 
@@ -126,3 +139,56 @@ def changed_because(before: dict, after: dict) -> str:
         return f"its arguments changed ({' '.join(removed) or 'nothing'} -> {' '.join(added) or 'nothing'})"
     keys = [key for key in new if old.get(key) != new[key]]
     return f"its {', '.join(keys)} changed" if keys else "its container was changed by hand"
+
+
+def compare(planned: dict, facts: dict) -> list[dict]:
+    """What was predicted against what the start measured, one entry for each figure that both have.
+
+    ``planned`` is a deployment's; ``facts`` are those of ``server_ready``. An entry: {figure, name, predicted, measured, difference, share,
+    drift}. ``*_bytes`` figures are in bytes; ``share`` is the difference by the prediction (None when that is 0); ``drift``: above 2 %.
+    """
+    entries = []
+    for figure, (name, fact) in COMPARED.items():
+        predicted, measured = planned.get(figure), facts.get(fact)
+        if isinstance(predicted, dict):
+            predicted = predicted.get("value")
+        if predicted is None or measured is None:
+            continue
+        difference = measured - predicted
+        # vLLM logs GiB with two decimals: below that nothing was measured.
+        seen = abs(difference) > (GIB / 100 if figure.endswith("_bytes") else 0)
+        entries.append(
+            {
+                "figure": figure,
+                "name": name,
+                "predicted": predicted,
+                "measured": measured,
+                "difference": difference,
+                "share": difference / predicted if predicted else None,
+                "drift": seen and abs(difference) > DRIFT_SHARE * abs(predicted),
+            }
+        )
+    return entries
+
+
+def comparison(planned: dict, facts: dict) -> str:
+    """``compare`` as lines for people, drift marked; says so when the start measured nothing that was predicted."""
+    entries = compare(planned, facts)
+    if not entries:
+        return "The start measured nothing that was predicted."
+    rows = [("", "predicted", "measured", "difference", "")]
+    for one in entries:
+        share = f"{one['share']:+.1%}" if one["share"] is not None else ""
+        mark = "more than 2 %; the next plan uses what was measured" if one["drift"] else ""
+        rows.append((one["name"], *(_figure(one["figure"], one[key], sign) for key, sign in FIGURES), f"{share} {mark}".strip()))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+
+FIGURES = (("predicted", ""), ("measured", ""), ("difference", "+"))
+
+
+def _figure(figure: str, value: float, sign: str) -> str:
+    if figure.endswith("_bytes"):
+        return f"{value / GIB:{sign}.2f} GiB"
+    return f"{value:{sign},}" if isinstance(value, int) else f"{value:{sign}.2f}"

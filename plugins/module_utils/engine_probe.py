@@ -9,9 +9,12 @@ Reads only. What it sees is judged by readiness.py and engine_log.py.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import http.client
 import json
+import re
+import shlex
 import subprocess
 import time
 import urllib.parse
@@ -146,8 +149,11 @@ def kernel_log(since_epoch: float) -> list[str]:
     return lines[-500:]
 
 
-def collect(container: str | None, lines: int = DIAGNOSIS_LINES) -> list[dict]:
-    """State and last lines of one container, or of every server of this collection on the box."""
+def collect(container: str | None, lines: int = DIAGNOSIS_LINES, config_dir: str = "/etc/gb10-vllm") -> list[dict]:
+    """State and last lines of one container, or of every server of this collection on the box.
+
+    ``config_dir`` holds a directory per server with its private files; what they keep secret is taken out of the lines.
+    """
     if container:
         names = [container]
     else:
@@ -162,16 +168,20 @@ def collect(container: str | None, lines: int = DIAGNOSIS_LINES) -> list[dict]:
             raise GB10Error(f"There is no container {name} on this box; `docker ps --all` lists what there is.")
         state = details["State"]
         entries = logs(name, state["StartedAt"]) if epoch(state["StartedAt"]) else []
-        secrets = [value for value in (_environment(details, "VLLM_API_KEY"), _environment(details, "HF_TOKEN")) if value]
+        server = (details.get("Config", {}).get("Labels") or {}).get("gb10.vllm.server", "")
+        kept = _secrets("\n".join(details.get("Config", {}).get("Env") or []))
+        for path in sorted(Path(config_dir, server).glob("*.env")) if server else ():
+            kept.update(_secrets(path.read_text(encoding="utf-8", errors="replace")))
+        secrets = list(kept.values())
         told = [readiness.redact(engine_log.clean_line(text), secrets) for _at, text in entries[-lines:]]
         if state["Status"] in ("exited", "dead") or state.get("Error"):
             told.append(f"gb10.vllm: {readiness.exit_reason(state)}")
         found.append(
             {
                 "name": name,
-                "server": (details.get("Config", {}).get("Labels") or {}).get("gb10.vllm.server", ""),
+                "server": server,
                 "status": state["Status"],
-                "api_key": bool(_environment(details, "VLLM_API_KEY")),
+                "api_key": "VLLM_API_KEY" in kept,
                 "log": told,
                 "kernel_log": kernel_log(epoch(state["StartedAt"]) or time.time()),
             }
@@ -179,8 +189,20 @@ def collect(container: str | None, lines: int = DIAGNOSIS_LINES) -> list[dict]:
     return found
 
 
-def _environment(details: dict, name: str) -> str | None:
-    return readiness.env_file_value("\n".join(details.get("Config", {}).get("Env") or []), name)
+_SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD", re.IGNORECASE)
+
+
+def _secrets(text: str) -> dict[str, str]:
+    """Name -> value of what is secret by its name in lines of NAME=value, which may be quoted for a shell."""
+    found = {}
+    for line in text.splitlines():
+        name, separator, value = line.strip().partition("=")
+        if separator and _SECRET_NAME.search(name):
+            with contextlib.suppress(ValueError):  # not quoted for a shell: the value as it is
+                value = " ".join(shlex.split(value))
+            if value:
+                found[name.removeprefix("export ").strip()] = value
+    return found
 
 
 class Api:

@@ -32,7 +32,7 @@ options:
     required: true
   api_key_file:
     description:
-      - Docker env file on the box that holds C(VLLM_API_KEY=...).
+      - File on the box that holds C(VLLM_API_KEY=...), with the value quoted as for a shell.
       - It is read on the box; the key never appears in arguments or results.
     type: path
   served_model_name:

@@ -83,3 +83,35 @@ def test_a_container_that_is_gone_or_foreign_is_named():
     assert deployment.decide(build(), None, [])["reason"] == "it does not exist yet"
     foreign = {"name": "gb10-vllm-a", "labels": {"gb10.vllm.spec": "x"}}
     assert "changed by hand" in deployment.decide(build(), built, [foreign])["reason"]
+
+
+PREDICTED = {
+    "weights_bytes": {"value": 20 * 2**30, "source": "computed"},
+    "graph_bytes": {"value": 0, "source": "computed"},
+    "kv_cache_bytes": 50 * 2**30,
+    "kv_tokens": 262272,
+    "concurrency": 4.0,
+}
+
+
+def test_what_was_measured_is_compared_with_what_was_predicted():
+    facts = {"weights_bytes": 21 * 2**30, "available_kv_bytes": 50 * 2**30, "kv_tokens": 262272, "concurrency": 4.002, "ready_s": 3.0}
+    entries = {entry["figure"]: entry for entry in deployment.compare(PREDICTED, facts)}
+    assert list(entries) == ["weights_bytes", "kv_cache_bytes", "kv_tokens", "concurrency"], "graphs were not measured"
+    assert entries["weights_bytes"]["difference"] == 2**30
+    assert entries["weights_bytes"]["share"] == pytest.approx(0.05)
+    assert [entry["drift"] for entry in entries.values()] == [True, False, False, False]
+
+
+def test_the_comparison_shows_gib_and_percent_and_marks_drift():
+    lines = deployment.comparison(PREDICTED, {"weights_bytes": 21 * 2**30, "graph_bytes": 2**29, "kv_tokens": 262000}).splitlines()
+    assert lines[1].split() == ["weights", "20.00", "GiB", "21.00", "GiB", "+1.00", "GiB", "+5.0%"] + lines[1].split()[8:]
+    assert "more than 2 %" in lines[1]
+    assert lines[2].startswith("CUDA graphs") and "+0.50 GiB" in lines[2] and "more than 2 %" in lines[2]
+    assert lines[3].split() == ["KV", "tokens", "262,272", "262,000", "-272", "-0.1%"]
+
+
+def test_what_the_log_cannot_tell_apart_is_no_drift():
+    tiny = {"weights_bytes": {"value": 1148160, "source": "computed"}}
+    assert not deployment.compare(tiny, {"weights_bytes": 0})[0]["drift"]
+    assert "measured nothing" in deployment.comparison(tiny, {})

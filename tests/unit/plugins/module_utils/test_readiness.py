@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import pytest
 from ansible_collections.gb10.vllm.plugins.module_utils import readiness
 from hypothesis import given
@@ -115,3 +117,10 @@ def test_why_a_container_ended():
     assert "SIGTERM" in readiness.exit_reason({"ExitCode": 143})
     assert "no such file" in readiness.exit_reason({"ExitCode": 127, "Error": "exec: no such file"})
     assert readiness.exit_reason({"ExitCode": 1}) == "it exited with code 1"
+
+
+@pytest.mark.parametrize("key", ["plain", "it's $HOME", 'say "hi" #1', ""])
+def test_a_key_is_read_as_the_shell_reads_it(key):
+    text = f"OTHER=1\nVLLM_API_KEY={shlex.quote(key)}\n"
+    assert readiness.private_file_value(text, "VLLM_API_KEY") == (key or None)
+    assert readiness.private_file_value("VLLM_API_KEY=it's\n", "VLLM_API_KEY") == "it's"
