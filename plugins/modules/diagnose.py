@@ -34,6 +34,10 @@ options:
     description: How many of the last lines are read.
     type: int
     default: 2000
+  config_dir:
+    description: Directory on the box with the servers' private files; what they keep secret is not shown.
+    type: path
+    default: /etc/gb10-vllm
   diagnoses:
     description: Files with further known failures, in the format of the collection's C(diagnoses.yml).
     type: list
@@ -86,6 +90,7 @@ ARGUMENTS = {
     "log": {"type": "list", "elements": "path", "default": []},
     "container": {"type": "str"},
     "lines": {"type": "int", "default": 2000},
+    "config_dir": {"type": "path", "default": "/etc/gb10-vllm"},
     "diagnoses": {"type": "list", "elements": "path", "default": []},
 }
 
@@ -93,7 +98,7 @@ ARGUMENTS = {
 def main():
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     try:
-        containers = collect(module.params["container"], module.params["lines"])
+        containers = collect(module.params["container"], module.params["lines"], module.params["config_dir"])
     except GB10Error as error:
         module.fail_json(msg=str(error), **error.details)
     module.exit_json(changed=False, containers=containers)

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import yaml
+from ansible_collections.gb10.vllm.plugins.module_utils import engine_probe
 from ansible_collections.gb10.vllm.plugins.plugin_utils import diagnosis, repair
 
 SMALL_KV = ("--kv-cache-memory-bytes", "16M")
@@ -180,6 +181,17 @@ def test_a_user_sees_one_message(engine, tmp_path):
     assert message.startswith("Server devstral on localhost did not start: it exited with code 1.")
     assert all(word in message for word in ("What: ", "Why: ", "What to do: ", "Source: KB-101", "  | ", "Repair: max_model_len 4096 -> "))
     assert "engine-test-key" not in done.stdout + done.stderr + json.dumps(start)
+
+
+def test_a_key_in_a_private_file_is_not_shown(engine, tmp_path):
+    """The server role keeps the key in a file that only the container's shell reads; Docker does not know it."""
+    (tmp_path / "devstral").mkdir()
+    (tmp_path / "devstral" / "key.env").write_text("VLLM_API_KEY='private-key-17'\n")
+    engine.run("echo 'refused private-key-17'; exit 1")
+    (seen,) = engine_probe.collect(engine.name, config_dir=str(tmp_path))
+    assert (seen["server"], seen["api_key"], seen["status"]) == ("devstral", True, "exited")
+    assert "refused ********" in seen["log"]
+    assert "private-key-17" not in json.dumps(seen)
 
 
 def test_the_playbook_diagnose_explains_what_ran_last(engine):

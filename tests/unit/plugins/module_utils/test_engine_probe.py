@@ -89,3 +89,8 @@ def test_a_server_without_a_key_has_no_key_file(tmp_path):
 
 def test_memory_is_read_from_the_kernel():
     assert engine_probe.memory_available_bytes() > 2**20
+
+
+def test_secrets_in_private_files():
+    text = "A=1\nVLLM_API_KEY='a b\\c'\nexport HF_TOKEN=\"hf_x\"\nMY_PASSWORD=it's\nEMPTY_KEY=\n# KEY\n"
+    assert engine_probe._secrets(text) == {"VLLM_API_KEY": "a b\\c", "HF_TOKEN": "hf_x", "MY_PASSWORD": "it's"}
