@@ -229,7 +229,7 @@ def status_rows(seen: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The servers of one box, wanted ones first: one row each, plain values.
 
     ``seen``: {name, box, problem, wanted: [server], decisions: {name: decision}, unit_digests: {name: sha256}, answers: {name: result},
-    locked: {name: entry} or None, prune}; ``box`` is None when it could not be read.
+    locked: {name: entry}, prune}; ``box`` and ``locked`` are empty when there is nothing to read.
     """
     box = seen.get("box") or {}
     records = box.get("servers") or {}
@@ -240,7 +240,7 @@ def status_rows(seen: Mapping[str, Any]) -> list[dict[str, Any]]:
         record = records.get(name) or {}
         deployed, measured = record.get("deployment"), measured_figures(record.get("measured"))
         planned = (deployed or {}).get("planned") or {}
-        locked = seen.get("locked")
+        locked = seen.get("locked") or {}
         decision = (seen.get("decisions") or {}).get(name) if name in names else None
         if not box:
             differs = []
@@ -252,7 +252,7 @@ def status_rows(seen: Mapping[str, Any]) -> list[dict[str, Any]]:
                 box,
                 decision,
                 (seen.get("unit_digests") or {}).get(name, ""),
-                None if locked is None else locked.get(name),
+                locked.get(name),
                 bool(seen.get("prune")),
             )
         rows.append(

@@ -10,6 +10,7 @@ warns about it and no host gets a variable from it, whatever ansible.cfg says.
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -48,8 +49,8 @@ def load(text: str, path: str) -> dict[str, Any]:
     if not text.strip():
         return {}
     try:
-        # As bytes: libyaml takes no subclass of str, and Ansible's strings are one.
-        document = yaml.load(text.encode(), Loader=_Loader)
+        # As a stream: libyaml takes no subclass of str or bytes, and Ansible's strings are one (in 2.18 their encode() gives the other).
+        document = yaml.load(io.StringIO(text), Loader=_Loader)
         packed = document[GROUP]["vars"]
     except (yaml.YAMLError, KeyError, TypeError):
         raise GB10Error(

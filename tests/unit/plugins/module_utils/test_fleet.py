@@ -189,6 +189,9 @@ def seen(one, **more):
 
 
 class TestStatus:
+    def test_nothing_is_text_to_ansible_core_2_18(self):
+        assert fleet.status({"a": seen(box(deployed()), locked="", problem="")}, "now") == fleet.status({"a": seen(box(deployed()))}, "now")
+
     def test_a_box_that_is_well(self):
         status = fleet.status({"spark-1": seen(box(deployed()))}, "now")
         row = status["boxes"]["spark-1"]["servers"][0]

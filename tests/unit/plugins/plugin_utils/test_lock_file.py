@@ -33,8 +33,12 @@ def test_comes_back_as_it_was_and_the_same_twice():
 
 
 def test_takes_the_strings_of_ansible():
-    class Tagged(str):
+    class TaggedBytes(bytes):
         pass
+
+    class Tagged(str):
+        def encode(self, *args, **kwargs):  # as ansible-core 2.18 has it
+            return TaggedBytes(super().encode(*args, **kwargs))
 
     assert lock_file.load(Tagged(lock_file.dump(lock())), "x") == lock()
 
