@@ -28,8 +28,12 @@ class ActionModule(ActionBase):
         if self._task.check_mode:
             return result | self._execute_module(module_args=arguments, task_vars=task_vars)
         host = task_vars.get("inventory_hostname", "box")
-        progress = Progress(Display(), f"{host}: {arguments.get('repo_id')}", interactive=False if len(task_vars.get("ansible_play_batch") or []) > 1 else None)
-        progress.update(f"looking at revision {arguments.get('revision') or 'main'}", force=True)
+        progress = Progress(
+            Display(),
+            f"{host}: {arguments.get('repo_id') or arguments.get('path')}",
+            interactive=False if len(task_vars.get("ansible_play_batch") or []) > 1 else None,
+        )
+        progress.update(f"looking at revision {arguments.get('revision') or 'main'}" if arguments.get("repo_id") else "comparing checksums", force=True)
         final = run_detached(
             self, arguments, task_vars, progress,
             progress_file=f"{arguments.get('state_dir') or '/var/lib/gb10-vllm'}/transfer/download.jsonl",
@@ -39,7 +43,7 @@ class ActionModule(ActionBase):
             final["msg"] = f"{host}: {final.get('msg') or 'the download failed'}"
             progress.done("failed")
         elif final.get("changed"):
-            progress.done(f"{final['revision'][:12]} is in {final['path']} ({size(final['downloaded_bytes'])} downloaded)")
+            progress.done(f"{(final['revision'] or 'it')[:12]} is in {final['path']} ({size(final['downloaded_bytes'])} downloaded)")
         else:
             progress.done("already there")
         return result | final

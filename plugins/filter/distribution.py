@@ -37,6 +37,8 @@ class FilterModule:
             "distribution_settings": _told(distribution.settings),
             "distribution_source": _told(distribution.choose_source),
             "distribution_wanted": _told(distribution.wanted_models),
+            "distribution_first": _told(distribution.first_of),
+            "distribution_elsewhere": _told(distribution.elsewhere),
             "distribution_downloads": _told(distribution.downloads),
             "distribution_shares": _told(distribution.lacking),
             "distribution_parts": _told(distribution.taking_part),

@@ -65,6 +65,34 @@ def wanted_models(servers: Sequence[Mapping[str, Any]], models: Mapping[str, Map
     return found
 
 
+def first_of(boxes: Mapping[str, Sequence[Mapping[str, Any]]], here: str, present: bool = True) -> list[dict[str, Any]]:
+    """Models for which ``here`` answers: those it is the first box to have, or (``present=False``) the first to want while nobody has them.
+
+    ``boxes``: by host what wanted_models returns. Each model once.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for one in boxes.get(here) or []:
+        wanting = {host: other for host, others in boxes.items() for other in others if other["model"] == one["model"]}
+        having = [host for host, other in wanting.items() if other.get("present")]
+        if next(iter(having if present else [] if having else wanting), None) == here:
+            found[one["model"]] = dict(one)
+    return list(found.values())
+
+
+def elsewhere(boxes: Mapping[str, Sequence[Mapping[str, Any]]], here: str, models: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Facts of the models ``here`` wants and lacks while another box has them, under the paths they will have here.
+
+    ``boxes``: by host what wanted_models returns; ``models``: by host what M(gb10.vllm.model_info) found, by path.
+    """
+    found = {}
+    for one in boxes.get(here) or []:
+        for host, others in boxes.items():
+            there = next((other for other in others if other["model"] == one["model"] and other.get("present")), None)
+            if there and not one.get("present") and one["model_path"] not in found:
+                found[one["model_path"]] = {**models[host][there["model_path"]], "path": one["model_path"]}
+    return found
+
+
 def downloads(boxes: Mapping[str, Sequence[Mapping[str, Any]]], here: str, source: str, everywhere: bool = False) -> list[dict[str, Any]]:
     """What box ``here`` has to fetch from the hub: ``[{repo_id, revision, path, load_format}]``, each path once.
 

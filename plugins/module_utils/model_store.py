@@ -157,6 +157,24 @@ def put_in_place(partial: str, final: str, record: Mapping[str, Any]) -> str | N
     return previous
 
 
+def adopt(final: str, sums: Mapping[str, Mapping[str, Any]], told: Callable[[int], None] = lambda count: None) -> str | None:
+    """Verify what was copied into ``NAME.partial`` against ``{name: {size, sha256}}`` and give it its name; its predecessor's new name.
+
+    GB10Error names the first file that is missing or differs; nothing becomes visible then.
+    """
+    partial = final + PARTIAL
+    record = {key: value for key, value in read_record(partial).items() if key not in ("files", "arriving")}
+    entries = {}
+    for name, entry in sums.items():
+        path = os.path.join(partial, name)
+        if not os.path.isfile(path) or os.path.getsize(path) != entry["size"]:
+            raise GB10Error(f"{name} of {final} did not arrive whole; copy it again, what is there is kept in {partial}")
+        if file_sha256(path, told) != entry["sha256"]:
+            raise GB10Error(f"{name} of {final} arrived with a wrong checksum; check the bundle and the disk, then copy it again")
+        entries[name] = {"size": entry["size"], "sha256": entry["sha256"], "mtime_ns": os.stat(path).st_mtime_ns}
+    return put_in_place(partial, final, {**record, "files": entries})
+
+
 def _exchange(one: str, other: str) -> bool:
     """Swap two names atomically (renameat2, RENAME_EXCHANGE); False where the C library or file system cannot."""
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)

@@ -21,7 +21,11 @@ options:
   repo_id:
     description: Repository on the hub, as ORG/NAME.
     type: str
-    required: true
+  sums:
+    description:
+      - Instead of O(repo_id), when the files were copied to O(path) + C(.partial) by other means - their C(size) and C(sha256) by name. They are
+        verified and the directory gets its name.
+    type: dict
   revision:
     description: Branch, tag or commit. A branch is looked up and recorded as a commit; a full commit that is there already needs no network.
     type: str
@@ -122,7 +126,8 @@ from ansible_collections.gb10.vllm.plugins.module_utils.progress_log import Prog
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "repo_id": {"type": "str", "required": True},
+            "repo_id": {"type": "str"},
+            "sums": {"type": "dict"},
             "revision": {"type": "str", "default": "main"},
             "path": {"type": "path", "required": True},
             "endpoint": {"type": "str", "default": ""},
@@ -135,11 +140,17 @@ def main() -> None:
             "timeout_s": {"type": "int", "default": 86400},
             "state_dir": {"type": "path", "default": "/var/lib/gb10-vllm"},
         },
+        required_one_of=[("repo_id", "sums")],
+        mutually_exclusive=[("repo_id", "sums")],
         supports_check_mode=True,
     )
     wanted = module.params
     final = wanted["path"].rstrip("/")
     try:
+        if wanted["sums"]:
+            previous = None if module.check_mode else model_store.adopt(final, wanted["sums"])
+            revision = model_store.read_record(final).get("revision")
+            module.exit_json(changed=True, path=final, revision=revision, downloaded_bytes=0, previous=previous)
         environment = read_environment(wanted["env_file"])
         if wanted["ca_bundle"]:
             environment["SSL_CERT_FILE"] = wanted["ca_bundle"]

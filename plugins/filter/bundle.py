@@ -1,0 +1,18 @@
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Filters for what lies in a bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ansible_collections.gb10.vllm.plugins.module_utils import bundle
+
+
+class FilterModule:
+    """The filters of this file."""
+
+    def filters(self) -> dict[str, Callable]:
+        return {"bundle_models": bundle.models, "bundle_sums": lambda manifest, model: bundle.model_sums(manifest, bundle.safe_directory(model))}
