@@ -1,0 +1,35 @@
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Asks servers for completions, one after the other, until a file appears; then writes how many answers came and which did not.
+
+    client.py STOP_FILE RESULT_FILE URL...
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+BODY = json.dumps({"model": "tiny-llama", "max_tokens": 4, "messages": [{"role": "user", "content": "Good morning"}]}).encode()
+
+
+def main(stop: Path, result: Path, urls: list[str]) -> None:
+    answered, failed = 0, []
+    while not stop.exists():
+        for url in urls:
+            request = urllib.request.Request(f"{url}/v1/chat/completions", BODY, {"Content-Type": "application/json"})
+            try:
+                with urllib.request.urlopen(request, timeout=120) as reply:
+                    answered += bool(json.load(reply)["choices"][0]["message"]["content"])
+            except (OSError, ValueError, KeyError) as error:
+                failed.append(f"{url}: {error}")
+        time.sleep(0.5)
+    result.write_text(json.dumps({"answered": answered, "failed": failed}))
+
+
+main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])
