@@ -203,8 +203,12 @@ def drift(
         found.append("its unit file was edited or is of another version; site writes it back")
     if f"{path}.d" in (box.get("files") or {}):
         found.append(f"{posixpath.basename(path)}.d changes its unit by hand; site leaves it, remove it with `systemctl revert {unit}`")
-    if file is not None and state.get("active") not in ("active", "activating"):
-        found.append(f"its unit is {state.get('active') or 'unknown'}; site starts it")
+    starting = ((box.get("servers") or {}).get(name) or {}).get("starting") or {}
+    if starting and starting.get("boot_id") != box.get("boot_id"):
+        found.append("the box went down while it was starting, so it was not started again by itself; site starts it")
+    elif file is not None and state.get("active") not in ("active", "activating"):
+        often = f" after {state['restarts']} restarts" if state.get("active") == "failed" and state.get("restarts") else ""
+        found.append(f"its unit is {state.get('active') or 'unknown'}{often}; site starts it")
     if file is not None and not state.get("enabled"):
         found.append("it does not start at boot; site enables it")
     if locked is not None and locked["spec"] != record["spec"]:

@@ -161,6 +161,16 @@ class TestDrift:
         one["units"]["gb10-vllm-devstral.service"] = {"active": "inactive", "enabled": False}
         assert drift(one) == ["its unit is inactive; site starts it", "it does not start at boot; site enables it"]
 
+    def test_a_server_that_gave_up_or_died_with_its_box(self):
+        one = box(deployed())
+        one["units"]["gb10-vllm-devstral.service"] = {"active": "failed", "enabled": True, "restarts": 3}
+        assert drift(one) == ["its unit is failed after 3 restarts; site starts it"]
+        one["boot_id"], one["servers"]["devstral"]["starting"] = "this boot", {"boot_id": "the boot before"}
+        assert drift(one) == ["the box went down while it was starting, so it was not started again by itself; site starts it"]
+        one["servers"]["devstral"]["starting"] = {"boot_id": "this boot"}
+        one["units"]["gb10-vllm-devstral.service"]["active"] = "activating"
+        assert drift(one) == []
+
     def test_what_another_controller_deployed(self):
         locked = lock_of(box(deployed()))["servers"]["devstral"]
         one = box(deployed(image=OTHER_IMAGE))
