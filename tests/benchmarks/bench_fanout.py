@@ -6,7 +6,7 @@
 """One image and one model from one box to the others over links of one speed, against the usual ways and the physical limit.
 
     tests/benchmarks/bench_fanout.py                      4 and 8 boxes, under three minutes, prints a table, fails when a goal is missed
-    tests/benchmarks/bench_fanout.py --boxes 4 --tree     also the binary tree of `docker save | ssh docker load` and rsync
+    tests/benchmarks/bench_fanout.py --boxes 4 --others   also one source for all at once, Debian's docker-registry, and the binary tree
 
 Each box is a container with its own Docker engine; tc limits what it sends and what it takes to the same rate. The ways compared:
 (a) what build-and-copy.sh and hf-download.sh do: save the image once, `cat | ssh docker load` to one box after the other, then rsync;
@@ -93,6 +93,38 @@ def tree(boxes: list[Engine]) -> float:
     return time.monotonic() - began
 
 
+def parallel(boxes: list[Engine]) -> float:
+    """`--copy-parallel`: one source sends to all at once."""
+    began = time.monotonic()
+    boxes[0].run("docker save vllm-node > /tmp/image.tar")
+    with ThreadPoolExecutor(len(boxes)) as pool:
+        list(pool.map(lambda box: over_ssh(boxes[0], box), boxes[1:]))
+    return time.monotonic() - began
+
+
+def registry(boxes: list[Engine]) -> float:
+    """Debian's docker-registry on the source, everybody pulls at once; every engine has to be told that it may."""
+    source, store = boxes[0], "/tmp/registry"
+    source.run("command -v docker-registry >/dev/null || { apt-get update -q && apt-get install -qy --no-install-recommends docker-registry; } >/dev/null 2>&1")
+    config = {"version": 0.1, "storage": {"filesystem": {"rootdirectory": store}}, "http": {"addr": ":5000"}}
+    source.run("cat > /tmp/registry.yml", input=json.dumps(config))
+    source.run("docker-registry serve /tmp/registry.yml > /tmp/registry.log 2>&1 & sleep 1")
+    for box in boxes[1:]:
+        settings = json.loads(box.run("cat /etc/docker/daemon.json")) | {"insecure-registries": [f"{source.address}:5000"]}
+        box.run("cat > /etc/docker/daemon.json && kill -HUP $(pidof dockerd) && sleep 0.5", input=json.dumps(settings))
+    began = time.monotonic()
+    source.run("docker tag vllm-node localhost:5000/vllm-node && docker push -q localhost:5000/vllm-node")
+    name = f"{source.address}:5000/vllm-node"
+
+    def pull(box: Engine) -> None:
+        box.run(f"docker pull -q {name} && docker tag {name} vllm-node && docker rmi {name}")
+        source.run(f"rsync -a -e '{SSH}' /srv/models/m root@{box.address}:/srv/models/")
+
+    with ThreadPoolExecutor(len(boxes)) as pool:
+        list(pool.map(pull, boxes[1:]))
+    return time.monotonic() - began
+
+
 def ours(boxes: list[Engine]) -> tuple[float, dict]:
     began = time.monotonic()
     answers = send(boxes, boxes[:1], SHARES)
@@ -119,9 +151,9 @@ def measure(count: int, given: argparse.Namespace) -> list[dict]:
         moved = max(box.received() - was for box, was in zip(boxes[1:], before, strict=True))
         check(boxes)
         forget(boxes)
-        branches = None
-        if given.tree:
-            branches = tree(boxes)
+        others = {}
+        for way in (parallel, registry, tree) if given.others else ():
+            others[f"{way.__name__}_s"] = round(way(boxes), 1)
             check(boxes)
             forget(boxes)
         one_by_one = serial(boxes)
@@ -135,7 +167,7 @@ def measure(count: int, given: argparse.Namespace) -> list[dict]:
         "rate_mbit": given.rate_mbit,
         "limit_s": round(limit, 1),
         "serial_s": round(one_by_one, 1),
-        "tree_s": branches and round(branches, 1),
+        **others,
         "chain_s": round(chain, 1),
         "against_serial": round(chain / one_by_one, 2),
         "against_limit": round(chain / limit, 2),
@@ -155,7 +187,7 @@ def main() -> int:
     parser.add_argument("--rate-mbit", type=float, default=48)
     parser.add_argument("--image-mb", type=int, default=30)
     parser.add_argument("--model-mb", type=int, default=20)
-    parser.add_argument("--tree", action="store_true")
+    parser.add_argument("--others", action="store_true")
     given = parser.parse_args()
     if not available():
         print("the image gb10-box is missing: run tests/boxes/boxes up 1 once", file=sys.stderr)
@@ -167,7 +199,7 @@ def main() -> int:
         "size_mb",
         "limit_s",
         "serial_s",
-        *(["tree_s"] if given.tree else []),
+        *(["parallel_s", "registry_s", "tree_s"] if given.others else []),
         "chain_s",
         "against_serial",
         "against_limit",
