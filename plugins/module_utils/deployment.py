@@ -68,6 +68,14 @@ def wanted_inputs(server: dict, image_id: str, manifest: str, options: dict) -> 
     return digest({"server": server, "image": image_id, "manifest": manifest, "options": options})
 
 
+def repaired(repairs: list[dict], kind: str) -> dict:
+    """What the repairs recorded in a plan ask of the container: ``kind`` is ``env`` (a variable that shall go is emptied) or ``container``."""
+    found: dict = {}
+    for repair in repairs:
+        found.update((repair.get("set") or {}).get(kind) or {})
+    return {name: "" if value is None else str(value) for name, value in found.items()} if kind == "env" else found
+
+
 def build(planned: dict, wanted: dict, image: dict, inputs: str, paths: dict, limits: dict) -> dict:
     """The deployment of one server.
 
@@ -77,18 +85,21 @@ def build(planned: dict, wanted: dict, image: dict, inputs: str, paths: dict, li
     """
     name = wanted["name"]
     model_target = f"/models/{name}"
+    repairs = planned.get("repairs") or []
+    settings = repaired(repairs, "container")
     container = {
         "name": f"gb10-vllm-{name}",
         "image": image["id"],
         "command": [*ENTRYPOINT, "vllm", "serve", model_target, *planned["arguments"]],
-        "env": CACHE_ENV,
+        "env": CACHE_ENV | repaired(repairs, "env"),
         "volumes": [
             f"{wanted['model_path']}:{model_target}:ro",
             f"{paths['config_dir']}/{name}:/run/gb10:ro",
             f"{paths['state_dir']}/cache/{name}:/cache:rw",
         ],
         "published_ports": [f"{wanted['address']}:{wanted['port']}:{wanted['port']}"],
-        "shm_size_bytes": int(float(limits["shm_gib"]) * GIB),
+        "shm_size_bytes": int(float(str(settings.get("shm_size", limits["shm_gib"])).rstrip("g")) * GIB),
+        "ulimits": settings.get("ulimits", []),
         "stop_timeout_s": int(limits["stop_timeout_s"]),
     }
     deployment = {

@@ -73,7 +73,7 @@ model:
   description: >-
     The facts of O(path): C(present), C(path), C(config), C(config_file), C(layout) (V(hf) or V(mistral)), C(architecture), C(weights)
     (C(params), C(bytes) in the files, C(loaded_bytes) after loading, C(groups)), C(manifest) (SHA-256), C(size_bytes), C(tokenizer),
-    C(chat_template), C(kind) (chat, completion, embedding, classification or transcription), C(auto_map), C(files).
+    C(chat_template), C(kind) (chat, completion, embedding, classification or transcription), C(auto_map), C(files), C(names).
   returned: when O(path) was given
   type: dict
   sample:

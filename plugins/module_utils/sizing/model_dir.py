@@ -127,6 +127,7 @@ def describe(
         "kind": kind(config, sizes, template),
         "auto_map": sorted(config["auto_map"]) if isinstance(config.get("auto_map"), dict) else [],
         "files": [{"name": s.name, "bytes": s.size_bytes} for s in shards],
+        "names": sorted(name for name in known if name.endswith((".json", ".safetensors"))),
     }
 
 

@@ -223,7 +223,7 @@ def _repairs(repairs: Any, image_id: str) -> list[Mapping[str, Any]]:
 def _apply(server: dict[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
     """Merge a repair over a server and return what it changed; a shorter context the user chose since then stays.
 
-    In ``args`` None removes a flag. ``env`` and ``container`` are the server role's business and change no number here.
+    In ``args`` None removes a flag. ``env`` and ``container`` go to the container and change no number here.
     """
     changed = {}
     for key, value in settings.items():

@@ -115,3 +115,11 @@ def test_what_the_log_cannot_tell_apart_is_no_drift():
     tiny = {"weights_bytes": {"value": 1148160, "source": "computed"}}
     assert not deployment.compare(tiny, {"weights_bytes": 0})[0]["drift"]
     assert "measured nothing" in deployment.comparison(tiny, {})
+
+
+def test_the_environment_of_a_repair_reaches_the_container():
+    change = {"env": {"VLLM_USE_FLASHINFER_SAMPLER": 0, "OLD": None}, "container": {"shm_size": "16g"}}
+    container = build(planned=dict(PLANNED, repairs=[{"id": "KB-011", "set": change}]))["container"]
+    assert container["shm_size_bytes"] == 16 * 2**30
+    env = container["env"]
+    assert (env["VLLM_USE_FLASHINFER_SAMPLER"], env["OLD"], env["HOME"]) == ("0", "", "/cache")
