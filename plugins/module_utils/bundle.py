@@ -12,6 +12,8 @@ image.tar, models/NAME/, collections/*.tar.gz
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import os
 import tarfile
@@ -37,18 +39,31 @@ def models(wanted: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def pack_collection(path: str, directory: str) -> str:
-    """An installed collection as the archive ``ansible-galaxy collection install`` takes; its path. GB10Error for a bare checkout."""
+    """An installed collection as the archive ``ansible-galaxy collection install`` takes; its path. GB10Error for a bare checkout.
+
+    Packages leave out some files of a collection (its CI, say); the archive's own list leaves them out too, or it would be refused.
+    """
     try:
         with open(os.path.join(path, "MANIFEST.json"), encoding="utf-8") as stream:
-            info = json.load(stream)["collection_info"]
+            manifest = json.load(stream)
         with open(os.path.join(path, "FILES.json"), encoding="utf-8") as stream:
-            files = json.load(stream)["files"]
+            listed = json.load(stream)
+        info, sums = manifest["collection_info"], manifest["file_manifest_file"]
     except (OSError, ValueError, KeyError):
         raise GB10Error(f"{path} is no installed collection (it has no MANIFEST.json); build it with ansible-galaxy collection build") from None
+    listed["files"] = [one for one in listed["files"] if os.path.exists(os.path.join(path, one["name"]))]
+    documents = {"FILES.json": json.dumps(listed, indent=1).encode()}
+    sums["chksum_sha256"] = hashlib.sha256(documents["FILES.json"]).hexdigest()
+    documents["MANIFEST.json"] = json.dumps(manifest, indent=1).encode()
     target = os.path.join(directory, f"{info['namespace']}-{info['name']}-{info['version']}.tar.gz")
     with tarfile.open(target + ".new", "w:gz") as archive:
-        for name in ["MANIFEST.json", "FILES.json", *(one["name"] for one in files if one["name"] != ".")]:
-            archive.add(os.path.join(path, name), arcname=name, recursive=False)
+        for name in ("MANIFEST.json", "FILES.json"):
+            member = tarfile.TarInfo(name)
+            member.size, member.mode = len(documents[name]), 0o644
+            archive.addfile(member, io.BytesIO(documents[name]))
+        for one in listed["files"]:
+            if one["name"] != ".":
+                archive.add(os.path.join(path, one["name"]), arcname=one["name"], recursive=False)
     os.replace(target + ".new", target)
     return target
 

@@ -43,6 +43,8 @@ SILENCE_S = 15.0
 BEAT_S = 2.0
 NOT_READY_S = 30.0
 """How long a source that runs but has not been told whom to trust is waited for, in seconds."""
+BEGIN_S = 300.0
+"""How long a box that was opened may take to begin its own part before others stop waiting for it, in seconds."""
 BAD_S = 30.0
 """How long the others are preferred to a source that failed, in seconds."""
 AGAIN_S = 2.0
@@ -213,11 +215,15 @@ class _Handler(socketserver.BaseRequestHandler):
     def _wait(self, wanted: dict[str, Any], ready: Callable[[Any], Any]) -> Any:
         """Poll the share's index until ``ready`` gives something, telling the client that we live; None when we had to give up."""
         path = os.path.join(share_dir(self.server.root, str(wanted.get("share"))), "index.json")
+        begun = time.monotonic()
         while True:
             index = read_json(path)
             found = ready(index)
             if found is not None:
                 return found
+            if index is None and time.monotonic() - begun > BEGIN_S:
+                self._send(b"E", f"it has not begun its own transfer in {BEGIN_S:.0f} s".encode())
+                return None
             if index and (index.get("state") == "failed" or (index.get("state") == "working" and not _alive(int(index.get("pid") or 0)))):
                 self._send(b"E", str(index.get("reason") or "its own transfer was stopped").encode())
                 return None

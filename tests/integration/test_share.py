@@ -161,6 +161,18 @@ def test_a_neighbour_that_falls_silent_is_replaced_too(fleet, monkeypatch):
     assert boxes.same("a", "c") and set(answers["c"]["shares"]["m"]["sources"]) == {"a", "b"}
 
 
+def test_a_neighbour_that_never_begins_is_not_waited_for(fleet, monkeypatch):
+    monkeypatch.setattr(peer, "BEGIN_S", 1.0)
+    monkeypatch.setattr(peer, "NOT_READY_S", 1.0)
+    boxes = fleet(3)
+    boxes.fill("a", SIZES)
+    plan = boxes.open()
+    peer.trust(str(boxes.root / "b/keys"), plan["b"]["trusted"])
+    boxes.start({host: plan[host] for host in "ac"})
+    answers = boxes.finish()
+    assert boxes.same("a", "c") and set(answers["c"]["shares"]["m"]["sources"]) == {"a"}
+
+
 def test_when_the_only_source_goes_nothing_is_visible_and_the_next_run_goes_on(fleet):
     boxes = fleet(3)
     boxes.fill("a", SIZES)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -59,7 +60,7 @@ class Fleet:
     def __init__(self, root: Path, names: list[str]) -> None:
         self.root = root
         engines.network()
-        engines.subprocess.run(["ssh-keygen", "-qt", "ed25519", "-N", "", "-f", str(root / "key")], check=True)
+        subprocess.run(["ssh-keygen", "-qt", "ed25519", "-N", "", "-f", str(root / "key")], check=True)
         self.boxes = [Engine(name).ready() for name in names]
         key = (root / "key.pub").read_text().strip()
         for box in self.boxes:
@@ -147,8 +148,22 @@ def test_a_bundle_installs_boxes_that_have_nothing(fleet, tmp_path):
     assert {"image.tar", "models/tiny/model.safetensors", "models/tiny/config.json"} <= set(manifest["files"])
     assert any(name.startswith("collections/gb10-vllm-") for name in manifest["files"])
     assert manifest["image"]["vllm_version"] == "0.32.0" and manifest["models"][0]["model"] == "tiny"
-    sums = engines.subprocess.run(["sha256sum", "--quiet", "-c", "SHA256SUMS"], cwd=bundle, capture_output=True, text=True)
+    sums = subprocess.run(["sha256sum", "--quiet", "-c", "SHA256SUMS"], cwd=bundle, capture_output=True, text=True)
     assert sums.returncode == 0, sums.stdout
+    archives = sorted(map(str, (bundle / "collections").iterdir()))
+    galaxy = [
+        str(Path(sys.executable).parent / "ansible-galaxy"),
+        "collection",
+        "install",
+        "--offline",
+        "--force",
+        "-p",
+        str(tmp_path / "installed"),
+        *archives,
+    ]
+    installed = subprocess.run(galaxy, cwd=tmp_path, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    assert installed.returncode == 0, installed.stderr
+    assert (tmp_path / "installed/ansible_collections/gb10/vllm/roles/bundle").is_dir()
 
     for box in fleet.boxes:
         box.run("docker rmi -f $(docker images -aq) >/dev/null; rm -rf /srv/models")
