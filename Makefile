@@ -1,7 +1,7 @@
 # gb10.vllm: what to type. Everything sets itself up; see README.md and tests/boxes/README.md.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-down quick test lint yamllint ruff ansible-lint sanity unit integration molecule e2e build clean
+.PHONY: help setup demo demo-failure demo-down quick test lint yamllint ruff ansible-lint sanity unit integration molecule e2e compat build clean
 BOXES ?= 1
 BIN := .venv/bin
 STAGE := tests/stage
@@ -10,9 +10,11 @@ export ANSIBLE_FORCE_COLOR ?= 0
 
 help:
 	@echo "make demo          emulated boxes, site.yml over SSH, a real answer (BOXES=2 for two boxes)"
+	@echo "make demo-failure  a broken canary is put back while the other boxes keep answering (after make demo BOXES=3)"
 	@echo "make demo-down     remove all that make demo made; .cache stays for the next time"
 	@echo "make quick         lint, sanity and unit tests"
 	@echo "make test          quick, integration, molecule and the end-to-end run with the real vLLM"
+	@echo "make compat        the archive in ansible-core 2.18, 2.19, 2.20 and 2.21 (not part of make test)"
 	@echo "make build         the archive that ansible-galaxy collection install takes"
 	@echo "make clean         demo-down and everything that was cached"
 
@@ -21,6 +23,9 @@ setup:
 
 demo: setup
 	@tests/boxes/demo $(BOXES)
+
+demo-failure: setup
+	@tests/boxes/demo-failure
 
 demo-down:
 	@python3 tests/boxes/boxes remove
@@ -59,6 +64,9 @@ molecule: setup
 
 e2e: setup
 	@$(STAGE) e2e pytest -q -s tests/e2e
+
+compat: setup
+	@tests/compat
 
 build: setup
 	@ansible-galaxy collection build --force --output-path .cache
