@@ -32,19 +32,19 @@ COUNTED = "Starting session: command"
 SITE = "gb10.vllm.site"
 
 
-def on_all(count: int, *command: str) -> list[str]:
-    return [light_boxes.run("docker", "exec", f"gb10-light-{light_boxes.name(number)}", *command) for number in range(1, count + 1)]
+def on_all(fleet: light_boxes.Fleet, *command: str) -> list[str]:
+    return [fleet.ask(number, *command) for number in range(1, fleet.count + 1)]
 
 
-def asked(count: int) -> list[int]:
+def asked(fleet: light_boxes.Fleet) -> list[int]:
     """Commands each box was sent over SSH so far."""
-    return [text.count(COUNTED) for text in on_all(count, "cat", "/var/log/sshd.log")]
+    return [text.count(COUNTED) for text in on_all(fleet, "cat", "/var/log/sshd.log")]
 
 
-def moved(count: int) -> int:
+def moved(fleet: light_boxes.Fleet) -> int:
     """Bytes that went into and out of all boxes so far."""
     names = ("rx_bytes", "tx_bytes")
-    return sum(int(word) for text in on_all(count, "cat", *(f"/sys/class/net/eth0/statistics/{name}" for name in names)) for word in text.split())
+    return sum(int(word) for text in on_all(fleet, "cat", *(f"/sys/class/net/eth0/statistics/{name}" for name in names)) for word in text.split())
 
 
 def tree(root: int) -> list[int]:
@@ -89,29 +89,29 @@ def watched(pid: int) -> Iterator[dict[str, int]]:
         thread.join()
 
 
-def measure(count: int, folder: Path, inventory: Path, playbook: str) -> dict:
+def measure(fleet: light_boxes.Fleet, playbook: str) -> dict:
     """One run: commands per box, wall and CPU seconds, bytes and memory."""
-    asked_before, moved_before = asked(count), moved(count)
+    asked_before, moved_before = asked(fleet), moved(fleet)
     cpu_before = resource.getrusage(resource.RUSAGE_CHILDREN)
     began = time.monotonic()
     process = subprocess.Popen(
-        [light_boxes.ANSIBLE_PLAYBOOK, playbook, "-i", str(inventory), "-f", "50"],
-        cwd=folder, env=light_boxes.environment(folder), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        [light_boxes.ANSIBLE_PLAYBOOK, playbook, "-i", str(fleet.inventory), "-f", "50"],
+        cwd=fleet.folder, env=light_boxes.environment(fleet.folder), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     with watched(process.pid) as most:
         output, _none = process.communicate()
     wall_s = time.monotonic() - began
     cpu = resource.getrusage(resource.RUSAGE_CHILDREN)
-    clean = len(re.findall(r"changed=0 +unreachable=0 +failed=0", output)) == count
+    clean = len(re.findall(r"changed=0 +unreachable=0 +failed=0", output)) == fleet.count
     if process.returncode or not clean:
-        raise SystemExit(f"{playbook} over {count} boxes was not a steady state:\n{output[-6000:]}")
-    commands = [after - before for before, after in zip(asked_before, asked(count), strict=True)]
+        raise SystemExit(f"{playbook} over {fleet.count} boxes was not a steady state:\n{output[-6000:]}")
+    commands = [after - before for before, after in zip(asked_before, asked(fleet), strict=True)]
     return {
         "commands": max(commands),
         "commands_in_all": sum(commands),
         "wall_s": round(wall_s, 1),
         "cpu_s": round(cpu.ru_utime + cpu.ru_stime - cpu_before.ru_utime - cpu_before.ru_stime, 1),
-        "bytes": moved(count) - moved_before,
+        "bytes": moved(fleet) - moved_before,
         "memory_bytes": most["memory_bytes"],
     }
 
@@ -149,11 +149,11 @@ def main() -> None:
     for count in chosen.boxes:
         with tempfile.TemporaryDirectory(prefix="gb10-scale-") as name:
             folder = Path(name)
-            with light_boxes.boxes(count, folder) as inventory:
+            with light_boxes.boxes(count, folder) as fleet:
                 # Connects to every box and writes the lock file; what is measured after it is the steady state.
-                light_boxes.run(light_boxes.ANSIBLE_PLAYBOOK, SITE, "-i", str(inventory), cwd=folder, env=light_boxes.environment(folder))
-                site = measure(count, folder, inventory, SITE)
-                row = {"boxes": count, "site": site, "bare": measure(count, folder, inventory, bare(folder, site["commands"]))}
+                light_boxes.run(light_boxes.ANSIBLE_PLAYBOOK, SITE, "-i", str(fleet.inventory), cwd=folder, env=light_boxes.environment(folder))
+                site = measure(fleet, SITE)
+                row = {"boxes": count, "site": site, "bare": measure(fleet, bare(folder, site["commands"]))}
                 row["load"] = os.getloadavg()[0]
         rows.append(row)
         print(json.dumps(row), flush=True)

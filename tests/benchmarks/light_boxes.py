@@ -17,13 +17,13 @@ import os
 import subprocess
 import tarfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 IMAGE = "gb10-box"
-NETWORK = "gb10-light"
-SUBNET = "172.30.20"
+SUBNET = "172.30"
 RECIPE = ROOT / "tests" / "boxes" / "spark-vllm-docker"
 MODEL = ROOT / ".cache" / "models" / "tiny-llama"
 STARTED = "2026-11-23T10:00:00.000000000Z"
@@ -55,9 +55,32 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
     )
 
 
+@dataclass
+class Fleet:
+    """Light boxes that are up: spark-01 and so on, in a network of their own."""
+
+    count: int
+    folder: Path
+    octet: int
+
+    @property
+    def inventory(self) -> Path:
+        return self.folder / "inventory"
+
+    def container(self, number: int) -> str:
+        return f"gb10-light-{self.octet}-{name(number)}"
+
+    def address(self, number: int) -> str:
+        return f"{SUBNET}.{self.octet}.{number + 10}"
+
+    def ask(self, number: int, *command: str) -> str:
+        """What a command prints that is run in a box, past SSH."""
+        return run("docker", "exec", self.container(number), *command)
+
+
 @contextlib.contextmanager
-def boxes(count: int, folder: Path) -> Iterator[Path]:
-    """``count`` light boxes in a steady state, removed again at the end; yields the inventory directory."""
+def boxes(count: int, folder: Path) -> Iterator[Fleet]:
+    """``count`` light boxes in a steady state, removed again at the end."""
     keys = folder / "keys"
     keys.mkdir()
     for key in ("user", "host"):
@@ -65,25 +88,35 @@ def boxes(count: int, folder: Path) -> Iterator[Path]:
     repository = folder / "recipe"
     _commit(RECIPE, repository)
     ref = run("git", "-C", str(repository), "rev-parse", "HEAD").strip()
-    inventory = _inventory(count, folder, ref)
-    if NETWORK not in run("docker", "network", "ls", "--format", "{{.Name}}").split():
-        run("docker", "network", "create", "--subnet", f"{SUBNET}.0/24", NETWORK)
+    fleet = Fleet(count, folder, _network())
+    _inventory(fleet, ref)
     try:
         for number in range(1, count + 1):
             stand_ins = [part for tool in ("docker", "systemctl") for part in ("-v", f"{HERE}/light/{tool}:/usr/local/sbin/{tool}:ro")]
             run(
-                "docker", "run", "-d", "--init", "--name", f"gb10-light-{name(number)}", "--hostname", name(number), "--label", "gb10.light",
-                "--network", NETWORK, "--ip", f"{SUBNET}.{number + 10}", "-v", f"{HERE}/light:/light:ro", "-v", f"{keys}:/light-keys:ro",
+                "docker", "run", "-d", "--init", "--name", fleet.container(number), "--hostname", name(number), "--label", f"gb10.light={fleet.octet}",
+                "--network", f"gb10-light-{fleet.octet}", "--ip", fleet.address(number), "-v", f"{HERE}/light:/light:ro", "-v", f"{keys}:/light-keys:ro",
                 "-v", f"{MODEL}:/srv/models/tiny-llama:ro", *stand_ins, IMAGE, "/light/start",
             )  # fmt: skip
-            _put(number, {}, {"var/lib/gb10-vllm/build/checkout": repository})
-        _seed(count, folder, inventory)
-        yield inventory
+            _put(fleet, number, {}, {"var/lib/gb10-vllm/build/checkout": repository})
+        _seed(fleet)
+        yield fleet
     finally:
-        left = run("docker", "ps", "-aq", "--filter", "label=gb10.light").split()
+        left = run("docker", "ps", "-aq", "--filter", f"label=gb10.light={fleet.octet}").split()
         if left:
             run("docker", "rm", "-f", "-v", *left)
-        run("docker", "network", "rm", NETWORK)
+        run("docker", "network", "rm", f"gb10-light-{fleet.octet}")
+
+
+def _network() -> int:
+    """Makes the first network that is free; returns the third byte of its addresses. Docker refuses one that is taken."""
+    for octet in range(20, 60):
+        made = subprocess.run(
+            ["docker", "network", "create", "--subnet", f"{SUBNET}.{octet}.0/24", f"gb10-light-{octet}"], capture_output=True, text=True, check=False
+        )
+        if made.returncode == 0:
+            return octet
+    raise SystemExit(f"no network is free between {SUBNET}.20.0/24 and {SUBNET}.59.0/24: {made.stderr}")
 
 
 def _commit(source: Path, target: Path) -> None:
@@ -94,12 +127,12 @@ def _commit(source: Path, target: Path) -> None:
     run(*git, "commit", "-q", "-m", "recipe")
 
 
-def _inventory(count: int, folder: Path, ref: str) -> Path:
-    inventory = folder / "inventory"
-    inventory.mkdir()
-    hosts = {name(number): {"ansible_host": f"{SUBNET}.{number + 10}"} for number in range(1, count + 1)}
+def _inventory(fleet: Fleet, ref: str) -> None:
+    folder = fleet.folder
+    fleet.inventory.mkdir()
+    hosts = {name(number): {"ansible_host": fleet.address(number)} for number in range(1, fleet.count + 1)}
     host_key = (folder / "keys" / "host.pub").read_text().rsplit(" ", 1)[0]
-    (folder / "known_hosts").write_text(f"{SUBNET}.* {host_key}\n")
+    (folder / "known_hosts").write_text(f"{SUBNET}.{fleet.octet}.* {host_key}\n")
     variables = {
         "ansible_user": "gb10",
         "ansible_ssh_private_key_file": str(folder / "keys" / "user"),
@@ -111,11 +144,10 @@ def _inventory(count: int, folder: Path, ref: str) -> Path:
         "gb10_image": {"repository": "file:///nowhere", "ref": ref},
         "gb10_servers": [{"name": "tiny", "model": "tiny-llama", "address": "0.0.0.0", "max_model_len": 2048, "concurrency": 2, "args": {"dtype": "float32"}}],
     }
-    (inventory / "hosts.yml").write_text(json.dumps({"gb10": {"hosts": hosts, "vars": variables}}, indent=1))
-    return inventory
+    (fleet.inventory / "hosts.yml").write_text(json.dumps({"gb10": {"hosts": hosts, "vars": variables}}, indent=1))
 
 
-def _put(number: int, texts: dict[str, str], folders: dict[str, Path] | None = None) -> None:
+def _put(fleet: Fleet, number: int, texts: dict[str, str], folders: dict[str, Path] | None = None) -> None:
     """Files (by path from the root) and folders into a box, owned by root."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as tar:
@@ -126,7 +158,7 @@ def _put(number: int, texts: dict[str, str], folders: dict[str, Path] | None = N
             tar.addfile(entry, io.BytesIO(data))
         for path, source in (folders or {}).items():
             tar.add(source, arcname=path, filter=_as_root)
-    subprocess.run(["docker", "cp", "-", f"gb10-light-{name(number)}:/"], input=packed.getvalue(), check=True)
+    subprocess.run(["docker", "cp", "-", f"{fleet.container(number)}:/"], input=packed.getvalue(), check=True)
 
 
 def _as_root(entry: tarfile.TarInfo) -> tarfile.TarInfo:
@@ -134,13 +166,13 @@ def _as_root(entry: tarfile.TarInfo) -> tarfile.TarInfo:
     return entry
 
 
-def _seed(count: int, folder: Path, inventory: Path) -> None:
-    first = name(1)
-    arguments = ["-i", str(inventory), "-l", first, "-e", json.dumps({"collect_to": str(folder)})]
+def _seed(fleet: Fleet) -> None:
+    folder = fleet.folder
+    arguments = ["-i", str(fleet.inventory), "-l", name(1), "-e", json.dumps({"collect_to": str(folder)})]
     run(ANSIBLE_PLAYBOOK, str(HERE / "light" / "collect.yml"), *arguments, cwd=folder, env=environment(folder))
     collected = json.loads((folder / "collected.json").read_text())
     deployment = collected["deployment"]
-    held = json.loads(run("docker", "exec", f"gb10-light-{first}", "cat", "/var/lib/light/docker.json"))
+    held = json.loads(fleet.ask(1, "cat", "/var/lib/light/docker.json"))
     container = deployment["container"]
     held["containers"] = [
         {
@@ -153,7 +185,7 @@ def _seed(count: int, folder: Path, inventory: Path) -> None:
         }
     ]
     measured = {"spec": deployment["spec"], "image_id": container["image"], "facts": {"kv_tokens": 4096, "concurrency": 2.0}}
-    shared = {path: run("docker", "exec", f"gb10-light-{first}", "cat", f"/{path}") for path in SHARED}
+    shared = {path: fleet.ask(1, "cat", f"/{path}") for path in SHARED}
     texts = {
         "var/lib/light/docker.json": json.dumps(held),
         "var/lib/light/units.json": json.dumps(["gb10-vllm-tiny.service", "gb10-vllm-watch@tiny.timer"]),
@@ -163,8 +195,8 @@ def _seed(count: int, folder: Path, inventory: Path) -> None:
         "etc/systemd/system/gb10-vllm-tiny.service": collected["unit"],
         **shared,
     }
-    for number in range(1, count + 1):
-        _put(number, texts)
+    for number in range(1, fleet.count + 1):
+        _put(fleet, number, texts)
 
 
 SHARED = (

@@ -47,14 +47,14 @@ PRUNE = """
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory):
     folder = tmp_path_factory.mktemp("fleet")
-    with light_boxes.boxes(2, folder) as inventory:
-        yield folder, inventory
+    with light_boxes.boxes(2, folder) as up:
+        yield up
 
 
 def play(fleet, playbook, *arguments, code=0):
-    folder, inventory = fleet
+    folder = fleet.folder
     done = subprocess.run(
-        [light_boxes.ANSIBLE_PLAYBOOK, playbook, "-i", str(inventory), *arguments],
+        [light_boxes.ANSIBLE_PLAYBOOK, playbook, "-i", str(fleet.inventory), *arguments],
         cwd=folder, env=light_boxes.environment(folder, PWD=str(folder)), capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
     output = done.stdout + done.stderr
@@ -63,13 +63,9 @@ def play(fleet, playbook, *arguments, code=0):
     return output
 
 
-def on_box(number, *command):
-    return light_boxes.run("docker", "exec", f"gb10-light-{light_boxes.name(number)}", *command)
-
-
 def test_a_box_gets_what_a_run_locked_and_nothing_else(fleet):
-    folder, inventory = fleet
-    lock = inventory / "gb10.lock.yml"
+    folder = fleet.folder
+    lock = fleet.inventory / "gb10.lock.yml"
     first = play(fleet, "gb10.vllm.report")
     assert "4,096" in first and "tiny-llama on" in first
     text = lock.read_text()
@@ -93,18 +89,18 @@ def test_a_box_gets_what_a_run_locked_and_nothing_else(fleet):
 
 
 def test_status_shows_what_was_changed_by_hand_and_what_is_unreachable(fleet):
-    folder, _inventory = fleet
+    folder = fleet.folder
     well = play(fleet, "gb10.vllm.status")
     assert well.count("answers in 0.") == 2 and "changed=0" in well
     assert "spark-01  tiny    tiny-llama on" in well
     unit = "/etc/systemd/system/gb10-vllm-tiny.service"
-    on_box(1, "sh", "-c", f"cp {unit} /tmp/unit; echo '# by hand' >> {unit}; cp -r /var/lib/gb10-vllm/servers/tiny /var/lib/gb10-vllm/servers/old")
-    on_box(1, "sed", "-i", 's/"name": "tiny"/"name": "old"/', "/var/lib/gb10-vllm/servers/old/deployment.json")
-    light_boxes.run("docker", "stop", "-t", "0", "gb10-light-spark-02")
+    fleet.ask(1, "sh", "-c", f"cp {unit} /tmp/unit; echo '# by hand' >> {unit}; cp -r /var/lib/gb10-vllm/servers/tiny /var/lib/gb10-vllm/servers/old")
+    fleet.ask(1, "sed", "-i", 's/"name": "tiny"/"name": "old"/', "/var/lib/gb10-vllm/servers/old/deployment.json")
+    light_boxes.run("docker", "stop", "-t", "0", fleet.container(2))
     try:
         seen = play(fleet, "gb10.vllm.status")
     finally:
-        light_boxes.run("docker", "start", "gb10-light-spark-02")
+        light_boxes.run("docker", "start", fleet.container(2))
     assert "spark-01 tiny: its unit file was edited or is of another version; site writes it back." in seen
     assert "spark-01 old: no longer in the inventory; site leaves it until gb10_prune is true." in seen
     assert "spark-02 cannot be reached" in seen
@@ -115,4 +111,4 @@ def test_status_shows_what_was_changed_by_hand_and_what_is_unreachable(fleet):
     (folder / "prune.yml").write_text(PRUNE)
     told = play(fleet, "prune.yml", "--limit", "spark-01")
     assert "spark-01 still holds old, no longer in gb10_servers. Set gb10_prune to true" in told and "changed=0" in told
-    on_box(1, "sh", "-c", f"cp /tmp/unit {unit}; rm -r /var/lib/gb10-vllm/servers/old")
+    fleet.ask(1, "sh", "-c", f"cp /tmp/unit {unit}; rm -r /var/lib/gb10-vllm/servers/old")
