@@ -124,7 +124,6 @@ class ImageStore:
             raise GB10Error(f"image {name} is no longer on this box; run again so that it is made anew")
         os.makedirs(blobs, mode=0o700, exist_ok=True)
         process = subprocess.Popen([self.docker, "save", full_name(name)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
-        assert process.stdout and process.stderr
         try:
             members, documents = _take_apart(process.stdout, blobs, told)
         except tarfile.TarError as error:
@@ -169,7 +168,6 @@ class ImageStore:
         """
         temporary = f"{TEMPORARY}:{archive['identity'][:12]}"
         process = subprocess.Popen([self.docker, "load", "--quiet"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        assert process.stdin and process.stderr
         broken = ""
         try:
             with tarfile.open(fileobj=process.stdin, mode="w|", bufsize=CHUNK) as stream:
@@ -246,7 +244,6 @@ def _take_apart(stream: Any, blobs: str, told: Callable[[int], None]) -> tuple[d
             if not member.isfile():
                 continue
             source = archive.extractfile(member)
-            assert source
             if member.name in ("manifest.json", "index.json", "oci-layout", "repositories"):
                 documents[member.name] = source.read()
                 continue

@@ -115,8 +115,7 @@ class Shares:
                         results[share["key"]] = {
                             "received_bytes": receiver.received_bytes, "sources": receiver.sources.used, "transfer_s": round(time.monotonic() - begun, 2),
                         }  # fmt: skip
-                    if end:
-                        finishing[share["key"]] = later.submit(end)
+                    finishing[share["key"]] = later.submit(end)
             for share in shares:
                 if share["key"] in finishing:
                     with _noted(share, state, problems):

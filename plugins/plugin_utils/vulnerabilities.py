@@ -87,5 +87,6 @@ def _affects(advisory: dict, number: tuple[int, int, int]) -> bool:
 
 def _number(version: str) -> tuple[int, int, int]:
     number = release(version)
-    assert number is not None, f"vulnerabilities.yml: {version} is not a release"
+    if number is None:
+        raise ValueError(f"vulnerabilities.yml: {version} is not a release")
     return number

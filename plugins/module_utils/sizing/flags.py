@@ -38,7 +38,7 @@ PLANNED_ARGS = {
 
 def human_int(value: Any, what: str) -> int:
     """A whole number as vLLM's command line takes it: ``65536``, ``64K`` (binary), ``64k`` (decimal); GB10Error otherwise."""
-    if type(value) is int:
+    if isinstance(value, int) and not isinstance(value, bool):
         return value
     match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is None:

@@ -73,7 +73,7 @@ class Hub:
                 continue
             lfs = file.get("lfs") if isinstance(file.get("lfs"), dict) else {}
             size = file.get("size", lfs.get("size"))
-            sizes[file["rfilename"]] = size if type(size) is int and size >= 0 else 0
+            sizes[file["rfilename"]] = size if isinstance(size, int) and size > 0 else 0
             if isinstance(lfs.get("sha256"), str):
                 sums[file["rfilename"]] = lfs["sha256"]
 

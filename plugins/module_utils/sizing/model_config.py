@@ -318,7 +318,7 @@ def from_mistral_params(params: Mapping[str, Any]) -> dict[str, Any]:
     multimodal = config.pop("multimodal", None)
     if isinstance(multimodal, Mapping):
         vision = multimodal.get("vision_encoder_args") or vision
-        if (multimodal.get("whisper_model_args") or {}) and not vision:
+        if multimodal.get("whisper_model_args") and not vision:
             return {"architectures": ["VoxtralForConditionalGeneration"], "model_type": "voxtral", "text_config": config, "audio_config": multimodal}
     if vision:
         wrapped = {"architectures": ["PixtralForConditionalGeneration"], "model_type": "pixtral", "text_config": config, "vision_config": vision}

@@ -235,7 +235,7 @@ def _apply(server: dict[str, Any], settings: Mapping[str, Any]) -> dict[str, Any
             changed[key] = dict(value)
         elif key in ("env", "container"):
             changed[key] = value
-        elif key == "max_model_len" and type(value) is int and type(server.get(key)) is int and server[key] <= value:
+        elif key == "max_model_len" and isinstance(value, int) and isinstance(server.get(key), int) and server[key] <= value:
             continue
         elif server.get(key) != value:
             server[key] = value

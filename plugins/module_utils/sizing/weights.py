@@ -96,6 +96,11 @@ def header_length(prefix: bytes, size_bytes: int, where: str) -> int:
     return length
 
 
+def _whole(value: Any) -> bool:
+    """Whether a JSON value is a whole number; ``true`` is none."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def parse_header(blob: bytes, size_bytes: int, where: str) -> Shard:
     """Check one shard: the JSON parses, tensors fill the data part without gap or overlap, the file is complete.
 
@@ -116,9 +121,9 @@ def parse_header(blob: bytes, size_bytes: int, where: str) -> Shard:
             dtype, shape, (begin, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
             bits = DTYPE_BITS[dtype]
             for n in shape:
-                if type(n) is not int or n < 0:
+                if not _whole(n) or n < 0:
                     raise TypeError
-            if type(begin) is not int or type(end) is not int:
+            if not _whole(begin) or not _whole(end):
                 raise TypeError
         except (KeyError, TypeError, ValueError):
             raise GB10Error(
@@ -441,8 +446,8 @@ def loaded_weights(
             params += pad // tp
     pp = max(1, pipeline_parallel_size)
     if pp > 1:  # the layers are shared out; the embedding sits on the first rank, the head on the last
-        by_group["attention"] = -(-by_group["attention"] // pp)
-        by_group["mlp"] = -(-by_group["mlp"] // pp)
+        by_group["attention"] = (by_group["attention"] + pp - 1) // pp
+        by_group["mlp"] = (by_group["mlp"] + pp - 1) // pp
     buffers = rope_bytes(config, width, defaults)
     total = sum(by_group.values()) + buffers
     why = {
@@ -561,7 +566,7 @@ def _int(source: Mapping[str, Any], *keys: str) -> int | None:
     """The first of ``keys`` that holds a positive integer."""
     for key in keys:
         value = source.get(key)
-        if type(value) is int and value > 0:
+        if _whole(value) and value > 0:
             return value
     return None
 
