@@ -96,6 +96,9 @@ class Box:
         assert running.returncode == -signal.SIGKILL, f"the run ended before {marker!r} was seen:\n{text[-3000:]}"
         return text
 
+    def reboot(self) -> None:
+        subprocess.run([sys.executable, BOXES, "--fleet", "test", "reboot", self.name], check=True)
+
     def chat(self, words: str = "Good morning") -> dict:
         body = {"model": "tiny-llama", "max_tokens": 8, "messages": [{"role": "user", "content": words}]}
         request = urllib.request.Request(f"{self.url}/v1/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"})
@@ -120,3 +123,9 @@ def fresh() -> Box:
 def box():
     yield fresh()
     subprocess.run([sys.executable, BOXES, "down", "--keep-images", "--fleet", "test"], check=True)
+
+
+@pytest.fixture
+def another():
+    """Puts a fresh box in the place of the one before."""
+    return fresh
