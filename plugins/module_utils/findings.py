@@ -79,7 +79,9 @@ def _docker(box: dict, wants: dict) -> list[dict]:
 
 
 def _ports(box: dict, wants: dict) -> list[dict]:
-    ours = {c["labels"].get("gb10.vllm.server"): {p["port"] for p in c["ports"]} for c in box["docker"]["containers"] if c["status"] == "running"}
+    # Docker listens for a container a moment before it calls it running.
+    holding = [c for c in box["docker"]["containers"] if c["status"] in ("running", "created", "restarting")]
+    ours = {c["labels"].get("gb10.vllm.server"): {p["port"] for p in c["ports"]} for c in holding}
     owner_of_port = {port: name for name, ports in ours.items() for port in ports}
     listening = {listener["port"]: listener["address"] for listener in box["listeners"]}
     wanted_names = {server["name"] for server in wants["servers"]}

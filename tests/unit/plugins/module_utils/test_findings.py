@@ -81,6 +81,11 @@ def test_our_own_server_may_hold_its_port():
     assert findings(changed(listeners=LISTENS, docker__containers=[OURS]), WANTS) == []
 
 
+def test_our_own_server_holds_its_port_before_docker_calls_it_running():
+    # Seen when a run was killed during a start: docker-proxy listens a moment before the state changes.
+    assert findings(changed(listeners=LISTENS, docker__containers=[dict(OURS, status="created")]), WANTS) == []
+
+
 def test_another_server_of_ours_that_is_no_longer_wanted_is_named():
     other = dict(OURS, labels={"gb10.vllm.server": "b"})
     found = findings(changed(listeners=LISTENS, docker__containers=[other]), WANTS)
