@@ -63,7 +63,7 @@ molecule: setup
 	@$(STAGE) molecule molecule test -s default
 
 e2e: setup
-	@$(STAGE) e2e pytest -q -s tests/e2e
+	@$(STAGE) e2e pytest -v -x tests/e2e
 
 compat: setup
 	@tests/compat
