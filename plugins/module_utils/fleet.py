@@ -207,7 +207,8 @@ def drift(
     if starting and starting.get("boot_id") != box.get("boot_id"):
         found.append("the box went down while it was starting, so it was not started again by itself; site starts it")
     elif file is not None and state.get("active") not in ("active", "activating"):
-        often = f" after {state['restarts']} restarts" if state.get("active") == "failed" and state.get("restarts") else ""
+        # systemd counts the restart that it refused too.
+        often = f" after {state['restarts'] - 1} restarts" if state.get("active") == "failed" and state.get("restarts", 0) > 1 else ""
         found.append(f"its unit is {state.get('active') or 'unknown'}{often}; site starts it")
     if file is not None and not state.get("enabled"):
         found.append("it does not start at boot; site enables it")

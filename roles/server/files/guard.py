@@ -19,6 +19,7 @@ import contextlib
 import json
 import os
 import shlex
+import socket
 import subprocess
 import sys
 import time
@@ -89,6 +90,16 @@ def before_start(name: str) -> str | None:
         )
     write_json(path(name, "starting.json"), {"boot_id": boot_id(), "time": time.strftime("%Y-%m-%d %H:%M:%S %Z")})
     return None
+
+
+def tell(text: str) -> None:
+    """To the journal, and as the unit's status: `systemctl status` shows only the journal of the last try, which says no more than that it was one
+    too many."""
+    print(text, file=sys.stderr, flush=True)
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if address:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify, contextlib.suppress(OSError):
+            notify.sendto(b"STATUS=" + text.encode(), "\0" + address[1:] if address.startswith("@") else address)
 
 
 def after_stop(name: str) -> str | None:
@@ -181,12 +192,12 @@ def main() -> int:
     if action == "before-start":
         refusal = before_start(name)
         if refusal:
-            print(f"not started: {refusal}", file=sys.stderr)
+            tell(f"not started: {refusal}")
             return 1
     elif action == "after-stop":
         ending = after_stop(name)
         if ending:
-            print(ending, file=sys.stderr)
+            tell(ending)
     else:
         watch(name)
     return 0

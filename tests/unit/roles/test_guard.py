@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import socket
 import subprocess
 import sys
 import threading
@@ -65,6 +66,15 @@ def test_a_box_that_died_during_a_start_does_not_start_again_by_itself(box):
     assert "went down while a was starting" in done.stderr and "yesterday" in done.stderr
     assert guard(box, "after-stop").returncode == 0
     assert guard(box, "before-start").returncode == 1, "the refused start's own end must not allow the next one"
+
+
+def test_a_refusal_is_the_status_of_the_unit(box):
+    deploy(box, requested_bytes=2**60)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(box / "notify"))
+        done = guard(box, "before-start", NOTIFY_SOCKET=str(box / "notify"))
+        assert systemd.recv(4096).decode() == "STATUS=" + done.stderr.strip()
+    assert guard(box, "before-start", NOTIFY_SOCKET="/nowhere").returncode == 1
 
 
 def test_a_lost_deployment_is_named(box):
