@@ -228,8 +228,11 @@ def test_the_module_reads_the_token_from_a_private_file_only(hub, repo, tmp_path
     ("names", "wanted"),
     [
         (["model.safetensors", "config.json", "onnx/model.onnx", "tf_model.h5", "logo.png"], {"model.safetensors", "config.json"}),
-        (["consolidated.safetensors", "params.json", "model-1.safetensors", "model.safetensors.index.json", "config.json"], {"consolidated.safetensors", "params.json", "config.json"}),
+        (
+            ["consolidated.safetensors", "params.json", "model-1.safetensors", "model.safetensors.index.json", "config.json"],
+            {"consolidated.safetensors", "params.json", "config.json"},
+        ),
     ],
-)  # fmt: skip
+)
 def test_one_layout_is_chosen(names, wanted):
     assert set(choose(dict.fromkeys(names, 1), "x")) == wanted
