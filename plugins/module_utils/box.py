@@ -21,6 +21,8 @@ import stat
 import subprocess
 import sys
 
+from ansible_collections.gb10.vllm.plugins.module_utils.image_store import identity
+
 KIB = 1024
 SERVER_LABEL = "gb10.vllm.server"
 RECORD_KINDS = ("deployment", "measured", "repairs", "history", "starting")
@@ -215,7 +217,7 @@ def read_docker(image_names: list[str], versions: dict[str, dict]) -> dict:
         for one in json.loads(run(["docker", "image", "inspect", *image_names])[1] or "[]"):
             labels = (one.get("Config") or {}).get("Labels") or {}
             known = {key: labels.get(f"gb10.vllm.{key}") for key in ("vllm_version", "cuda_version")} | versions.get(one.get("Id", ""), {})
-            image = {"id": one.get("Id"), "size_bytes": one.get("Size"), "labels": labels, **known}
+            image = {"id": one.get("Id"), "identity": identity(one), "size_bytes": one.get("Size"), "labels": labels, **known}
             facts["images"].update({name: image for name in image_names if name in (one.get("RepoTags") or []) or name == one.get("Id")})
             facts["images"].update({name: image for name in image_names if f"{name}:latest" in (one.get("RepoTags") or [])})
     return facts
