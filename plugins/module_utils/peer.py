@@ -572,7 +572,8 @@ class Receiver:
                 offset = _hash_existing(stream, hasher, item["size"])
                 state = {"offset": offset}
 
-                def receive(link: Link, stream: Any = stream, hasher: Any = hasher, state: dict[str, int] = state) -> str:  # pylint: disable=dangerous-default-value
+                # pylint: disable-next=dangerous-default-value
+                def receive(link: Link, stream: Any = stream, hasher: Any = hasher, state: dict[str, int] = state) -> str:
                     link.ask({"share": self.share, "item": number, "offset": state["offset"]})
                     while True:
                         if self.stopped.is_set():
