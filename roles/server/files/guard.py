@@ -101,13 +101,19 @@ def tell(text: str) -> None:
             notify.sendto(b"STATUS=" + text.encode(), "\0" + address[1:] if address.startswith("@") else address)
 
 
+def stop_was_asked_for(name: str) -> bool:
+    """Whether systemd is carrying out a stop, restart or shutdown of the unit."""
+    shown = subprocess.run(["systemctl", "show", "--property=Job", "--value", f"gb10-vllm-{name}.service"], capture_output=True, text=True, check=False)
+    return shown.stdout.strip() not in ("", "0")
+
+
 def after_stop(name: str) -> str | None:
     """None after an orderly end, else how the server ended and what to do; systemd tells it in the environment."""
     # The sentinel of another boot refused this start and has to refuse the next one too.
     if read_json(path(name, "starting.json")).get("boot_id") == boot_id():
         forget(name, "starting.json")
     code, status = os.environ.get("EXIT_CODE"), os.environ.get("EXIT_STATUS")
-    if os.environ.get("SERVICE_RESULT", "success") == "success" or not code:
+    if not code or (os.environ.get("SERVICE_RESULT", "success") == "success" and stop_was_asked_for(name)):
         return None
     return (
         f"{name} {f'ended with exit code {status}' if code == 'exited' else f'was killed by {status}'}. "

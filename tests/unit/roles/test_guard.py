@@ -86,10 +86,16 @@ def test_a_lost_deployment_is_named(box):
 def test_a_server_that_failed_says_how_and_what_to_do(box, code, status, said):
     done = guard(box, "after-stop", SERVICE_RESULT="exit-code", EXIT_CODE=code, EXIT_STATUS=status)
     assert done.stderr.startswith(said) and "docker logs gb10-vllm-a" in done.stderr and "reset-failed" in done.stderr
-    assert guard(box, "after-stop", SERVICE_RESULT="success", EXIT_CODE="exited", EXIT_STATUS="0").stderr == ""
 
 
-@pytest.mark.parametrize("key", ["k3y", "it's $HOME \"and\" a `key`"])
+def test_only_an_end_nobody_asked_for_is_worth_a_word(box):
+    ended = {"SERVICE_RESULT": "success", "EXIT_CODE": "exited", "EXIT_STATUS": "0"}
+    assert guard(box, "after-stop", **ended).stderr.startswith("a ended with exit code 0."), "vLLM's own end when its engine is killed"
+    (box / "bin" / "systemctl").write_text("#!/bin/sh\necho 4711\n")
+    assert guard(box, "after-stop", **ended).stderr == ""
+
+
+@pytest.mark.parametrize("key", ["k3y", 'it\'s $HOME "and" a `key`'])
 def test_a_server_that_answers_ends_its_start(box, key):
     (box / "etc" / "a").mkdir(parents=True)
     (box / "etc" / "a" / "key.env").write_text(f"VLLM_API_KEY={shlex.quote(key)}\n")
