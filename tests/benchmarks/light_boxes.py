@@ -23,6 +23,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 IMAGE = "gb10-box"
+COLLECTION = "collections/ansible_collections/gb10/vllm"
 SUBNET = "172.30"
 RECIPE = ROOT / "tests" / "boxes" / "spark-vllm-docker"
 MODEL = ROOT / ".cache" / "models" / "tiny-llama"
@@ -46,8 +47,8 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
     clean = {key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")}
     return dict(
         clean,
-        ANSIBLE_CONFIG=str(ROOT / "ansible.cfg"),
-        ANSIBLE_COLLECTIONS_PATH=str(ROOT / ".ansible" / "collections"),
+        ANSIBLE_CONFIG=str(folder / COLLECTION / "ansible.cfg"),
+        ANSIBLE_COLLECTIONS_PATH=str(folder / "collections"),
         ANSIBLE_SSH_CONTROL_PATH_DIR=str(folder / "cp"),
         ANSIBLE_NOCOLOR="1",
         COLUMNS="160",
@@ -81,6 +82,7 @@ class Fleet:
 @contextlib.contextmanager
 def boxes(count: int, folder: Path) -> Iterator[Fleet]:
     """``count`` light boxes in a steady state, removed again at the end."""
+    _snapshot(folder)
     keys = folder / "keys"
     keys.mkdir()
     for key in ("user", "host"):
@@ -117,6 +119,18 @@ def _network() -> int:
         if made.returncode == 0:
             return octet
     raise SystemExit(f"no network is free between {SUBNET}.20.0/24 and {SUBNET}.59.0/24: {made.stderr}")
+
+
+def _snapshot(folder: Path) -> None:
+    """The collection as it is now: nobody who edits the checkout meanwhile changes what boxes are to hold."""
+    target = folder / COLLECTION
+    target.mkdir(parents=True)
+    files = run("git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate")
+    kept = [name for name in files.split("\0") if name and (ROOT / name).is_file()]
+    run("cp", "--parents", "-t", str(target), *kept, cwd=ROOT)
+    for other in (ROOT / ".ansible" / "collections" / "ansible_collections").iterdir():
+        if other.name != "gb10":
+            (target.parents[1] / other.name).symlink_to(other.resolve())
 
 
 def _commit(source: Path, target: Path) -> None:
@@ -169,7 +183,7 @@ def _as_root(entry: tarfile.TarInfo) -> tarfile.TarInfo:
 def _seed(fleet: Fleet) -> None:
     folder = fleet.folder
     arguments = ["-i", str(fleet.inventory), "-l", name(1), "-e", json.dumps({"collect_to": str(folder)})]
-    run(ANSIBLE_PLAYBOOK, str(HERE / "light" / "collect.yml"), *arguments, cwd=folder, env=environment(folder))
+    run(ANSIBLE_PLAYBOOK, str(folder / COLLECTION / "tests" / "benchmarks" / "light" / "collect.yml"), *arguments, cwd=folder, env=environment(folder))
     collected = json.loads((folder / "collected.json").read_text())
     deployment = collected["deployment"]
     held = json.loads(fleet.ask(1, "cat", "/var/lib/light/docker.json"))
