@@ -7,21 +7,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-from ansible.errors import AnsibleFilterError
 from ansible_collections.gb10.vllm.plugins.module_utils import distribution
-from ansible_collections.gb10.vllm.plugins.module_utils.errors import GB10Error
-
-
-def _told(function: Callable) -> Callable:
-    def call(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return function(*args, **kwargs)
-        except GB10Error as error:
-            raise AnsibleFilterError(str(error)) from None
-
-    return call
+from ansible_collections.gb10.vllm.plugins.plugin_utils.told import told
 
 
 def plan(shares: list, opened: dict, addresses: dict) -> dict:
@@ -34,14 +22,14 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable]:
         return {
-            "distribution_settings": _told(distribution.settings),
-            "distribution_source": _told(distribution.choose_source),
-            "distribution_wanted": _told(distribution.wanted_models),
-            "distribution_first": _told(distribution.first_of),
-            "distribution_elsewhere": _told(distribution.elsewhere),
-            "distribution_downloads": _told(distribution.downloads),
-            "distribution_shares": _told(distribution.lacking),
-            "distribution_parts": _told(distribution.taking_part),
-            "distribution_plan": _told(plan),
-            "distribution_arrived": _told(distribution.arrived),
+            "distribution_settings": told(distribution.settings),
+            "distribution_source": told(distribution.choose_source),
+            "distribution_wanted": told(distribution.wanted_models),
+            "distribution_first": told(distribution.first_of),
+            "distribution_elsewhere": told(distribution.elsewhere),
+            "distribution_downloads": told(distribution.downloads),
+            "distribution_shares": told(distribution.lacking),
+            "distribution_parts": told(distribution.taking_part),
+            "distribution_plan": told(plan),
+            "distribution_arrived": told(distribution.arrived),
         }

@@ -9,21 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ansible.errors import AnsibleFilterError
 from ansible_collections.gb10.vllm.plugins.module_utils import fleet
 from ansible_collections.gb10.vllm.plugins.module_utils.errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils.sizing.picture import plan_picture
 from ansible_collections.gb10.vllm.plugins.plugin_utils import lock_file, status_page
-
-
-def _told(function: Callable) -> Callable:
-    def call(*args, **kwargs):
-        try:
-            return function(*args, **kwargs)
-        except GB10Error as error:
-            raise AnsibleFilterError(str(error)) from None
-
-    return call
+from ansible_collections.gb10.vllm.plugins.plugin_utils.told import told
 
 
 def lock_content(text: str, path: str) -> dict[str, Any]:
@@ -62,6 +52,6 @@ class FilterModule:
             "leftover_servers": fleet.leftovers,
             "fleet_status": fleet.status,
             "fleet_table": fleet.status_table,
-            "fleet_page": _told(fleet_page),
+            "fleet_page": told(fleet_page),
             "fleet_report": fleet.report_table,
         }

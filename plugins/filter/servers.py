@@ -8,20 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ansible.errors import AnsibleFilterError
 from ansible_collections.gb10.vllm.plugins.module_utils import deployment, wanted
-from ansible_collections.gb10.vllm.plugins.module_utils.errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.plugin_utils.told import told
 from ansible_collections.gb10.vllm.plugins.plugin_utils.vulnerabilities import exposure_verdict
-
-
-def _told(function: Callable) -> Callable:
-    def call(*args, **kwargs):
-        try:
-            return function(*args, **kwargs)
-        except GB10Error as error:
-            raise AnsibleFilterError(str(error)) from None
-
-    return call
 
 
 def deployment_decision(planned: dict, server: dict, image: dict, manifest: str, record: dict | None, containers: list, settings: dict) -> dict:
@@ -48,10 +37,10 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable]:
         return {
-            "servers": _told(wanted.normalise),
+            "servers": told(wanted.normalise),
             "exposures": exposures,
             "predicted_against_measured": deployment.comparison,
-            "deployment_decision": _told(deployment_decision),
+            "deployment_decision": told(deployment_decision),
             "unknown_variables": wanted.unknown_variables,
             "without_secrets": wanted.without_secrets,
         }

@@ -9,21 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible.errors import AnsibleFilterError
 from ansible_collections.gb10.vllm.plugins.module_utils.errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils.sizing import picture
 from ansible_collections.gb10.vllm.plugins.module_utils.sizing.human import human_bytes
 from ansible_collections.gb10.vllm.plugins.module_utils.sizing.plan import calculate
-
-
-def _told(function: Callable) -> Callable:
-    def call(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return function(*args, **kwargs)
-        except GB10Error as error:
-            raise AnsibleFilterError(str(error)) from None
-
-    return call
+from ansible_collections.gb10.vllm.plugins.plugin_utils.told import told
 
 
 def kv_cache_bytes(
@@ -56,8 +46,8 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable]:
         return {
-            "kv_cache_bytes": _told(kv_cache_bytes),
-            "human_bytes": _told(human_bytes),
-            "plan_table": _told(picture.plan_table),
-            "plan_picture": _told(picture.plan_picture),
+            "kv_cache_bytes": told(kv_cache_bytes),
+            "human_bytes": told(human_bytes),
+            "plan_table": told(picture.plan_table),
+            "plan_picture": told(picture.plan_picture),
         }
