@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import re
 import os
 import subprocess
 import time
@@ -108,5 +109,7 @@ def test_the_whole_server_says_the_same(seen):
     """`vllm serve` with its processes, over HTTP: what the in-process starts leave out changes nothing."""
     assert not differences("vllm serve", SERVED, seen), "\n".join(differences("vllm serve", SERVED, seen))
     twin = next(name for name, start in STARTS.items() if start == SERVED)
-    labels = [next(line for line in seen[name]["metrics"].splitlines() if line.startswith("vllm:cache_config_info{")) for name in ("vllm serve", twin)]
-    assert labels[0] == labels[1]
+    lines = [next(line for line in seen[name]["metrics"].splitlines() if line.startswith("vllm:cache_config_info{")) for name in ("vllm serve", twin)]
+    served, in_process = (dict(re.findall(r'(\w+)="([^"]*)"', line)) for line in lines)
+    for label in ("num_gpu_blocks", "block_size", "kv_cache_size_tokens", "kv_cache_max_concurrency", "kv_cache_memory_bytes", "mamba_page_size_padded"):
+        assert served[label] == in_process[label], label
