@@ -8,10 +8,9 @@ The ``parse_*`` functions are pure; the ``read_*`` functions ask the running sys
 something that is merely missing - they say so in a ``problem`` text, which ``findings.py`` turns into advice.
 """
 
-from __future__ import annotations
-
 # pylint: disable=ansible-bad-function
 # Plain Python: nothing here has an AnsibleModule whose run_command could be called instead of subprocess.
+from __future__ import annotations
 
 import glob
 import hashlib

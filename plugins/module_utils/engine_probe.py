@@ -7,10 +7,9 @@
 Reads only. What it sees is judged by readiness.py and engine_log.py.
 """
 
-from __future__ import annotations
-
 # pylint: disable=ansible-bad-function
 # Plain Python: nothing here has an AnsibleModule whose run_command could be called instead of subprocess.
+from __future__ import annotations
 
 import contextlib
 import datetime

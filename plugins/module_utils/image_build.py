@@ -9,10 +9,9 @@ compare identities, stop if they are equal, take the lock, check the disk, work 
 give the final name at the very end. The previous image keeps its name until then and is kept after it.
 """
 
-from __future__ import annotations
-
 # pylint: disable=ansible-bad-function
 # Plain Python: nothing here has an AnsibleModule whose run_command could be called instead of subprocess.
+from __future__ import annotations
 
 import contextlib
 import fcntl

@@ -11,10 +11,9 @@ Two kinds of store exist: the classic one names an image by its configuration, a
 image by its manifest and a layer by its (perhaps compressed) file. ``identity`` is the same in both.
 """
 
-from __future__ import annotations
-
 # pylint: disable=ansible-bad-function
 # Plain Python: nothing here has an AnsibleModule whose run_command could be called instead of subprocess.
+from __future__ import annotations
 
 import hashlib
 import io

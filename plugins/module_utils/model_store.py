@@ -8,10 +8,9 @@ A model that arrives lies in ``NAME.partial`` until every file was verified, the
 name becomes ``NAME@REVISION``. A small record in the directory says where it came from and the SHA-256 of each file.
 """
 
-from __future__ import annotations
-
 # pylint: disable=ansible-bad-function
 # Plain Python: nothing here has an AnsibleModule whose run_command could be called instead of subprocess.
+from __future__ import annotations
 
 import ctypes
 import hashlib

@@ -15,10 +15,9 @@ A share is a directory ``ROOT/shares/ID`` with ``index.json``: ``{state: working
 [{name, size, sha256}], meta}``. A file that is still arriving has the ending ``.incoming``.
 """
 
-from __future__ import annotations
-
 # pylint: disable=ansible-bad-function
 # Plain Python: nothing here has an AnsibleModule whose run_command could be called instead of subprocess.
+from __future__ import annotations
 
 import contextlib
 import fcntl

@@ -7,8 +7,8 @@
 from __future__ import annotations
 
 import json
-import re
 import os
+import re
 import subprocess
 import time
 from pathlib import Path
