@@ -1,7 +1,7 @@
 # gb10.vllm: what to type. Everything sets itself up; see README.md and tests/boxes/README.md.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-failure demo-down quick test lint yamllint ruff ansible-lint sanity unit integration molecule e2e compat build clean
+.PHONY: help setup demo demo-failure demo-down quick test lint yamllint ruff ansible-lint sanity unit integration molecule e2e deep compat build clean
 BOXES ?= 1
 BIN := .venv/bin
 STAGE := tests/stage
@@ -14,6 +14,7 @@ help:
 	@echo "make demo-down     remove all that make demo made; .cache stays for the next time"
 	@echo "make quick         lint, sanity and unit tests"
 	@echo "make test          quick, integration, molecule and the end-to-end run with the real vLLM"
+	@echo "make deep          what takes too long for every change: engine failures, a server killed in every way, the fleet scenario"
 	@echo "make compat        the archive in ansible-core 2.18, 2.19, 2.20 and 2.21 (not part of make test)"
 	@echo "make build         the archive that ansible-galaxy collection install takes"
 	@echo "make clean         demo-down and everything that was cached"
@@ -57,13 +58,21 @@ unit: setup
 
 integration: setup
 	@$(STAGE) docker python3 tests/boxes/boxes engine
-	@$(STAGE) integration pytest -q tests/integration
+	@$(STAGE) integration pytest -q tests/integration --ignore tests/integration/engine_failures
 
 molecule: setup
 	@$(STAGE) molecule molecule test -s default
 
 e2e: setup
 	@$(STAGE) e2e pytest -v -x tests/e2e
+
+# What takes too long for every change: a real engine that fails in eleven ways, a server that is killed in every way, a fleet of three.
+deep: setup
+	@$(STAGE) --begin
+	@python3 tests/boxes/boxes engine
+	@$(STAGE) failures pytest -q tests/integration/engine_failures; code=$$?; \
+	 $(STAGE) server pytest -q -s tests/e2e/test_server.py || code=1; \
+	 $(STAGE) fleet molecule test -s fleet || code=1; $(STAGE) --times; exit $$code
 
 compat: setup
 	@tests/compat
