@@ -33,11 +33,12 @@ demo-down:
 
 quick: setup
 	@$(STAGE) --begin
-	@$(MAKE) --no-print-directory --keep-going lint sanity unit; code=$$?; $(STAGE) --times; exit $$code
+	@$(MAKE) --no-print-directory --keep-going --jobs 2 --output-sync=target lint sanity unit; code=$$?; $(STAGE) --times; exit $$code
 
 test: setup
 	@$(STAGE) --begin
-	@$(MAKE) --no-print-directory --keep-going lint sanity unit integration molecule e2e; code=$$?; $(STAGE) --times; exit $$code
+	@code=0; $(MAKE) --no-print-directory --keep-going --jobs 2 --output-sync=target lint sanity unit || code=1; \
+	$(MAKE) --no-print-directory --keep-going integration molecule e2e || code=1; $(STAGE) --times; exit $$code
 
 lint: yamllint ruff ansible-lint
 
