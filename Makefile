@@ -5,6 +5,7 @@ SHELL := /bin/bash
 BOXES ?= 1
 BIN := .venv/bin
 STAGE := tests/stage
+DEEP := engine_failures test_fleet.py test_supply_play.py
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ANSIBLE_FORCE_COLOR ?= 0
 
@@ -59,7 +60,7 @@ unit: setup
 
 integration: setup
 	@$(STAGE) docker python3 tests/boxes/boxes engine
-	@$(STAGE) integration pytest -q tests/integration --ignore tests/integration/engine_failures
+	@$(STAGE) integration pytest -q tests/integration $(DEEP:%=--ignore tests/integration/%)
 
 molecule: setup
 	@$(STAGE) molecule molecule test -s default
@@ -67,11 +68,11 @@ molecule: setup
 e2e: setup
 	@$(STAGE) e2e pytest -v -x tests/e2e
 
-# What takes too long for every change: a real engine that fails in eleven ways, a server that is killed in every way, a fleet of three.
+# What takes too long for every change: a real engine that fails in eleven ways, fleets of boxes, a server that is killed in every way.
 deep: setup
 	@$(STAGE) --begin
 	@python3 tests/boxes/boxes engine
-	@$(STAGE) failures pytest -q tests/integration/engine_failures; code=$$?; \
+	@$(STAGE) integration pytest -q $(DEEP:%=tests/integration/%); code=$$?; \
 	 $(STAGE) server pytest -q -s tests/e2e/test_server.py || code=1; \
 	 $(STAGE) fleet molecule test -s fleet || code=1; $(STAGE) --times; exit $$code
 
