@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -17,3 +18,13 @@ if ROOT.parent.parent.name != "ansible_collections":  # in an ansible-test tree 
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to("../../../..", target_is_directory=True)
     sys.path.insert(0, str(COLLECTIONS))
+
+# The same examples on every machine; GB10_RANDOM=1 looks for new ones.
+try:
+    from hypothesis import settings
+except ImportError:  # ansible-test units installs what it likes
+    pass
+else:
+    settings.register_profile("repeatable", derandomize=True)
+    if not os.environ.get("GB10_RANDOM"):
+        settings.load_profile("repeatable")
