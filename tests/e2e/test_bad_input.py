@@ -38,6 +38,9 @@ json.dump({"weight_map": {name: part for part, mine in parts.items() for name in
 EOF
 rm model.safetensors; """
 )
+# Three cases restart Docker within seconds; systemd would take that for a crash loop.
+DOCKER_STOPS = "systemctl stop docker.socket docker;"
+DOCKER_STARTS = "systemctl reset-failed docker.service docker.socket; systemctl start docker"
 BAD_SERVER = [dict(SERVER, model="bad")]
 SECOND = dict(SERVER, name="other", port=8001)
 
@@ -95,8 +98,8 @@ CASES = {
     "Docker stopped": Case(
         r"Docker does not answer",
         r"systemctl enable --now docker",
-        before="systemctl stop docker.socket docker",
-        after="systemctl start docker",
+        before=DOCKER_STOPS,
+        after=DOCKER_STARTS,
     ),
     "no GPU": Case(
         r"no NVIDIA GPU answers",
@@ -107,8 +110,8 @@ CASES = {
     "disk full": Case(
         r"the disk under /var/lib/docker is nearly full.*GiB are free and 6\.0 GiB are needed",
         r"Make room",
-        before="systemctl stop docker.socket docker; mount -t tmpfs -o size=1g none /var/lib/docker; systemctl start docker",
-        after="systemctl stop docker.socket docker; umount /var/lib/docker; systemctl start docker",
+        before=f"{DOCKER_STOPS} mount -t tmpfs -o size=1g none /var/lib/docker; {DOCKER_STARTS}",
+        after=f"{DOCKER_STOPS} umount /var/lib/docker; {DOCKER_STARTS}",
     ),
     "two servers with one name": Case(r"two servers have the name 'tiny'", r"another name", servers=[SERVER, dict(SECOND, name="tiny")]),
     "two servers with one port": Case(r"two servers have the port 8000", r"another port", servers=[SERVER, dict(SECOND, port=8000)]),
