@@ -5,7 +5,7 @@ SHELL := /bin/bash
 BOXES ?= 1
 BIN := .venv/bin
 STAGE := tests/stage
-DEEP := engine_failures test_fleet.py test_supply_play.py
+DEEP := engine_failures/test_engine_failures.py test_fleet.py test_supply_play.py
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ANSIBLE_FORCE_COLOR ?= 0
 
@@ -66,14 +66,14 @@ molecule: setup
 	@$(STAGE) molecule molecule test -s default
 
 e2e: setup
-	@$(STAGE) e2e pytest -v -x tests/e2e
+	@$(STAGE) e2e pytest -v -x tests/e2e --ignore tests/e2e/test_server.py --ignore tests/e2e/test_bundle.py
 
 # What takes too long for every change: a real engine that fails in eleven ways, fleets of boxes, a server that is killed in every way.
 deep: setup
 	@$(STAGE) --begin
 	@python3 tests/boxes/boxes engine
 	@$(STAGE) integration pytest -q $(DEEP:%=tests/integration/%); code=$$?; \
-	 $(STAGE) server pytest -q -s tests/e2e/test_server.py || code=1; \
+	 $(STAGE) server pytest -q -s tests/e2e/test_server.py tests/e2e/test_bundle.py || code=1; \
 	 $(STAGE) fleet molecule test -s fleet || code=1; $(STAGE) --times; exit $$code
 
 compat: setup

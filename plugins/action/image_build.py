@@ -6,21 +6,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import shlex
 import threading
 import time
 from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
+from ansible_collections.gb10.vllm.plugins.plugin_utils.background import POLL_S, elapsed, run_detached, size
 from ansible_collections.gb10.vllm.plugins.plugin_utils.diagnosis import diagnose, explain, load
 from ansible_collections.gb10.vllm.plugins.plugin_utils.progress import Progress
 
-POLL_S = 2.0
-STATUS_EVERY_S = 20.0
 _SLACK_S = 300
 
 
@@ -57,14 +54,14 @@ class ActionModule(ActionBase):
             failure = self._send(local, arguments, progress)
             if failure:
                 return result | failure
-        final = self._detached(arguments, task_vars, progress)
-        final.pop("ansible_job_id", None)
+        limit_s = int(arguments.get("timeout_s") or 14400) + _SLACK_S
+        final = run_detached(self, arguments, task_vars, progress, progress_file=_progress_file(arguments), limit_s=limit_s, what="the work on the image")
         if final.get("failed"):
             self._explain(final, host)
             progress.done("failed")
         elif final.get("image"):
             image = final["image"]
-            progress.done(f"{image['name']} ready in {_elapsed(final['duration_s'])} ({image['id'][7:19]}, {_size(image['size_bytes'])})")
+            progress.done(f"{image['name']} ready in {elapsed(final['duration_s'])} ({image['id'][7:19]}, {size(image['size_bytes'])})")
         return result | final
 
     def _send(self, local: str, arguments: dict, progress: Progress) -> dict[str, Any]:
@@ -79,69 +76,18 @@ class ActionModule(ActionBase):
             except Exception as error:  # pylint: disable=broad-exception-caught
                 failures.append(error)
 
-        size = _size(os.path.getsize(local))
-        progress.update(f"copying {os.path.basename(local)} ({size}) to the box", force=True)
+        amount = size(os.path.getsize(local))
+        progress.update(f"copying {os.path.basename(local)} ({amount}) to the box", force=True)
         begun = time.monotonic()
         copying = threading.Thread(target=copy, daemon=True)
         copying.start()
         while copying.is_alive():
             copying.join(POLL_S)
-            progress.update(f"copying {os.path.basename(local)} ({size}) to the box, {_elapsed(time.monotonic() - begun)}")
+            progress.update(f"copying {os.path.basename(local)} ({amount}) to the box, {elapsed(time.monotonic() - begun)}")
         if failures:
             return {"failed": True, "msg": f"copying {local} to the box failed: {failures[0]}. Nothing was changed; run it again"}
         arguments["archive"] = remote
         return {}
-
-    def _detached(self, arguments: dict, task_vars: dict, progress: Progress) -> dict[str, Any]:
-        limit = int(arguments.get("timeout_s") or 14400) + _SLACK_S
-        kept = self._task.async_val
-        self._task.async_val = limit
-        try:
-            job = self._execute_module(module_args=arguments, task_vars=task_vars, wrap_async=True)
-        finally:
-            self._task.async_val = kept
-        if job.get("failed") or "ansible_job_id" not in job:
-            return job
-        follow = f"tail -n 1 {shlex.quote(_progress_file(arguments))} 2>/dev/null"
-        asked = begun = time.monotonic()
-        lost = 0
-        while True:
-            time.sleep(min(POLL_S, 0.5 + 0.1 * (time.monotonic() - begun)))
-            try:
-                line = self._low_level_execute_command(follow).get("stdout", "").strip()
-            except Exception:  # pylint: disable=broad-exception-caught
-                line = ""  # a connection that broke is tried again below; the work on the box goes on
-            record = _record(line)
-            progress.update(_text(record) or f"working, {_elapsed(time.monotonic() - begun)}")
-            if record.get("phase") != "finished" and time.monotonic() - asked < STATUS_EVERY_S:
-                continue
-            asked = time.monotonic()
-            try:
-                status = self._status(job, task_vars, "status")
-                lost = 0
-            except Exception as error:  # pylint: disable=broad-exception-caught
-                lost += 1
-                if lost > 15:
-                    return {
-                        "failed": True,
-                        "msg": f"the connection to the box was lost while its image was made ({error}). "
-                        "The work goes on there; run the playbook again to follow it",
-                    }
-                continue
-            if int(status.get("finished") or 0):
-                self._status(job, task_vars, "cleanup")
-                for key in ("ansible_job_id", "started", "finished", "results_file", "stdout", "stderr", "stdout_lines", "stderr_lines"):
-                    status.pop(key, None)
-                return status
-            if time.monotonic() - begun > limit + _SLACK_S or (status.get("failed") and "could not find job" in str(status.get("msg"))):
-                return {"failed": True, "msg": "the background job that made the image disappeared from the box (was it restarted?). Run it again"}
-
-    def _status(self, job: dict, task_vars: dict, mode: str) -> dict[str, Any]:
-        return self._execute_module(
-            module_name="ansible.legacy.async_status",
-            module_args={"jid": job["ansible_job_id"], "mode": mode, "_async_dir": os.path.dirname(job["results_file"])},
-            task_vars=task_vars,
-        )
 
     def _explain(self, final: dict[str, Any], host: str) -> None:
         """Put what the knowledge base knows about the log, or else its last lines, behind the module's sentence."""
@@ -159,39 +105,3 @@ def _progress_file(arguments: dict) -> str:
     full = name if ":" in name.rsplit("/", 1)[-1] else f"{name}:latest"
     slug = re.sub(r"[^A-Za-z0-9.-]+", "-", full)
     return os.path.join(str(arguments.get("state_dir") or "/var/lib/gb10-vllm"), "build", f"progress-{slug}.jsonl")
-
-
-def _record(line: str) -> dict[str, Any]:
-    try:
-        record = json.loads(line)
-    except ValueError:
-        return {}
-    return record if isinstance(record, dict) else {}
-
-
-def _text(record: dict[str, Any]) -> str:
-    if not record:
-        return ""
-    parts = [f"step {record['step']} of {record['steps']}" if record.get("steps") else record.get("phase", "")]
-    if record.get("text"):
-        parts.append(record["text"])
-    if record.get("bytes"):
-        amount = _size(record["bytes"])
-        parts.append(f"{amount} of {_size(record['total_bytes'])}" if record.get("total_bytes") else amount)
-        if record.get("bytes_per_s"):
-            parts.append(f"{_size(record['bytes_per_s'])}/s")
-    parts.append(_elapsed(record.get("elapsed_s", 0)))
-    return ", ".join(parts)
-
-
-def _elapsed(seconds: float) -> str:
-    whole = int(seconds)
-    return f"{whole // 60}:{whole % 60:02d} min" if whole >= 60 else f"{whole} s"
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"

@@ -26,7 +26,7 @@ import time
 from ansible import constants as C
 from ansible import context
 from ansible.plugins.callback import CallbackBase
-from ansible_collections.gb10.vllm.plugins.plugin_utils.run_summary import summary
+from ansible_collections.gb10.vllm.plugins.plugin_utils.run_summary import HELD_BACK, summary
 
 COLLECTION = "gb10.vllm"
 COLOURS = {"failed": "COLOR_ERROR", "unreachable": "COLOR_UNREACHABLE", "held back": "COLOR_SKIP", "ok": "COLOR_OK"}
@@ -80,14 +80,15 @@ class CallbackModule(CallbackBase):
         boxes = []
         for name, box in self._boxes.items():
             counted = stats.summarize(name)
-            boxes.append(dict(box, name=name, failed=counted["failures"] > 0, unreachable=counted["unreachable"] > 0))
+            failed = counted["failures"] > 0 and not box["held_back"]
+            boxes.append(dict(box, name=name, failed=failed, unreachable=counted["unreachable"] > 0))
         self._display.banner("GB10")
         for text, state in summary(boxes, list(self._phases.items()), bool(context.CLIARGS.get("check"))):
             self._display.display(text, color=getattr(C, COLOURS[state]) if state else None)
         self._display.display("")
 
     def _box(self, host) -> dict:
-        new = {"phase": "", "changed": 0, "repairs": [], "busy_s": 0.0, "step": "", "message": ""}
+        new = {"phase": "", "changed": 0, "repairs": [], "busy_s": 0.0, "step": "", "message": "", "held_back": False}
         return self._boxes.setdefault(host.get_name(), new)
 
     def _ended(self, result) -> dict:
@@ -100,9 +101,13 @@ class CallbackModule(CallbackBase):
         box = self._ended(result)
         said = result._result
         fields = result._task_fields or {}
-        box["step"] = str(fields.get("name") or result._task.get_name())
+        step = str(fields.get("name") or result._task.get_name())
         failed_items = [one for one in said.get("results") or [] if isinstance(one, dict) and one.get("failed")]
-        box["message"] = str((failed_items[0] if failed_items else said).get("msg") or said.get("msg") or "")
+        message = str((failed_items[0] if failed_items else said).get("msg") or said.get("msg") or "")
+        box["held_back"] = step == HELD_BACK
+        # A rescue that ends in the words it began with is not the step that failed.
+        if message != box["message"]:
+            box.update(step=step, message=message)
         repair = said.get("repair")
         if isinstance(repair, dict) and repair.get("id"):
             box["repairs"].append(str(repair["id"]))

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 
 STATES = ("failed", "unreachable", "held back", "ok")
+# The task of roles/server/tasks/unlock.yml with which a box ends that did nothing wrong itself.
+HELD_BACK = "Hold back"
 MOST_TEXT = 300
 SHORT_SENTENCE = 60
 
@@ -38,7 +40,7 @@ def state_of(box: dict, last_phase: str, trouble: bool) -> str:
         return "failed"
     if box["unreachable"]:
         return "unreachable"
-    return "held back" if trouble and box["phase"] != last_phase else "ok"
+    return "held back" if box.get("held_back") or (trouble and box["phase"] != last_phase) else "ok"
 
 
 def natural(name: str) -> list:
@@ -49,7 +51,7 @@ def natural(name: str) -> list:
 def summary(boxes: list[dict], phases: list[tuple[str, float]], check: bool = False) -> list[tuple[str, str]]:
     """Lines of text, each with the state it is about (``""`` for those about the whole run).
 
-    ``boxes``: [{name, phase, changed, repairs, busy_s, failed, unreachable, step, message}]; ``phases``: (name, wall seconds) in order.
+    ``boxes``: [{name, phase, changed, repairs, busy_s, failed, unreachable, held_back, step, message}]; ``phases``: (name, wall seconds) in order.
     """
     last_phase = phases[-1][0] if phases else ""
     trouble = any(box["failed"] or box["unreachable"] for box in boxes)

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -112,3 +113,19 @@ def test_status_shows_what_was_changed_by_hand_and_what_is_unreachable(fleet):
     told = play(fleet, "prune.yml", "--limit", "spark-01")
     assert "spark-01 still holds old, no longer in gb10_servers. Set gb10_prune to true" in told and "changed=0" in told
     fleet.ask(1, "sh", "-c", f"cp /tmp/unit {unit}; rm -r /var/lib/gb10-vllm/servers/old")
+
+
+def test_a_run_that_fails_gives_every_box_back(fleet):
+    image = json.dumps({"gb10_image": {"source": "existing", "name": "nobody-made-it"}})
+    failed = play(fleet, "gb10.vllm.site", "-e", image, code=2)
+    assert "nobody-made-it" in failed and re.search(r"FAILED +spark-01", failed) and re.search(r"held back +spark-02", failed)
+    assert [fleet.ask(number, "ls", "/var/lib/gb10-vllm").split() for number in (1, 2)] == [["build", "servers"]] * 2
+    stopped = play(fleet, "gb10.vllm.rollback", code=2)
+    assert "has nothing to go back to" in stopped
+    assert [fleet.ask(number, "ls", "/var/lib/gb10-vllm").split() for number in (1, 2)] == [["build", "servers"]] * 2
+
+
+def test_a_locked_run_builds_nothing(fleet):
+    play(fleet, "gb10.vllm.site")
+    moved = json.dumps({"gb10_locked": True, "gb10_image": {"repository": "file:///nowhere", "ref": "main"}})
+    assert play(fleet, "gb10.vllm.site", "-e", moved).count("changed=0") == 2

@@ -11,6 +11,7 @@ import hashlib
 import http.server
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -146,6 +147,6 @@ def engine(engine_image, models, tmp_path, request):
     key_file = tmp_path / "key.env"
     key_file.write_text(f"VLLM_API_KEY={KEY}\n")
     key_file.chmod(0o600)
-    started = Engine(engine_image, models, key_file, request.node.name.replace("_", "-")[:40])
+    started = Engine(engine_image, models, key_file, re.sub(r"[^a-zA-Z0-9]+", "-", request.node.name)[-40:])
     yield started
     started.remove()

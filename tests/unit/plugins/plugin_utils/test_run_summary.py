@@ -46,6 +46,11 @@ def test_boxes_whose_turn_never_came_are_held_back():
     assert lines[0] == "3 boxes: 1 failed, 1 held back, 1 ok; the run stopped in phase Activate"
 
 
+def test_a_box_that_ended_with_the_run_is_held_back_in_the_phase_in_which_the_other_failed():
+    boxes = [box("a", phase="Supply", failed=True, step="s", message="m"), box("b", phase="Supply", held_back=True)]
+    assert texts(boxes, [("Plan", 1), ("Supply", 1)])[0] == "2 boxes: 1 failed, 1 held back; the run stopped in phase Supply"
+
+
 def test_changes_repairs_and_times_are_told():
     lines = texts([box("a", changed=3, repairs=["eager"], busy_s=125)])
     assert lines[0] == "1 box: 1 ok"
