@@ -17,6 +17,12 @@ def plan(shares: list, opened: dict, addresses: dict) -> dict:
     return distribution.instructions(shares, opened, addresses)
 
 
+def downloads(boxes: dict, source: str, everywhere: bool = False) -> dict:
+    """The filter distribution_downloads: what each box fetches from the hub, by host; those with nothing to fetch are left out."""
+    found = {host: distribution.downloads(boxes, host, source, everywhere) for host in boxes}
+    return {host: items for host, items in found.items() if items}
+
+
 class FilterModule:
     """The filters of this file."""
 
@@ -27,7 +33,7 @@ class FilterModule:
             "distribution_wanted": told(distribution.wanted_models),
             "distribution_first": told(distribution.first_of),
             "distribution_elsewhere": told(distribution.elsewhere),
-            "distribution_downloads": told(distribution.downloads),
+            "distribution_downloads": told(downloads),
             "distribution_shares": told(distribution.lacking),
             "distribution_parts": told(distribution.taking_part),
             "distribution_plan": told(plan),
