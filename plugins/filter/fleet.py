@@ -29,7 +29,7 @@ def lock_text(seen: Mapping[str, Mapping[str, Any]], before: Mapping[str, Any], 
     if before["problem"]:
         return {"text": "", "problem": before["problem"]}
     earlier = before["boxes"]
-    boxes = {name: fleet.locked_box(one["address"], one["box"], one["manifests"], earlier.get(name)) for name, one in seen.items()}
+    boxes = {name: fleet.locked_box(one["address"], one["box"], earlier.get(name)) for name, one in seen.items()}
     try:
         return {"text": lock_file.dump(fleet.merge_lock(earlier, boxes, fleet_names)), "problem": ""}
     except GB10Error as error:

@@ -18,7 +18,7 @@ def deployment_decision(planned: dict, server: dict, image: dict, manifest: str,
     options = {key: settings[key] for key in ("shm_gib", "floor_bytes", "stop_timeout_s", "state_dir", "config_dir")}
     options["repairs"] = settings.get("repairs") or {}
     inputs = deployment.wanted_inputs(wanted.without_secrets(server), image["id"], manifest, options)
-    fresh = deployment.build(planned, server, image, inputs, settings, settings)
+    fresh = deployment.build(planned, server, image, manifest, inputs, settings, settings)
     return deployment.decide(fresh, record, containers)
 
 
@@ -42,5 +42,6 @@ class FilterModule:
             "predicted_against_measured": deployment.comparison,
             "deployment_decision": told(deployment_decision),
             "unknown_variables": wanted.unknown_variables,
+            "with_its_model": told(deployment.with_its_model),
             "without_secrets": wanted.without_secrets,
         }

@@ -76,12 +76,13 @@ def repaired(repairs: list[dict], kind: str) -> dict:
     return {name: "" if value is None else str(value) for name, value in found.items()} if kind == "env" else found
 
 
-def build(planned: dict, wanted: dict, image: dict, inputs: str, paths: dict, limits: dict) -> dict:
+def build(planned: dict, wanted: dict, image: dict, manifest: str, inputs: str, paths: dict, limits: dict) -> dict:
     """The deployment of one server.
 
     ``planned``: the server's part of the plan (``arguments``, ``requested_bytes``, ...); ``wanted``: what the user wrote (``name``, ``port``,
-    ``address``, ``model_path``); ``image``: {id, name, vllm_version}; ``paths``: {state_dir, config_dir}; ``limits``: {shm_gib, floor_bytes,
-    stop_timeout_s}. Its ``spec`` is the digest of all that makes the container.
+    ``address``, ``model_path``); ``image``: {id, name, vllm_version}; ``manifest``: hash of the model's files; ``paths``: {state_dir,
+    config_dir}; ``limits``: {shm_gib, floor_bytes, stop_timeout_s}. Its ``spec`` is the digest of all that makes the container, the files it
+    serves among them.
     """
     name = wanted["name"]
     model_target = f"/models/{name}"
@@ -109,6 +110,7 @@ def build(planned: dict, wanted: dict, image: dict, inputs: str, paths: dict, li
         "vllm_version": image.get("vllm_version"),
         "model": wanted["model"],
         "model_path": wanted["model_path"],
+        "manifest": manifest,
         "served_model_name": planned["served_model_name"],
         "address": wanted["address"],
         "port": wanted["port"],
@@ -118,7 +120,30 @@ def build(planned: dict, wanted: dict, image: dict, inputs: str, paths: dict, li
         "inputs": inputs,
         "planned": {key: planned.get(key) for key in PLANNED},
     }
-    return dict(deployment, spec=digest(container))
+    return dict(deployment, spec=spec_of(container, manifest))
+
+
+def spec_of(container: dict, manifest: str) -> str:
+    """Digest of all that makes a container: its settings and the model files it serves."""
+    return digest({"container": container, "manifest": manifest})
+
+
+def with_its_model(deployment: dict, models: dict) -> dict:
+    """The same deployment over the files it once ran with, wherever they are now: a model that was replaced stays beside its successor.
+
+    ``models``: what M(gb10.vllm.model_info) found with O(kept), by path. Raises GB10Error when those files are gone.
+    """
+    manifest, path = deployment["manifest"], deployment["model_path"]
+    found = [place for place in sorted(models, key=lambda place: place != path) if models[place].get("manifest") == manifest]
+    found = [place for place in found if place == path or place.startswith(f"{path}@")]
+    if not found:
+        raise GB10Error(
+            f"{deployment['name']}: the files that {path} held when this deployment ran are gone, so it cannot be brought back. "
+            "Put them back, or go on with the playbook site; gb10_keep says how many earlier versions of a model stay."
+        )
+    old = deployment["container"]
+    container = dict(old, volumes=[f"{found[0]}:/models/{deployment['name']}:ro", *old["volumes"][1:]])
+    return dict(deployment, container=container, spec=spec_of(container, manifest))
 
 
 def decide(fresh: dict, record: dict | None, containers: list[dict]) -> dict:
@@ -149,6 +174,8 @@ def changed_because(before: dict, after: dict) -> str:
     if removed or added:
         return f"its arguments changed ({' '.join(removed) or 'nothing'} -> {' '.join(added) or 'nothing'})"
     keys = [key for key in new if old.get(key) != new[key]]
+    if not keys and before.get("manifest") != after["manifest"]:
+        return f"the files in {after['model_path']} changed"
     return f"its {', '.join(keys)} changed" if keys else "its container was changed by hand"
 
 

@@ -33,11 +33,10 @@ def measured_figures(record: Mapping[str, Any] | None) -> dict[str, Any]:
     return {key: value for key, value in facts.items() if value is not None and (key.endswith("_bytes") or key in COUNTS)}
 
 
-def locked_box(address: str, box: Mapping[str, Any], manifests: Mapping[str, str], before: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def locked_box(address: str, box: Mapping[str, Any], before: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """What the lock file says of one box: {address, servers: {name: {...}}}.
 
-    Only deployments that proved themselves are locked; for one that has not, what was locked before (``before``) stays. ``manifests``: manifest
-    hash of the model files by path.
+    Only deployments that proved themselves are locked; for one that has not, what was locked before (``before``) stays.
     """
     earlier = (before or {}).get("servers") or {}
     images = {image["id"]: image for image in (box.get("docker") or {}).get("images", {}).values()}
@@ -55,7 +54,7 @@ def locked_box(address: str, box: Mapping[str, Any], manifests: Mapping[str, str
             "commit": labels.get("gb10.vllm.commit") or (was["commit"] if same_image else None),
             "image_id": image_id,
             "vllm_version": deployed.get("vllm_version"),
-            "manifest": manifests.get(deployed["model_path"]) or (was["manifest"] if was and was.get("spec") == deployed["spec"] else None),
+            "manifest": deployed["manifest"],
             "spec": deployed["spec"],
             "repairs": record.get("repairs") or {},
             "measured": measured_figures(record["measured"]),
@@ -107,7 +106,7 @@ def unpack(packed: Any, path: str) -> dict[str, Any]:
             servers = {}
             for server, entry in box["servers"].items():
                 deployed = dict(packed["deployments"][entry["deployment"]], planned=entry["planned"])
-                if deployments.digest(deployed["container"]) != entry["spec"] or deployed["container"]["image"] != entry["image_id"]:
+                if deployments.spec_of(deployed["container"], deployed["manifest"]) != entry["spec"] or deployed["container"]["image"] != entry["image_id"]:
                     raise GB10Error(f"{path} was edited by hand: server {server} of {name} is not what its hash says; {remedy}.")
                 servers[server] = {key: value for key, value in dict(entry, deployment=deployed).items() if key != "planned"}
             lock[name] = {"address": box["address"], "servers": servers}

@@ -28,6 +28,10 @@ options:
     description: Return C(present=false) for a directory that does not exist instead of failing.
     type: bool
     default: false
+  kept:
+    description: Read the earlier versions of O(models) too that were kept beside them as C(PATH@REVISION).
+    type: bool
+    default: false
   load_format:
     description:
       - The C(--load-format) vLLM will get. With V(auto) it prefers C(consolidated*.safetensors) where a directory holds both layouts;
@@ -91,6 +95,7 @@ models:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.gb10.vllm.plugins.module_utils import model_store
 from ansible_collections.gb10.vllm.plugins.module_utils.errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils.sizing.engine import Engine
 from ansible_collections.gb10.vllm.plugins.module_utils.sizing.layout import kv_layout
@@ -103,6 +108,7 @@ def main() -> None:
             "path": {"type": "path"},
             "models": {"type": "list", "elements": "path"},
             "allow_missing": {"type": "bool", "default": False},
+            "kept": {"type": "bool", "default": False},
             "load_format": {"type": "str", "default": "auto"},
             "assume_full_attention": {"type": "bool", "default": False},
             "check_architecture": {"type": "bool", "default": True},
@@ -112,6 +118,8 @@ def main() -> None:
     )
     wanted = module.params
     paths = list(dict.fromkeys([*([wanted["path"]] if wanted["path"] else []), *(wanted["models"] or [])]))
+    if wanted["kept"]:
+        paths += [kept for path in paths for kept in model_store.previous(path) if kept not in paths]
     models = {}
     try:
         for path in paths:

@@ -273,6 +273,17 @@ def test_a_second_server_is_repaired_and_added_to_the_first(box, deployed):
     assert {one["server"]: one["planned"]["max_model_len"] for one in plans} == {"tiny": 2048, "second": length}
 
 
+def test_a_model_that_was_replaced_comes_back_with_a_rollback(box, deployed):
+    box.wish(gb10_servers=box.variables["gb10_servers"][:1])
+    # As model_fetch and share put a new version in the place of an old one.
+    box.run("cd /srv/models; cp -a tiny-llama new; echo >> new/config.json; mv tiny-llama tiny-llama@0badc0de; mv new tiny-llama")
+    assert "the files in /srv/models/tiny-llama changed" in box.play("site.yml")
+    box.play("rollback", "-e", "server=tiny")
+    mounts = box.run("docker inspect -f '{{range .Mounts}}{{println .Source}}{{end}}' gb10-vllm-tiny").split()
+    assert "/srv/models/tiny-llama@0badc0de" in mounts and "/srv/models/tiny-llama" not in mounts
+    assert box.ask(8000, KEY) == 200
+
+
 # On a GPU a capture can fail; here a program in front of vLLM says what vLLM says then, as long as graphs are to be captured.
 NO_GRAPHS = r"""
 mkdir -p /tmp/cuda && cd /tmp/cuda

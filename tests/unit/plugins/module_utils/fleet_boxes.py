@@ -30,7 +30,7 @@ def planned(one, **more):
 def deployed(one=None, image=IMAGE, **more):
     one = one or server()
     inputs = deployment.wanted_inputs(wanted.without_secrets(one), image, MANIFEST, {})
-    return deployment.build(planned(one, **more), one, {"id": image, "name": "vllm-node", "vllm_version": "0.32.0"}, inputs, SETTINGS, SETTINGS)
+    return deployment.build(planned(one, **more), one, {"id": image, "name": "vllm-node", "vllm_version": "0.32.0"}, MANIFEST, inputs, SETTINGS, SETTINGS)
 
 
 def box(*deployments, image=IMAGE):

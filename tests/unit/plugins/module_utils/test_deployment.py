@@ -19,8 +19,8 @@ PATHS = {"state_dir": "/var/lib/gb10-vllm", "config_dir": "/etc/gb10-vllm"}
 LIMITS = {"shm_gib": 8, "floor_bytes": 12 * 2**30, "stop_timeout_s": 60}
 
 
-def build(planned=PLANNED, wanted=WANTED, image=IMAGE, inputs="i"):
-    return deployment.build(planned, wanted, image, inputs, PATHS, LIMITS)
+def build(planned=PLANNED, wanted=WANTED, image=IMAGE, manifest="m1", inputs="i"):
+    return deployment.build(planned, wanted, image, manifest, inputs, PATHS, LIMITS)
 
 
 def container_of(built):
@@ -123,3 +123,22 @@ def test_the_environment_of_a_repair_reaches_the_container():
     assert container["shm_size_bytes"] == 16 * 2**30
     env = container["env"]
     assert (env["VLLM_USE_FLASHINFER_SAMPLER"], env["OLD"], env["HOME"]) == ("0", "", "/cache")
+
+
+def test_other_files_under_the_same_path_make_a_new_container():
+    built, fresh = build(), build(manifest="m2", inputs="j")
+    decision = deployment.decide(fresh, built, [container_of(built)])
+    assert (decision["create"], decision["reason"]) == (True, "the files in /srv/models/m changed")
+
+
+def test_an_earlier_deployment_finds_its_files_where_they_are_now():
+    built = build()
+    here = {"/srv/models/m": {"manifest": "m1"}, "/srv/models/m@0badc0de": {"manifest": "m1"}}
+    assert deployment.with_its_model(built, here) == built
+    moved = deployment.with_its_model(built, {"/srv/models/m": {"manifest": "m2"}, "/srv/models/m@0badc0de": {"manifest": "m1"}})
+    assert moved["container"]["volumes"][0] == "/srv/models/m@0badc0de:/models/a:ro"
+    assert (moved["model_path"], moved["manifest"]) == ("/srv/models/m", "m1") and moved["spec"] != built["spec"]
+    # Going forward again from there finds the successor in its place.
+    assert deployment.with_its_model(moved, here)["container"] == built["container"]
+    with pytest.raises(GB10Error, match="a: the files that /srv/models/m held when this deployment ran are gone"):
+        deployment.with_its_model(built, {"/srv/models/m": {"manifest": "m2"}, "/srv/models/other": {"manifest": "m1"}})

@@ -18,7 +18,7 @@ MANIFESTS = {"/srv/models/devstral-24b": MANIFEST}
 
 
 def lock_of(one, before=None, address="10.0.0.1"):
-    return fleet.locked_box(address, one, MANIFESTS, before)
+    return fleet.locked_box(address, one, before)
 
 
 def decision(fresh, one):
@@ -46,7 +46,7 @@ class TestLock:
 
     def test_commit_and_manifest_stay_known_when_the_name_moves_on(self):
         before = lock_of(box(deployed()))
-        again = fleet.locked_box("10.0.0.1", box(deployed(), image=None), {}, before)
+        again = fleet.locked_box("10.0.0.1", box(deployed(), image=None), before)
         assert again == before
 
     def test_packs_each_deployment_once_and_comes_back_whole(self):

@@ -13,7 +13,7 @@ import yaml
 from ansible_collections.gb10.vllm.plugins.module_utils import fleet
 from ansible_collections.gb10.vllm.plugins.module_utils.errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.plugin_utils import lock_file
-from fleet_boxes import MANIFEST, box, deployed, planned, server
+from fleet_boxes import box, deployed, planned, server
 
 
 def lock(count=2):
@@ -21,7 +21,7 @@ def lock(count=2):
     boxes = {}
     for number in range(count):
         one = deployed(requested_bytes=90 * 2**30 + number, arguments=[*planned(server())["arguments"], "--kv-cache-memory-bytes", str(60 * 2**30 - number)])
-        boxes[f"spark-{number}"] = fleet.locked_box(f"10.0.0.{number}", box(one), {one["model_path"]: MANIFEST})
+        boxes[f"spark-{number}"] = fleet.locked_box(f"10.0.0.{number}", box(one))
     return boxes
 
 
