@@ -26,7 +26,8 @@ import time
 from ansible import constants as C
 from ansible import context
 from ansible.plugins.callback import CallbackBase
-from ansible_collections.gb10.vllm.plugins.plugin_utils.run_summary import HELD_BACK, summary
+from ansible.plugins.loader import filter_loader
+from ansible_collections.gb10.vllm.plugins.plugin_utils.run_summary import END_OF_RUN, summary
 
 COLLECTION = "gb10.vllm"
 COLOURS = {"failed": "COLOR_ERROR", "unreachable": "COLOR_UNREACHABLE", "held back": "COLOR_SKIP", "ok": "COLOR_OK"}
@@ -48,6 +49,10 @@ class CallbackModule(CallbackBase):
         self._phase_began = 0.0
         self._began: dict[tuple[str, str], float] = {}
         self._boxes: dict[str, dict] = {}
+
+    def v2_playbook_on_start(self, playbook):
+        # Ansible forks a process for each task and box. What is loaded before need not be loaded again in every one of them.
+        filter_loader.get(f"{COLLECTION}.servers")
 
     def v2_playbook_on_play_start(self, play):
         self._close_phase()
@@ -104,9 +109,9 @@ class CallbackModule(CallbackBase):
         step = str(fields.get("name") or result._task.get_name())
         failed_items = [one for one in said.get("results") or [] if isinstance(one, dict) and one.get("failed")]
         message = str((failed_items[0] if failed_items else said).get("msg") or said.get("msg") or "")
-        box["held_back"] = step == HELD_BACK
-        # A rescue that ends in the words it began with is not the step that failed.
-        if message != box["message"]:
+        # A box that ends in the words of its own failure failed there, not here; one that ends in other words did nothing wrong.
+        box["held_back"] = step == END_OF_RUN and message != box["message"]
+        if step != END_OF_RUN:
             box.update(step=step, message=message)
         repair = said.get("repair")
         if isinstance(repair, dict) and repair.get("id"):

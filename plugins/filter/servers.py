@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 
 from ansible_collections.gb10.vllm.plugins.module_utils import deployment, wanted
@@ -20,6 +21,16 @@ def deployment_decision(planned: dict, server: dict, image: dict, manifest: str,
     inputs = deployment.wanted_inputs(wanted.without_secrets(server), image["id"], manifest, options)
     fresh = deployment.build(planned, server, image, manifest, inputs, settings, settings)
     return deployment.decide(fresh, record, containers)
+
+
+def stale_files(wanted_files: list[dict], held: dict) -> list[dict]:
+    """Those of ``wanted_files`` ({dest, content, mode}) that a box does not hold like that; ``held`` as box_info returns its ``files``."""
+    found = []
+    for one in wanted_files:
+        seen = held.get(one["dest"]) or {}
+        if (seen.get("sha256"), seen.get("mode")) != (hashlib.sha256(one["content"].encode()).hexdigest(), one["mode"]):
+            found.append(one)
+    return found
 
 
 def exposures(servers: list[dict], vllm_version: str) -> dict[str, list[str]]:
@@ -41,6 +52,7 @@ class FilterModule:
             "exposures": exposures,
             "predicted_against_measured": deployment.comparison,
             "deployment_decision": told(deployment_decision),
+            "stale_files": stale_files,
             "unknown_variables": wanted.unknown_variables,
             "with_its_model": told(deployment.with_its_model),
             "without_secrets": wanted.without_secrets,

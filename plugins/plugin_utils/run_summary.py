@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 
 STATES = ("failed", "unreachable", "held back", "ok")
-# The task of roles/server/tasks/unlock.yml with which a box ends that did nothing wrong itself.
-HELD_BACK = "Hold back"
+# The task of roles/server/tasks/unlock.yml with which all boxes of a run end when one of them failed.
+END_OF_RUN = "End the run"
 MOST_TEXT = 300
 SHORT_SENTENCE = 60
 
