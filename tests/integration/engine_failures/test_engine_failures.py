@@ -112,6 +112,12 @@ def test_no_chat_template_then_a_killed_worker(engine):
     assert explain(seen)["id"] in ("GB-012", "KB-301"), explain(seen)
 
 
+def test_an_embedding_model_answers_with_an_embedding(engine):
+    engine.start("good", *SMALL_KV, "--runner", "pooling", "--convert", "embed")
+    seen = engine.wait()
+    assert (seen["phase"], seen["answer"]["kind"]) == ("ready", "embedding"), seen
+
+
 def test_too_little_memory_for_the_container(engine):
     engine.start("good", *SMALL_KV, options=("--memory", "400m", "--memory-swap", "400m"))
     seen = engine.wait()
