@@ -63,7 +63,7 @@ class Box:
         return self.ssh(f"sudo sh -ec {quote(script)}", check, timeout)
 
     def start(self, playbook: str, *arguments: str, variables: dict | None = None) -> subprocess.Popen:
-        command = [ROOT / ".venv/bin/ansible-playbook", playbook, "-i", INVENTORY, *arguments]
+        command = [ROOT / ".venv/bin/ansible-playbook", *playbook.split(), "-i", INVENTORY, *arguments]
         if variables:
             command += ["-e", json.dumps(variables)]
         environment = {**os.environ, "ANSIBLE_FORCE_COLOR": "0", "PYTHONUNBUFFERED": "1"}

@@ -25,8 +25,8 @@ def test_a_bundle_takes_a_box_without_a_network_to_an_answer(box, tmp_path):
     assert "unreachable" in box.root("git ls-remote git://172.30.10.2/spark-vllm-docker.git 2>&1 || echo unreachable")
     assert "vllm-node" not in box.root("docker images; ls /srv/models")
     offline = ("-e", f"gb10_bundle={bundle}", "-e", f"@{bundle}/settings.yml")
-    brought = box.playbook("gb10.vllm.unbundle", "gb10.vllm.site", *offline)
+    brought = box.playbook("gb10.vllm.unbundle gb10.vllm.site", *offline)
     assert brought.code == 0, brought.text[-3000:]
     assert box.chat()["choices"][0]["message"]["content"]
-    again = box.playbook("gb10.vllm.unbundle", "gb10.vllm.site", *offline)
+    again = box.playbook("gb10.vllm.unbundle gb10.vllm.site", *offline)
     assert (again.code, again.changed) == (0, 0), again.text[-3000:]
