@@ -20,7 +20,7 @@ def deployment_decision(planned: dict, server: dict, image: dict, manifest: str,
     options["repairs"] = settings.get("repairs") or {}
     inputs = deployment.wanted_inputs(wanted.without_secrets(server), image["id"], manifest, options)
     fresh = deployment.build(planned, server, image, manifest, inputs, settings, settings)
-    return deployment.decide(fresh, record, containers)
+    return deployment.decide(dict(fresh, repairs=options["repairs"]), record, containers)
 
 
 def stale_files(wanted_files: list[dict], held: dict) -> list[dict]:
