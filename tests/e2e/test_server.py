@@ -278,6 +278,10 @@ def test_a_model_that_was_replaced_comes_back_with_a_rollback(box, deployed):
     # As model_fetch and share put a new version in the place of an old one.
     box.run("cd /srv/models; cp -a tiny-llama new; echo >> new/config.json; mv tiny-llama tiny-llama@0badc0de; mv new tiny-llama")
     assert "the files in /srv/models/tiny-llama changed" in box.play("site.yml")
+    history = f"{STATE}/servers/tiny/history.json"
+    box.run(f"cp {history} /tmp/history.json; sed -i 's/sha256:[0-9a-f]*/sha256:{'0' * 64}/' {history}")
+    assert "the image that tiny ran with before is no longer on this box" in " ".join(box.play("rollback", "-e", "server=tiny", rc=2).split())
+    box.run(f"mv /tmp/history.json {history}")
     box.play("rollback", "-e", "server=tiny")
     mounts = box.run("docker inspect -f '{{range .Mounts}}{{println .Source}}{{end}}' gb10-vllm-tiny").split()
     assert "/srv/models/tiny-llama@0badc0de" in mounts and "/srv/models/tiny-llama" not in mounts
