@@ -272,6 +272,14 @@ def test_a_second_server_is_repaired_and_added_to_the_first(box, deployed):
     plans = json.loads((box.folder / "gb10-status.json").read_text())["boxes"][box.name]["servers"]
     assert {one["server"]: one["planned"]["max_model_len"] for one in plans} == {"tiny": 2048, "second": length}
 
+    box.wish(gb10_servers=first)
+    assert "still holds second, no longer in gb10_servers" in " ".join(box.play("site.yml").split())
+    assert box.ask(8001, "second-key-5521") == 200
+    box.play("site.yml", "-e", "gb10_prune=true")
+    left = box.run(f"docker ps -a --format '{{{{.Names}}}}'; ls {STATE}/servers {STATE}/cache /etc/gb10-vllm; ls /etc/systemd/system")
+    assert "tiny" in left and "second" not in left
+    assert (box.ask(8000, KEY), box.started_at()) == (200, before)
+
 
 def test_a_model_that_was_replaced_comes_back_with_a_rollback(box, deployed):
     box.wish(gb10_servers=box.variables["gb10_servers"][:1])
