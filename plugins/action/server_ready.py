@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 
+from ansible.errors import AnsibleConnectionFailure
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
@@ -21,6 +22,8 @@ from ansible_collections.gb10.vllm.plugins.plugin_utils.progress import Progress
 MODULE = "gb10.vllm.server_ready"
 ON_CONTROLLER = ("label", "wanted", "history", "repair", "diagnoses")
 TERMINAL = ("ready", "failed", "stalled")
+GONE_AFTER_S = 90.0
+"""Silence of a box that is more than a hiccup of the network; ansible.cfg lets a dead connection hang for 60 s."""
 
 
 class ActionModule(ActionBase):
@@ -67,11 +70,23 @@ class ActionModule(ActionBase):
         together = len(task_vars.get("ansible_play_batch") or [box]) > 1
         progress = Progress(Display(), f"{box}: {server}", interactive=False if together else None)
         total_s = float(on_box.get("timeout_s") or timeouts(int(on_box.get("model_bytes") or 0))[0])
-        before: tuple = ()
+        phase = ""
+        last = "not seen at all"
         arguments = dict(on_box)
+        answered = time.monotonic()
         while True:
             asked = time.monotonic()
-            seen = self._ask(arguments, task_vars)
+            try:
+                seen = self._ask(arguments, task_vars)
+            except AnsibleConnectionFailure as error:
+                silent_s = time.monotonic() - answered
+                if silent_s > GONE_AFTER_S:
+                    progress.done(f"the box has not answered for {_duration(silent_s)}")
+                    return _gone(box, server, silent_s, last, error)
+                progress.update(f"the box does not answer ({_duration(silent_s)})", force=True)
+                time.sleep(max(0.0, 5.0 - (time.monotonic() - asked)))
+                continue
+            answered = time.monotonic()
             if seen.get("failed"):
                 progress.done(seen.get("msg", "cannot be looked at"))
                 return seen
@@ -86,9 +101,9 @@ class ActionModule(ActionBase):
                 seen = self._last_look(arguments, total_s, task_vars)
                 progress.done(seen["msg"] if seen.get("failed") else _closing(seen))
                 return seen
-            now = (seen["phase"],)
-            progress.update(_status(seen), force=now != before)
-            before = now
+            last = _status(seen)
+            progress.update(last, force=seen["phase"] != phase)
+            phase = seen["phase"]
             # A look that came back at once (the container is not there yet) must not become a busy loop.
             time.sleep(max(0.0, 1.0 - (time.monotonic() - asked)))
 
@@ -127,6 +142,16 @@ def _list(value) -> list:
     if value is None:
         return []
     return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def _gone(box: str, server: str, silent_s: float, last: str, error: Exception) -> dict:
+    message = (
+        f"{box} has not answered for {_duration(silent_s)} while server {server} was starting; it was last seen {last}. "
+        f"SSH says: {' '.join(str(error).split())}. A box whose memory runs out freezes: if it stays silent, switch it off and on. "
+        "It does not start this server again by itself then; lower what the server asks for (max_model_len, concurrency) and run site again, "
+        f"or go back with `ansible-playbook gb10.vllm.rollback --limit {box}`."
+    )
+    return {"failed": True, "changed": False, "gone": True, "msg": message}
 
 
 def _status(seen: dict) -> str:

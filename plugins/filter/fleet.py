@@ -36,6 +36,16 @@ def lock_text(seen: Mapping[str, Mapping[str, Any]], before: Mapping[str, Any], 
         return {"text": "", "problem": str(error)}
 
 
+def boxes_as_read(names: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """{name: {address, box}} of boxes as they were read last: by the role server after it changed something, else by the role preflight."""
+    found = {}
+    for name in names:
+        known = hostvars[name]
+        box = known["server_box_now"] if "server_box_now" in known else known["preflight_result"]["box"]
+        found[name] = {"address": known.get("ansible_host", name), "box": box}
+    return found
+
+
 def fleet_page(status: Mapping[str, Any], seen: Mapping[str, Mapping[str, Any]], title: str = "GB10 fleet") -> str:
     """The HTML page of a status, with the memory picture of each box that has a plan (``plan`` in what was seen of it)."""
     return status_page.page(status, {name: plan_picture(one["plan"], name) for name, one in seen.items() if one.get("plan")}, title)
@@ -46,6 +56,7 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable]:
         return {
+            "boxes_as_read": boxes_as_read,
             "lock_text": lock_text,
             "lock_content": lock_content,
             "locked_problems": fleet.locked_problems,

@@ -53,6 +53,7 @@ class FilterModule:
             "predicted_against_measured": deployment.comparison,
             "deployment_decision": told(deployment_decision),
             "stale_files": stale_files,
+            "rollout_mistakes": wanted.rollout_mistakes,
             "unknown_variables": wanted.unknown_variables,
             "with_its_model": told(deployment.with_its_model),
             "without_secrets": wanted.without_secrets,

@@ -302,7 +302,7 @@ def status(seen: Mapping[str, Mapping[str, Any]], made_at: str) -> dict[str, Any
 
 def status_table(fleet: Mapping[str, Any]) -> str:
     """The status as a table for the terminal, with one line below it for each drift and problem."""
-    head = ("box", "server", "runs", "vLLM", "health", "KV tokens", "concurrency", "memory left", "drift")
+    head = ("box", "server", "runs", "vLLM", "health", "KV tokens", "concurrency", "memory left", "history", "drift")
     rows: list[tuple[str, ...]] = []
     notes = []
     for name, box in fleet["boxes"].items():
@@ -311,14 +311,15 @@ def status_table(fleet: Mapping[str, Any]) -> str:
         if box["problem"]:
             notes.append(f"{name}: {box['problem']}")
         if not box["servers"]:
-            rows.append((name, "-", "-", "-", "-", "-", "-", left, "-"))
+            rows.append((name, "-", "-", "-", "-", "-", "-", left, "-", "-"))
         for server in box["servers"]:
             tokens = f"{server['kv_tokens']:,}" if server["kv_tokens"] else "-"
             times = f"{server['concurrency']:.2f}x" if server["concurrency"] else "-"
             state, _colon, _why = server["health"].partition(":")
             runs = f"{server['model']} on {short(server['image_id'])}" if server["image_id"] else "-"
             mark = "unknown" if state == "unreachable" else f"{len(server['drift'])} below" if server["drift"] else "none"
-            rows.append((name, server["server"], runs, server["vllm_version"] or "-", state, tokens, times, left, mark))
+            earlier = str(len(server["history"]) or "-")
+            rows.append((name, server["server"], runs, server["vllm_version"] or "-", state, tokens, times, left, earlier, mark))
             notes += [f"{name} {server['server']}: {one}." for one in server["drift"]]
             if state != server["health"]:
                 notes.append(f"{name} {server['server']} {server['health']}")

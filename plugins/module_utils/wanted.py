@@ -79,3 +79,22 @@ def unknown_variables(names: list[str], known: list[str]) -> list[str]:
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
         sentences.append(f"{name} is not a variable of gb10.vllm" + (f"; did you mean {near[0]}?" if near else "; remove it or see the README's table."))
     return sentences
+
+
+def rollout_mistakes(batches: object) -> list[str]:
+    """One sentence for each size of a batch that is none: Ansible would take 0 for all boxes at once, and end in a traceback over other things.
+
+    ``batches``: one size or a list of them, each a whole number from 1 or a whole percentage from 1% to 100%.
+    """
+    sizes = batches if isinstance(batches, (list, tuple)) else [batches]
+    remedy = "use whole numbers from 1 and whole percentages from 1% to 100%, as in [1, '25%', '100%']."
+    if not sizes:
+        return [f"gb10_rollout is empty, so no box would ever be in a batch; {remedy}"]
+    return [f"gb10_rollout has {size!r}, which is no size of a batch of boxes; {remedy}" for size in sizes if not _is_batch(size)]
+
+
+def _is_batch(size: object) -> bool:
+    if isinstance(size, bool) or not isinstance(size, (int, str)):
+        return False
+    digits, percent, rest = str(size).partition("%")
+    return digits.isascii() and digits.isdigit() and not rest and 1 <= int(digits) <= (100 if percent else 10**6)

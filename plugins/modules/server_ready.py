@@ -185,6 +185,10 @@ repair:
   description: A safe change that may be applied to this start - id, set, env, reason, wait_for_memory; none when there is none.
   type: dict
   returned: when failed or stalled
+gone:
+  description: The box stopped answering while the server was starting, so nothing is known of it.
+  type: bool
+  returned: when the box is gone
 """
 
 from ansible.module_utils.basic import AnsibleModule

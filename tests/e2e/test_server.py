@@ -296,6 +296,25 @@ def test_a_model_that_was_replaced_comes_back_with_a_rollback(box, deployed):
     assert box.ask(8000, KEY) == 200
 
 
+def test_a_rollback_brings_back_another_model_over_a_reboot_and_twice_in_a_row(box, deployed):
+    first = box.variables["gb10_servers"][0]
+    box.run("cp -a /srv/models/tiny-llama /srv/models/other")
+    box.wish(gb10_servers=[dict(first, model="other")])
+    box.play("site.yml")
+    box.wish(gb10_servers=[dict(first, model="other", max_model_len=1024)])
+    box.play("site.yml")
+    subprocess.run(["docker", "restart", "--time", "60", box.container], check=True, capture_output=True, timeout=120)
+    box.wait_until(lambda: "started" in box.run("echo started", check=False))
+    box.play("rollback")
+    assert (box.ask(8000, KEY, model="other"), box.record("tiny", "deployment")["planned"]["max_model_len"]) == (200, 2048)
+    box.play("rollback")
+    assert (box.ask(8000, KEY), box.record("tiny", "deployment")["model_path"]) == (200, "/srv/models/tiny-llama")
+    box.play("status")
+    (seen,) = json.loads((box.folder / "gb10-status.json").read_text())["boxes"][box.name]["servers"]
+    assert (seen["model"], len(seen["history"])) == ("tiny-llama", len(box.record("tiny", "history")))
+    box.wish(gb10_servers=[first])
+
+
 # On a GPU a capture can fail; here a program in front of vLLM says what vLLM says then, as long as graphs are to be captured.
 NO_GRAPHS = r"""
 mkdir -p /tmp/cuda && cd /tmp/cuda

@@ -84,6 +84,7 @@ def test_a_box_gets_what_a_run_locked_and_nothing_else(fleet):
     lock.write_text(text.replace("spark-0", "other-0"))
     assert "belongs to another inventory: it names other-01, other-02" in play(fleet, "locked.yml", "-e", "gb10_locked=true", code=2)
     assert "It was not overwritten" in play(fleet, "gb10.vllm.report", code=2)
+    assert "It was not overwritten" in play(fleet, "gb10.vllm.plan", code=2)
     lock.unlink()
     assert "changed=1" in play(fleet, "gb10.vllm.report", "--check")
     assert not lock.exists()
@@ -129,3 +130,24 @@ def test_a_locked_run_builds_nothing(fleet):
     play(fleet, "gb10.vllm.site")
     moved = json.dumps({"gb10_locked": True, "gb10_image": {"repository": "file:///nowhere", "ref": "main"}})
     assert play(fleet, "gb10.vllm.site", "-e", moved).count("changed=0") == 2
+
+
+def test_what_proved_itself_is_locked_although_a_later_batch_fails(fleet):
+    lock = fleet.inventory / "gb10.lock.yml"
+    lock.unlink(missing_ok=True)
+    fleet.ask(1, "rm", "/var/lib/gb10-vllm/servers/tiny/measured.json")
+    # A light box has no systemd that could take a unit that changed.
+    fleet.ask(2, "sh", "-c", "echo '# by hand' >> /etc/systemd/system/gb10-vllm-tiny.service")
+    failed = play(fleet, "gb10.vllm.site", code=2)
+    assert re.search(r"FAILED +spark-02 +Activate", failed) and "Its configuration was left as it is." in failed
+    assert lock.read_text().count("commit:") == 1 and "spark-01:" in lock.read_text()
+    assert [fleet.ask(number, "ls", "/var/lib/gb10-vllm").split() for number in (1, 2)] == [["build", "servers"]] * 2
+    assert play(fleet, "gb10.vllm.site").count("changed=0") == 1, "the lock file gets the second box, which is written with the first"
+    assert lock.read_text().count("commit:") == 2
+
+
+def test_batches_that_are_none_are_refused_and_hosts_need_no_group_of_that_name(fleet):
+    refused = play(fleet, "gb10.vllm.site", "-e", json.dumps({"gb10_rollout": [1, 0]}), code=2)
+    assert "gb10_rollout has 0, which is no size of a batch" in refused and "changed=0" in refused
+    one = play(fleet, "gb10.vllm.site", "-e", "gb10_hosts=spark-02", "-e", json.dumps({"gb10_rollout": "50%"}))
+    assert "spark-02" in one and not re.search(r"spark-01 +:", one)

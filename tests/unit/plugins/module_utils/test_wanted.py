@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.gb10.vllm.plugins.module_utils.errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.module_utils.wanted import normalise, unknown_variables, without_secrets
+from ansible_collections.gb10.vllm.plugins.module_utils.wanted import normalise, rollout_mistakes, unknown_variables, without_secrets
 
 SERVER = {"name": "devstral", "model": "devstral-small-2-24b/safetensors"}
 
@@ -65,3 +65,19 @@ def test_secrets_are_left_out():
 def test_a_typo_is_answered_with_the_nearest_name():
     (sentence,) = unknown_variables(["gb10_severs", "gb10_image"], ["gb10_servers", "gb10_image"])
     assert "did you mean gb10_servers?" in sentence
+
+
+@pytest.mark.parametrize("batches", [[1, "25%", "100%"], 3, "50%", ["2", 5], [1]])
+def test_batches_that_ansible_takes(batches):
+    assert rollout_mistakes(batches) == []
+
+
+@pytest.mark.parametrize("batch", [0, -1, "0%", "101%", "-5%", "12.5%", "half", "", "%", 1.5, True, None, {"first": 1}])
+def test_what_is_no_batch_is_named(batch):
+    (sentence,) = rollout_mistakes([1, batch])
+    assert repr(batch) in sentence and "as in [1, '25%', '100%']" in sentence
+
+
+def test_no_batches_at_all():
+    (sentence,) = rollout_mistakes([])
+    assert "gb10_rollout is empty" in sentence
