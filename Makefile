@@ -68,7 +68,7 @@ molecule: setup
 e2e: setup
 	@$(STAGE) e2e pytest -v -x tests/e2e --ignore tests/e2e/test_server.py --ignore tests/e2e/test_bundle.py
 
-# What takes too long for every change: a real engine that fails in eleven ways, fleets of boxes, a server that is killed in every way.
+# What takes too long for every change: a real engine that fails in twelve ways, fleets of boxes, a server that is killed in every way.
 deep: setup
 	@$(STAGE) --begin
 	@python3 tests/boxes/boxes engine

@@ -71,7 +71,7 @@ class ActionModule(ActionBase):
         progress = Progress(Display(), f"{box}: {server}", interactive=False if together else None)
         total_s = float(on_box.get("timeout_s") or timeouts(int(on_box.get("model_bytes") or 0))[0])
         phase = ""
-        last = "not seen at all"
+        last = ""
         arguments = dict(on_box)
         answered = time.monotonic()
         while True:
@@ -146,7 +146,7 @@ def _list(value) -> list:
 
 def _gone(box: str, server: str, silent_s: float, last: str, error: Exception) -> dict:
     message = (
-        f"{box} has not answered for {_duration(silent_s)} while server {server} was starting; it was last seen {last}. "
+        f"{box} has not answered for {_duration(silent_s)} while server {server} was starting{last and f'; it was last seen {last}'}. "
         f"SSH says: {' '.join(str(error).split())}. A box whose memory runs out freezes: if it stays silent, switch it off and on. "
         "It does not start this server again by itself then; lower what the server asks for (max_model_len, concurrency) and run site again, "
         f"or go back with `ansible-playbook gb10.vllm.rollback --limit {box}`."

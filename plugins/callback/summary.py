@@ -30,7 +30,7 @@ from ansible.plugins.loader import filter_loader
 from ansible_collections.gb10.vllm.plugins.plugin_utils.run_summary import END_OF_RUN, summary
 
 COLLECTION = "gb10.vllm"
-COLOURS = {"failed": "COLOR_ERROR", "unreachable": "COLOR_UNREACHABLE", "held back": "COLOR_SKIP", "ok": "COLOR_OK"}
+COLOURS = {"failed": "COLOR_ERROR", "unreachable": "COLOR_UNREACHABLE", "put back": "COLOR_WARN", "held back": "COLOR_SKIP", "ok": "COLOR_OK"}
 
 
 class CallbackModule(CallbackBase):
@@ -73,10 +73,10 @@ class CallbackModule(CallbackBase):
         self._ended(result)
 
     def v2_runner_on_failed(self, result, ignore_errors=False):
-        self._trouble(result)
+        self._trouble(result, ignore_errors)
 
     def v2_runner_on_unreachable(self, result):
-        self._trouble(result)
+        self._trouble(result, bool((result._task_fields or {}).get("ignore_unreachable")))
 
     def v2_playbook_on_stats(self, stats):
         self._close_phase()
@@ -102,8 +102,10 @@ class CallbackModule(CallbackBase):
         box["busy_s"] += now - self._began.pop((result._host.get_name(), result._task._uuid), now)
         return box
 
-    def _trouble(self, result) -> None:
+    def _trouble(self, result, ignored: bool) -> None:
         box = self._ended(result)
+        if ignored:
+            return
         said = result._result
         fields = result._task_fields or {}
         step = str(fields.get("name") or result._task.get_name())

@@ -188,7 +188,7 @@ def read_docker(image_names: list[str], versions: dict[str, dict]) -> dict:
     """The Docker engine, our containers on it and the named images; ``versions`` come from ``read_versions``."""
     facts = {
         "installed": bool(shutil.which("docker")), "running": False, "version": None, "client_version": None, "buildkit": False,
-        "nvidia": False, "root_dir": None, "containers": [], "images": {}, "problem": None,
+        "nvidia": False, "root_dir": None, "containers": [], "others": [], "images": {}, "problem": None,
     }  # fmt: skip
     if not facts["installed"]:
         facts["problem"] = "the docker command is not installed"
@@ -212,9 +212,12 @@ def read_docker(image_names: list[str], versions: dict[str, dict]) -> dict:
         buildkit=run(["docker", "buildx", "version"])[0] == 0 or client.split(".")[0] in ("19", "20"),
         nvidia="nvidia" in (info.get("Runtimes") or {}) or bool(shutil.which("nvidia-container-runtime-hook")),
     )
-    names = run(["docker", "ps", "-aq", "--no-trunc", "--filter", f"label={SERVER_LABEL}"])[1].split()
-    if names:
-        facts["containers"] = [trim_container(one) for one in json.loads(run(["docker", "inspect", *names])[1] or "[]")]
+    shown = f'{{{{.ID}}}} {{{{.Names}}}} {{{{.Label "{SERVER_LABEL}"}}}}'
+    listed = [line.split() for line in run(["docker", "ps", "-a", "--no-trunc", "--format", shown])[1].splitlines()]
+    ours = [words[0] for words in listed if len(words) > 2]
+    facts["others"] = [words[1] for words in listed if len(words) == 2]
+    if ours:
+        facts["containers"] = [trim_container(one) for one in json.loads(run(["docker", "inspect", *ours])[1] or "[]")]
     if image_names:
         for one in json.loads(run(["docker", "image", "inspect", *image_names])[1] or "[]"):
             labels = (one.get("Config") or {}).get("Labels") or {}

@@ -104,6 +104,19 @@ def _ports(box: dict, wants: dict) -> list[dict]:
     return found
 
 
+def _names(box: dict, wants: dict) -> list[dict]:
+    taken = {f"gb10-vllm-{server['name']}" for server in wants["servers"]} & set(box["docker"]["others"])
+    return [
+        _finding(
+            ERROR,
+            f"a container named {name} is there that this collection did not make",
+            "it lacks the label gb10.vllm.server, so it is somebody's and is not replaced",
+            f"Rename it (`docker rename {name} NEW`), remove it, or give the server another `name`.",
+        )
+        for name in sorted(taken)
+    ]
+
+
 def _disks(box: dict, wants: dict) -> list[dict]:
     found = []
     least_by_path = dict(wants["free_bytes"])
@@ -185,6 +198,6 @@ def findings(box: dict, wants: dict) -> list[dict]:
                 "The roles use systemd, Docker and the box's own package manager; check that these are there.",
             )
         )
-    for check in (_gpu, _docker, _ports, _disks, _memory):
+    for check in (_gpu, _docker, _names, _ports, _disks, _memory):
         found += check(box, wants)
     return sorted(found, key=lambda finding: finding["level"] != ERROR)

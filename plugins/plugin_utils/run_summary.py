@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 
-STATES = ("failed", "unreachable", "held back", "ok")
+STATES = ("failed", "unreachable", "put back", "held back", "ok")
 # The task of roles/server/tasks/unlock.yml with which all boxes of a run end when one of them failed.
 END_OF_RUN = "End the run"
+# The task of roles/server/tasks/undo.yml with which a box ends that did nothing wrong, in a batch where another one failed.
+BATCH_PUT_BACK = "Go back with the batch"
 MOST_TEXT = 300
 SHORT_SENTENCE = 60
 
@@ -35,9 +37,9 @@ def first_sentence(text: str) -> str:
 
 
 def state_of(box: dict, last_phase: str, trouble: bool) -> str:
-    """``failed``, ``unreachable``, ``held back`` (well, but the run ended before its turn) or ``ok``."""
+    """``failed``, ``unreachable``, ``put back`` (well, but in the batch of one that failed), ``held back`` (well, its turn never came) or ``ok``."""
     if box["failed"]:
-        return "failed"
+        return "put back" if box["step"] == BATCH_PUT_BACK else "failed"
     if box["unreachable"]:
         return "unreachable"
     return "held back" if box.get("held_back") or (trouble and box["phase"] != last_phase) else "ok"
@@ -79,7 +81,7 @@ def summary(boxes: list[dict], phases: list[tuple[str, float]], check: bool = Fa
         lines.append((f"  {text}  {cell[5].rjust(widths[5])}", state))
         if box["repairs"]:
             lines.append((f"      repairs: {', '.join(box['repairs'])}", state))
-        if state in ("failed", "unreachable"):
+        if state in ("failed", "unreachable", "put back"):
             lines.append((f"      {box['step']}: {first_sentence(box['message'] or 'no message')}", state))
     total_s = sum(seconds for _name, seconds in phases)
     lines.append((f"  {', '.join(f'{name} {duration(seconds)}' for name, seconds in phases)}; in all {duration(total_s)}", ""))

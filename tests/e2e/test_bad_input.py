@@ -113,6 +113,13 @@ CASES = {
         before=f"{DOCKER_STOPS} mount -t tmpfs -o size=1g none /var/lib/docker; {DOCKER_STARTS}",
         after=f"{DOCKER_STOPS} umount /var/lib/docker; {DOCKER_STARTS}",
     ),
+    "a container of somebody with our name": Case(
+        r"a container named gb10-vllm-tiny is there that this collection did not make",
+        r"docker rename",
+        before="tar -c /bin/true | docker import -q - somebodys; docker create --name gb10-vllm-tiny somebodys /bin/true",
+        after="docker rm gb10-vllm-tiny; docker rmi somebodys",
+    ),
+    "no batch at all": Case(r"gb10_rollout has 0, which is no size of a batch", r"use whole numbers", variables={"gb10_rollout": [0]}),
     "two servers with one name": Case(r"two servers have the name 'tiny'", r"another name", servers=[SERVER, dict(SECOND, name="tiny")]),
     "two servers with one port": Case(r"two servers have the port 8000", r"another port", servers=[SERVER, dict(SECOND, port=8000)]),
     "unreachable": Case(r"cannot be reached", r"Check that the box is on", variables={"ansible_host": "172.30.10.99", "ansible_timeout": 5}),

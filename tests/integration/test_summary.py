@@ -83,6 +83,53 @@ def test_a_box_that_is_off(site):
     assert "Connection refused" in lines[2]
 
 
+OFF = """
+- hosts: boxes
+  gather_facts: false
+  tasks:
+    - gb10.vllm.show: {text: planned}
+      run_once: true
+    - ansible.builtin.fail: {msg: This is why.}
+      when: inventory_hostname == 'spark-1'
+      ignore_errors: true
+    - ansible.builtin.ping:
+      ignore_unreachable: true
+      delegate_to: away
+"""
+# As the roles end a run: the failure is told again after the lock was given back.
+GONE = """
+- hosts: boxes
+  gather_facts: false
+  tasks:
+    - block:
+        - gb10.vllm.show: {text: planned}
+          run_once: true
+        - name: Prove it
+          ansible.builtin.fail: {msg: spark-1 has not answered for 90 s.}
+          when: inventory_hostname == 'spark-1'
+      rescue:
+        - ansible.builtin.ping:
+          ignore_unreachable: true
+          delegate_to: away
+        - name: End the run
+          ansible.builtin.fail: {msg: "{{ ansible_failed_result.msg }}"}
+"""
+
+
+def test_what_is_ignored_is_no_trouble(site):
+    (site / "off.yml").write_text(OFF)
+    (site / "hosts.yml").write_text((site / "hosts.yml").read_text() + "others: {hosts: {away: {ansible_host: 127.0.0.1, ansible_port: 1}}}\n")
+    done, lines = told(site, playbook="off.yml")
+    assert done.returncode == 0 and lines[0] == "3 boxes: 3 ok"
+
+
+def test_a_failure_is_told_although_the_box_is_gone_after_it(site):
+    (site / "gone.yml").write_text(GONE)
+    (site / "hosts.yml").write_text((site / "hosts.yml").read_text() + "others: {hosts: {away: {ansible_host: 127.0.0.1, ansible_port: 1}}}\n")
+    _done, lines = told(site, playbook="gone.yml")
+    assert lines[0].startswith("3 boxes: 1 failed, 2 ok") and lines[2] == "      Prove it: spark-1 has not answered for 90 s."
+
+
 def test_nothing_is_said_of_other_playbooks(site):
     done, _lines = told(site, playbook="other.yml")
     assert done.returncode == 0 and "GB10 *" not in done.stdout

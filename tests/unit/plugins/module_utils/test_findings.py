@@ -21,7 +21,7 @@ GOOD = {
     },
     "docker": {
         "installed": True, "running": True, "nvidia": True, "buildkit": True, "problem": None, "root_dir": "/var/lib/docker",
-        "containers": [], "images": {},
+        "containers": [], "others": [], "images": {},
     },
     "disks": [{"path": "/var/lib/docker", "free_bytes": 900 * GIB, "total_bytes": 1000 * GIB}],
     "listeners": [],
@@ -84,6 +84,12 @@ def test_our_own_server_may_hold_its_port():
 def test_our_own_server_holds_its_port_before_docker_calls_it_running():
     # Seen when a run was killed during a start: docker-proxy listens a moment before the state changes.
     assert findings(changed(listeners=LISTENS, docker__containers=[dict(OURS, status="created")]), WANTS) == []
+
+
+def test_a_container_of_somebody_with_our_name_is_refused_not_replaced():
+    assert findings(changed(docker__others=["postgres", "gb10-vllm-b"]), WANTS) == []
+    (found,) = findings(changed(docker__others=["gb10-vllm-a"]), WANTS)
+    assert found["level"] == "error" and "a container named gb10-vllm-a" in found["text"] and "docker rename gb10-vllm-a" in found["text"]
 
 
 def test_another_server_of_ours_that_is_no_longer_wanted_is_named():

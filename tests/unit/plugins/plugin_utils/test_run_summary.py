@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.gb10.vllm.plugins.plugin_utils.run_summary import duration, first_sentence, summary
+from ansible_collections.gb10.vllm.plugins.plugin_utils.run_summary import BATCH_PUT_BACK, duration, first_sentence, summary
 
 
 def box(name, phase="Report", **more):
@@ -49,6 +49,14 @@ def test_boxes_whose_turn_never_came_are_held_back():
 def test_a_box_that_ended_with_the_run_is_held_back_in_the_phase_in_which_the_other_failed():
     boxes = [box("a", phase="Supply", failed=True, step="s", message="m"), box("b", phase="Supply", held_back=True)]
     assert texts(boxes, [("Plan", 1), ("Supply", 1)])[0] == "2 boxes: 1 failed, 1 held back; the run stopped in phase Supply"
+
+
+def test_a_box_that_went_back_with_its_batch_is_told_after_the_one_that_failed():
+    boxes = [box("a", phase="Activate", failed=True, step=BATCH_PUT_BACK, message="a: its new servers were put back because b failed in the same batch.")]
+    boxes += [box("b", phase="Activate", failed=True, step="Prove it", message="It did not answer.")]
+    lines = texts(boxes, [("Activate", 1)])
+    assert lines[0] == "2 boxes: 1 failed, 1 put back; the run stopped in phase Activate"
+    assert [line.split()[0] for line in lines if "unchanged" in line] == ["FAILED", "put"] and "because b failed" in lines[4]
 
 
 def test_changes_repairs_and_times_are_told():
