@@ -116,7 +116,7 @@ CASES = {
     "a container of somebody with our name": Case(
         r"a container named gb10-vllm-tiny is there that this collection did not make",
         r"docker rename",
-        before="tar -c /bin/true | docker import -q - somebodys; docker create --name gb10-vllm-tiny somebodys /bin/true",
+        before="tar -c /bin/true | docker import - somebodys; docker create --name gb10-vllm-tiny somebodys /bin/true",
         after="docker rm gb10-vllm-tiny; docker rmi somebodys",
     ),
     "no batch at all": Case(r"gb10_rollout has 0, which is no size of a batch", r"use whole numbers", variables={"gb10_rollout": [0]}),

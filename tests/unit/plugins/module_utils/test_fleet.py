@@ -207,7 +207,7 @@ class TestStatus:
         row = status["boxes"]["spark-1"]["servers"][0]
         assert row["health"] == "answers in 0.3 s" and row["drift"] == [] and row["kv_tokens"] == 393000 and row["figures"] == "measured"
         lines = fleet.status_table(status).splitlines()
-        assert lines[1].split() == "spark-1 devstral devstral-24b on aaaaaaaaaaaa 0.32.0 answers in 0.3 s 393,000 5.99x 20.0 GiB - none".split()
+        assert " ".join(lines[1].split()) == "spark-1 devstral devstral-24b on aaaaaaaaaaaa 0.32.0 answers in 0.3 s 393,000 5.99x 20.0 GiB - none"
         assert len(lines) == 2
 
     def test_a_box_that_cannot_be_reached(self):
