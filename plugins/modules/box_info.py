@@ -88,7 +88,8 @@ box:
   description: >-
     Facts of the box: C(hostname), C(architecture), C(os), C(python), C(gpu), C(memory) (bytes; C(cuda_total_bytes) is null where
     libcuda did not answer), C(docker) (with our C(containers), the names of C(others), and C(images)), C(disks), C(listeners), C(holders)
-    (processes that hold at least 1 GiB), C(units), C(files) (digest, mode and owner of the files this collection put there), C(servers) (records of earlier runs by server).
+    (processes that hold at least 1 GiB), C(units), C(files) (digest, mode and owner of the files this collection put there), C(servers)
+    (records of earlier runs by server).
   returned: success
   type: dict
   sample: {"architecture": "aarch64", "gpu": {"name": "NVIDIA GB10", "compute_capability": "12.1", "present": true}}
