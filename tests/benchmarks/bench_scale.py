@@ -72,12 +72,12 @@ def memory(pids: list[int]) -> int:
 
 
 @contextlib.contextmanager
-def watched(pid: int) -> Iterator[dict[str, int]]:
-    """The most memory a controller took, looked at every three seconds."""
+def watched(pid: int, every_s: float) -> Iterator[dict[str, int]]:
+    """The most memory a controller took; to look costs it time, the more the more processes it has."""
     seen, stop = {"memory_bytes": 0}, threading.Event()
 
     def look() -> None:
-        while not stop.wait(3.0):
+        while not stop.wait(every_s):
             seen["memory_bytes"] = max(seen["memory_bytes"], memory(tree(pid)))
 
     thread = threading.Thread(target=look, daemon=True)
@@ -98,7 +98,7 @@ def measure(fleet: light_boxes.Fleet, playbook: str) -> dict:
         [light_boxes.ANSIBLE_PLAYBOOK, playbook, "-i", str(fleet.inventory), "-f", "50"],
         cwd=fleet.folder, env=light_boxes.environment(fleet.folder), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
-    with watched(process.pid) as most:
+    with watched(process.pid, max(0.5, fleet.count / 10)) as most:
         output, _none = process.communicate()
     wall_s = time.monotonic() - began
     cpu = resource.getrusage(resource.RUSAGE_CHILDREN)

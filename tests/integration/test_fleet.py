@@ -10,6 +10,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -151,3 +152,18 @@ def test_batches_that_are_none_are_refused_and_hosts_need_no_group_of_that_name(
     assert "gb10_rollout has 0, which is no size of a batch" in refused and "changed=0" in refused
     one = play(fleet, "gb10.vllm.site", "-e", "gb10_hosts=spark-02", "-e", json.dumps({"gb10_rollout": "50%"}))
     assert "spark-02" in one and not re.search(r"spark-01 +:", one)
+
+
+def test_whatever_changes_boxes_waits_for_another_controller(fleet):
+    lock = "/var/lib/gb10-vllm/run.lock"
+    holder = {"run": "feed", "owner": "ben@desk", "controller": {"machine": "x@desk", "boot_id": "b", "pid": 1}, "ttl_s": 3600}
+    text = json.dumps(dict(holder, acquired_at=time.time(), refreshed_at=time.time()))
+    fleet.ask(2, "sh", "-c", f"cat > {lock} <<'EOF'\n{text}\nEOF")
+    for playbook in ("site", "rollback", "stop", "bundle"):
+        refused = play(fleet, f"gb10.vllm.{playbook}", "-e", f"gb10_bundle={fleet.folder}/bundle", code=2)
+        assert "spark-02 is being changed by ben@desk since" in refused, playbook
+        assert fleet.ask(2, "cat", lock).strip() == text, f"{playbook} took the lock of another run away"
+        assert "run.lock" not in fleet.ask(1, "ls", "/var/lib/gb10-vllm"), f"{playbook} kept the other box"
+    assert not (fleet.folder / "bundle").exists()
+    assert "answers in" in play(fleet, "gb10.vllm.status"), "who only looks is not held up"
+    fleet.ask(2, "rm", lock)
