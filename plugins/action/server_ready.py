@@ -148,7 +148,7 @@ def _gone(box: str, server: str, silent_s: float, last: str, error: Exception) -
     message = (
         f"{box} has not answered for {_duration(silent_s)} while server {server} was starting{last and f'; it was last seen {last}'}. "
         f"SSH says: {' '.join(str(error).split())}. A box whose memory runs out freezes: if it stays silent, switch it off and on. "
-        "It does not start this server again by itself then; lower what the server asks for (max_model_len, concurrency) and run site again, "
+        "A start that was cut off is not repeated by itself; lower what the server asks for (max_model_len, concurrency) and run site again, "
         f"or go back with `ansible-playbook gb10.vllm.rollback --limit {box}`."
     )
     return {"failed": True, "changed": False, "gone": True, "msg": message}
