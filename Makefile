@@ -59,7 +59,7 @@ unit: setup
 	@$(STAGE) unit pytest -q tests/unit
 
 integration: setup
-	@$(STAGE) docker python3 tests/boxes/boxes engine
+	@$(STAGE) boxes python3 tests/boxes/boxes prepare
 	@$(STAGE) integration pytest -q tests/integration $(DEEP:%=--ignore tests/integration/%)
 
 molecule: setup
@@ -71,7 +71,7 @@ e2e: setup
 # What takes too long for every change: a real engine that fails in twelve ways, fleets of boxes, a server that is killed in every way.
 deep: setup
 	@$(STAGE) --begin
-	@python3 tests/boxes/boxes engine
+	@python3 tests/boxes/boxes prepare
 	@$(STAGE) integration pytest -q $(DEEP:%=tests/integration/%); code=$$?; \
 	 $(STAGE) server pytest -q -s tests/e2e/test_server.py tests/e2e/test_bundle.py || code=1; \
 	 $(STAGE) fleet molecule test -s fleet || code=1; $(STAGE) --times; exit $$code
