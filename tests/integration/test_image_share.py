@@ -131,7 +131,7 @@ def test_an_image_docker_refuses_keeps_the_name_where_it_was(boxes):
     assert b.images()["vllm-node:latest"] == before and not [name for name in b.images() if "incoming" in name]
     for blob in b.run("ls /tmp/blobs").split():
         b.run(f"echo x >> /tmp/blobs/{blob}")
-    said = engines.docker("exec", "-i", b.name, "python3", "-", input=script.replace("'/tmp/blobs')\n", "'/tmp/fresh')\n", 1))
+    said = engines.docker("exec", "-i", b.name, "python3", "-", input=script.replace("'/tmp/blobs')\n", "'/run/blobs-anew')\n", 1))
     assert "Docker did not accept the image vllm-node" in said or "Docker made another image" in said
     assert b.images()["vllm-node:latest"] == before
 
