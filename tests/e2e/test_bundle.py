@@ -6,8 +6,9 @@
 
 from __future__ import annotations
 
+# Docker keeps an image as long as another one is built on it, so it takes as many rounds as they are deep.
 EMPTY = """
-docker images -q | sort -u | xargs docker rmi -f; docker builder prune -af
+while docker images -q | grep -q .; do docker images -q | sort -u | xargs docker rmi -f || true; done; docker builder prune -af
 rm -rf /srv/models/* /var/lib/gb10-vllm
 """
 # What the box starts itself does not leave it; it still answers those who ask.
