@@ -60,7 +60,7 @@ unit: setup
 
 integration: setup
 	@$(STAGE) boxes python3 tests/boxes/boxes prepare
-	@$(STAGE) integration pytest -q tests/integration $(DEEP:%=--ignore tests/integration/%)
+	@$(STAGE) integration pytest -q tests/on_machine $(DEEP:%=--ignore tests/on_machine/%)
 
 molecule: setup
 	@$(STAGE) molecule molecule test -s default
@@ -72,7 +72,7 @@ e2e: setup
 deep: setup
 	@$(STAGE) --begin
 	@python3 tests/boxes/boxes prepare
-	@$(STAGE) integration pytest -q $(DEEP:%=tests/integration/%); code=$$?; \
+	@$(STAGE) integration pytest -q $(DEEP:%=tests/on_machine/%); code=$$?; \
 	 $(STAGE) server pytest -q -s tests/e2e/test_server.py tests/e2e/test_bundle.py || code=1; \
 	 $(STAGE) fleet molecule test -s fleet || code=1; $(STAGE) --times; exit $$code
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.gb10.vllm.plugins.module_utils import engine_log
-from ansible_collections.gb10.vllm.plugins.module_utils.errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.plugin_utils import diagnosis as knowledge
+from ansible_collections.gb10.vllm.plugins.module_utils._engine import log as engine_log
+from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import diagnosis as knowledge
 
 MOST_BYTES = 64 * 2**20
 

@@ -14,9 +14,9 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.gb10.vllm.plugins.plugin_utils.background import POLL_S, elapsed, run_detached, size
-from ansible_collections.gb10.vllm.plugins.plugin_utils.diagnosis import diagnose, explain, load
-from ansible_collections.gb10.vllm.plugins.plugin_utils.progress import Progress
+from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.diagnosis import diagnose, explain, load
+from ansible_collections.gb10.vllm.plugins.plugin_utils._follow.background import POLL_S, elapsed, run_detached, size
+from ansible_collections.gb10.vllm.plugins.plugin_utils._follow.progress import Progress
 
 _SLACK_S = 300
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.gb10.vllm.plugins.plugin_utils.controller import clock_time, has_ended, this_run
+from ansible_collections.gb10.vllm.plugins.plugin_utils._follow.controller import clock_time, has_ended, this_run
 
 MODULE = "gb10.vllm.run_lock"
 STATE_DIR = "/var/lib/gb10-vllm"

@@ -12,12 +12,12 @@ from ansible.errors import AnsibleConnectionFailure
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.gb10.vllm.plugins.module_utils.engine_log import GIB, where
-from ansible_collections.gb10.vllm.plugins.module_utils.errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.module_utils.readiness import timeouts
-from ansible_collections.gb10.vllm.plugins.plugin_utils import diagnosis as knowledge
-from ansible_collections.gb10.vllm.plugins.plugin_utils import repair as repairs
-from ansible_collections.gb10.vllm.plugins.plugin_utils.progress import Progress
+from ansible_collections.gb10.vllm.plugins.module_utils._engine.log import GIB, where
+from ansible_collections.gb10.vllm.plugins.module_utils._engine.readiness import timeouts
+from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import diagnosis as knowledge
+from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import repair as repairs
+from ansible_collections.gb10.vllm.plugins.plugin_utils._follow.progress import Progress
 
 MODULE = "gb10.vllm.server_ready"
 ON_CONTROLLER = ("label", "wanted", "history", "repair", "diagnoses")

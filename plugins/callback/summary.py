@@ -27,7 +27,7 @@ from ansible import constants as C
 from ansible import context
 from ansible.plugins.callback import CallbackBase
 from ansible.plugins.loader import filter_loader
-from ansible_collections.gb10.vllm.plugins.plugin_utils.run_summary import END_OF_RUN, summary
+from ansible_collections.gb10.vllm.plugins.plugin_utils._report.run_summary import END_OF_RUN, summary
 
 COLLECTION = "gb10.vllm"
 COLOURS = {"failed": "COLOR_ERROR", "unreachable": "COLOR_UNREACHABLE", "put back": "COLOR_WARN", "held back": "COLOR_SKIP", "ok": "COLOR_OK"}

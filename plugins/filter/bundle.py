@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ansible_collections.gb10.vllm.plugins.module_utils import bundle
+from ansible_collections.gb10.vllm.plugins.plugin_utils import _bundle as bundle
 
 
 class FilterModule:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ansible_collections.gb10.vllm.plugins.module_utils import distribution
-from ansible_collections.gb10.vllm.plugins.plugin_utils.told import told
+from ansible_collections.gb10.vllm.plugins.plugin_utils._as_filter import as_filter
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import distribution
 
 
 def plan(shares: list, opened: dict, addresses: dict) -> dict:
@@ -28,14 +28,14 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable]:
         return {
-            "distribution_settings": told(distribution.settings),
-            "distribution_source": told(distribution.choose_source),
-            "distribution_wanted": told(distribution.wanted_models),
-            "distribution_first": told(distribution.first_of),
-            "distribution_elsewhere": told(distribution.elsewhere),
-            "distribution_downloads": told(downloads),
-            "distribution_shares": told(distribution.lacking),
-            "distribution_parts": told(distribution.taking_part),
-            "distribution_plan": told(plan),
-            "distribution_arrived": told(distribution.arrived),
+            "distribution_settings": as_filter(distribution.settings),
+            "distribution_source": as_filter(distribution.choose_source),
+            "distribution_wanted": as_filter(distribution.wanted_models),
+            "distribution_first": as_filter(distribution.first_of),
+            "distribution_elsewhere": as_filter(distribution.elsewhere),
+            "distribution_downloads": as_filter(downloads),
+            "distribution_shares": as_filter(distribution.lacking),
+            "distribution_parts": as_filter(distribution.taking_part),
+            "distribution_plan": as_filter(plan),
+            "distribution_arrived": as_filter(distribution.arrived),
         }

@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.gb10.vllm.plugins.module_utils import fleet
-from ansible_collections.gb10.vllm.plugins.module_utils.errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.module_utils.sizing.picture import plan_picture
-from ansible_collections.gb10.vllm.plugins.plugin_utils import lock_file, status_page
-from ansible_collections.gb10.vllm.plugins.plugin_utils.told import told
+from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.plugin_utils._as_filter import as_filter
+from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet import fleet, lock_file, status_page
+from ansible_collections.gb10.vllm.plugins.plugin_utils._report.plan_picture import plan_picture
 
 
 def lock_content(text: str, path: str) -> dict[str, Any]:
@@ -63,6 +62,6 @@ class FilterModule:
             "leftover_servers": fleet.leftovers,
             "fleet_status": fleet.status,
             "fleet_table": fleet.status_table,
-            "fleet_page": told(fleet_page),
+            "fleet_page": as_filter(fleet_page),
             "fleet_report": fleet.report_table,
         }

@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 
-from ansible_collections.gb10.vllm.plugins.module_utils import deployment, wanted
-from ansible_collections.gb10.vllm.plugins.plugin_utils.told import told
-from ansible_collections.gb10.vllm.plugins.plugin_utils.vulnerabilities import exposure_verdict
+from ansible_collections.gb10.vllm.plugins.plugin_utils._as_filter import as_filter
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import deployment, wanted
+from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.vulnerabilities import exposure_verdict
 
 
 def deployment_decision(planned: dict, server: dict, image: dict, manifest: str, record: dict | None, containers: list, settings: dict) -> dict:
@@ -48,13 +48,13 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable]:
         return {
-            "servers": told(wanted.normalise),
+            "servers": as_filter(wanted.normalise),
             "exposures": exposures,
             "predicted_against_measured": deployment.comparison,
-            "deployment_decision": told(deployment_decision),
+            "deployment_decision": as_filter(deployment_decision),
             "stale_files": stale_files,
             "rollout_mistakes": wanted.rollout_mistakes,
             "unknown_variables": wanted.unknown_variables,
-            "with_its_model": told(deployment.with_its_model),
+            "with_its_model": as_filter(deployment.with_its_model),
             "without_secrets": wanted.without_secrets,
         }

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.gb10.vllm.plugins.module_utils.errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.module_utils.sizing import picture
-from ansible_collections.gb10.vllm.plugins.module_utils.sizing.human import human_bytes
-from ansible_collections.gb10.vllm.plugins.module_utils.sizing.plan import calculate
-from ansible_collections.gb10.vllm.plugins.plugin_utils.told import told
+from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.plan import calculate
+from ansible_collections.gb10.vllm.plugins.plugin_utils._as_filter import as_filter
+from ansible_collections.gb10.vllm.plugins.plugin_utils._report import plan_picture as picture
+from ansible_collections.gb10.vllm.plugins.plugin_utils._report.words import human_bytes
 
 
 def kv_cache_bytes(
@@ -46,8 +46,8 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable]:
         return {
-            "kv_cache_bytes": told(kv_cache_bytes),
-            "human_bytes": told(human_bytes),
-            "plan_table": told(picture.plan_table),
-            "plan_picture": told(picture.plan_picture),
+            "kv_cache_bytes": as_filter(kv_cache_bytes),
+            "human_bytes": as_filter(human_bytes),
+            "plan_table": as_filter(picture.plan_table),
+            "plan_picture": as_filter(picture.plan_picture),
         }

@@ -106,8 +106,8 @@ findings:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.gb10.vllm.plugins.module_utils.box import read_box
-from ansible_collections.gb10.vllm.plugins.module_utils.findings import GIB, findings
+from ansible_collections.gb10.vllm.plugins.module_utils._box.facts import read_box
+from ansible_collections.gb10.vllm.plugins.module_utils._box.findings import GIB, findings
 
 
 def main() -> None:

@@ -83,8 +83,8 @@ msg:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.gb10.vllm.plugins.module_utils.engine_probe import collect
-from ansible_collections.gb10.vllm.plugins.module_utils.errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._engine.probe import collect
+from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 
 ARGUMENTS = {
     "log": {"type": "list", "elements": "path", "default": []},

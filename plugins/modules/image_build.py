@@ -231,8 +231,8 @@ deferred:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.gb10.vllm.plugins.module_utils.errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.module_utils.image_build import ImageBuild, Options
+from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._image.build import ImageBuild, Options
 
 
 def main() -> None:

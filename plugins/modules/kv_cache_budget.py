@@ -169,12 +169,12 @@ import math
 import os
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.gb10.vllm.plugins.module_utils.errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.module_utils.sizing.budget import GIB
-from ansible_collections.gb10.vllm.plugins.module_utils.sizing.engine import cpu_features
-from ansible_collections.gb10.vllm.plugins.module_utils.sizing.hub import Hub, is_repo_id
-from ansible_collections.gb10.vllm.plugins.module_utils.sizing.model_dir import inspect_model
-from ansible_collections.gb10.vllm.plugins.module_utils.sizing.plan import calculate, draft_models, engine_identity, plan_box
+from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._model.directory import inspect_model
+from ansible_collections.gb10.vllm.plugins.module_utils._model.hub import Hub, is_repo_id
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.budget import GIB
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.engine import cpu_features
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.plan import calculate, draft_models, engine_identity, plan_box
 
 
 def read_model(name: str, hub: dict) -> dict:

@@ -117,10 +117,10 @@ previous:
 import os
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.gb10.vllm.plugins.module_utils import model_store
-from ansible_collections.gb10.vllm.plugins.module_utils.errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.module_utils.model_download import Download, read_environment
-from ansible_collections.gb10.vllm.plugins.module_utils.progress_log import ProgressLog
+from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._io.progress_log import ProgressLog
+from ansible_collections.gb10.vllm.plugins.module_utils._model import store as model_store
+from ansible_collections.gb10.vllm.plugins.module_utils._model.download import Download, read_environment
 
 
 def main() -> None:

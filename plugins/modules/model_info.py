@@ -95,11 +95,11 @@ models:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.gb10.vllm.plugins.module_utils import model_store
-from ansible_collections.gb10.vllm.plugins.module_utils.errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.module_utils.sizing.engine import Engine
-from ansible_collections.gb10.vllm.plugins.module_utils.sizing.layout import kv_layout
-from ansible_collections.gb10.vllm.plugins.module_utils.sizing.model_dir import inspect_model
+from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._model import store as model_store
+from ansible_collections.gb10.vllm.plugins.module_utils._model.directory import inspect_model
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.engine import Engine
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layout import kv_layout
 
 
 def main() -> None:

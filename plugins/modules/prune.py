@@ -70,9 +70,9 @@ models:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.gb10.vllm.plugins.module_utils import model_store
-from ansible_collections.gb10.vllm.plugins.module_utils.errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.module_utils.image_store import ImageStore
+from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._image.store import ImageStore
+from ansible_collections.gb10.vllm.plugins.module_utils._model import store as model_store
 
 
 def main() -> None:

@@ -88,8 +88,8 @@ released:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.gb10.vllm.plugins.module_utils import run_lock
-from ansible_collections.gb10.vllm.plugins.module_utils.errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._box import run_lock
+from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 
 
 def main() -> None:

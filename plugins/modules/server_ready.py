@@ -192,9 +192,9 @@ gone:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.gb10.vllm.plugins.module_utils.engine_probe import Follower
-from ansible_collections.gb10.vllm.plugins.module_utils.errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.module_utils.readiness import timeouts
+from ansible_collections.gb10.vllm.plugins.module_utils._engine.probe import Follower
+from ansible_collections.gb10.vllm.plugins.module_utils._engine.readiness import timeouts
+from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 
 ARGUMENTS = {
     "container": {"type": "str", "required": True},

@@ -159,8 +159,8 @@ shares:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.gb10.vllm.plugins.module_utils.errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.module_utils.share import Shares
+from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._transfer.share import Shares
 
 SHARE = {
     "key": {"type": "str", "required": True, "no_log": False},

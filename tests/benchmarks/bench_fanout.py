@@ -24,7 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "tests/integration"), str(ROOT / ".ansible/collections")]
+sys.path[:0] = [str(ROOT / "tests/support"), str(ROOT / ".ansible/collections")]
 from engines import Engine, available, network, send  # noqa: E402
 
 SHARES = [("image", "image", "vllm-node"), ("m", "directory", "/srv/models/m")]

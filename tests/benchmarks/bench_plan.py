@@ -25,11 +25,11 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / ".ansible/collections"), str(ROOT / "tests/unit/plugins/module_utils/sizing")]
+sys.path[:0] = [str(ROOT / ".ansible/collections"), str(ROOT / "tests/support")]
 
 import checkpoints  # noqa: E402
-from ansible_collections.gb10.vllm.plugins.module_utils.sizing.model_dir import inspect_model  # noqa: E402
-from ansible_collections.gb10.vllm.plugins.module_utils.sizing.plan import calculate, plan_box  # noqa: E402
+from ansible_collections.gb10.vllm.plugins.module_utils._model.directory import inspect_model  # noqa: E402
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.plan import calculate, plan_box  # noqa: E402
 
 GIB = 2**30
 HF_MEM = ROOT / ".cache/hf-mem"

@@ -20,12 +20,14 @@ import os
 import re
 import resource
 import subprocess
+import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 import light_boxes
 
 COUNTED = "Starting session: command"

@@ -23,8 +23,6 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BOXES = ROOT / "tests/boxes/boxes"
 INVENTORY = ROOT / ".cache/inventory/test"
-SERVER = {"name": "tiny", "model": "tiny-llama", "port": 8000, "address": "0.0.0.0", "max_model_len": 2048, "concurrency": 2,
-          "cuda_graphs": "never", "args": {"dtype": "float32"}}  # fmt: skip
 
 
 @dataclasses.dataclass

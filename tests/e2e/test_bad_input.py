@@ -10,7 +10,7 @@ import dataclasses
 import re
 
 import pytest
-from conftest import SERVER
+from server_box import SERVER
 
 MODEL = "/srv/models/tiny-llama"
 BAD = "/srv/models/bad"

@@ -22,10 +22,15 @@ import jinja2
 import pytest
 import yaml
 from ansible_collections.gb10.vllm.plugins.filter.servers import deployment_decision, stale_files
-from ansible_collections.gb10.vllm.plugins.module_utils import box, fleet, image_identity, image_store, model_store, run_lock, wanted
-from ansible_collections.gb10.vllm.plugins.module_utils.image_build import ImageBuild, Options
-from ansible_collections.gb10.vllm.plugins.module_utils.sizing.model_dir import inspect_model
-from ansible_collections.gb10.vllm.plugins.plugin_utils import lock_file
+from ansible_collections.gb10.vllm.plugins.module_utils._box import facts as box
+from ansible_collections.gb10.vllm.plugins.module_utils._box import run_lock
+from ansible_collections.gb10.vllm.plugins.module_utils._image import inputs as image_identity
+from ansible_collections.gb10.vllm.plugins.module_utils._image import store as image_store
+from ansible_collections.gb10.vllm.plugins.module_utils._image.build import ImageBuild, Options
+from ansible_collections.gb10.vllm.plugins.module_utils._model import store as model_store
+from ansible_collections.gb10.vllm.plugins.module_utils._model.directory import inspect_model
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import wanted
+from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet import fleet, lock_file
 from jinja2.nativetypes import NativeEnvironment
 
 ROLE = Path(__file__).parents[2] / "roles" / "server"

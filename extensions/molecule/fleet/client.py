@@ -4,7 +4,7 @@
 
 """Asks servers for completions, one after the other, until a file appears; then writes how many answers came and which did not.
 
-    client.py STOP_FILE RESULT_FILE URL...
+client.py STOP_FILE RESULT_FILE URL...
 """
 
 from __future__ import annotations

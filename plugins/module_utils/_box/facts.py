@@ -1,0 +1,303 @@
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a box is and what it holds, read once: nothing here changes anything.
+
+The ``parse_*`` functions are pure; the ``read_*`` functions ask the running system and never raise for
+something that is merely missing - they say so in a ``problem`` text, which ``findings.py`` turns into advice.
+"""
+
+# pylint: disable=ansible-bad-function
+# Plain Python: nothing here has an AnsibleModule whose run_command could be called instead of subprocess.
+from __future__ import annotations
+
+import glob
+import hashlib
+import importlib.util
+import json
+import os
+import platform
+import shutil
+import stat
+import subprocess
+import sys
+
+from ansible_collections.gb10.vllm.plugins.module_utils._image.store import identity
+
+KIB = 1024
+SERVER_LABEL = "gb10.vllm.server"
+RECORD_KINDS = ("deployment", "measured", "repairs", "history", "starting")
+OUR_FILES = ("/etc/systemd/system/gb10-vllm-*", "/usr/local/lib/gb10-vllm/*", "/etc/gb10-vllm/*/*")
+
+# Runs in a process of its own: a broken driver may abort the interpreter, and CUDA must not stay loaded here.
+CUDA_PROBE = """
+import ctypes, json
+cuda = ctypes.CDLL("libcuda.so.1")
+def call(name, *args):
+    code = getattr(cuda, name)(*args)
+    if code:
+        raise SystemExit("%s failed with CUDA error %d" % (name, code))
+call("cuInit", 0)
+device = ctypes.c_int()
+call("cuDeviceGet", ctypes.byref(device), 0)
+total = ctypes.c_size_t()
+call("cuDeviceTotalMem_v2", ctypes.byref(total), device)
+print(json.dumps({"total_bytes": total.value}))
+"""
+
+
+def run(argv: list[str], timeout_s: float = 20) -> tuple[int, str, str]:
+    """Run a command without a shell; returns (exit status, stdout, stderr). A missing program is status 127, a timeout 124."""
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, errors="replace", timeout=timeout_s, check=False, env=dict(os.environ, LC_ALL="C"))
+    except FileNotFoundError:
+        return 127, "", f"{argv[0]} is not installed"
+    except subprocess.TimeoutExpired:
+        return 124, "", f"{argv[0]} did not answer within {timeout_s:g} s"
+    return done.returncode, done.stdout, done.stderr
+
+
+def parse_meminfo(text: str) -> dict[str, int]:
+    """/proc/meminfo as bytes by field name."""
+    fields = {}
+    for line in text.splitlines():
+        name, _colon, rest = line.partition(":")
+        parts = rest.split()
+        if parts and parts[0].isdigit():
+            fields[name] = int(parts[0]) * (KIB if parts[-1] == "kB" else 1)
+    return fields
+
+
+def parse_os_release(text: str) -> dict[str, str]:
+    """/etc/os-release as a dict with its quotes removed."""
+    pairs = (line.partition("=") for line in text.splitlines() if "=" in line and not line.startswith("#"))
+    return {key: value.strip().strip("\"'") for key, _equals, value in pairs}
+
+
+def parse_listeners(text: str) -> list[dict]:
+    """/proc/net/tcp or tcp6: the listening sockets as [{port, address}], address in the kernel's hexadecimal form resolved for IPv4."""
+    listeners = []
+    for line in text.splitlines()[1:]:
+        fields = line.split()
+        if len(fields) > 3 and fields[3] == "0A":
+            address, _colon, port = fields[1].rpartition(":")
+            if len(address) == 8:
+                address = ".".join(str(int(address[i : i + 2], 16)) for i in (6, 4, 2, 0))
+            elif set(address) == {"0"}:
+                address = "::"
+            listeners.append({"port": int(port, 16), "address": address})
+    return listeners
+
+
+def parse_gpu_query(text: str) -> list[dict]:
+    """Lines of ``nvidia-smi --query-gpu=name,driver_version,compute_cap --format=csv,noheader``."""
+    gpus = []
+    for line in text.splitlines():
+        fields = [field.strip() for field in line.split(",")]
+        if len(fields) == 3 and fields[0]:
+            gpus.append({"name": fields[0], "driver_version": fields[1], "compute_capability": fields[2]})
+    return gpus
+
+
+def parse_systemctl_show(text: str) -> dict[str, dict]:
+    """Blocks of ``systemctl show`` (one unit each, separated by empty lines) by unit name."""
+    units = {}
+    for block in text.split("\n\n"):
+        fields = dict(line.partition("=")[::2] for line in block.splitlines() if "=" in line)
+        if fields.get("Id") and fields.get("LoadState") != "not-found":
+            units[fields["Id"]] = {
+                "active": fields.get("ActiveState", ""),
+                "sub": fields.get("SubState", ""),
+                "enabled": fields.get("UnitFileState", "") == "enabled",
+                "result": fields.get("Result", ""),
+                "restarts": int(fields.get("NRestarts") or 0),
+            }
+    return units
+
+
+def trim_container(inspect: dict) -> dict:
+    """The part of ``docker inspect`` that is of use and holds no environment (and so no secret)."""
+    state = inspect.get("State") or {}
+    config = inspect.get("Config") or {}
+    host = inspect.get("HostConfig") or {}
+    bindings = (host.get("PortBindings") or {}).values()
+    return {
+        "name": inspect.get("Name", "").lstrip("/"),
+        "id": inspect.get("Id", ""),
+        "image": config.get("Image", ""),
+        "image_id": inspect.get("Image", ""),
+        "labels": config.get("Labels") or {},
+        "status": state.get("Status", ""),
+        "exit_code": state.get("ExitCode"),
+        "oom_killed": bool(state.get("OOMKilled")),
+        "started_at": state.get("StartedAt", ""),
+        "ports": [{"address": b.get("HostIp", ""), "port": int(b.get("HostPort") or 0)} for bs in bindings for b in bs or []],
+    }
+
+
+def read_text(path: str) -> str:
+    """The text of a file, "" when it cannot be read."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as handle:
+            return handle.read()
+    except OSError:
+        return ""
+
+
+def read_gpu() -> dict:
+    """The first NVIDIA GPU as nvidia-smi names it, or a ``problem``."""
+    code, out, err = run(["nvidia-smi", "--query-gpu=name,driver_version,compute_cap", "--format=csv,noheader"])
+    gpus = parse_gpu_query(out) if code == 0 else []
+    if not gpus:
+        reason = (err or out).strip().splitlines()
+        return {"present": False, "count": 0, "problem": reason[-1] if reason else f"nvidia-smi ended with status {code}"}
+    return {"present": True, "count": len(gpus), "problem": None, **gpus[0]}
+
+
+def read_memory() -> dict:
+    fields = parse_meminfo(read_text("/proc/meminfo"))
+    code, out, err = run([sys.executable, "-c", CUDA_PROBE])
+    try:
+        cuda_total = json.loads(out)["total_bytes"] if code == 0 else None
+    except (ValueError, KeyError):
+        cuda_total = None
+    reason = (err or out).strip().splitlines()
+    return {
+        "total_bytes": fields.get("MemTotal", 0),
+        "available_bytes": fields.get("MemAvailable", 0),
+        "page_cache_bytes": fields.get("Cached", 0),
+        "swap_total_bytes": fields.get("SwapTotal", 0),
+        "swap_free_bytes": fields.get("SwapFree", 0),
+        "cuda_total_bytes": cuda_total,
+        "cuda_total_source": "cuDeviceTotalMem" if cuda_total else "none",
+        "cuda_problem": None if cuda_total else (reason[-1] if reason else f"status {code}"),
+    }
+
+
+def read_versions(state_dir: str) -> dict[str, dict]:
+    """{vllm_version, cuda_version} by image id, as the module image_build found them in the images."""
+    try:
+        metadata = json.loads(read_text(os.path.join(state_dir, "build", "images.json")))["metadata"]
+        return {image_id: {key: one.get(key) for key in ("vllm_version", "cuda_version")} for image_id, one in metadata.items()}
+    except (ValueError, KeyError, AttributeError, TypeError):
+        return {}
+
+
+def read_docker(image_names: list[str], versions: dict[str, dict]) -> dict:
+    """The Docker engine, our containers on it and the named images; ``versions`` come from ``read_versions``."""
+    facts = {
+        "installed": bool(shutil.which("docker")), "running": False, "version": None, "client_version": None, "buildkit": False,
+        "nvidia": False, "root_dir": None, "containers": [], "others": [], "images": {}, "problem": None,
+    }  # fmt: skip
+    if not facts["installed"]:
+        facts["problem"] = "the docker command is not installed"
+        return facts
+    code, out, err = run(["docker", "info", "--format", "{{json .}}"])
+    try:
+        info = json.loads(out or "{}")
+    except ValueError:
+        info = {}
+    errors = info.get("ServerErrors") or []
+    if code or errors or not info.get("ServerVersion"):
+        facts["problem"] = (errors or err.strip().splitlines() or ["docker info gave no answer"])[-1]
+        return facts
+    client = run(["docker", "version", "--format", "{{.Client.Version}}"])[1].strip()
+    facts.update(
+        running=True,
+        version=info["ServerVersion"],
+        client_version=client,
+        root_dir=info.get("DockerRootDir"),
+        # Clients before 23 carry BuildKit themselves, later ones need the buildx plugin.
+        buildkit=run(["docker", "buildx", "version"])[0] == 0 or client.split(".")[0] in ("19", "20"),
+        nvidia="nvidia" in (info.get("Runtimes") or {}) or bool(shutil.which("nvidia-container-runtime-hook")),
+    )
+    shown = f'{{{{.ID}}}} {{{{.Names}}}} {{{{.Label "{SERVER_LABEL}"}}}}'
+    listed = [line.split() for line in run(["docker", "ps", "-a", "--no-trunc", "--format", shown])[1].splitlines()]
+    ours = [words[0] for words in listed if len(words) > 2]
+    facts["others"] = [words[1] for words in listed if len(words) == 2]
+    if ours:
+        facts["containers"] = [trim_container(one) for one in json.loads(run(["docker", "inspect", *ours])[1] or "[]")]
+    if image_names:
+        for one in json.loads(run(["docker", "image", "inspect", *image_names])[1] or "[]"):
+            labels = (one.get("Config") or {}).get("Labels") or {}
+            known = {key: labels.get(f"gb10.vllm.{key}") for key in ("vllm_version", "cuda_version")} | versions.get(one.get("Id", ""), {})
+            image = {"id": one.get("Id"), "identity": identity(one), "size_bytes": one.get("Size"), "labels": labels, **known}
+            facts["images"].update({name: image for name in image_names if name in (one.get("RepoTags") or []) or name == one.get("Id")})
+            facts["images"].update({name: image for name in image_names if f"{name}:latest" in (one.get("RepoTags") or [])})
+    return facts
+
+
+def read_holders(least_bytes: int) -> list[dict]:
+    """Processes that hold at least that much anonymous memory, largest first: [{pid, name, bytes}]."""
+    holders = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        status = parse_meminfo(read_text(f"/proc/{pid}/status"))
+        held = status.get("RssAnon", 0) + status.get("RssShmem", 0)
+        if held >= least_bytes:
+            holders.append({"pid": int(pid), "name": read_text(f"/proc/{pid}/comm").strip(), "bytes": held})
+    return sorted(holders, key=lambda holder: -holder["bytes"])
+
+
+def read_disk(path: str) -> dict:
+    """Free and total bytes of the file system that holds (or would hold) this path."""
+    probe = os.path.abspath(path)
+    while not os.path.exists(probe) and probe != "/":
+        probe = os.path.dirname(probe)
+    usage = shutil.disk_usage(probe)
+    return {"path": path, "free_bytes": usage.free, "total_bytes": usage.total}
+
+
+def read_file_digest(path: str) -> dict | None:
+    """{sha256, mode, uid} of a regular file, None when there is none; a private file's digest stays None, it may hold a secret."""
+    try:
+        status = os.lstat(path)
+        if not stat.S_ISREG(status.st_mode):
+            return None
+        digest = None
+        if status.st_mode & 0o077:
+            with open(path, "rb") as handle:
+                digest = hashlib.sha256(handle.read()).hexdigest()
+    except OSError:
+        return None
+    return {"sha256": digest, "mode": f"{stat.S_IMODE(status.st_mode):04o}", "uid": status.st_uid}
+
+
+def read_records(state_dir: str) -> dict[str, dict]:
+    """What earlier runs left in STATE_DIR/servers/NAME/KIND.json, by server and kind; an unreadable file is reported, not hidden."""
+    records: dict[str, dict] = {}
+    root = os.path.join(state_dir, "servers")
+    for name in sorted(os.listdir(root)) if os.path.isdir(root) else []:
+        records[name] = {}
+        for kind in RECORD_KINDS:
+            text = read_text(os.path.join(root, name, f"{kind}.json"))
+            if text:
+                try:
+                    records[name][kind] = json.loads(text)
+                except ValueError:
+                    records[name].setdefault("unreadable", []).append(kind)
+    return records
+
+
+def read_box(*, state_dir: str, disks: list[str], images: list[str], holder_least_bytes: int = 2**30) -> dict:
+    """Everything the plan needs to know of this box, as plain data."""
+    release = parse_os_release(read_text("/etc/os-release"))
+    units = run(["systemctl", "show", "--property=Id,LoadState,ActiveState,SubState,UnitFileState,Result,NRestarts", "gb10-vllm-*"])[1]
+    docker = read_docker(images, read_versions(state_dir))
+    return {
+        "hostname": platform.node(),
+        "architecture": platform.machine(),
+        "kernel": platform.release(),
+        "boot_id": read_text("/proc/sys/kernel/random/boot_id").strip(),
+        "os": {key: release.get(key.upper(), "") for key in ("id", "version_id", "pretty_name")},
+        "python": {"version": platform.python_version(), "requests": importlib.util.find_spec("requests") is not None},
+        "gpu": read_gpu(),
+        "memory": read_memory(),
+        "docker": docker,
+        "disks": [read_disk(path) for path in [*disks, *([docker["root_dir"]] if docker["root_dir"] else [])]],
+        "listeners": parse_listeners(read_text("/proc/net/tcp")) + parse_listeners(read_text("/proc/net/tcp6")),
+        "holders": read_holders(holder_least_bytes),
+        "units": parse_systemctl_show(units),
+        "files": {path: read_file_digest(path) for pattern in OUR_FILES for path in sorted(glob.glob(pattern))},
+        "servers": read_records(state_dir),
+    }

@@ -1,0 +1,267 @@
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A model from a Hugging Face hub into a directory: pinned to a commit, resumed, verified file by file, visible only when complete."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import hashlib
+import http.client
+import os
+import re
+import ssl
+import threading
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._model import directory as model_dir
+from ansible_collections.gb10.vllm.plugins.module_utils._model import hub
+from ansible_collections.gb10.vllm.plugins.module_utils._model import store as model_store
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing import weights
+from ansible_collections.gb10.vllm.plugins.module_utils._transfer.peer import CHUNK, INCOMING, disk_problem, safe_name
+
+COMMIT = re.compile(r"[0-9a-f]{40}")
+WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".onnx", ".onnx_data", ".h5", ".msgpack", ".ot", ".ckpt", ".tflite", ".mlmodel", ".npz")
+MEDIA = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".svg", ".mp4", ".pdf", ".wav", ".mp3")
+OTHER_FORMATS = ("original/", "onnx/", "openvino/", "coreml/", "gguf/", "metal/", "mlx/")
+ENVIRONMENT = re.compile(r"(HF_\w+|HUGGING_FACE_HUB_TOKEN|https?_proxy|no_proxy|SSL_CERT_FILE)", re.IGNORECASE)
+
+
+def choose(sizes: Mapping[str, int], where: str, load_format: str = "auto") -> list[str]:
+    """Which files of a repository vLLM needs: the weights of one layout, and whatever is no weights and no other format. Pure."""
+    top = {name: size for name, size in sizes.items() if "/" not in name}
+    _layout, chosen, index = weights.choose_files(top, where, load_format)
+    other_index = {weights.HF_INDEX, weights.MISTRAL_INDEX} - {index}
+
+    def other(name: str) -> bool:
+        lower = name.lower()
+        return lower.endswith(WEIGHTS + MEDIA) or lower.startswith(OTHER_FORMATS) or name == ".gitattributes" or name in other_index
+
+    names = [name for name in sizes if name in chosen or not other(name)]
+    return sorted(names, key=lambda name: (-sizes[name], name))
+
+
+def read_environment(path: str) -> dict[str, str]:
+    """``NAME=value`` lines of a private file that concern the hub; GB10Error when others may read it. A missing file is empty."""
+    try:
+        status = os.stat(path)
+        with open(path, encoding="utf-8") as stream:
+            lines = stream.read().splitlines()
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise GB10Error(f"{path} cannot be read ({error.strerror}); it should hold HF_TOKEN=... and belong to root") from None
+    if status.st_mode & 0o077:
+        raise GB10Error(f"{path} may be read by others although it can hold a token; run: chmod 600 {path}")
+    pairs = (line.partition("=") for line in lines if "=" in line and not line.lstrip().startswith("#"))
+    return {key.strip(): value.strip().strip("\"'") for key, _equals, value in pairs if ENVIRONMENT.fullmatch(key.strip())}
+
+
+class Download(hub.Hub):
+    """One model from one hub. ``retries``: attempts in a row that bring nothing before a file is given up."""
+
+    def __init__(self, env: Mapping[str, str], *, timeout_s: float = 30.0, retries: int = 8, pause_s: float = 1.0) -> None:
+        super().__init__(env=env, timeout_s=timeout_s, pause_s=pause_s)
+        self.retries = retries
+        self._stop = threading.Event()
+
+    def listing(self, repo_id: str, revision: str) -> tuple[str, dict[str, dict[str, Any]]]:
+        """The commit that ``revision`` means now, and ``{name: {size, sha256, blob}}`` of its files."""
+        if not hub.is_repo_id(repo_id):
+            raise GB10Error(f"{repo_id!r} is not a Hugging Face repository; it has the form ORG/NAME")
+        url = f"{self.endpoint}/api/models/{repo_id}/revision/{urllib.parse.quote(revision, safe='')}?blobs=true"
+        answer = model_dir.load_json(self._get(url, repo_id, hub.LISTING_LIMIT)[0], url)
+        siblings = answer.get("siblings") if isinstance(answer, dict) else None
+        if not isinstance(siblings, list) or not isinstance(answer.get("sha"), str):
+            raise GB10Error(f"{url} answered without a commit and a list of files: is {self.endpoint} a Hugging Face hub?")
+        files = {}
+        for one in siblings:
+            name, lfs = one.get("rfilename"), one.get("lfs") or {}
+            size = one.get("size", lfs.get("size"))
+            if not isinstance(name, str) or not safe_name(name) or not isinstance(size, int):
+                raise GB10Error(f"{url} lists the file {name!r} without a proper name or size; nothing was downloaded")
+            files[name] = {"size": size, "sha256": lfs.get("sha256"), "blob": one.get("blobId") if not lfs else None}
+        return answer["sha"], files
+
+    def fetch(
+        self,
+        repo_id: str,
+        revision: str,
+        final: str,
+        *,
+        load_format: str = "auto",
+        connections: int = 4,
+        check: bool = False,
+        said: Callable[..., None] = lambda *_args, **_more: None,
+    ) -> dict[str, Any]:
+        """Have ``repo_id`` at ``revision`` in ``final``. Returns ``{changed, revision, path, downloaded_bytes, previous}``.
+
+        A directory that another hand made is left as it is. Nothing is asked of the hub when a full commit is wanted and there.
+        """
+        record = model_store.read_record(final)
+        if os.path.isdir(final) and record.get("repo_id") != repo_id:
+            return {"changed": False, "revision": None, "path": final, "downloaded_bytes": 0, "previous": None}
+        if record and COMMIT.fullmatch(revision) and record.get("revision") == revision:
+            return {"changed": False, "revision": revision, "path": final, "downloaded_bytes": 0, "previous": None}
+        said("list", f"{repo_id} at {revision}")
+        commit, files = self.listing(repo_id, revision)
+        done = {"changed": True, "revision": commit, "path": final, "downloaded_bytes": 0, "previous": None}
+        if record.get("revision") == commit:
+            return dict(done, changed=False)
+        names = choose({name: one["size"] for name, one in files.items()}, f"{self.endpoint}/{repo_id}", load_format)
+        if check:
+            return dict(done, downloaded_bytes=sum(files[name]["size"] for name in names))
+        partial = model_store.prepare_partial(final, f"{repo_id}@{commit}")
+        model_store.reuse(partial, final, [{"name": name, **files[name]} for name in names])
+        missing = [name for name in names if not _has(os.path.join(partial, name), files[name]["size"])]
+        begun = sum(os.path.getsize(path) for name in missing if os.path.exists(path := os.path.join(partial, name + INCOMING)))
+        model_store.check_space(partial, sum(files[name]["size"] for name in missing) - begun)
+        digests = self._download(repo_id, commit, partial, missing, files, connections, said)
+        entries = {}
+        for name in names:
+            path = os.path.join(partial, name)
+            digest = digests.get(name) or files[name]["sha256"] or model_store.file_sha256(path)
+            entries[name] = {"size": files[name]["size"], "sha256": digest, "mtime_ns": os.stat(path).st_mtime_ns}
+        previous = model_store.put_in_place(partial, final, {"repo_id": repo_id, "revision": commit, "endpoint": self.endpoint, "files": entries})
+        said("finished", f"{repo_id} at {commit[:12]} is in {final}")
+        return dict(done, downloaded_bytes=sum(files[name]["size"] for name in missing) - begun, previous=previous)
+
+    def _download(
+        self, repo_id: str, commit: str, partial: str, names: Sequence[str], files: Mapping[str, dict], connections: int, said: Callable[..., None]
+    ) -> dict[str, str]:
+        total = sum(files[name]["size"] for name in names)
+        lock, done = threading.Lock(), {"bytes": 0, "files": 0}
+
+        def told(count: int) -> None:
+            with lock:
+                done["bytes"] += count
+            said("download", repo_id, done["bytes"], total, done["files"], len(names))
+
+        def one(name: str) -> tuple[str, str]:
+            digest = self._file(repo_id, commit, name, files[name], os.path.join(partial, name), told)
+            with lock:
+                done["files"] += 1
+            return name, digest
+
+        with concurrent.futures.ThreadPoolExecutor(max(1, connections)) as pool:
+            jobs = [pool.submit(one, name) for name in names]
+            concurrent.futures.wait(jobs, return_when=concurrent.futures.FIRST_EXCEPTION)
+            broken = next((job for job in jobs if job.done() and job.exception()), None)
+            if broken:
+                self._stop.set()
+                pool.shutdown(wait=True, cancel_futures=True)
+                broken.result()
+            return dict(job.result() for job in jobs)
+
+    def _file(self, repo_id: str, commit: str, name: str, file: Mapping[str, Any], path: str, told: Callable[[int], None]) -> str:
+        """One file, resumed and verified; its SHA-256."""
+        url = f"{self.endpoint}/{repo_id}/resolve/{commit}/{urllib.parse.quote(name)}"
+        incoming = path + INCOMING
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        for again in (True, False):
+            digest, blob = self._bytes(url, repo_id, incoming, file["size"], told)
+            wrong = (file["sha256"] and digest != file["sha256"]) or (file["blob"] and blob != file["blob"])
+            if not wrong:
+                os.replace(incoming, path)
+                return digest
+            os.unlink(incoming)
+            if not again:
+                break
+        expected, got = (file["sha256"], digest) if file["sha256"] else (file["blob"], blob)
+        raise GB10Error(
+            f"{name} of {repo_id} arrived twice with checksum {got[:16]}..., but {self.endpoint} promises {expected[:16]}...; something between changes the "
+            "file (a proxy, a broken mirror, bad memory). Nothing of it was kept and the model is not visible"
+        )
+
+    def _bytes(self, url: str, repo_id: str, incoming: str, size: int, told: Callable[[int], None]) -> tuple[str, str]:
+        """All bytes of a file, however many attempts that takes; (SHA-256, git blob id)."""
+        failures, problem = 0, ""
+        try:
+            stream = open(incoming, "r+b" if os.path.exists(incoming) else "w+b", buffering=0)  # noqa: SIM115
+        except OSError as error:
+            raise disk_problem(incoming, error) from None
+        with stream:
+            if os.fstat(stream.fileno()).st_size > size:
+                stream.truncate(0)
+            sha256, blob = hashlib.sha256(), hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+            while chunk := stream.read(CHUNK):
+                sha256.update(chunk)
+                blob.update(chunk)
+            while stream.tell() < size:
+                before = stream.tell()
+                try:
+                    with self._open(url, before) as answer:
+                        if before and answer.status != 206:
+                            stream.seek(0)
+                            stream.truncate(0)
+                            sha256, blob = hashlib.sha256(), hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+                            before = 0
+                        while stream.tell() < size and (chunk := answer.read(min(CHUNK, size - stream.tell()))):
+                            if self._stop.is_set():
+                                raise GB10Error("stopped because another file failed")
+                            _write(stream, chunk, incoming)
+                            sha256.update(chunk)
+                            blob.update(chunk)
+                            told(len(chunk))
+                    problem = "the connection ended early"
+                except urllib.error.HTTPError as error:
+                    with error:
+                        if error.code not in (408, 416, 425, 429, 500, 502, 503, 504):
+                            raise GB10Error(self._refusal(error, url, repo_id)) from None
+                        problem = f"answered {error.code} {error.reason}"
+                        wait = error.headers.get("Retry-After") or ""
+                        if wait.isdigit():
+                            self._stop.wait(min(60.0, float(wait)))
+                except (urllib.error.URLError, OSError, http.client.HTTPException, ValueError) as error:
+                    reason = getattr(error, "reason", None) or error
+                    if isinstance(reason, ssl.SSLCertVerificationError):
+                        raise GB10Error(
+                            f"the certificate of {self.endpoint} is not trusted ({reason.verify_message}): set gb10_ca_bundle to your organisation's CA bundle"
+                        ) from None
+                    problem = f"did not answer within {self.timeout_s:g} s" if isinstance(reason, TimeoutError) else f"broke off ({reason})"
+                failures = 0 if stream.tell() > before else failures + 1
+                if stream.tell() < size and failures >= self.retries:
+                    host = urllib.parse.urlsplit(self.endpoint).netloc
+                    raise GB10Error(
+                        f"the download of {url} stopped at {stream.tell() / 1e6:.1f} of {size / 1e6:.1f} MB: {host} {problem}, {self.retries} attempts in a "
+                        "row. What has arrived is kept; run again to go on, or set gb10_hub.endpoint to a mirror"
+                    )
+                if stream.tell() < size and failures:
+                    self._stop.wait(min(30.0, self.pause_s * 2 ** (failures - 1)))
+                if self._stop.is_set():
+                    raise GB10Error("stopped because another file failed")
+            try:
+                os.fsync(stream.fileno())
+            except OSError as error:
+                raise disk_problem(incoming, error) from None
+        return sha256.hexdigest(), blob.hexdigest()
+
+    def _open(self, url: str, first: int) -> Any:
+        headers = {"User-Agent": "gb10.vllm", "Accept-Encoding": "identity"}
+        if first:
+            headers["Range"] = f"bytes={first}-"
+        if self.token:
+            headers["Authorization"] = f"Bearer {self.token}"
+        return self.opener.open(urllib.request.Request(url, headers=headers), timeout=self.timeout_s)
+
+
+def _write(stream: Any, chunk: bytes, path: str) -> None:
+    view = memoryview(chunk)
+    try:
+        while view:
+            view = view[stream.write(view) :]
+    except OSError as error:
+        raise disk_problem(path, error) from None
+
+
+def _has(path: str, size: int) -> bool:
+    try:
+        return os.path.getsize(path) == size
+    except OSError:
+        return False

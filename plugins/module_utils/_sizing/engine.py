@@ -1,0 +1,139 @@
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the engine is told and where it runs: the inputs of the KV arithmetic that are not in config.json."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.rules import Rules, parse_version, rules_for
+
+PLATFORMS = ("gb10", "cpu")
+RUNNERS = ("auto", "generate", "pooling")
+DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+KV_CACHE_DTYPES = (
+    "auto",
+    "bfloat16",
+    "float16",
+    "fp8",
+    "fp8_e4m3",
+    "fp8_e5m2",
+    "fp8_inc",
+    "fp8_ds_mla",
+    "nvfp4",
+    "fp8_per_token_head",
+    "int8_per_token_head",
+    "int4_per_token_head",
+)
+
+
+@dataclass(frozen=True)
+class Engine:
+    """One ``vllm serve`` command line, as far as it decides the KV cache.
+
+    ``None`` means "vLLM's default for this platform, version and model". ``platform`` is ``gb10``
+    (one integrated CUDA device of compute capability 12.1) or ``cpu`` (vLLM's CPU build: blocks of
+    128 tokens, one batch in flight). ``cpu_amx`` and ``cpu_avx512_bf16`` describe that CPU: without AMX
+    MLA has blocks of 16, with AVX512-bf16 recurrent states are float32.
+    """
+
+    vllm_version: str = "0.33.0"
+    platform: str = "gb10"
+    cuda_runtime: str = "13.0"
+    dtype: str = "auto"
+    kv_cache_dtype: str = "auto"
+    tensor_parallel_size: int = 1
+    pipeline_parallel_size: int = 1
+    decode_context_parallel_size: int = 1
+    max_num_batched_tokens: int | None = None
+    max_num_seqs: int | None = None
+    enable_prefix_caching: bool | None = None
+    mamba_cache_mode: str | None = None
+    mamba_cache_dtype: str = "auto"
+    mamba_ssm_cache_dtype: str = "auto"
+    async_scheduling: bool | None = None
+    speculative_method: str | None = None
+    num_speculative_tokens: int = 0
+    block_size: int | None = None
+    gdn_prefill_backend: str | None = None
+    disable_hybrid_kv_cache_manager: bool = False
+    runner: str = "auto"
+    cpu_amx: bool = True
+    cpu_avx512_bf16: bool = True
+
+    @property
+    def rules(self) -> Rules:
+        """The rules of this engine's release."""
+        return rules_for(self.vllm_version)
+
+    @property
+    def device(self) -> str:
+        """The device's name in vLLM's log lines."""
+        return "CPU" if self.platform == "cpu" else "GPU"
+
+
+_COUNTS = {
+    "tensor_parallel_size": (1, 1024),
+    "pipeline_parallel_size": (1, 1024),
+    "decode_context_parallel_size": (1, 1024),
+    "max_num_batched_tokens": (1, 1 << 31),
+    "max_num_seqs": (1, 1 << 31),
+    "num_speculative_tokens": (0, 4096),
+    "block_size": (1, 1 << 24),
+}
+_CHOICES = {
+    "platform": PLATFORMS,
+    "runner": RUNNERS,
+    "dtype": ("auto", "half", "float", *DTYPE_BYTES),
+    "mamba_cache_mode": (None, "none", "align"),
+    "mamba_cache_dtype": ("auto", *DTYPE_BYTES),
+    "mamba_ssm_cache_dtype": ("auto", *DTYPE_BYTES),
+    "gdn_prefill_backend": (None, "auto", "triton", "flashinfer"),
+    "kv_cache_dtype": KV_CACHE_DTYPES,
+}
+
+
+def check_engine(engine: Engine) -> Engine:
+    """The engine itself; GB10Error naming the first setting that no vLLM accepts."""
+    parse_version(engine.vllm_version)
+    for name, (low, high) in _COUNTS.items():
+        value = getattr(engine, name)
+        if value is None:
+            continue
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+            raise GB10Error(f"{name} is {value!r}: give an integer from {low} to {high}.")
+    for name, choices in _CHOICES.items():
+        value = getattr(engine, name)
+        if value not in choices:
+            known = ", ".join(str(choice) for choice in choices if choice is not None)
+            raise GB10Error(f"{name} is {value!r}: vLLM on {engine.platform} takes one of {known}.")
+    if engine.tensor_parallel_size % engine.decode_context_parallel_size:
+        raise GB10Error(
+            f"decode_context_parallel_size {engine.decode_context_parallel_size} does not divide "
+            f"tensor_parallel_size {engine.tensor_parallel_size}: choose a divisor."
+        )
+    packed = engine.kv_cache_dtype == "nvfp4" or engine.kv_cache_dtype.endswith("_per_token_head")
+    if packed and not engine.rules.packed_kv_dtypes:
+        raise GB10Error(f"kv_cache_dtype {engine.kv_cache_dtype} does not exist in vLLM {engine.vllm_version}: it came with 0.20.")
+    if packed and engine.platform == "cpu":
+        raise GB10Error(f"kv_cache_dtype {engine.kv_cache_dtype} is not supported by vLLM's CPU backend: use auto or fp8.")
+    for flag in ("cpu_amx", "cpu_avx512_bf16", "disable_hybrid_kv_cache_manager"):
+        if not isinstance(getattr(engine, flag), bool):
+            raise GB10Error(f"{flag} is {getattr(engine, flag)!r}: give true or false.")
+    return engine
+
+
+def cpu_features(cpuinfo: str) -> dict[str, bool]:
+    """``cpu_amx`` and ``cpu_avx512_bf16`` from the text of /proc/cpuinfo: what vLLM's CPU build decides blocks and states by."""
+    flags: set[str] = set()
+    for line in cpuinfo.splitlines():
+        name, _colon, value = line.partition(":")
+        if name.strip() in ("flags", "Features"):
+            flags.update(value.split())
+    return {"cpu_amx": "amx_tile" in flags, "cpu_avx512_bf16": "avx512_bf16" in flags}
+
+
+ENGINE_FIELDS = tuple(field.name for field in fields(Engine))

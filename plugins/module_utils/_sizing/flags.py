@@ -1,0 +1,106 @@
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Between what a user writes for a server and what ``vllm serve`` gets: reading ``args``, writing the command line. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_.]*")
+_SIZE = re.compile(r"(-?\d+(?:\.\d+)?)\s*([kKmMgGtT]?)(?:i?[bB])?")
+# vLLM's own suffixes (engine/arg_utils.py human_readable_int): lower case decimal, upper case binary.
+_FACTORS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+SECRET_ARGS = ("api_key", "hf_token", "ssl_keyfile_password")
+
+# Arguments that the plan has to know, with the server key they stand for.
+PLANNED_ARGS = {
+    "max_model_len": "max_model_len",
+    "gpu_memory_utilization": "gpu_memory_utilization",
+    "kv_cache_memory_bytes": "kv_cache_memory_bytes",
+    "kv_cache_memory": "kv_cache_memory_bytes",
+    "kv_cache_dtype": "kv_cache_dtype",
+    "load_format": "load_format",
+    "served_model_name": "served_model_name",
+    "port": "port",
+    "trust_remote_code": "trust_remote_code",
+    "enforce_eager": "enforce_eager",
+    "max_num_batched_tokens": "max_num_batched_tokens",
+    "max_num_seqs": "max_num_seqs",
+}
+
+
+def human_int(value: Any, what: str) -> int:
+    """A whole number as vLLM's command line takes it: ``65536``, ``64K`` (binary), ``64k`` (decimal); GB10Error otherwise."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None:
+        raise GB10Error(f"{what}: {value!r} is not a whole number such as 65536 or 64K: correct it")
+    result = float(match.group(1)) * _FACTORS[match.group(2)]
+    if result != int(result):
+        raise GB10Error(f"{what}: {value!r} is not a whole number such as 65536 or 64K: correct it")
+    return int(result)
+
+
+def normalise_args(args: Any, server: str) -> dict[str, Any]:
+    """The user's ``args`` with plain names (``--max-num-seqs`` and ``max_num_seqs`` are the same); secrets are refused."""
+    if args in (None, ""):
+        return {}
+    if not isinstance(args, Mapping):
+        raise GB10Error(f"server {server}: args must map flag names to values, such as {{max_num_seqs: 64}}, not {type(args).__name__}")
+    done: dict[str, Any] = {}
+    for key, value in args.items():
+        name = plain_name(key)
+        if not _NAME.fullmatch(name):
+            raise GB10Error(f"server {server}: args has the entry {str(key)[:40]!r}, which is not the name of a vllm serve flag")
+        if name in SECRET_ARGS:
+            raise GB10Error(f"server {server}: {name} in args would show on the command line; use the server's `api_key` or `env` for secrets instead")
+        if name in done:
+            raise GB10Error(f"server {server}: args names {name} twice; keep one of them")
+        if value is not None:
+            done[name] = value
+    return done
+
+
+def plain_name(key: Any) -> str:
+    """``--max-num-seqs`` -> ``max_num_seqs``."""
+    return str(key).strip().lstrip("-").replace("-", "_")
+
+
+def words(flag: str, value: Any) -> list[str]:
+    """The words of one flag: true is bare, false is ``--no-flag``, a list repeats values, a dict is JSON."""
+    if value is True:
+        return [flag]
+    if value is False:
+        return ["--no-" + flag.removeprefix("--")]
+    if isinstance(value, Mapping):
+        return [flag, json.dumps(value, separators=(",", ":"), sort_keys=True)]
+    if isinstance(value, (list, tuple)):
+        return [flag, *(_word(v) for v in value)]
+    return [flag, _word(value)]
+
+
+def arguments(flags: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The command line after ``vllm serve MODEL`` from the plan's flags."""
+    return [word for entry in flags for word in words(entry["flag"], entry["value"])]
+
+
+def flag_name(key: str) -> str:
+    """``max_num_seqs`` -> ``--max-num-seqs`` (a dotted part keeps its underscores, as vLLM's nested options want)."""
+    head, dot, tail = key.partition(".")
+    return "--" + head.replace("_", "-") + dot + tail
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return json.dumps(value, separators=(",", ":"), sort_keys=True)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)

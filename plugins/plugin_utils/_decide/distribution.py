@@ -1,0 +1,271 @@
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Who gets what from whom: plain arithmetic on the controller, no I/O.
+
+Every box that lacks something gets an ordered list of sources. The first one is its neighbour in a chain, which may still be
+receiving: a box passes on what it has while the rest arrives, so a chain takes about as long as one transfer, whatever its
+length. The rest of the list is for the case that the neighbour goes away. Sources are always boxes that hold everything, or
+boxes nearer to one: nobody ever waits for somebody who waits for him.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+
+METHODS = ("auto", "fan_out", "build_everywhere")
+
+
+def settings(given: Mapping[str, Any] | None) -> dict[str, Any]:
+    """``gb10_distribution`` with its defaults, or GB10Error for what is wrong with it."""
+    given = dict(given or {})
+    done = {"method": "auto", "source": "auto", "port": 8417, "rate_limit_mib_s": 0.0, "connections": 4}
+    unknown = sorted(set(given) - set(done))
+    if unknown:
+        raise GB10Error(f"gb10_distribution has no key {unknown[0]}; it knows {', '.join(done)}.")
+    done.update(given)
+    if done["method"] not in METHODS:
+        raise GB10Error(f"gb10_distribution.method is {done['method']!r}; choose one of {', '.join(METHODS)}.")
+    for key, least, most in (("port", 0, 65535), ("connections", 1, 32), ("rate_limit_mib_s", 0, 10**6)):
+        try:
+            done[key] = float(done[key]) if key == "rate_limit_mib_s" else int(done[key])
+        except (TypeError, ValueError):
+            raise GB10Error(f"gb10_distribution.{key} is {done[key]!r}, which is no number.") from None
+        if not least <= done[key] <= most:
+            raise GB10Error(f"gb10_distribution.{key} is {done[key]}; it must lie between {least} and {most}.")
+    return done
+
+
+def choose_source(hosts: Sequence[str], having: Sequence[str], wanted: str = "auto") -> str:
+    """The box that builds, pulls or downloads: the one asked for, else the first that has it, else the first."""
+    if not hosts:
+        raise GB10Error("No box is in this play, so there is nowhere to build or download.")
+    if wanted and wanted != "auto":
+        if wanted not in hosts:
+            raise GB10Error(f"gb10_distribution.source is {wanted}, which is not among the boxes of this run ({', '.join(hosts)}).")
+        return wanted
+    return next((host for host in hosts if host in having), hosts[0])
+
+
+def wanted_models(servers: Sequence[Mapping[str, Any]], models: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The models a box wants and what it has of them: ``[{model, model_path, repo_id, revision, load_format, present, manifest}]``.
+
+    ``servers`` as the filter ``servers`` returns them, ``models`` as M(gb10.vllm.model_info) does.
+    """
+    keys = ("model", "model_path", "repo_id", "revision", "load_format")
+    found = []
+    for server in servers:
+        info = models.get(server["model_path"]) or {}
+        present = bool(info.get("present")) and info.get("source") != "hub"
+        found.append({**{key: server.get(key) for key in keys}, "present": present, "manifest": info.get("manifest") if present else None})
+    return found
+
+
+def first_of(boxes: Mapping[str, Sequence[Mapping[str, Any]]], here: str, present: bool = True) -> list[dict[str, Any]]:
+    """Models for which ``here`` answers: those it is the first box to have, or (``present=False``) the first to want while nobody has them.
+
+    ``boxes``: by host what wanted_models returns. Each model once.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for one in boxes.get(here) or []:
+        wanting = {host: other for host, others in boxes.items() for other in others if other["model"] == one["model"]}
+        having = [host for host, other in wanting.items() if other.get("present")]
+        if next(iter(having if present else [] if having else wanting), None) == here:
+            found[one["model"]] = dict(one)
+    return list(found.values())
+
+
+def elsewhere(boxes: Mapping[str, Sequence[Mapping[str, Any]]], here: str, models: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Facts of the models ``here`` wants and lacks while another box has them, under the paths they will have here.
+
+    ``boxes``: by host what wanted_models returns; ``models``: by host what M(gb10.vllm.model_info) found, by path.
+    """
+    found = {}
+    for one in boxes.get(here) or []:
+        for host, others in boxes.items():
+            there = next((other for other in others if other["model"] == one["model"] and other.get("present")), None)
+            if there and not one.get("present") and one["model_path"] not in found:
+                found[one["model_path"]] = {**models[host][there["model_path"]], "path": one["model_path"]}
+    return found
+
+
+def downloads(boxes: Mapping[str, Sequence[Mapping[str, Any]]], here: str, source: str, everywhere: bool = False) -> list[dict[str, Any]]:
+    """What box ``here`` has to fetch from the hub: ``[{repo_id, revision, path, load_format}]``, each path once.
+
+    ``boxes``: by host its servers with ``model``, ``model_path``, ``repo_id``, ``revision``, ``load_format`` and ``present``. A model that some box
+    has is not downloaded again, except that a named revision is looked at on the one box that answers for it: the first that has
+    it, else ``source`` where that wants it, else the first that wants it. With ``everywhere`` each box answers for itself.
+    """
+    wanted: dict[str, dict[str, Any]] = {}
+    for server in boxes.get(here) or []:
+        if not server.get("repo_id"):
+            continue
+        wanting = {here: server}
+        if not everywhere:
+            wanting = {host: one for host, servers in boxes.items() for one in servers if one["model"] == server["model"]}
+        having = [host for host, one in wanting.items() if one.get("present")]
+        answering = choose_source(list(wanting), having, source if source in wanting and not having else "auto")
+        if answering == here and (not having or server.get("revision")):
+            wanted[server["model_path"]] = {
+                "repo_id": server["repo_id"],
+                "revision": str(server.get("revision") or "main"),
+                "path": server["model_path"],
+                "load_format": server.get("load_format") or "auto",
+            }
+    return list(wanted.values())
+
+
+def chains(holders: Sequence[str], targets: Sequence[str]) -> dict[str, list[str]]:
+    """Sources of each target, best first.
+
+    The targets are divided evenly into one chain per holder. A target's sources are the boxes before it in its chain, nearest
+    first and ending at the holder, then the holders of other chains - or one more where there is a single chain. Other holders are not
+    troubled: to offer an image a box has to save it first. Raises GB10Error when there are targets and no holder.
+    """
+    targets = [target for target in dict.fromkeys(targets) if target not in set(holders)]
+    holders = list(dict.fromkeys(holders))
+    if not targets:
+        return {}
+    if not holders:
+        raise GB10Error(f"No box has what {', '.join(targets)} should get; build, pull or download it on one first.")
+    plan: dict[str, list[str]] = {}
+    ready = holders[: max(2, len(targets))]
+    holders = holders[: len(targets)]
+    share, extra = divmod(len(targets), len(holders))
+    begin = 0
+    for number, holder in enumerate(holders):
+        end = begin + share + (number < extra)
+        chain = [holder]
+        for target in targets[begin:end]:
+            plan[target] = [*reversed(chain), *(other for other in ready if other != holder)]
+            chain.append(target)
+        begin = end
+    return plan
+
+
+def rounds(plan: Mapping[str, Sequence[str]]) -> list[list[tuple[str, str]]]:
+    """Which (source, target) pairs are busy at the same time. A chain passes data on while it arrives, so there is one round."""
+    return [[(sources[0], target) for target, sources in plan.items()]] if plan else []
+
+
+def lacking(boxes: Mapping[str, Mapping[str, Any]], source: str) -> list[dict[str, Any]]:
+    """What has to travel, from what the plan phase already knows; an empty list means no box need be asked anything.
+
+    ``boxes``: by host ``{image: {name, id, identity} or None, models: [as wanted_models returns them]}``. ``source`` holds the image that
+    counts; a model that counts is the source's, else that of the first box that has it. A box whose model differs is left alone
+    unless a revision of a repository is asked for, which is ours to manage. Returns shares: ``{key, kind, reference, holders,
+    targets, places: {host: image name or path}}``.
+    """
+    shares: list[dict[str, Any]] = []
+    image = (boxes[source].get("image") or {}) if source in boxes else {}
+    if image.get("id"):
+        names = {host: (box.get("image") or {}).get("name") or image["name"] for host, box in boxes.items()}
+        has = [host for host, box in boxes.items() if _same_image(box.get("image") or {}, image)]
+        shares.append(_share("image", "image", source, has, list(boxes), names))
+    order = [source, *(host for host in boxes if host != source)] if source in boxes else list(boxes)
+    models = {host: {one["model"]: one for one in boxes[host].get("models") or []} for host in order}
+    for key in dict.fromkeys(key for host in order for key in models[host]):
+        wanting = {host: models[host][key] for host in order if key in models[host]}
+        reference = next((host for host, model in wanting.items() if model.get("manifest")), None)
+        if reference is None:
+            continue
+        has = [host for host, model in wanting.items() if model.get("manifest") == wanting[reference]["manifest"]]
+        takes = [
+            host
+            for host in boxes
+            if host in wanting and (not wanting[host].get("manifest") or (wanting[host].get("repo_id") and wanting[host].get("revision")))
+        ]
+        shares.append(_share(key, "directory", reference, has, takes, {host: model["model_path"] for host, model in wanting.items()}))
+    return [share for share in shares if share["targets"]]
+
+
+def _same_image(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """By id, or by identity where stores of two kinds give one image two ids and the identity is known."""
+    return one.get("id") == other["id"] or bool(one.get("identity")) and one.get("identity") == other.get("identity")
+
+
+def _share(key: str, kind: str, reference: str, has: list[str], takes: list[str], places: dict[str, str]) -> dict[str, Any]:
+    holders = [reference, *(host for host in has if host != reference)]
+    targets = [host for host in takes if host not in holders]
+    return {"key": key, "kind": kind, "reference": reference, "holders": holders, "targets": targets, "places": places}
+
+
+def taking_part(shares: Sequence[Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """By host the shares it opens: ``[{key, kind, place}]``; hosts that take no part are absent."""
+    part: dict[str, list[dict[str, Any]]] = {}
+    for share in shares:
+        for host in [*share["holders"], *share["targets"]]:
+            part.setdefault(host, []).append({"key": share["key"], "kind": share["kind"], "place": share["places"][host]})
+    return part
+
+
+def instructions(shares: Sequence[Mapping[str, Any]], opened: Mapping[str, Mapping[str, Any]], addresses: Mapping[str, Sequence[str]]) -> dict[str, dict]:
+    """By host what M(gb10.vllm.share) has to do, from what every box answered when it opened its shares.
+
+    ``opened``: by host ``{port, certificate, addresses, shares: {key: {identity, layers, store}}}``. A box that turns out to have the
+    reference's content under another id (another kind of image store) becomes a holder. Returns by host ``{trusted: [PEM], shares:
+    [{key, kind, place, sources: [...], give: bool, skip_layers}]}``.
+    """
+    part: dict[str, dict[str, Any]] = {host: {"trusted": [], "shares": []} for host in opened}
+    for share in shares:
+        key = share["key"]
+        state = {host: answer["shares"].get(key) or {} for host, answer in opened.items()}
+        reference = next((host for host in share["holders"] if (state.get(host) or {}).get("identity")), None)
+        if reference is None:
+            raise GB10Error(f"{share['reference']} no longer has {share['places'][share['reference']]}; run again so that it is made or fetched anew.")
+        wanted = state[reference]["identity"]
+        everybody = [host for host in [*share["holders"], *share["targets"]] if host in opened]
+        holders = [host for host in everybody if state[host].get("identity") == wanted]
+        # A holder whose files turn out to differ (one file more, say) is left alone; only a target is ever written to.
+        targets = [host for host in share["targets"] if host in opened and host not in holders]
+        plan = chains(holders, targets)
+        giving = {source for sources in plan.values() for source in sources}
+        held = [_common(state[reference].get("layers"), state[host]) for host in targets]
+        for host in everybody:
+            if host not in giving and host not in plan:
+                continue
+            part[host]["shares"].append(
+                {
+                    "key": key, "kind": share["kind"], "place": share["places"][host], "identity": wanted, "give": host in holders,
+                    "skip_layers": min(held, default=0),
+                    "sources": [
+                        {"name": source, "port": opened[source]["port"], "certificate": opened[source]["certificate"],
+                         "addresses": list(dict.fromkeys([*addresses.get(source, []), *opened[source].get("addresses", [])]))}
+                        for source in plan.get(host, [])
+                    ],
+                }
+            )  # fmt: skip
+    everyone = [answer["certificate"] for answer in opened.values()]
+    for one in part.values():
+        one["trusted"] = everyone if one["shares"] else []
+    return {host: one for host, one in part.items() if one["shares"]}
+
+
+def arrived(shares: Sequence[Mapping[str, Any]], here: str, got: Sequence[str], models: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """What box ``here`` now knows of the models that reached it: the reference's facts, as it got the same files, under its own path.
+
+    ``got``: keys of the shares that arrived. ``models``: by host what M(gb10.vllm.model_info) found, by path.
+    """
+    found = {}
+    for share in shares:
+        if share["kind"] == "directory" and here in share["targets"] and share["key"] in got:
+            path = share["places"][here]
+            found[path] = {**models[share["reference"]][share["places"][share["reference"]]], "path": path}
+    return found
+
+
+def _common(layers: Sequence[str] | None, state: Mapping[str, Any]) -> int:
+    """How many of the first layers a box's own images already hold; 0 where that says nothing about what its store can use."""
+    if not layers or state.get("store") != "classic":
+        return 0
+    best = 0
+    for held in state.get("layers_held") or []:
+        same = 0
+        while same < min(len(held), len(layers)) and held[same] == layers[same]:
+            same += 1
+        best = max(best, same)
+    return best

@@ -1,0 +1,84 @@
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The parsers of the box's facts, on texts as the tools print them."""
+
+from __future__ import annotations
+
+import json
+
+from ansible_collections.gb10.vllm.plugins.module_utils._box import facts as box
+
+
+def test_meminfo_is_in_bytes():
+    assert box.parse_meminfo("MemTotal:       125440336 kB\nHugePages_Total:       0\n") == {"MemTotal": 125440336 * 1024, "HugePages_Total": 0}
+
+
+def test_os_release_loses_its_quotes():
+    assert box.parse_os_release('ID=ubuntu\nPRETTY_NAME="Ubuntu 24.04.3 LTS"\n# x=y\n') == {"ID": "ubuntu", "PRETTY_NAME": "Ubuntu 24.04.3 LTS"}
+
+
+def test_only_listening_sockets_count():
+    text = (
+        "  sl  local_address rem_address   st tx_queue rx_queue\n"
+        "   0: 0100007F:1F40 00000000:0000 0A 00000000:00000000\n"
+        "   1: 0B01A8C0:0016 0101A8C0:D431 01 00000000:00000000\n"
+    )
+    assert box.parse_listeners(text) == [{"port": 8000, "address": "127.0.0.1"}]
+    assert box.parse_listeners("h\n 0: 00000000000000000000000000000000:1F41 0:0 0A") == [{"port": 8001, "address": "::"}]
+
+
+def test_gpu_as_a_gb10_prints_it():
+    assert box.parse_gpu_query("NVIDIA GB10, 580.95.05, 12.1\n") == [{"name": "NVIDIA GB10", "driver_version": "580.95.05", "compute_capability": "12.1"}]
+    assert box.parse_gpu_query("No devices were found\n") == []
+
+
+def test_units_that_do_not_exist_are_left_out():
+    text = (
+        "Id=gb10-vllm-a.service\nLoadState=loaded\nActiveState=active\nSubState=running\nUnitFileState=enabled\nResult=success\nNRestarts=2\n\n"
+        "Id=gb10-vllm-b.service\nLoadState=not-found\nActiveState=inactive\n"
+    )
+    assert box.parse_systemctl_show(text) == {
+        "gb10-vllm-a.service": {"active": "active", "sub": "running", "enabled": True, "result": "success", "restarts": 2}
+    }
+
+
+def test_a_container_is_shown_without_its_environment():
+    inspect = {
+        "Name": "/gb10-vllm-a",
+        "Id": "1",
+        "Image": "sha256:2",
+        "Config": {"Env": ["VLLM_API_KEY=secret"], "Labels": {"gb10.vllm.server": "a"}, "Image": "vllm-node"},
+        "State": {"Status": "running", "ExitCode": 0},
+        "HostConfig": {"PortBindings": {"8000/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8000"}]}},
+    }
+    trimmed = box.trim_container(inspect)
+    assert trimmed["name"] == "gb10-vllm-a"
+    assert trimmed["ports"] == [{"address": "0.0.0.0", "port": 8000}]
+    assert "secret" not in json.dumps(trimmed)
+
+
+def test_digest_of_a_private_file_is_not_shown(tmp_path):
+    public, private = tmp_path / "unit", tmp_path / "key.env"
+    public.write_text("a")
+    public.chmod(0o644)
+    private.write_text("a")
+    private.chmod(0o600)
+    assert box.read_file_digest(str(public))["sha256"] == "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb"
+    assert box.read_file_digest(str(private)) == {"sha256": None, "mode": "0600", "uid": private.stat().st_uid}
+    assert box.read_file_digest(str(tmp_path)) is None
+
+
+def test_an_unreadable_record_is_named_and_the_others_are_read(tmp_path):
+    server = tmp_path / "servers" / "a"
+    server.mkdir(parents=True)
+    (server / "deployment.json").write_text('{"spec": "1"}')
+    (server / "measured.json").write_text("{")
+    assert box.read_records(str(tmp_path)) == {"a": {"deployment": {"spec": "1"}, "unreadable": ["measured"]}}
+    assert box.read_records(str(tmp_path / "none")) == {}
+
+
+def test_a_command_that_is_missing_or_hangs_is_no_exception():
+    assert box.run(["no-such-program-here"])[0] == 127
+    assert box.run(["sleep", "5"], timeout_s=0.1)[0] == 124

@@ -1,0 +1,103 @@
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Each thing that can be wrong with a box has its finding, and a good box has none."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+from ansible_collections.gb10.vllm.plugins.module_utils._box.findings import GIB, findings
+
+GOOD = {
+    "architecture": "aarch64",
+    "os": {"id": "ubuntu", "pretty_name": "Ubuntu 24.04"},
+    "gpu": {"present": True, "name": "NVIDIA GB10", "driver_version": "580.95.05", "compute_capability": "12.1", "problem": None},
+    "memory": {
+        "total_bytes": 119 * GIB, "available_bytes": 110 * GIB, "swap_total_bytes": 0, "swap_free_bytes": 0,
+        "cuda_total_bytes": 119 * GIB, "cuda_total_source": "cuDeviceTotalMem", "cuda_problem": None,
+    },
+    "docker": {
+        "installed": True, "running": True, "nvidia": True, "buildkit": True, "problem": None, "root_dir": "/var/lib/docker",
+        "containers": [], "others": [], "images": {},
+    },
+    "disks": [{"path": "/var/lib/docker", "free_bytes": 900 * GIB, "total_bytes": 1000 * GIB}],
+    "listeners": [],
+    "holders": [],
+}  # fmt: skip
+WANTS = {
+    "architectures": ["aarch64"], "compute_capability": "12.1", "builds": True, "servers": [{"name": "a", "port": 8000}],
+    "images": ["vllm-node"], "free_bytes": {"docker": 60 * GIB},
+}  # fmt: skip
+OURS = {"labels": {"gb10.vllm.server": "a"}, "status": "running", "ports": [{"address": "0.0.0.0", "port": 8000}]}
+LISTENS = [{"port": 8000, "address": "0.0.0.0"}]
+
+
+def changed(**changes):
+    box = copy.deepcopy(GOOD)
+    for path, value in changes.items():
+        *parents, last = path.split("__")
+        place = box
+        for parent in parents:
+            place = place[parent]
+        place[last] = value
+    return box
+
+
+def test_a_good_box_has_no_finding():
+    assert findings(GOOD, WANTS) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "level", "words"),
+    [
+        ({"architecture": "x86_64"}, "error", ["x86_64", "aarch64", "gb10_architectures"]),
+        ({"os__id": "fedora"}, "warning", ["operating system"]),
+        ({"gpu": {"present": False, "problem": "nvidia-smi is not installed"}}, "error", ["no NVIDIA GPU", "nvidia-smi is not installed", "reboot"]),
+        ({"gpu__compute_capability": "9.0"}, "warning", ["9.0", "12.1"]),
+        ({"gpu__driver_version": "590.1"}, "warning", ["590.1", "580"]),
+        ({"docker__installed": False}, "error", ["Docker is missing", "apt-get install"]),
+        ({"docker__running": False, "docker__problem": "Cannot connect"}, "error", ["Cannot connect", "systemctl enable --now docker"]),
+        ({"docker__nvidia": False}, "error", ["nvidia-ctk runtime configure"]),
+        ({"docker__buildkit": False}, "error", ["buildx"]),
+        ({"listeners": LISTENS}, "error", ["port 8000", "another program", "ss -ltnp"]),
+        ({"disks": [{"path": "/var/lib/docker", "free_bytes": GIB, "total_bytes": GIB}]}, "error", ["1.0 GiB", "60.0 GiB", "docker builder prune"]),
+        ({"memory__cuda_total_bytes": None, "memory__cuda_problem": "no libcuda"}, "warning", ["no libcuda", "MemTotal"]),
+        ({"memory__swap_total_bytes": 8 * GIB, "memory__swap_free_bytes": 2 * GIB}, "warning", ["6.0 GiB of swap"]),
+        ({"holders": [{"pid": 7, "name": "ollama", "bytes": 20 * GIB}]}, "warning", ["ollama (pid 7)", "20.0 GiB"]),
+    ],
+)  # fmt: skip
+def test_each_fault_is_named_with_its_remedy(changes, level, words):
+    found = findings(changed(**changes), WANTS)
+    assert [finding["level"] for finding in found] == [level]
+    for word in words:
+        assert word in found[0]["text"]
+    assert found[0]["fix"]
+
+
+def test_our_own_server_may_hold_its_port():
+    assert findings(changed(listeners=LISTENS, docker__containers=[OURS]), WANTS) == []
+
+
+def test_our_own_server_holds_its_port_before_docker_calls_it_running():
+    # Seen when a run was killed during a start: docker-proxy listens a moment before the state changes.
+    assert findings(changed(listeners=LISTENS, docker__containers=[dict(OURS, status="created")]), WANTS) == []
+
+
+def test_a_container_of_somebody_with_our_name_is_refused_not_replaced():
+    assert findings(changed(docker__others=["postgres", "gb10-vllm-b"]), WANTS) == []
+    (found,) = findings(changed(docker__others=["gb10-vllm-a"]), WANTS)
+    assert found["level"] == "error" and "a container named gb10-vllm-a" in found["text"] and "docker rename gb10-vllm-a" in found["text"]
+
+
+def test_another_server_of_ours_that_is_no_longer_wanted_is_named():
+    other = dict(OURS, labels={"gb10.vllm.server": "b"})
+    found = findings(changed(listeners=LISTENS, docker__containers=[other]), WANTS)
+    assert "our server b" in found[0]["text"]
+
+
+def test_room_for_an_image_is_needed_only_while_it_is_missing():
+    full = {"disks": [{"path": "/var/lib/docker", "free_bytes": GIB, "total_bytes": GIB}], "docker__images": {"vllm-node": {"id": "sha256:1"}}}
+    assert findings(changed(**full), WANTS) == []

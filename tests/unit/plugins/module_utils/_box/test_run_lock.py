@@ -1,0 +1,118 @@
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The lock on a box: who may have it, on real files and between real processes."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import time
+
+import pytest
+from ansible_collections.gb10.vllm.plugins.module_utils._box import run_lock
+from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+
+
+def owner(run):
+    return {"run": run, "owner": f"{run}@laptop", "controller": {"pid": 1}}
+
+
+def acquire(state_dir, run, ttl_s=60.0, take_over=None, planned=None):
+    return run_lock.acquire(str(state_dir), owner(run), ttl_s, take_over, planned)
+
+
+def deploy(state_dir, server, spec):
+    folder = state_dir / "servers" / server
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "deployment.json").write_text(json.dumps({"spec": spec}))
+
+
+@pytest.mark.parametrize(
+    ("holder", "expected"),
+    [
+        (None, "free"),
+        ({"run": "a", "refreshed_at": 0, "ttl_s": 1}, "ours"),
+        ({"run": "b", "refreshed_at": 990, "ttl_s": 60}, "held"),
+        ({"run": "b", "refreshed_at": 940, "ttl_s": 60}, "expired"),
+        ({"run": "b", "refreshed_at": 1030, "ttl_s": 60}, "held"),
+        ({"run": "b", "refreshed_at": 9e9, "ttl_s": 60}, "expired"),
+    ],
+)
+def test_standing(holder, expected):
+    assert run_lock.standing(holder, "a", 1000) == expected
+
+
+def test_the_second_run_is_told_who_holds_the_lock_until_it_is_released(tmp_path):
+    state_dir = tmp_path / "state"
+    assert acquire(state_dir, "anna")["acquired"]
+    assert (state_dir / "run.lock").stat().st_mode & 0o777 == 0o644
+    refused = acquire(state_dir, "ben")
+    assert not refused["acquired"] and refused["holder"]["owner"] == "anna@laptop"
+    assert not run_lock.release(str(state_dir), "ben")
+    assert run_lock.release(str(state_dir), "anna")
+    assert acquire(state_dir, "ben")["acquired"]
+    assert [path.name for path in state_dir.iterdir()] == ["run.lock"]
+
+
+def test_taking_it_again_renews_it_and_keeps_since_when(tmp_path):
+    acquire(tmp_path, "anna")
+    before = run_lock.read(str(tmp_path))
+    time.sleep(0.01)
+    assert acquire(tmp_path, "anna")["taken_from"] is None
+    after = run_lock.read(str(tmp_path))
+    assert after["acquired_at"] == before["acquired_at"] and after["refreshed_at"] > before["refreshed_at"]
+
+
+def test_the_lock_of_a_dead_run_is_taken_over_only_when_it_is_that_run(tmp_path):
+    acquire(tmp_path, "anna")
+    assert not acquire(tmp_path, "ben", take_over="carl")["acquired"]
+    taken = acquire(tmp_path, "ben", take_over="anna")
+    assert taken["acquired"] and taken["taken_from"]["run"] == "anna" and taken["why"] == "ended"
+
+
+def test_an_old_lock_is_taken_over(tmp_path):
+    acquire(tmp_path, "anna", ttl_s=0.01)
+    time.sleep(0.02)
+    assert acquire(tmp_path, "ben")["why"] == "expired"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"run": "x"}', "null"])
+def test_what_is_no_lock_does_not_stop_a_run(tmp_path, text):
+    (tmp_path / "run.lock").write_text(text)
+    assert acquire(tmp_path, "anna")["acquired"]
+
+
+def test_a_box_that_another_run_changed_after_the_plan_is_left_alone(tmp_path):
+    deploy(tmp_path, "a", "1")
+    assert acquire(tmp_path, "anna", planned={"a": "1"})["acquired"]
+    run_lock.release(str(tmp_path), "anna")
+    deploy(tmp_path, "a", "2")
+    deploy(tmp_path, "b", "1")
+    with pytest.raises(GB10Error, match="Another run changed a, b on this box"):
+        acquire(tmp_path, "anna", planned={"a": "1"})
+    assert not (tmp_path / "run.lock").exists()
+
+
+def test_a_directory_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(GB10Error, match="cannot be reached"):
+        acquire(tmp_path / "file" / "state", "anna")
+
+
+def test_nothing_to_release_where_nothing_was_installed(tmp_path):
+    assert not run_lock.release(str(tmp_path / "none"), "anna")
+    assert not (tmp_path / "none").exists()
+
+
+def _contend(arguments):
+    state_dir, run = arguments
+    return run_lock.acquire(state_dir, owner(run), 60.0, None, None)["acquired"]
+
+
+def test_of_many_that_arrive_at_once_one_gets_it(tmp_path):
+    with multiprocessing.get_context("fork").Pool(8) as pool:
+        for number in range(20):
+            won = pool.map(_contend, [(str(tmp_path / str(number)), f"run{one}") for one in range(8)], chunksize=1)
+            assert sum(won) == 1

@@ -1,0 +1,144 @@
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Deployments: what makes a container, what makes a new one necessary, and that no secret is in it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import deployment
+
+WANTED = {"name": "a", "model": "m", "model_path": "/srv/models/m", "port": 8000, "address": "0.0.0.0"}
+PLANNED = {"arguments": ["--port", "8000", "--max-model-len", "65536"], "requested_bytes": 10, "served_model_name": "m"}
+IMAGE = {"id": "sha256:" + "1" * 64, "name": "vllm-node", "vllm_version": "0.33.0"}
+PATHS = {"state_dir": "/var/lib/gb10-vllm", "config_dir": "/etc/gb10-vllm"}
+LIMITS = {"shm_gib": 8, "floor_bytes": 12 * 2**30, "stop_timeout_s": 60}
+
+
+def build(planned=PLANNED, wanted=WANTED, image=IMAGE, manifest="m1", inputs="i"):
+    return deployment.build(planned, wanted, image, manifest, inputs, PATHS, LIMITS)
+
+
+def container_of(built):
+    return {"name": f"gb10-vllm-{built['name']}", "labels": {"gb10.vllm.spec": built["spec"]}}
+
+
+def test_the_model_is_read_only_and_the_port_is_published_where_asked():
+    container = build()["container"]
+    assert "/srv/models/m:/models/a:ro" in container["volumes"]
+    assert container["published_ports"] == ["0.0.0.0:8000:8000"]
+    assert container["command"][-4:] == PLANNED["arguments"]
+
+
+def test_no_secret_enters_a_deployment():
+    built = build(wanted=dict(WANTED, api_key="hunter2", env={"HF_TOKEN": "hunter2"}))
+    assert "hunter2" not in json.dumps(built)
+
+
+@pytest.mark.parametrize(
+    ("address", "url"),
+    [("0.0.0.0", "http://127.0.0.1:8000"), ("192.168.1.5", "http://192.168.1.5:8000"), ("::", "http://[::1]:8000")],
+)
+def test_the_box_asks_its_server_where_it_listens(address, url):
+    assert deployment.probe_url(address, 8000) == url
+
+
+def test_a_bad_address_is_named():
+    with pytest.raises(GB10Error, match="everywhere"):
+        deployment.is_loopback("everywhere")
+
+
+def test_nothing_is_done_when_nothing_changed():
+    built = build()
+    decision = deployment.decide(build(), built, [container_of(built)])
+    assert (decision["create"], decision["reason"]) == (False, "unchanged")
+
+
+def test_a_plan_that_moved_with_a_measurement_keeps_what_runs():
+    built = build()
+    moved = build(planned=dict(PLANNED, arguments=["--port", "8000", "--gpu-memory-utilization", "0.71"]))
+    decision = deployment.decide(moved, built, [container_of(built)])
+    assert decision == {"deployment": built, "create": False, "reason": "unchanged"}
+
+
+def test_a_changed_wish_makes_a_new_container_and_says_why():
+    built = build()
+    wish = build(planned=dict(PLANNED, arguments=["--port", "8000", "--max-model-len", "32768"]), inputs="j")
+    decision = deployment.decide(wish, built, [container_of(built)])
+    assert decision["create"] and "65536 -> 32768" in decision["reason"]
+
+
+def test_a_changed_image_says_so():
+    built, new = build(), build(image=dict(IMAGE, id="sha256:" + "2" * 64), inputs="j")
+    assert "the image changed" in deployment.decide(new, built, [container_of(built)])["reason"]
+
+
+def test_a_container_that_is_gone_or_foreign_is_named():
+    built = build()
+    assert deployment.decide(build(), built, [])["reason"] == "its container is gone"
+    assert deployment.decide(build(), None, [])["reason"] == "it does not exist yet"
+    foreign = {"name": "gb10-vllm-a", "labels": {"gb10.vllm.spec": "x"}}
+    assert "changed by hand" in deployment.decide(build(), built, [foreign])["reason"]
+
+
+PREDICTED = {
+    "weights_bytes": {"value": 20 * 2**30, "source": "computed"},
+    "graph_bytes": {"value": 0, "source": "computed"},
+    "kv_cache_bytes": 50 * 2**30,
+    "kv_tokens": 262272,
+    "concurrency": 4.0,
+}
+
+
+def test_what_was_measured_is_compared_with_what_was_predicted():
+    facts = {"weights_bytes": 21 * 2**30, "available_kv_bytes": 50 * 2**30, "kv_tokens": 262272, "concurrency": 4.002, "ready_s": 3.0}
+    entries = {entry["figure"]: entry for entry in deployment.compare(PREDICTED, facts)}
+    assert list(entries) == ["weights_bytes", "kv_cache_bytes", "kv_tokens", "concurrency"], "graphs were not measured"
+    assert entries["weights_bytes"]["difference"] == 2**30
+    assert entries["weights_bytes"]["share"] == pytest.approx(0.05)
+    assert [entry["drift"] for entry in entries.values()] == [True, False, False, False]
+
+
+def test_the_comparison_shows_gib_and_percent_and_marks_drift():
+    lines = deployment.comparison(PREDICTED, {"weights_bytes": 21 * 2**30, "graph_bytes": 2**29, "kv_tokens": 262000}).splitlines()
+    assert lines[1].split() == ["weights", "20.00", "GiB", "21.00", "GiB", "+1.00", "GiB", "+5.0%"] + lines[1].split()[8:]
+    assert "more than 2 %" in lines[1]
+    assert lines[2].startswith("CUDA graphs") and "+0.50 GiB" in lines[2] and "more than 2 %" in lines[2]
+    assert lines[3].split() == ["KV", "tokens", "262,272", "262,000", "-272", "-0.1%"]
+
+
+def test_what_the_log_cannot_tell_apart_is_no_drift():
+    tiny = {"weights_bytes": {"value": 1148160, "source": "computed"}}
+    assert not deployment.compare(tiny, {"weights_bytes": 0})[0]["drift"]
+    assert "measured nothing" in deployment.comparison(tiny, {})
+
+
+def test_the_environment_of_a_repair_reaches_the_container():
+    change = {"env": {"VLLM_USE_FLASHINFER_SAMPLER": 0, "OLD": None}, "container": {"shm_size": "16g"}}
+    container = build(planned=dict(PLANNED, repairs=[{"id": "KB-011", "set": change}]))["container"]
+    assert container["shm_size_bytes"] == 16 * 2**30
+    env = container["env"]
+    assert (env["VLLM_USE_FLASHINFER_SAMPLER"], env["OLD"], env["HOME"]) == ("0", "", "/cache")
+
+
+def test_other_files_under_the_same_path_make_a_new_container():
+    built, fresh = build(), build(manifest="m2", inputs="j")
+    decision = deployment.decide(fresh, built, [container_of(built)])
+    assert (decision["create"], decision["reason"]) == (True, "the files in /srv/models/m changed")
+
+
+def test_an_earlier_deployment_finds_its_files_where_they_are_now():
+    built = build()
+    here = {"/srv/models/m": {"manifest": "m1"}, "/srv/models/m@0badc0de": {"manifest": "m1"}}
+    assert deployment.with_its_model(built, here) == built
+    moved = deployment.with_its_model(built, {"/srv/models/m": {"manifest": "m2"}, "/srv/models/m@0badc0de": {"manifest": "m1"}})
+    assert moved["container"]["volumes"][0] == "/srv/models/m@0badc0de:/models/a:ro"
+    assert (moved["model_path"], moved["manifest"]) == ("/srv/models/m", "m1") and moved["spec"] != built["spec"]
+    # Going forward again from there finds the successor in its place.
+    assert deployment.with_its_model(moved, here)["container"] == built["container"]
+    with pytest.raises(GB10Error, match="a: the files that /srv/models/m held when this deployment ran are gone"):
+        deployment.with_its_model(built, {"/srv/models/m": {"manifest": "m2"}, "/srv/models/other": {"manifest": "m1"}})

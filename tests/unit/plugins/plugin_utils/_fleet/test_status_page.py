@@ -1,0 +1,69 @@
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The page of a fleet. A real browser looks at it in tests/on_machine."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+
+from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet import fleet, status_page
+from fleet_boxes import UNIT_DIGEST, box, deployed, server
+
+VOID = {"meta", "br"}
+
+
+class Reader(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.open, self.text, self.attributes = [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.attributes += attrs
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def read(seen, pictures=None):
+    html = status_page.page(fleet.status(seen, "2026-11-23 14:02"), pictures or {})
+    reader = Reader()
+    reader.feed(html)
+    assert reader.open == []
+    return html, reader
+
+
+def seen(one, **more):
+    decision = {"create": False, "reason": "unchanged", "deployment": deployed()}
+    ready = {"phase": "ready", "answer": {"latency_s": 0.2}}
+    base = {"wanted": [server()], "decisions": {"devstral": decision}, "unit_digests": {"devstral": UNIT_DIGEST}, "answers": {"devstral": ready}}
+    return {"box": one, **base, **more}
+
+
+def test_shows_each_box_with_its_picture_and_needs_nothing_from_elsewhere():
+    html, reader = read({"a": seen(box(deployed())), "b": seen(None, problem="no route to b")}, {"a": "<svg></svg>"})
+    assert "2 boxes, 1 of 2 servers answer, 0 differ" in html
+    assert html.count("<svg") == 1 and "no route to b" in html and "393,000" in html
+    assert not [value for name, value in reader.attributes if name in ("src", "href") and not value.startswith("#")]
+    assert "<script" not in html and "@import" not in html and "url(" not in html
+
+
+def test_what_boxes_say_cannot_become_markup():
+    evil = "<script>alert(1)</script>"
+    one = seen(box(deployed(server(model=f"/{evil}"))), problem=evil, answers={"devstral": {"phase": "failed", "reason": evil}})
+    html, _reader = read({'"><b>': one})
+    assert "<script" not in html and "<b>" not in html and "&lt;script&gt;" in html
+
+
+def test_tells_what_differs_and_what_can_be_gone_back_to():
+    one = box(deployed(), deployed(server("old")))
+    one["servers"]["devstral"]["history"] = [deployed(image="sha256:" + "e" * 64)]
+    html, _reader = read({"a": seen(one)})
+    assert "no longer in the inventory" in html and "(not in the inventory)" in html
+    assert "1 earlier deployments to go back to" in html and "eeeeeeeeeeee" in html

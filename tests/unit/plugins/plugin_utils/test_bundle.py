@@ -1,0 +1,76 @@
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a bundle says of itself, and when it is not believed."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.plugin_utils import _bundle as bundle
+
+
+@pytest.fixture
+def directory(tmp_path):
+    (tmp_path / "models/acme--m/sub").mkdir(parents=True)
+    (tmp_path / "image.tar").write_bytes(b"image")
+    (tmp_path / "models/acme--m/model.safetensors").write_bytes(b"weights")
+    (tmp_path / "models/acme--m/sub/config.json").write_bytes(b"{}")
+    bundle.write_manifest(str(tmp_path), {"image": {"name": "vllm-node"}, "models": bundle.models([{"model": "acme/m", "revision": "r"}] * 2)})
+    return tmp_path
+
+
+def test_a_whole_bundle_is_believed(directory):
+    manifest = bundle.read_manifest(str(directory), contents=True)
+    assert manifest["models"] == [{"model": "acme/m", "repo_id": None, "revision": "r", "directory": "models/acme--m"}]
+    assert set(bundle.model_sums(manifest, "models/acme--m")) == {"model.safetensors", "sub/config.json"}
+    assert len((directory / "SHA256SUMS").read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("break_it", "text"),
+    [
+        (lambda root: (root / "image.tar").unlink(), "lacks image.tar; copy it again"),
+        (lambda root: (root / "image.tar").write_bytes(b"imag"), "has 4 bytes instead of 5"),
+        (lambda root: (root / "image.tar").write_bytes(b"imagE"), "image.tar is damaged"),
+        (lambda root: (root / "manifest.json").write_text('{"format": 9}'), "has format 9; this version of gb10.vllm reads format 1"),
+        (lambda root: (root / "manifest.json").write_text("{"), "manifest.json cannot be read"),
+        (lambda root: (root / "manifest.json").unlink(), "is no bundle"),
+    ],
+)
+def test_a_broken_bundle_is_told(directory, break_it, text):
+    break_it(directory)
+    with pytest.raises(GB10Error, match=text):
+        bundle.read_manifest(str(directory), contents=True)
+
+
+def test_settings_install_from_the_bundle():
+    settings = yaml.safe_load(bundle.settings_text({"name": "vllm-node", "sha256": "ab"}, [{"model": "m"}]))
+    assert settings["gb10_image"] == {
+        "name": "vllm-node", "source": "archive", "archive_on": "controller", "archive": "{{ gb10_bundle }}/image.tar", "checksum": "sha256:ab",
+    }  # fmt: skip
+
+
+def test_a_model_of_any_name_gets_one_directory():
+    assert bundle.safe_directory("/srv/models/x") == "models/srv--models--x" and bundle.safe_directory("acme/m") == "models/acme--m"
+
+
+def test_a_bare_checkout_is_no_installed_collection(tmp_path):
+    with pytest.raises(GB10Error, match="is no installed collection"):
+        bundle.pack_collection(str(tmp_path), str(tmp_path))
+
+
+def test_files_a_package_left_out_are_left_out_of_the_list(tmp_path):
+    files = [{"name": "."}, {"name": "README.md"}, {"name": ".azure-pipelines"}]
+    (tmp_path / "README.md").write_text("x")
+    (tmp_path / "FILES.json").write_text(json.dumps({"files": files}))
+    info = {"namespace": "a", "name": "b", "version": "1.0.0"}
+    (tmp_path / "MANIFEST.json").write_text(json.dumps({"collection_info": info, "file_manifest_file": {"chksum_sha256": "old"}}))
+    (tmp_path / "out").mkdir()
+    archive = bundle.pack_collection(str(tmp_path), str(tmp_path / "out"))
+    with bundle.tarfile.open(archive) as stream:
+        assert sorted(stream.getnames()) == ["FILES.json", "MANIFEST.json", "README.md"]
