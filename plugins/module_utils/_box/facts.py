@@ -23,11 +23,11 @@ import stat
 import subprocess
 import sys
 
+from ansible_collections.gb10.vllm.plugins.module_utils._box.records import read_records
 from ansible_collections.gb10.vllm.plugins.module_utils._image.store import identity
 
 KIB = 1024
 SERVER_LABEL = "gb10.vllm.server"
-RECORD_KINDS = ("deployment", "measured", "repairs", "history", "starting")
 OUR_FILES = ("/etc/systemd/system/gb10-vllm-*", "/usr/local/lib/gb10-vllm/*", "/etc/gb10-vllm/*/*")
 
 # Runs in a process of its own: a broken driver may abort the interpreter, and CUDA must not stay loaded here.
@@ -261,22 +261,6 @@ def read_file_digest(path: str) -> dict | None:
     except OSError:
         return None
     return {"sha256": digest, "mode": f"{stat.S_IMODE(status.st_mode):04o}", "uid": status.st_uid}
-
-
-def read_records(state_dir: str) -> dict[str, dict]:
-    """What earlier runs left in STATE_DIR/servers/NAME/KIND.json, by server and kind; an unreadable file is reported, not hidden."""
-    records: dict[str, dict] = {}
-    root = os.path.join(state_dir, "servers")
-    for name in sorted(os.listdir(root)) if os.path.isdir(root) else []:
-        records[name] = {}
-        for kind in RECORD_KINDS:
-            text = read_text(os.path.join(root, name, f"{kind}.json"))
-            if text:
-                try:
-                    records[name][kind] = json.loads(text)
-                except ValueError:
-                    records[name].setdefault("unreadable", []).append(kind)
-    return records
 
 
 def read_box(*, state_dir: str, disks: list[str], images: list[str], holder_least_bytes: int = 2**30) -> dict:
