@@ -95,11 +95,9 @@ models:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.module_utils._model import store as model_store
-from ansible_collections.gb10.vllm.plugins.module_utils._model.directory import inspect_model
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing.engine import Engine
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layout import kv_layout
+from ansible_collections.gb10.vllm.plugins.module_utils._model.read import read_models
+
+HOW = ("allow_missing", "kept", "load_format", "check_architecture", "assume_full_attention")
 
 
 def main() -> None:
@@ -117,18 +115,10 @@ def main() -> None:
         supports_check_mode=True,
     )
     wanted = module.params
-    paths = list(dict.fromkeys([*([wanted["path"]] if wanted["path"] else []), *(wanted["models"] or [])]))
-    if wanted["kept"]:
-        paths += [kept for path in paths for kept in model_store.previous(path) if kept not in paths]
-    models = {}
-    try:
-        for path in paths:
-            models[path] = inspect_model(path, load_format=wanted["load_format"], allow_missing=wanted["allow_missing"])
-            if wanted["check_architecture"] and models[path]["present"]:
-                kv_layout(models[path]["config"], Engine(), assume_full_attention=wanted["assume_full_attention"])
-    except GB10Error as error:
-        text = str(error)
-        module.fail_json(msg=text if path in text else f"the model in {path}: {text}", path=path, **error.details)
+    paths = [*([wanted["path"]] if wanted["path"] else []), *(wanted["models"] or [])]
+    models, problems = read_models(paths, **{name: wanted[name] for name in HOW})
+    for error in problems.values():
+        module.fail_json(msg=str(error), **error.details)
     result = {"models": models}
     if wanted["path"]:
         result["model"] = models[wanted["path"]]

@@ -57,9 +57,11 @@ def acquire(state_dir: str, owner: dict, ttl_s: float, take_over: str | None, pl
     started from. When another run holds the lock, ``acquired`` is false and ``holder`` says who. Raises GB10Error when another run changed the
     servers after they were planned, or when the file cannot be written.
     """
+    if not owner.get("run"):
+        raise GB10Error("The lock of a box is taken through the action plugin of the module, which fills in `owner`.")
     with _alone(state_dir):
         now = time.time()
-        holder = read(state_dir)
+        holder = read(state_dir) or {}
         state = standing(holder, owner["run"], now)
         if state == "held" and holder["run"] != take_over:
             return {"acquired": False, "holder": holder, "taken_from": None, "why": None}
