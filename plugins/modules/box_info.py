@@ -63,6 +63,7 @@ options:
   models:
     description:
       - Model directories to read as M(gb10.vllm.model_info) does. What is wrong with one of them is returned in RV(model_problems); the task does not fail.
+      - Whether the sizing knows their architecture is not looked at; M(gb10.vllm.kv_cache_budget) says it when it plans.
     type: list
     elements: path
     default: []
@@ -78,14 +79,6 @@ options:
     description: The C(--load-format) vLLM will get, as in M(gb10.vllm.model_info).
     type: str
     default: auto
-  assume_full_attention:
-    description: Accept an architecture this collection does not know; its memory is then planned as if every layer had full attention.
-    type: bool
-    default: false
-  check_architecture:
-    description: Whether an architecture that the sizing does not know is a problem of a model.
-    type: bool
-    default: true
   lock:
     description:
       - Take the lock of M(gb10.vllm.run_lock) before anything is read, so that what is read stays true until this run changes it.
@@ -188,7 +181,6 @@ from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._model.read import read_models
 from ansible_collections.gb10.vllm.plugins.module_utils._names import GIB, LONGEST_S, STATE_DIR
 
-HOW = ("allow_missing", "kept", "load_format", "check_architecture", "assume_full_attention")
 OPTIONS = {
     "state_dir": {"type": "path", "default": STATE_DIR},
     "servers": {
@@ -206,8 +198,6 @@ OPTIONS = {
     "allow_missing": {"type": "bool", "default": False},
     "kept": {"type": "bool", "default": False},
     "load_format": {"type": "str", "default": "auto"},
-    "assume_full_attention": {"type": "bool", "default": False},
-    "check_architecture": {"type": "bool", "default": True},
     "lock": {"type": "bool", "default": False},
     "ttl_s": {"type": "float", "default": LONGEST_S},
     "planned": {"type": "dict"},
@@ -236,7 +226,7 @@ def main() -> None:
         disks=[wanted["state_dir"], *(path for path in free_bytes if path != "docker")],
         images=wanted["images"],
     )
-    models, problems = read_models(wanted["models"], **{name: wanted[name] for name in HOW})
+    models, problems = read_models(wanted["models"], allow_missing=wanted["allow_missing"], kept=wanted["kept"], load_format=wanted["load_format"])
     result.update(box=box, findings=findings(box, dict(wanted, free_bytes=free_bytes)), models=models)
     result["model_problems"] = {path: str(error) for path, error in problems.items()}
     module.exit_json(**result)

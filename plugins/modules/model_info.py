@@ -96,8 +96,8 @@ models:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gb10.vllm.plugins.module_utils._model.read import read_models
-
-HOW = ("allow_missing", "kept", "load_format", "check_architecture", "assume_full_attention")
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.engine import Engine
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layout import kv_layout
 
 
 def main() -> None:
@@ -116,7 +116,12 @@ def main() -> None:
     )
     wanted = module.params
     paths = [*([wanted["path"]] if wanted["path"] else []), *(wanted["models"] or [])]
-    models, problems = read_models(paths, **{name: wanted[name] for name in HOW})
+
+    def check(facts: dict) -> None:
+        if wanted["check_architecture"]:
+            kv_layout(facts["config"], Engine(), assume_full_attention=wanted["assume_full_attention"])
+
+    models, problems = read_models(paths, allow_missing=wanted["allow_missing"], kept=wanted["kept"], load_format=wanted["load_format"], check=check)
     for error in problems.values():
         module.fail_json(msg=str(error), **error.details)
     result = {"models": models}

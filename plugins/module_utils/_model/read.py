@@ -6,14 +6,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._model.directory import inspect_model
 from ansible_collections.gb10.vllm.plugins.module_utils._model.store import previous
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing.engine import Engine
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layout import kv_layout
 
 
 def read_models(
@@ -22,12 +20,11 @@ def read_models(
     allow_missing: bool = False,
     kept: bool = False,
     load_format: str = "auto",
-    check_architecture: bool = True,
-    assume_full_attention: bool = False,
+    check: Callable[[dict[str, Any]], object] = lambda facts: None,
 ) -> tuple[dict[str, dict[str, Any]], dict[str, GB10Error]]:
     """Facts by path as ``inspect_model`` gives them, and by path what is wrong with the others. A path that is named twice is read once.
 
-    ``kept``: also the earlier versions that lie beside them. ``check_architecture``: one that the sizing does not know is a fault too.
+    ``kept``: also the earlier versions that lie beside them. ``check``: raises GB10Error for facts of a model that is there and still of no use.
     """
     wanted = list(dict.fromkeys(paths))
     if kept:
@@ -37,8 +34,8 @@ def read_models(
     for path in wanted:
         try:
             facts = inspect_model(path, load_format=load_format, allow_missing=allow_missing)
-            if check_architecture and facts["present"]:
-                kv_layout(facts["config"], Engine(), assume_full_attention=assume_full_attention)
+            if facts["present"]:
+                check(facts)
             models[path] = facts
         except GB10Error as error:
             text = str(error)

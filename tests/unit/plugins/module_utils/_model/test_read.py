@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import checkpoints
 import pytest
+from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._model.directory import inspect_model
 from ansible_collections.gb10.vllm.plugins.module_utils._model.read import read_models
 
@@ -25,21 +26,25 @@ def models(tmp_path):
     return str(checkpoints.write_model(tmp_path / "tiny", CONFIG, tensors)), str(tmp_path / "new"), str(tmp_path / "none")
 
 
+def known(facts):
+    if facts["architecture"] != "LlamaForCausalLM":
+        raise GB10Error(f"nobody knows {facts['architecture']}", known=["LlamaForCausalLM"])
+
+
 def test_one_bad_model_does_not_hide_the_good_one(models):
     tiny, new, none = models
-    facts, problems = read_models([none, tiny, new, tiny])
+    facts, problems = read_models([none, tiny, new, tiny], check=known)
     assert facts == {tiny: inspect_model(tiny)}
     assert list(problems) == [none, new]
     assert "does not exist" in str(problems[none]) and problems[none].details["path"] == none
-    assert new in str(problems[new]) and "NobodyKnowsForCausalLM" in str(problems[new])
+    assert str(problems[new]) == f"the model in {new}: nobody knows NobodyKnowsForCausalLM"
+    assert problems[new].details == {"path": new, "known": ["LlamaForCausalLM"]}
 
 
-def test_what_may_be_missing_and_what_may_be_unknown(models):
+def test_what_may_be_missing(models):
     tiny, new, none = models
-    facts, problems = read_models([tiny, new, none], allow_missing=True, check_architecture=False)
+    facts, problems = read_models([tiny, new, none], allow_missing=True)
     assert problems == {} and facts[none] == {"present": False, "path": none} and facts[new]["present"]
-    facts, problems = read_models([new], assume_full_attention=True)
-    assert problems == {} and facts[new]["present"]
 
 
 def test_earlier_versions_are_read_on_request(models, tmp_path):
