@@ -23,7 +23,7 @@ import sys
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._box.records import read_records
-from ansible_collections.gb10.vllm.plugins.module_utils._image.store import identity
+from ansible_collections.gb10.vllm.plugins.module_utils._image.identity import identity
 from ansible_collections.gb10.vllm.plugins.module_utils._io.command import run
 from ansible_collections.gb10.vllm.plugins.module_utils._names import CONFIG_DIR, LIBRARY_DIR, PREFIX, SERVER_LABEL
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.engine import cpu_features

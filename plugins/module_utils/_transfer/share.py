@@ -20,7 +20,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.module_utils._image.store import ImageStore, absent_layers, identity
+from ansible_collections.gb10.vllm.plugins.module_utils._image.identity import identity
+from ansible_collections.gb10.vllm.plugins.module_utils._image.saved import absent_layers
+from ansible_collections.gb10.vllm.plugins.module_utils._image.store import ImageStore
 from ansible_collections.gb10.vllm.plugins.module_utils._io.files import INCOMING, disk_problem, file_sha256, read_json, write_json
 from ansible_collections.gb10.vllm.plugins.module_utils._io.progress_log import ProgressLog
 from ansible_collections.gb10.vllm.plugins.module_utils._model import store as model_store
@@ -200,7 +202,7 @@ class Shares:
         return load
 
     def _load(self, archive: Mapping[str, Any], name: str, told: Callable[[int], None], keep: int) -> str:
-        return self.images.load(archive, self.blobs, name, told, lambda: self.images.keep_previous(name, keep, time.strftime("%Y%m%d%H%M%S", time.gmtime())))
+        return self.images.load(archive, self.blobs, name, told, keep)
 
     def _take_directory(
         self, share: Mapping[str, Any], receiver: peer.Receiver, state: _State, said: ProgressLog, connections: int, keep: int
