@@ -166,8 +166,8 @@ class ImageStore:
         """Write the blobs of image ``name`` into the directory ``blobs`` and describe them.
 
         Returns ``{image_id, identity, config, layers: [{blob, diff_id}], others: [blob], index: OCI index or None, sizes: {blob: bytes}}``.
-        The first ``skip_layers`` layers are described without being kept, as nobody lacks them. GB10Error has ``damaged``, the reason, in its
-        details when Docker will never be able to read this image.
+        The first ``skip_layers`` layers are described without being kept, as nobody lacks them. GB10Error has ``damaged`` (the reason) and
+        ``image_id`` in its details when Docker will never be able to read this image.
         """
         inspected = self.inspect(name)
         if inspected is None:
@@ -183,7 +183,7 @@ class ImageStore:
             errors.seek(0)
             text = errors.read().decode(errors="replace").strip()
         if broken or process.returncode or "manifest.json" not in documents:
-            raise _save_failed(name, text, broken, process.returncode)
+            raise _save_failed(inspected["Id"], name, text, broken, process.returncode)
         return {"image_id": inspected["Id"], "identity": identity(inspected), **saved.describe(members, documents, blobs, skip_layers)}
 
     def load(self, archive: Mapping[str, Any], blobs: str, name: str, told: Callable[[int], None] = lambda count: None, keep: int = 1) -> str:
@@ -225,12 +225,12 @@ class ImageStore:
         raise GB10Error(f"Docker did not accept the image {name} that was sent to this box: {_last(text, broken or 'no message')}")
 
 
-def _save_failed(name: str, text: str, broken: str, status: int) -> GB10Error:
+def _save_failed(image_id: str, name: str, text: str, broken: str, status: int) -> GB10Error:
     reason = _last(text, broken or f"status {status}")
     said = f"docker save of {name} failed on this box: {reason}"
     if not saved.is_damage(text, status):
         return GB10Error(said)
-    return GB10Error(f"{said}. Docker cannot read its copy of the image, so this box does not send it again", damaged=reason)
+    return GB10Error(f"{said}. Docker cannot read its copy of the image, so this box does not send it again", damaged=reason, image_id=image_id)
 
 
 def _last(text: str, otherwise: str) -> str:

@@ -17,10 +17,12 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._image.identity import identity
+from ansible_collections.gb10.vllm.plugins.module_utils._image.record import Record
 from ansible_collections.gb10.vllm.plugins.module_utils._image.saved import absent_layers
 from ansible_collections.gb10.vllm.plugins.module_utils._image.store import ImageStore
 from ansible_collections.gb10.vllm.plugins.module_utils._io.files import INCOMING, disk_problem, file_sha256, read_json, write_json
@@ -39,6 +41,7 @@ class Shares:
         self.keys = keys
         self.blobs = os.path.join(self.root, "blobs")
         self.images = ImageStore(docker)
+        self.record = Record(Path(state_dir) / "build")
         self.docker = docker
 
     # ---- open ---------------------------------------------------------------------------------------------------
@@ -107,7 +110,7 @@ class Shares:
             for share in sorted((one for one in shares if one["give"]), key=lambda one: one["kind"] == "image"):
                 with _noted(share, state, problems):
                     if share["kind"] == "image":
-                        self._offer_image(share, state, said)
+                        results.update(self._offer_image(share, state, said))
                     else:
                         finishing[share["key"]] = later.submit(self._offer_directory(share, state, said))
             for share in (one for one in shares if not one["give"]):
@@ -129,7 +132,27 @@ class Shares:
             raise GB10Error(". ".join(problems.values()), shares=results)
         return {"changed": any(not share["give"] for share in shares), "shares": results}
 
-    def _offer_image(self, share: Mapping[str, Any], state: _State, said: ProgressLog) -> None:
+    def _offer_image(self, share: Mapping[str, Any], state: _State, said: ProgressLog) -> dict[str, Any]:
+        """Empty, or by key the reason why Docker cannot read the image: who wants it asks the next box, and only who finds none has failed."""
+        try:
+            archive = self._save_image(share, said)
+        except GB10Error as error:
+            if not error.details.get("damaged"):
+                raise
+            shutil.rmtree(self.blobs, ignore_errors=True)  # half an image, which nobody goes on with
+            self.record.keep_damage(error.details["image_id"], error.details["damaged"])
+            state.say("failed", share["key"], reason=str(error))
+            return {share["key"]: {"damaged": error.details["damaged"]}}
+        items = [
+            {"name": blob, "size": size, "sha256": blob, **({} if _has(self.blobs, blob, size) else {"absent": True})}
+            for blob, size in sorted(archive["sizes"].items(), key=lambda pair: (-pair[1], pair[0]))
+        ]
+        state.offer(share["key"], items, [self.blobs], {key: archive[key] for key in ("identity", "config", "layers", "others", "index", "sizes")})
+        state.say("done", share["key"])
+        return {}
+
+    def _save_image(self, share: Mapping[str, Any], said: ProgressLog) -> dict[str, Any]:
+        """The image as blobs, saved in this run or in one that was interrupted."""
         known = os.path.join(self.root, "archives", f"{share['identity']}.json")
         archive = read_json(known)
         skip = int(share.get("skip_layers") or 0)
@@ -142,12 +165,7 @@ class Shares:
             if archive["identity"] != share["identity"]:
                 raise GB10Error("the image was replaced while the run began; run again")
             write_json(known, archive)
-        items = [
-            {"name": blob, "size": size, "sha256": blob, **({} if _has(self.blobs, blob, size) else {"absent": True})}
-            for blob, size in sorted(archive["sizes"].items(), key=lambda pair: (-pair[1], pair[0]))
-        ]
-        state.offer(share["key"], items, [self.blobs], {key: archive[key] for key in ("identity", "config", "layers", "others", "index", "sizes")})
-        state.say("done", share["key"])
+        return archive
 
     def _offer_directory(self, share: Mapping[str, Any], state: _State, said: ProgressLog) -> Callable[[], None]:
         path = share["place"]
@@ -202,7 +220,9 @@ class Shares:
         return load
 
     def _load(self, archive: Mapping[str, Any], name: str, told: Callable[[int], None], keep: int) -> str:
-        return self.images.load(archive, self.blobs, name, told, keep)
+        image_id = self.images.load(archive, self.blobs, name, told, keep)
+        self.record.forget_damage(image_id)
+        return image_id
 
     def _take_directory(
         self, share: Mapping[str, Any], receiver: peer.Receiver, state: _State, said: ProgressLog, connections: int, keep: int
