@@ -140,7 +140,7 @@ class Shares:
             if not error.details.get("damaged"):
                 raise
             shutil.rmtree(self.blobs, ignore_errors=True)  # half an image, which nobody goes on with
-            self.record.keep_damage(error.details["image_id"], error.details["damaged"])
+            self.record.keep_damage(str(error.details["image_id"]), str(error.details["damaged"]))
             state.say("failed", share["key"], reason=str(error))
             return {share["key"]: {"damaged": error.details["damaged"]}}
         items = [
