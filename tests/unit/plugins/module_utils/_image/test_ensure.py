@@ -10,7 +10,7 @@ import json
 
 import pytest
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.module_utils._image import inputs as image_identity
+from ansible_collections.gb10.vllm.plugins.module_utils._image import inputs as image_inputs
 from ansible_collections.gb10.vllm.plugins.module_utils._image.ensure import ImageBuild, reason, similar
 from ansible_collections.gb10.vllm.plugins.module_utils._image.options import Options
 from fake_docker import FakeDocker
@@ -83,7 +83,7 @@ def test_an_earlier_image_of_the_same_inputs_is_taken_unless_it_is_damaged(tmp_p
     result = job(tmp_path, docker, ref=commit).run()
     assert result["image"]["id"] == ID and result["log"] == ""
     asked = docker.calls("images --no-trunc -q --filter")[0]
-    assert f"label={image_identity.INPUTS}={image_identity.digest(result['inputs'])}" in asked
+    assert f"label={image_inputs.INPUTS}={image_inputs.digest(result['inputs'])}" in asked
 
     run = job(tmp_path, docker, ref=commit)
     run.record.keep_damage(ID, "file integrity checksum failed")
