@@ -83,7 +83,7 @@ msg:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.gb10.vllm.plugins.module_utils._engine.probe import collect
+from ansible_collections.gb10.vllm.plugins.module_utils._engine.container import collect
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 
 ARGUMENTS = {
