@@ -37,5 +37,6 @@ class FilterModule:
             "distribution_shares": as_filter(distribution.lacking),
             "distribution_parts": as_filter(distribution.taking_part),
             "distribution_plan": as_filter(plan),
+            "distribution_stand_in": as_filter(distribution.stand_in),
             "distribution_arrived": as_filter(distribution.arrived),
         }

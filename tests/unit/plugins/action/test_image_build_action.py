@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.gb10.vllm.plugins.action.image_build import _progress_file
-from ansible_collections.gb10.vllm.plugins.module_utils._image.build import ImageBuild, Options
+from ansible_collections.gb10.vllm.plugins.module_utils._image.ensure import ImageBuild
+from ansible_collections.gb10.vllm.plugins.module_utils._image.options import Options
 
 
 @pytest.mark.parametrize("name", ["vllm-node", "vllm-node:7", "office.example:5000/ai/vllm", "office.example:5000/ai/vllm:7"])
