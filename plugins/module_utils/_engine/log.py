@@ -88,7 +88,7 @@ def _graphs(match: re.Match) -> dict:
 
 
 def _capacity(match: re.Match) -> dict:
-    facts = {"kv_tokens": _count(match.group("tokens"))}
+    facts: dict[str, float] = {"kv_tokens": _count(match.group("tokens"))}
     if match.group("length"):
         facts["max_model_len"] = _count(match.group("length"))
         facts["concurrency"] = float(match.group("times"))
