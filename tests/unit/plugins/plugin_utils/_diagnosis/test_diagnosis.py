@@ -14,7 +14,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import diagnosis
 
 LOGS = Path(__file__).parent / "logs"
-# 0.32.0-cpu is a real start; the others are put together from real lines (gpu-runs, the seed, the source of 0.33.0).
+# 0.32.0-cpu is a real start; the others are put together from real lines (gpu-runs, the original bug report, the source of 0.33.0).
 HEALTHY = sorted(LOGS.glob("healthy-*.log"))
 # True statements about these logs: old versions have known vulnerabilities.
 TRUE_NOTES = {"healthy-0.14.1-gb10.log": {"KB-505"}, "healthy-0.26.0-gpu.log": {"KB-505"}}
