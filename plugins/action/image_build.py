@@ -15,8 +15,9 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.diagnosis import diagnose, explain, load
-from ansible_collections.gb10.vllm.plugins.plugin_utils._follow.background import POLL_S, elapsed, run_detached, size
+from ansible_collections.gb10.vllm.plugins.plugin_utils._follow.background import POLL_S, run_detached
 from ansible_collections.gb10.vllm.plugins.plugin_utils._follow.progress import Progress
+from ansible_collections.gb10.vllm.plugins.plugin_utils._report.words import duration, size
 
 _SLACK_S = 300
 
@@ -61,7 +62,7 @@ class ActionModule(ActionBase):
             progress.done("failed")
         elif final.get("image"):
             image = final["image"]
-            progress.done(f"{image['name']} ready in {elapsed(final['duration_s'])} ({image['id'][7:19]}, {size(image['size_bytes'])})")
+            progress.done(f"{image['name']} ready in {duration(final['duration_s'])} ({image['id'][7:19]}, {size(image['size_bytes'])})")
         return result | final
 
     def _send(self, local: str, arguments: dict, progress: Progress) -> dict[str, Any]:
@@ -83,7 +84,7 @@ class ActionModule(ActionBase):
         copying.start()
         while copying.is_alive():
             copying.join(POLL_S)
-            progress.update(f"copying {os.path.basename(local)} ({amount}) to the box, {elapsed(time.monotonic() - begun)}")
+            progress.update(f"copying {os.path.basename(local)} ({amount}) to the box, {duration(time.monotonic() - begun)}")
         if failures:
             return {"failed": True, "msg": f"copying {local} to the box failed: {failures[0]}. Nothing was changed; run it again"}
         arguments["archive"] = remote

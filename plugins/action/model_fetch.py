@@ -10,8 +10,9 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.gb10.vllm.plugins.plugin_utils._follow.background import run_detached, size
+from ansible_collections.gb10.vllm.plugins.plugin_utils._follow.background import run_detached
 from ansible_collections.gb10.vllm.plugins.plugin_utils._follow.progress import Progress
+from ansible_collections.gb10.vllm.plugins.plugin_utils._report.words import size
 
 
 class ActionModule(ActionBase):

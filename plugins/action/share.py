@@ -10,8 +10,9 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.gb10.vllm.plugins.plugin_utils._follow.background import elapsed, run_detached, size
+from ansible_collections.gb10.vllm.plugins.plugin_utils._follow.background import run_detached
 from ansible_collections.gb10.vllm.plugins.plugin_utils._follow.progress import Progress
+from ansible_collections.gb10.vllm.plugins.plugin_utils._report.words import duration, size
 
 
 class ActionModule(ActionBase):
@@ -50,5 +51,5 @@ def _summary(final: dict[str, Any]) -> str:
     for key, share in (final.get("shares") or {}).items():
         if share.get("sources") is not None:
             amount, seconds = share.get("received_bytes", 0), share.get("transfer_s", 0)
-            parts.append(f"{key}: {size(amount)} from {', '.join(share['sources']) or 'no box, it was all here'} in {elapsed(seconds)}")
+            parts.append(f"{key}: {size(amount)} from {', '.join(share['sources']) or 'no box, it was all here'} in {duration(seconds)}")
     return "; ".join(parts) or "offered what it has"

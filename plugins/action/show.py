@@ -11,7 +11,8 @@ import os
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-from ansible_collections.gb10.vllm.plugins.plugin_utils._report.plan_picture import plan_picture, plan_table
+from ansible_collections.gb10.vllm.plugins.plugin_utils._report.plan_picture import plan_picture
+from ansible_collections.gb10.vllm.plugins.plugin_utils._report.plan_table import plan_table
 
 
 class ActionModule(ActionBase):
