@@ -46,10 +46,7 @@ class ActionModule(ActionBase):
         return {"changed": False, "findings": findings, "msg": message}
 
     def _container(self, box: str, container: dict, entries: list) -> dict:
-        logs = {box: "\n".join(container["log"])}
-        if container["kernel_log"]:
-            logs[f"{box} (kernel)"] = "\n".join(container["kernel_log"])
-        context = {"container"} | ({"api_key"} if container["api_key"] else set())
+        logs, context = knowledge.evidence(box, container["log"], container["kernel_log"], bool(container["api_key"]))
         return self._explain(f"{container['name']} on {box} ({container['status']})", logs, entries, context)
 
     def _explain(self, name: str, logs: dict[str, str], entries: list, context: set[str]) -> dict:

@@ -202,6 +202,14 @@ def _matches(entry: Entry, text: str) -> list[re.Match]:
     return found
 
 
+def evidence(box: str, log: list[str], kernel_log: list[str], has_key: bool) -> tuple[dict[str, str], set[str]]:
+    """Logs and context, as ``diagnose`` takes them, of a server in one of our containers; ``has_key``: whether it has an API key."""
+    logs = {box: "\n".join(log)}
+    if kernel_log:
+        logs[f"{box} (kernel)"] = "\n".join(kernel_log)
+    return logs, {"container", "api_key"} if has_key else {"container"}
+
+
 def find(logs: dict[str, str], entries: list[Entry], context: frozenset[str] | set[str] = frozenset()) -> list[Hit]:
     """Every known failure in the logs of one or several nodes, in order of importance.
 
