@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
@@ -21,7 +22,8 @@ class ActionModule(ActionBase):
     TRANSFERS_FILES = False
     _requires_connection = False
 
-    def run(self, tmp=None, task_vars=None):
+    def run(self, tmp: Any = None, task_vars: dict | None = None) -> dict[str, Any]:
+        """See the module."""
         result = super().run(tmp, task_vars)
         specification = {"text": {"type": "str"}, "plans": {"type": "dict"}, "reasons": {"type": "bool", "default": True}, "directory": {"type": "path"}}
         _parsed, arguments = self.validate_argument_spec(specification)

@@ -235,7 +235,7 @@ def find(logs: dict[str, str], entries: list[Entry], context: frozenset[str] | s
     up = {node: _line_of_startup(text) for node, text in logs.items()}
     order = {severity: rank for rank, severity in enumerate(SEVERITIES)}
 
-    def importance(hit: Hit):
+    def importance(hit: Hit) -> tuple:
         wrapper = hit.entry.priority >= WRAPPER_PRIORITY
         # The loudest error is usually on the wrong node: what NCCL or the rendezvous says comes after a node's own failure.
         echo = several_nodes and hit.entry.stage == "multinode"
