@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.gb10.vllm.plugins.plugin_utils._follow.controller import clock_time, has_ended, this_run
@@ -22,8 +21,7 @@ class ActionModule(ActionBase):
     _supports_check_mode = True
     _requires_connection = True
 
-    def run(self, tmp: Any = None, task_vars: dict | None = None) -> dict[str, Any]:
-        """See the module."""
+    def run(self, tmp=None, task_vars=None):
         super().run(tmp, task_vars)
         if self._task.check_mode:
             return {"changed": False, "msg": "Nothing is locked in check mode."}
