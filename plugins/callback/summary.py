@@ -51,7 +51,7 @@ class CallbackModule(CallbackBase):
         self._began: dict[tuple[str, str], float] = {}
         self._boxes: dict[str, dict] = {}
 
-    def v2_playbook_on_start(self, playbook: Any) -> None:
+    def v2_playbook_on_start(self, playbook):
         # Ansible forks a process for each task and box. What is loaded before need not be loaded again in every one of them.
         filter_loader.get(f"{COLLECTION}.servers")
 

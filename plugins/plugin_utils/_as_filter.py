@@ -19,8 +19,9 @@ def as_filters(functions: Mapping[str, Callable]) -> dict[str, Callable]:
     return {name: as_filter(function, name) for name, function in functions.items()}
 
 
-def as_filter(function: Callable, name: str) -> Callable:
-    """The function as the filter ``name``: what it says with GB10Error as it is; what Python says about its input with the filter's name."""
+def as_filter(function: Callable, name: str = "") -> Callable:
+    """The function as the filter ``name``, by default its own: what it says with GB10Error is said as it is, what Python says with that name."""
+    name = name or function.__name__
 
     @wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
