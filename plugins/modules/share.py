@@ -152,7 +152,9 @@ addresses:
   elements: str
   sample: [192.168.1.11]
 shares:
-  description: By key, what this box has (O(state=opened)) or what was fetched, from whom, how long it took and where it is (O(state=transferred)).
+  description:
+    - By key, what this box has (O(state=opened)) or what was fetched, from whom, how long it took and where it is (O(state=transferred)).
+    - An image that Docker cannot read here has RV(ignore:damaged), the reason, and is not offered.
   returned: success
   type: dict
   sample: {"image": {"received_bytes": 1048576, "sources": {"spark-01": 1048576}, "transfer_s": 1.2, "image_id": "sha256:0123"}}

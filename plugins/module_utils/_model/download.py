@@ -20,11 +20,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._io.files import CHUNK, INCOMING, disk_problem, file_sha256, safe_name
 from ansible_collections.gb10.vllm.plugins.module_utils._model import directory as model_dir
 from ansible_collections.gb10.vllm.plugins.module_utils._model import hub
 from ansible_collections.gb10.vllm.plugins.module_utils._model import store as model_store
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing import weights
-from ansible_collections.gb10.vllm.plugins.module_utils._transfer.peer import CHUNK, INCOMING, disk_problem, safe_name
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".onnx", ".onnx_data", ".h5", ".msgpack", ".ot", ".ckpt", ".tflite", ".mlmodel", ".npz")
@@ -126,7 +126,7 @@ class Download(hub.Hub):
         entries = {}
         for name in names:
             path = os.path.join(partial, name)
-            digest = digests.get(name) or files[name]["sha256"] or model_store.file_sha256(path)
+            digest = digests.get(name) or files[name]["sha256"] or file_sha256(path)
             entries[name] = {"size": files[name]["size"], "sha256": digest, "mtime_ns": os.stat(path).st_mtime_ns}
         previous = model_store.put_in_place(partial, final, {"repo_id": repo_id, "revision": commit, "endpoint": self.endpoint, "files": entries})
         said("finished", f"{repo_id} at {commit[:12]} is in {final}")

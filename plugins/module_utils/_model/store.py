@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.module_utils._transfer.peer import CHUNK, INCOMING, read_json, write_json
+from ansible_collections.gb10.vllm.plugins.module_utils._io.files import INCOMING, file_sha256, read_json, write_json
 
 RECORD = ".gb10-vllm-record"
 PARTIAL = ".partial"
@@ -72,16 +72,6 @@ def identity(path: str) -> str | None:
     record = read_record(path)
     parts = [sorted((one["name"], one["size"]) for one in list_files(path)), record.get("repo_id"), record.get("revision")]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-
-def file_sha256(path: str, told: Callable[[int], None] = lambda count: None) -> str:
-    """SHA-256 of one file."""
-    hasher = hashlib.sha256()
-    with open(path, "rb", buffering=0) as stream:
-        while chunk := stream.read(CHUNK):
-            hasher.update(chunk)
-            told(len(chunk))
-    return hasher.hexdigest()
 
 
 def check_space(path: str, needed_bytes: int) -> None:

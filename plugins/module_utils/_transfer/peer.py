@@ -36,9 +36,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._io.files import CHUNK, INCOMING, open_incoming, read_json, safe_name, sync, write_all
 
-CHUNK = 2**20
-INCOMING = ".incoming"
 CONNECT_S = 5.0
 SILENCE_S = 15.0
 """A source that sends neither data nor a sign of waiting for so long is gone, in seconds."""
@@ -106,29 +105,6 @@ def _context(side: int, directory: str, trusted: str) -> ssl.SSLContext:
 def share_dir(root: str, key: str) -> str:
     """Where the share ``key`` is described; the key itself never becomes a path."""
     return os.path.join(root, "shares", hashlib.sha256(key.encode()).hexdigest()[:24])
-
-
-def write_json(path: str, value: Any) -> None:
-    """Replace ``path`` at once, so that a reader never sees half of it."""
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    temporary = f"{path}.{os.getpid()}.{threading.get_ident()}"
-    with open(temporary, "w", encoding="utf-8") as stream:
-        json.dump(value, stream)
-    os.replace(temporary, path)
-
-
-def read_json(path: str) -> Any:
-    """The JSON in ``path``, None when it is missing or broken."""
-    try:
-        with open(path, encoding="utf-8") as stream:
-            return json.load(stream)
-    except (OSError, ValueError):
-        return None
-
-
-def safe_name(name: str) -> bool:
-    """Whether a name from another box stays inside the directory it is meant for."""
-    return bool(name) and not name.startswith("/") and "\x00" not in name and all(part not in ("", ".", "..") for part in name.split("/"))
 
 
 def _alive(pid: int) -> bool:
@@ -570,7 +546,7 @@ class Receiver:
         absent: set[str] = set()
         for _attempt in range(3):
             hasher = hashlib.sha256()
-            with _open_incoming(incoming) as stream:
+            with open_incoming(incoming) as stream:
                 offset = _hash_existing(stream, hasher, item["size"])
                 state = {"offset": offset}
 
@@ -584,7 +560,7 @@ class Receiver:
                         if letter == b"Z":
                             return bytes(payload).decode()
                         if letter == b"D":
-                            _write(stream, payload, incoming)
+                            write_all(stream, payload, incoming)
                             hasher.update(payload)
                             state["offset"] += len(payload)
                             self.sources.good(link.source, len(payload))
@@ -597,7 +573,7 @@ class Receiver:
 
                 expected = self._try(receive, absent)
                 if state["offset"] == item["size"] and hasher.hexdigest() == expected:
-                    _sync(stream, incoming)
+                    sync(stream, incoming)
                     os.replace(incoming, path)
                     return expected
             os.unlink(incoming)
@@ -641,13 +617,6 @@ class Receiver:
         self._drop()
 
 
-def _open_incoming(path: str) -> Any:
-    try:
-        return open(path, "r+b" if os.path.exists(path) else "w+b", buffering=0)
-    except OSError as error:
-        raise disk_problem(path, error) from None
-
-
 def _hash_existing(stream: Any, hasher: Any, size: int) -> int:
     """Take in what an earlier attempt left; anything longer than the file is dropped."""
     if os.fstat(stream.fileno()).st_size > size:
@@ -655,29 +624,3 @@ def _hash_existing(stream: Any, hasher: Any, size: int) -> int:
     while chunk := stream.read(CHUNK):
         hasher.update(chunk)
     return stream.tell()
-
-
-def _write(stream: Any, payload: memoryview, path: str) -> None:
-    try:
-        while payload:
-            payload = payload[stream.write(payload) :]
-    except OSError as error:
-        raise disk_problem(path, error) from None
-
-
-def _sync(stream: Any, path: str) -> None:
-    try:
-        os.fsync(stream.fileno())
-    except OSError as error:
-        raise disk_problem(path, error) from None
-
-
-def disk_problem(path: str, error: OSError) -> GB10Error:
-    """What a failed write means, in one sentence."""
-    place = os.path.dirname(path)
-    if error.errno in (28, 122):  # ENOSPC, EDQUOT
-        return GB10Error(
-            f"the disk of {place} became full while {os.path.basename(path).removesuffix(INCOMING)} was written; free space there and run again, "
-            "what has arrived is kept and nothing in use was touched"
-        )
-    return GB10Error(f"{path} cannot be written ({error.strerror}); check the permissions and the disk of {place}")

@@ -17,10 +17,15 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.module_utils._image.store import ImageStore, absent_layers, identity
+from ansible_collections.gb10.vllm.plugins.module_utils._image.identity import identity
+from ansible_collections.gb10.vllm.plugins.module_utils._image.record import Record
+from ansible_collections.gb10.vllm.plugins.module_utils._image.saved import absent_layers
+from ansible_collections.gb10.vllm.plugins.module_utils._image.store import ImageStore
+from ansible_collections.gb10.vllm.plugins.module_utils._io.files import INCOMING, disk_problem, file_sha256, read_json, write_json
 from ansible_collections.gb10.vllm.plugins.module_utils._io.progress_log import ProgressLog
 from ansible_collections.gb10.vllm.plugins.module_utils._model import store as model_store
 from ansible_collections.gb10.vllm.plugins.module_utils._transfer import peer
@@ -36,6 +41,7 @@ class Shares:
         self.keys = keys
         self.blobs = os.path.join(self.root, "blobs")
         self.images = ImageStore(docker)
+        self.record = Record(Path(state_dir) / "build")
         self.docker = docker
 
     # ---- open ---------------------------------------------------------------------------------------------------
@@ -58,7 +64,7 @@ class Shares:
     def _refuse_second_run(self) -> None:
         shares = os.path.join(self.root, "shares")
         for one in os.listdir(shares) if os.path.isdir(shares) else []:
-            index = peer.read_json(os.path.join(shares, one, "index.json")) or {}
+            index = read_json(os.path.join(shares, one, "index.json")) or {}
             if index.get("state") == "working" and int(index.get("pid") or 0) != os.getpid() and _is_transfer(int(index.get("pid") or 0)):
                 raise GB10Error(f"another run is sending images or models to or from this box (process {index['pid']}); wait for it, or end it, and run again")
 
@@ -104,7 +110,7 @@ class Shares:
             for share in sorted((one for one in shares if one["give"]), key=lambda one: one["kind"] == "image"):
                 with _noted(share, state, problems):
                     if share["kind"] == "image":
-                        self._offer_image(share, state, said)
+                        results.update(self._offer_image(share, state, said))
                     else:
                         finishing[share["key"]] = later.submit(self._offer_directory(share, state, said))
             for share in (one for one in shares if not one["give"]):
@@ -126,9 +132,29 @@ class Shares:
             raise GB10Error(". ".join(problems.values()), shares=results)
         return {"changed": any(not share["give"] for share in shares), "shares": results}
 
-    def _offer_image(self, share: Mapping[str, Any], state: _State, said: ProgressLog) -> None:
+    def _offer_image(self, share: Mapping[str, Any], state: _State, said: ProgressLog) -> dict[str, Any]:
+        """Empty, or by key the reason why Docker cannot read the image: who wants it asks the next box, and only who finds none has failed."""
+        try:
+            archive = self._save_image(share, said)
+        except GB10Error as error:
+            if not error.details.get("damaged"):
+                raise
+            shutil.rmtree(self.blobs, ignore_errors=True)  # half an image, which nobody goes on with
+            self.record.keep_damage(error.details["image_id"], error.details["damaged"])
+            state.say("failed", share["key"], reason=str(error))
+            return {share["key"]: {"damaged": error.details["damaged"]}}
+        items = [
+            {"name": blob, "size": size, "sha256": blob, **({} if _has(self.blobs, blob, size) else {"absent": True})}
+            for blob, size in sorted(archive["sizes"].items(), key=lambda pair: (-pair[1], pair[0]))
+        ]
+        state.offer(share["key"], items, [self.blobs], {key: archive[key] for key in ("identity", "config", "layers", "others", "index", "sizes")})
+        state.say("done", share["key"])
+        return {}
+
+    def _save_image(self, share: Mapping[str, Any], said: ProgressLog) -> dict[str, Any]:
+        """The image as blobs, saved in this run or in one that was interrupted."""
         known = os.path.join(self.root, "archives", f"{share['identity']}.json")
-        archive = peer.read_json(known)
+        archive = read_json(known)
         skip = int(share.get("skip_layers") or 0)
         wanted = {*archive["sizes"]} - {layer["blob"] for layer in archive["layers"][:skip]} if archive else set()
         if not archive or not all(_has(self.blobs, blob, archive["sizes"][blob]) for blob in wanted):
@@ -138,13 +164,8 @@ class Shares:
             archive = self.images.export(share["place"], self.blobs, skip_layers=skip, told=count)
             if archive["identity"] != share["identity"]:
                 raise GB10Error("the image was replaced while the run began; run again")
-            peer.write_json(known, archive)
-        items = [
-            {"name": blob, "size": size, "sha256": blob, **({} if _has(self.blobs, blob, size) else {"absent": True})}
-            for blob, size in sorted(archive["sizes"].items(), key=lambda pair: (-pair[1], pair[0]))
-        ]
-        state.offer(share["key"], items, [self.blobs], {key: archive[key] for key in ("identity", "config", "layers", "others", "index", "sizes")})
-        state.say("done", share["key"])
+            write_json(known, archive)
+        return archive
 
     def _offer_directory(self, share: Mapping[str, Any], state: _State, said: ProgressLog) -> Callable[[], None]:
         path = share["place"]
@@ -156,7 +177,7 @@ class Shares:
         def hash_rest() -> None:
             count = _Count(lambda done: said("checksums", f"of {path}", done, total))
             for item in unknown:
-                state.digest(share["key"], item["name"], model_store.file_sha256(os.path.join(path, item["name"]), count))
+                state.digest(share["key"], item["name"], file_sha256(os.path.join(path, item["name"]), count))
             state.say("done", share["key"])
 
         return hash_rest
@@ -199,7 +220,9 @@ class Shares:
         return load
 
     def _load(self, archive: Mapping[str, Any], name: str, told: Callable[[int], None], keep: int) -> str:
-        return self.images.load(archive, self.blobs, name, told, lambda: self.images.keep_previous(name, keep, time.strftime("%Y%m%d%H%M%S", time.gmtime())))
+        image_id = self.images.load(archive, self.blobs, name, told, keep)
+        self.record.forget_damage(image_id)
+        return image_id
 
     def _take_directory(
         self, share: Mapping[str, Any], receiver: peer.Receiver, state: _State, said: ProgressLog, connections: int, keep: int
@@ -214,10 +237,10 @@ class Shares:
         for item in items:
             if _has(partial, item["name"], item["size"]):
                 item["sha256"] = item.get("sha256") or (arrived.get(item["name"]) or {}).get("sha256")
-                item["sha256"] = item["sha256"] or model_store.file_sha256(os.path.join(partial, item["name"]))
+                item["sha256"] = item["sha256"] or file_sha256(os.path.join(partial, item["name"]))
         state.offer(share["key"], items, [partial, final], {"record": record})
         needed = [(number, item) for number, item in enumerate(items) if not _has(partial, item["name"], item["size"])]
-        begun = sum(os.path.getsize(path) for _n, item in needed if os.path.exists(path := os.path.join(partial, item["name"] + peer.INCOMING)))
+        begun = sum(os.path.getsize(path) for _n, item in needed if os.path.exists(path := os.path.join(partial, item["name"] + INCOMING)))
         model_store.check_space(partial, sum(item["size"] for _number, item in needed) - begun)
         lock = threading.Lock()
 
@@ -317,7 +340,7 @@ class _State:
     def _change(self, key: str, **values: Any) -> None:
         with self._lock:
             self._index[key].update(values)
-            peer.write_json(self._paths[key], self._index[key])
+            write_json(self._paths[key], self._index[key])
 
 
 class _Count:
@@ -340,7 +363,7 @@ def _noted(share: Mapping[str, Any], state: _State, problems: dict[str, str]) ->
         problems[share["key"]] = text
         state.say("failed", share["key"], reason=str(error))
     except OSError as error:
-        problems[share["key"]] = f"{share['place']} did not arrive: {peer.disk_problem(str(error.filename or share['place']), error)}"
+        problems[share["key"]] = f"{share['place']} did not arrive: {disk_problem(str(error.filename or share['place']), error)}"
         state.say("failed", share["key"], reason=str(error))
 
 

@@ -7,7 +7,8 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.gb10.vllm.plugins.module_utils._image import store as image_store
+from ansible_collections.gb10.vllm.plugins.module_utils._image import identity as image_identity
+from ansible_collections.gb10.vllm.plugins.module_utils._image.saved import absent_layers
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,18 +25,18 @@ LAYERS = [{"blob": f"b{number}", "diff_id": f"d{number}"} for number in range(4)
     ],
 )
 def test_the_classic_store_keeps_a_layer_only_with_those_under_it(held, travel):
-    assert image_store.absent_layers(LAYERS, "classic", held, set()) == travel
+    assert absent_layers(LAYERS, "classic", held, set()) == travel
 
 
 def test_containerd_keeps_blobs_each_for_itself():
-    assert image_store.absent_layers(LAYERS, "containerd", [["d0", "d1", "d2", "d3"]], {"b1", "b3", "other"}) == {"b0", "b2"}
+    assert absent_layers(LAYERS, "containerd", [["d0", "d1", "d2", "d3"]], {"b1", "b3", "other"}) == {"b0", "b2"}
 
 
 @given(st.lists(st.integers(0, 3), max_size=8), st.lists(st.lists(st.integers(0, 3), max_size=8), max_size=4))
 def test_what_travels_and_what_is_there_make_the_whole_image(image, held):
     layers = [{"blob": f"b{one}", "diff_id": f"d{one}"} for one in image]
     there = [[f"d{one}" for one in other] for other in held]
-    travel = image_store.absent_layers(layers, "classic", there, set())
+    travel = absent_layers(layers, "classic", there, set())
     same = 0
     while same < len(image) and any(other[: same + 1] == image[: same + 1] for other in held):
         same += 1
@@ -51,16 +52,16 @@ INSPECTED = {
 
 def test_one_image_has_one_identity_in_both_stores():
     other = {**INSPECTED, "Id": "sha256:2", "RepoTags": ["x"], "Config": {"Env": ["A=1"], "Labels": {"x": "1"}, "Entrypoint": []}}
-    assert image_store.identity(other) == image_store.identity(INSPECTED)
+    assert image_identity.identity(other) == image_identity.identity(INSPECTED)
 
 
 @pytest.mark.parametrize(
     "change", [{"RootFS": {"Layers": ["d0"]}}, {"Created": "2026"}, {"Config": {"Env": ["A=2"], "Labels": {"x": "1"}}}, {"Architecture": "amd64"}]
 )
 def test_whatever_runs_differently_is_another_image(change):
-    assert image_store.identity({**INSPECTED, **change}) != image_store.identity(INSPECTED)
+    assert image_identity.identity({**INSPECTED, **change}) != image_identity.identity(INSPECTED)
 
 
 @pytest.mark.parametrize(("name", "full"), [("vllm-node", "vllm-node:latest"), ("r:5000/x", "r:5000/x:latest"), ("a:b", "a:b"), ("a@sha256:1", "a@sha256:1")])
 def test_names_have_a_tag(name, full):
-    assert image_store.full_name(name) == full
+    assert image_identity.full_name(name) == full
