@@ -18,17 +18,8 @@ from typing import Any
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing import layers_registry as registry
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.engine import DTYPE_BYTES, Engine, check_engine
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layers import (
-    CROSS,
-    FULL,
-    MLA,
-    SLIDING,
-    SLIDING_MLA,
-    STATE,
-    Build,
-    Layer,
-    build_layers,
-)
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layer import CROSS, FULL, MLA, SLIDING, SLIDING_MLA, STATE, Build, Layer
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layers import build_layers
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layout_groups import Group, Page, cdiv, make_groups
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.model_config import ModelFacts, model_facts
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.rules import NEWEST, Rules, parse_version

@@ -13,11 +13,11 @@ from dataclasses import replace
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing import budget, flags, solver
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing import budget, checks, flags, solver
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.budget import GIB, Part
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.capacity import Capacity, bytes_for, capacity, longest_max_model_len
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.engine import Engine
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layers import STATE
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layer import STATE
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layout import KVLayout, kv_layout
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.weights import RUN_DTYPE_BYTES, loaded_weights, run_dtype
 
@@ -54,8 +54,8 @@ def plan_box(
     records = budget.as_map(box.get("servers") if records is None else records)
     identity = engine_identity(engine or {})
     platform = identity["platform"]
-    floor = _gib(options.get("os_floor_gib", budget.OS_FLOOR_GIB), "os_floor_gib")
-    margin = _gib(options.get("margin_gib", budget.MARGIN_GIB), "margin_gib")
+    floor = checks.gib(options.get("os_floor_gib", budget.OS_FLOOR_GIB), "os_floor_gib")
+    margin = checks.gib(options.get("margin_gib", budget.MARGIN_GIB), "margin_gib")
     image_id = str((engine or {}).get("image_id") or "")
     wanted = [read_server(s, budget.as_map(records.get(str(s.get("name")))).get("repairs"), image_id) for s in servers]
     _unique(wanted, "name", "name")
@@ -109,10 +109,10 @@ def calculate(
     longest context for ``concurrency`` requests. Memory not given: the bytes for ``concurrency`` (default 1) such requests.
     """
     identity = engine_identity(engine or {})
-    settings = {"kv_cache_dtype": kv_cache_dtype, "tensor_parallel_size": _whole(tensor_parallel_size, "tensor_parallel_size", 1, 1024)}
+    settings = {"kv_cache_dtype": kv_cache_dtype, "tensor_parallel_size": checks.whole(tensor_parallel_size, "tensor_parallel_size", 1, 1024)}
     layout = kv_layout(info["config"], _engine(identity, settings), assume_full_attention=assume_full_attention)
-    requests = _whole(concurrency or 1, "concurrency", 1, 1_000_000)
-    length = _auto_int(max_model_len, "max_model_len") or layout.derived_max_model_len
+    requests = checks.whole(concurrency or 1, "concurrency", 1, 1_000_000)
+    length = checks.tokens(max_model_len, "max_model_len") or layout.derived_max_model_len
     _check_length(length, layout, "this model")
     loaded = None
     if info.get("weights"):
@@ -191,20 +191,20 @@ def read_server(server: Mapping[str, Any], repairs: Any = None, image_id: str = 
         "name": name,
         "model": str(server.get("model") or server.get("model_path") or ""),
         "model_path": str(server.get("model_path") or ""),
-        "port": _whole(merged.get("port", 8000), f"{where}: port", 1, 65535),
-        "max_model_len": _auto_int(merged.get("max_model_len"), f"{where}: max_model_len"),
-        "concurrency": _whole(merged.get("concurrency") or 1, f"{where}: concurrency", 1, 1_000_000),
-        "utilization": _fraction(merged.get("gpu_memory_utilization"), f"{where}: gpu_memory_utilization"),
+        "port": checks.whole(merged.get("port", 8000), f"{where}: port", 1, 65535),
+        "max_model_len": checks.tokens(merged.get("max_model_len"), f"{where}: max_model_len"),
+        "concurrency": checks.whole(merged.get("concurrency") or 1, f"{where}: concurrency", 1, 1_000_000),
+        "utilization": checks.fraction(merged.get("gpu_memory_utilization"), f"{where}: gpu_memory_utilization"),
         "kv_cache_bytes": _kv_bytes(merged, where),
         "kv_cache_dtype": str(merged.get("kv_cache_dtype") or "auto"),
         "served_model_name": merged.get("served_model_name") or str(server.get("model") or name).rstrip("/").rpartition("/")[2],
-        "eager": bool(eager) if eager is not None else _choice(merged.get("cuda_graphs"), f"{where}: cuda_graphs") == "never",
+        "eager": bool(eager) if eager is not None else checks.choice(merged.get("cuda_graphs"), f"{where}: cuda_graphs") == "never",
         "graphs_stated": eager is not None or merged.get("cuda_graphs") in ("always", "never", True, False),
         "load_format": str(merged.get("load_format") or "auto"),
         "trust_remote_code": merged.get("trust_remote_code") in (True, "true", "yes", "always"),
         "trust_stated": merged.get("trust_remote_code") not in (None, "auto"),
-        "max_num_batched_tokens": _auto_int(merged.get("max_num_batched_tokens"), f"{where}: max_num_batched_tokens"),
-        "max_num_seqs": _auto_int(merged.get("max_num_seqs"), f"{where}: max_num_seqs"),
+        "max_num_batched_tokens": checks.tokens(merged.get("max_num_batched_tokens"), f"{where}: max_num_batched_tokens"),
+        "max_num_seqs": checks.tokens(merged.get("max_num_seqs"), f"{where}: max_num_seqs"),
         "args": args,
         "repairs": applied,
     }
@@ -310,14 +310,14 @@ def _need(
     settings.update({key: server[key] for key in ("max_num_batched_tokens", "max_num_seqs") if server[key]})
     for key in ENGINE_ARGS:
         if key in args:
-            settings[key] = _whole(args[key], f"server {name}: args.{key}", 1, 1_000_000) if key in INT_ENGINE_ARGS else args[key]
+            settings[key] = checks.whole(args[key], f"server {name}: args.{key}", 1, 1_000_000) if key in INT_ENGINE_ARGS else args[key]
     if info.get("kind") == "embedding":
         settings.setdefault("runner", "pooling")  # vLLM finds modules.json and does the same
     speculative = _speculation(args.get("speculative_config"), name)
     draft = models.get(str(speculative.get("model"))) if speculative.get("model") else None
     if speculative:
         settings["speculative_method"] = str(speculative.get("method") or ("draft_model" if speculative.get("model") else ""))
-        settings["num_speculative_tokens"] = _whole(
+        settings["num_speculative_tokens"] = checks.whole(
             speculative.get("num_speculative_tokens", 1), f"server {name}: speculative_config.num_speculative_tokens", 0, 64
         )
 
@@ -609,66 +609,15 @@ def _first_name(names: Any) -> str:
 # --- checked values ---------------------------------------------------------------------------------------------------
 
 
+def _kv_bytes(server: Mapping[str, Any], where: str) -> int | None:
+    """The KV cache a user fixed, in bytes; bytes win over GiB."""
+    if server.get("kv_cache_memory_bytes") not in (None, ""):
+        return checks.whole(server["kv_cache_memory_bytes"], f"{where}: kv_cache_memory_bytes", 1, checks.MOST_BYTES)
+    return checks.positive_gib(server.get("kv_cache_memory_gib"), f"{where}: kv_cache_memory_gib")
+
+
 def _check_length(length: int | None, layout: KVLayout, who: str) -> None:
     if length is not None and length > layout.derived_max_model_len > 0:
         raise GB10Error(
             f"{who}: max_model_len {length} is more than the {layout.derived_max_model_len} tokens the model was made for: use at most that, or auto"
         )
-
-
-def _gib(value: Any, what: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
-        raise GB10Error(f"{what} is {value!r}: give a number of GiB, 0 or more")
-    return int(value * GIB)
-
-
-def _whole(value: Any, what: str, least: int, most: int) -> int:
-    if isinstance(value, bool):
-        raise GB10Error(f"{what} is {value!r}: give a whole number from {least} to {most}")
-    number = flags.human_int(value, what)
-    if not least <= number <= most:
-        raise GB10Error(f"{what} is {number}: give a whole number from {least} to {most}")
-    return number
-
-
-def _auto_int(value: Any, what: str) -> int | None:
-    if value in (None, "", "auto", -1, "-1"):
-        return None
-    return _whole(value, what, 1, 2**40)
-
-
-def _fraction(value: Any, what: str) -> float | None:
-    if value in (None, "", "auto"):
-        return None
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if isinstance(value, bool) or not 0 < number <= 1:
-        raise GB10Error(f"{what} is {value!r}: give a share of the memory between 0 and 1, or auto")
-    return number
-
-
-def _kv_bytes(server: Mapping[str, Any], where: str) -> int | None:
-    if server.get("kv_cache_memory_bytes") not in (None, ""):
-        return _whole(server["kv_cache_memory_bytes"], f"{where}: kv_cache_memory_bytes", 1, 2**50)
-    value = server.get("kv_cache_memory_gib")
-    if value in (None, "", "auto"):
-        return None
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if isinstance(value, bool) or not 0 < number < 2**20:
-        raise GB10Error(f"{where}: kv_cache_memory_gib is {value!r}: give a number of GiB above 0, or auto")
-    return int(number * GIB)
-
-
-def _choice(value: Any, what: str) -> str:
-    if value is None or value == "":
-        return "auto"
-    if isinstance(value, bool):
-        return "always" if value else "never"
-    if value not in ("auto", "always", "never"):
-        raise GB10Error(f"{what} is {value!r}: it can be auto, always or never")
-    return value

@@ -558,10 +558,10 @@ def _rotary(head_dim: int, text: Mapping[str, Any], rope: Mapping[str, Any]) -> 
 
 
 def _int(source: Mapping[str, Any], *keys: str) -> int | None:
-    """The first of ``keys`` that holds a positive integer."""
+    """The first of ``keys`` that holds a positive integer some model could have."""
     for key in keys:
         value = source.get(key)
-        if _whole(value) and value > 0:
+        if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 1 << 60:
             return value
     return None
 
