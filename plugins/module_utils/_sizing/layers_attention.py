@@ -215,13 +215,13 @@ def nemotron_nas(build: Build) -> Iterator[tuple[int, Layer]]:
         yield from uniform(build)
         return
     for index, block in enumerate(blocks[: facts.num_layers]):
-        attention = Config(block, where=f"{facts.text.where}block_configs[{index}].").child("attention")
-        if attention is None or attention.flag("no_op"):
+        own = Config(block, where=f"{facts.text.where}block_configs[{index}].").child("attention")
+        if own is None or own.flag("no_op"):
             continue
-        group = attention.optional("n_heads_in_group", 1, MAX_HEADS)
+        group = own.optional("n_heads_in_group", 1, MAX_HEADS)
         if group:
             yield index, attention(build, kv_heads=max(1, facts.num_attention_heads // group))
-        elif not attention.flag("replace_with_linear"):
+        elif not own.flag("replace_with_linear"):
             yield index, attention(build)
 
 

@@ -110,7 +110,7 @@ def _longrope_default(text: Config, ropes: Sequence[Mapping[str, Any]]) -> int |
     if not any(_rope_type(entry) == "longrope" for entry in ropes):
         return None
     outer = text.optional("original_max_position_embeddings", 1, MAX_LENGTH)
-    inner = [value for value in map(_original, ropes) if isinstance(value, int)]
+    inner = [entry["original_max_position_embeddings"] for entry in ropes if isinstance(_original(entry), int)]
     return outer if outer is not None else inner[0] if inner else None
 
 
