@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.checks import GIB
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.model_config import ModelFacts
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.shapes import BoxFacts, PartFacts, Server
-
-GIB = 2**30
 
 # Field reports: GB10 boxes reset hard near 6 GiB of available memory and run clean from 11 GiB on.
 OS_FLOOR_GIB = 12.0

@@ -406,24 +406,6 @@ TEXT_TYPES: dict[str, str] = {
 
 FAMILY_OF: dict[str, str] = {name: family for family, names in TEXT_FAMILIES.items() for name in names}
 
-# families that read the query/key/value heads of another model class
-HYBRID_FAMILIES = frozenset(
-    {
-        "jamba",
-        "bamba",
-        "falcon_h1",
-        "granite_hybrid",
-        "nemotron_h",
-        "zamba2",
-        "lfm2",
-        "gdn",
-        "olmo_hybrid",
-        "kda_mla",
-        "kda_full",
-        "linear_mla",
-        "ling3",
-    }
-)
 STATE_ONLY_FAMILIES = frozenset({"mamba1", "mamba2"})
 MLA_FAMILIES = frozenset({"mla", "longcat", "sparse_mla", "deepseek_v4", "kda_mla", "linear_mla", "ling3"})
 
