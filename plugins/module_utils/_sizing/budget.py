@@ -104,7 +104,8 @@ def box_memory(box: BoxFacts, wanted_names: Sequence[str], floor_bytes: int, pla
             others.append({"name": f"server {name}", "server": name, "bytes": held})
     for holder in as_list(box.get("holders")):
         if isinstance(holder, Mapping) and not _is_engine(holder):
-            others.append({"name": str(holder.get("name", "?")), "pid": holder.get("pid"), "bytes": _count(holder.get("bytes"))})
+            pid = holder.get("pid")
+            others.append({"name": str(holder.get("name", "?")), "pid": pid if isinstance(pid, int) else None, "bytes": _count(holder.get("bytes"))})
     available = min(available_now + returned, max(mem_total - GIB, available_now))
     # What runs has shown that it fits: its own reservation is never refused because a measurement moved a little.
     usable = max(0, available - floor_bytes, requested_running)

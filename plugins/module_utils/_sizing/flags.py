@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -48,9 +49,19 @@ def normalise_args(args: Any, server: str) -> dict[str, Any]:
             raise GB10Error(f"server {server}: {name} in args would show on the command line; use the server's `api_key` or `env` for secrets instead")
         if name in done:
             raise GB10Error(f"server {server}: args names {name} twice; keep one of them")
+        if endless(value):
+            raise GB10Error(f"server {server}: args.{name} holds a number that is infinite or none (.inf, .nan), which no plan can carry: write it as text")
         if value is not None:
             done[name] = value
     return done
+
+
+def endless(value: Any) -> bool:
+    """Whether a value of YAML holds an infinite number or NaN, which JSON has no word for."""
+    if isinstance(value, float):
+        return not math.isfinite(value)
+    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else ()
+    return any(map(endless, inner))
 
 
 def plain_name(key: Any) -> str:

@@ -39,6 +39,8 @@ def read_server(server: WantedServer, repairs: Any = None, image_id: str = "") -
     for arg, key in flags.PLANNED_ARGS.items():
         if arg in args:
             merged[key] = args.pop(arg)
+    if flags.endless(merged.get("served_model_name")):
+        raise GB10Error(f"{where}: served_model_name is {checks.shown(merged['served_model_name'])}: give a name")
     eager = merged.get("enforce_eager")
     return {
         "name": name,

@@ -280,6 +280,10 @@ class TestBox:
         result = plan(server(max_model_len=65536), on=box(holders=holders))
         assert [o["name"] for o in result["box"]["others"]] == ["ollama"]
 
+    def test_a_holder_without_a_sensible_pid_has_none(self):
+        others = plan(server(), on=box(holders=[{"pid": math.inf, "name": "x", "bytes": 5}]))["box"]["others"]
+        assert others == [{"name": "x", "pid": None, "bytes": 5}]
+
     @pytest.mark.parametrize("memory", [{}, {"total_bytes": 0, "available_bytes": 5}, {"total_bytes": 5, "available_bytes": 9}])
     def test_facts_without_sense_are_refused(self, memory):
         with pytest.raises(GB10Error, match="facts of the box"):
@@ -390,6 +394,9 @@ class TestInput:
             ({"port": 70000}, "port is 70000"),
             ({"args": ["x"]}, "args must map flag names to values"),
             ({"args": {"a b": 1}}, "not the name of a vllm serve flag"),
+            ({"args": {"x": math.inf}}, "args.x holds a number that is infinite"),
+            ({"args": {"x": {"y": [1.5, math.nan]}}}, "args.x holds a number that is infinite or none"),
+            ({"served_model_name": ["a", math.nan]}, "served_model_name is .'a', nan.: give a name"),
             ({"args": {"max_num_seqs": 1, "--max-num-seqs": 2}}, "names max_num_seqs twice"),
             ({"model_path": "/m/none", "model": "none"}, "no facts are given for the model /m/none"),
         ],
