@@ -167,6 +167,7 @@ models:
 
 import math
 import os
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
@@ -211,7 +212,7 @@ def main() -> None:
     wanted = module.params
     result: dict = {}
     read: dict = {}
-    engine = dict(wanted["engine"])
+    engine: Any = dict(wanted["engine"])
     try:
         if engine_identity(engine)["platform"] == "cpu":  # its blocks and states depend on the processor the engine will run on: this one
             with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as handle:
@@ -247,12 +248,13 @@ def main() -> None:
             for draft in draft_models(wanted["servers"]):
                 if draft not in models and (os.path.isdir(draft) or is_repo_id(draft)):
                     models[draft] = read[draft] = read_model(draft, wanted)
+            options: Any = {key: wanted[key] for key in ("os_floor_gib", "margin_gib", "assume_full_attention")}
             result["plan"] = plan_box(
                 wanted["box"],
                 wanted["servers"],
                 models,
                 engine,
-                {key: wanted[key] for key in ("os_floor_gib", "margin_gib", "assume_full_attention")},
+                options,
                 wanted["records"],
             )
     except GB10Error as error:

@@ -84,6 +84,7 @@ class Build:
 
 
 Rule = Callable[[Build], Iterator[tuple[int, Layer]]]
+# docs/extending.md says when an architecture needs a rule of its own
 RULES: dict[str, Rule] = {}
 
 

@@ -30,7 +30,7 @@ class Pattern(NamedTuple):
         return _every(count, every, self.often)
 
 
-# model_type -> plain pattern
+# model_type -> plain pattern (docs/extending.md)
 PATTERNS: dict[str, Pattern] = {
     "afmoe": Pattern(SLIDING, 4, "global_attn_every_n_layers"),
     "cohere2": Pattern(SLIDING, 4, "sliding_window_pattern"),

@@ -4,12 +4,12 @@
 
 """Which architecture follows which layer rule: small tables by name (vLLM's ``model_executor/models/registry.py``).
 
-An architecture that is not in these tables is not guessed.
+An architecture that is not in these tables is not guessed; docs/extending.md says how to add one.
 """
 
 from __future__ import annotations
 
-# layer rule (a function of layers.py) -> architectures of text models
+# layer rule (a function of layers_attention, layers_latent or layers_recurrent) -> architectures of text models
 TEXT_FAMILIES: dict[str, tuple[str, ...]] = {
     # every layer alike: full attention, or one window when the configuration gives a window and no layer types
     "uniform": (

@@ -210,6 +210,7 @@ def manifest_hash(entries: Iterable[tuple[str, int, str]]) -> str:
 
 # --- classification ---------------------------------------------------------------------------------------------------
 
+# Which tensor is what, by its name; docs/extending.md says how to tell whether a new checkpoint needs more.
 _LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)\.")
 _DIGITS = re.compile(r"\d+")
 _VISION = re.compile(r"vision|visual|audio|multi_modal_projector|mm_projector|patch_merger|image_newline|sam_model|img_processor|speech|view_seperator")
