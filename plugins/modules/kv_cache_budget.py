@@ -167,7 +167,6 @@ models:
 
 import math
 import os
-from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
@@ -212,7 +211,7 @@ def main() -> None:
     wanted = module.params
     result: dict = {}
     read: dict = {}
-    engine: Any = dict(wanted["engine"])
+    engine = dict(wanted["engine"])
     try:
         if engine_identity(engine)["platform"] == "cpu":  # its blocks and states depend on the processor the engine will run on: this one
             with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as handle:
@@ -248,13 +247,12 @@ def main() -> None:
             for draft in draft_models(wanted["servers"]):
                 if draft not in models and (os.path.isdir(draft) or is_repo_id(draft)):
                     models[draft] = read[draft] = read_model(draft, wanted)
-            options: Any = {key: wanted[key] for key in ("os_floor_gib", "margin_gib", "assume_full_attention")}
             result["plan"] = plan_box(
                 wanted["box"],
                 wanted["servers"],
                 models,
                 engine,
-                options,
+                {key: wanted[key] for key in ("os_floor_gib", "margin_gib", "assume_full_attention")},
                 wanted["records"],
             )
     except GB10Error as error:
