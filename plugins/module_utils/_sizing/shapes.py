@@ -29,6 +29,7 @@ class BoxFacts(TypedDict, total=False):
     holders: Sequence[Mapping[str, Any]]
     docker: Mapping[str, Any]
     servers: Mapping[str, Any]
+    cpu_features: Mapping[str, bool]
 
 
 class EngineFacts(TypedDict, total=False):
