@@ -130,7 +130,7 @@ def check_engine(engine: Engine) -> Engine:
     return engine
 
 
-def cpu_features(cpuinfo: str) -> dict[str, bool]:
+def cpu_features(cpuinfo: str) -> EngineFacts:
     """``cpu_amx`` and ``cpu_avx512_bf16`` from the text of /proc/cpuinfo: what vLLM's CPU build decides blocks and states by."""
     flags: set[str] = set()
     for line in cpuinfo.splitlines():

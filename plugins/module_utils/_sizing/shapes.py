@@ -13,6 +13,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
 
+class EngineFacts(TypedDict, total=False):
+    """Which vLLM will run, as far as it is known."""
+
+    vllm_version: str
+    platform: str
+    cuda_runtime: str
+    source: str
+    image_id: str
+    cpu_amx: bool
+    cpu_avx512_bf16: bool
+
+
 class MemoryFacts(TypedDict, total=False):
     """``memory`` of ``box_info``, in bytes; the CUDA total is None where CUDA was not asked."""
 
@@ -29,19 +41,7 @@ class BoxFacts(TypedDict, total=False):
     holders: Sequence[Mapping[str, Any]]
     docker: Mapping[str, Any]
     servers: Mapping[str, Any]
-    cpu_features: Mapping[str, bool]
-
-
-class EngineFacts(TypedDict, total=False):
-    """Which vLLM will run, as far as it is known."""
-
-    vllm_version: str
-    platform: str
-    cuda_runtime: str
-    source: str
-    image_id: str
-    cpu_amx: bool
-    cpu_avx512_bf16: bool
+    cpu_features: EngineFacts
 
 
 class Options(TypedDict, total=False):
