@@ -83,7 +83,7 @@ msg:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.gb10.vllm.plugins.module_utils._engine.probe import collect
+from ansible_collections.gb10.vllm.plugins.module_utils._engine.container import collect
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 
 ARGUMENTS = {
@@ -95,7 +95,7 @@ ARGUMENTS = {
 }
 
 
-def main():
+def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     try:
         containers = collect(module.params["container"], module.params["lines"], module.params["config_dir"])
