@@ -70,7 +70,6 @@ class ImageBuild:
         self.store = ImageStore(docker)
         self.record = Record(folder)
         self.work = Work(folder, slug(options.name), options.timeout_s)
-        self.progress_path = self.work.progress_path
         self.versions = Versions(options.name, self.record, docker, warn, look=check_mode)
         self.checkout = Checkout(Path(options.checkout) if options.checkout else folder / "checkout", folder, git)
         self.source: Build | Pull | Archive
@@ -177,7 +176,7 @@ class ImageBuild:
             "inputs": inputs,
             "changed_inputs": changed_inputs,
             "log": str(self.work.log_path or ""),
-            "progress_file": str(self.progress_path),
+            "progress_file": str(self.work.progress_path),
             "steps": self.work.steps,
             "duration_s": round(time.monotonic() - self.work.started, 1),
             "deferred": False,
