@@ -59,6 +59,12 @@ options:
     description: Whether an image will be built on the box, which needs BuildKit.
     type: bool
     default: false
+  wait_for_memory_bytes:
+    description:
+      - Before the box is read, wait until this many bytes are available (C(MemAvailable)), or no more have come back for 10 seconds; 60 seconds at most.
+      - What a program on a GPU held comes back only a while after it ended.
+    type: int
+    default: 0
 attributes:
   check_mode:
     support: full
@@ -108,6 +114,7 @@ findings:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gb10.vllm.plugins.module_utils._box.facts import read_box
 from ansible_collections.gb10.vllm.plugins.module_utils._box.findings import GIB, findings
+from ansible_collections.gb10.vllm.plugins.module_utils._box.memory import wait_for_memory
 
 
 def main() -> None:
@@ -125,6 +132,7 @@ def main() -> None:
             "architectures": {"type": "list", "elements": "str", "default": ["aarch64"]},
             "compute_capability": {"type": "str", "default": "12.1"},
             "builds": {"type": "bool", "default": False},
+            "wait_for_memory_bytes": {"type": "int", "default": 0},
         },
         supports_check_mode=True,
     )
@@ -133,6 +141,7 @@ def main() -> None:
         free_bytes = {path: int(float(gib) * GIB) for path, gib in wanted["least_free_gib"].items()}
     except (TypeError, ValueError):
         module.fail_json(msg=f"least_free_gib must map paths to numbers of GiB, not {wanted['least_free_gib']!r}.")
+    wait_for_memory(wanted["wait_for_memory_bytes"])
     box = read_box(
         state_dir=wanted["state_dir"],
         disks=[wanted["state_dir"], *(path for path in free_bytes if path != "docker")],

@@ -6,6 +6,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +53,27 @@ def task(role: str, file: str, module: str) -> dict[str, Any]:
     return trusted(next(one[module] for one in tasks if module in one))
 
 
+@contextmanager
+def collections() -> Iterator[None]:
+    """Ansible's way to find plugins of collections, as long as it is needed: what Python has imported already stays as it is."""
+    if AnsibleCollectionConfig.collection_finder is not None:
+        yield
+        return
+    modules = dict(sys.modules)
+    finder = _AnsibleCollectionFinder([], scan_sys_paths=True)
+    finder._install()
+    try:
+        yield
+    finally:
+        finder._remove()
+        for name in set(sys.modules) - set(modules):
+            if name.startswith("ansible_collections"):
+                del sys.modules[name]
+
+
 def render(template: Any, variables: dict[str, Any]) -> Any:
     """What Ansible makes of a template."""
-    if AnsibleCollectionConfig.collection_finder is None:
-        _AnsibleCollectionFinder([], scan_sys_paths=True)._install()
-    loader = DataLoader()
-    loader.set_basedir(str(ROLES / "server"))
-    return Templar(loader=loader, variables=variables).template(template)
+    with collections():
+        loader = DataLoader()
+        loader.set_basedir(str(ROLES / "server"))
+        return Templar(loader=loader, variables=variables).template(template)

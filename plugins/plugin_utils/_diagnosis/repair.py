@@ -133,7 +133,7 @@ def _fit_context(diagnosis, facts, wanted):
         return
     fits = int(fits) if values.get("derived") else round_context(int(fits))
     now = wanted.get("max_model_len")
-    if fits < max(LEAST_CONTEXT, int(wanted.get("min_max_model_len") or 0)) or (_is_number(now) and fits >= int(now)):
+    if fits < LEAST_CONTEXT or (_is_number(now) and fits >= int(now)):
         return
     limit = "the model's own length" if values.get("derived") else "what the engine says fits into its KV cache"
     yield {"max_model_len": fits}, f"max_model_len {now or '(the model default)'} -> {fits}: {limit}"

@@ -11,6 +11,7 @@ import json
 import checkpoints
 import pytest
 import rendered
+import yaml
 from ansible_collections.gb10.vllm.plugins.filter.servers import deployment_decision
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing import weights
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.plan import plan_box
@@ -88,3 +89,13 @@ def test_graphs_that_are_off_or_that_the_user_insists_on_are_left_alone():
     assert repaired(CAPTURE, cuda_graphs="always") is None
     assert repaired(CAPTURE, cuda_graphs="never") is None
     assert repaired(CAPTURE, args={"enforce_eager": True}) is None
+
+
+def test_the_role_waits_for_the_memory_that_the_failed_try_held():
+    """Every repair says so; the role has to do it between the stop and the next look at the box."""
+    tasks = yaml.safe_load((rendered.ROLES / "server/tasks/repair.yml").read_text())[0]["block"]
+    names = [next(key for key in task if "." in key) for task in tasks]
+    waits = next(task for task in tasks if task.get("when") == "server_offer.wait_for_memory")
+    assert names.index("ansible.builtin.systemd_service") < tasks.index(waits) < names.index("ansible.builtin.include_role")
+    variables = rendered.variables_of("server") | {"plan_result": {"plan": {"box": {"available_bytes": 110 * GIB}}}}
+    assert rendered.render(rendered.trusted(waits["gb10.vllm.box_info"]), variables)["wait_for_memory_bytes"] == 110 * GIB
