@@ -21,7 +21,7 @@ from types import SimpleNamespace
 import jinja2
 import pytest
 import yaml
-from ansible_collections.gb10.vllm.plugins.filter.servers import deployment_decision, stale_files
+from ansible_collections.gb10.vllm.plugins.filter.servers import FilterModule, stale_files
 from ansible_collections.gb10.vllm.plugins.module_utils._box import facts as box
 from ansible_collections.gb10.vllm.plugins.module_utils._box import run_lock
 from ansible_collections.gb10.vllm.plugins.module_utils._image import inputs as image_identity
@@ -106,7 +106,8 @@ def sha256(value):
 
 def decide(planned=PLANNED, record=None, containers=(), repairs=None, **changes):
     server, settings = {**SERVER, "api_key": "never hashed", "env": {"A": "b"}, **changes}, {**SETTINGS, "repairs": repairs or {}}
-    return deployment_decision(planned, server, IMAGE, "c" * 64, record, list(containers), settings)
+    asked = {"planned": planned, "server": server, "image": IMAGE, "manifest": "c" * 64, "record": record, "containers": list(containers), "settings": settings}
+    return FilterModule().filters()["deployment_decision"](asked)
 
 
 def test_what_is_hashed_for_a_server():

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet.fleet import short
+from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet.lock import short
 
 STYLE = """
 :root { color-scheme: light; }
