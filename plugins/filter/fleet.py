@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.plugin_utils._as_filter import as_filter
+from ansible_collections.gb10.vllm.plugins.plugin_utils._as_filter import as_filters
 from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet import drift, lock, lock_file, status, status_page
 from ansible_collections.gb10.vllm.plugins.plugin_utils._report.plan_picture import plan_picture
 
@@ -58,15 +58,17 @@ class FilterModule:
     """The filters of this file."""
 
     def filters(self) -> dict[str, Callable]:
-        return {
-            "boxes_as_read": boxes_as_read,
-            "lock_text": lock_text,
-            "lock_content": lock_content,
-            "lock_refused": lock.refused,
-            "locked_problems": lock.locked_problems,
-            "leftover_servers": drift.leftovers,
-            "fleet_status": status.status,
-            "fleet_table": status.status_table,
-            "fleet_page": as_filter(fleet_page),
-            "fleet_report": status.report_table,
-        }
+        return as_filters(
+            {
+                "boxes_as_read": boxes_as_read,
+                "lock_text": lock_text,
+                "lock_content": lock_content,
+                "lock_refused": lock.refused,
+                "locked_problems": lock.locked_problems,
+                "leftover_servers": drift.leftovers,
+                "fleet_status": status.status,
+                "fleet_table": status.status_table,
+                "fleet_page": fleet_page,
+                "fleet_report": status.report_table,
+            }
+        )

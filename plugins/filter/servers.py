@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 
-from ansible_collections.gb10.vllm.plugins.plugin_utils._as_filter import as_filter
+from ansible_collections.gb10.vllm.plugins.plugin_utils._as_filter import as_filters
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import deployment, wanted, work
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.vulnerabilities import exposure_verdict
 
@@ -43,16 +43,18 @@ class FilterModule:
     """The filters of this file."""
 
     def filters(self) -> dict[str, Callable]:
-        return {
-            "servers": as_filter(wanted.normalise),
-            "exposures": exposures,
-            "predicted_against_measured": deployment.comparison,
-            "deployment_decision": as_filter(deployment.decision),
-            "first_failure": first_failure,
-            "stale_files": stale_files,
-            "work_order": as_filter(work.work_order),
-            "rollout_mistakes": wanted.rollout_mistakes,
-            "unknown_variables": wanted.unknown_variables,
-            "with_its_model": as_filter(deployment.with_its_model),
-            "without_secrets": deployment.without_secrets,
-        }
+        return as_filters(
+            {
+                "servers": wanted.normalise,
+                "exposures": exposures,
+                "predicted_against_measured": deployment.comparison,
+                "deployment_decision": deployment.decision,
+                "first_failure": first_failure,
+                "stale_files": stale_files,
+                "work_order": work.work_order,
+                "rollout_mistakes": wanted.rollout_mistakes,
+                "unknown_variables": wanted.unknown_variables,
+                "with_its_model": deployment.with_its_model,
+                "without_secrets": deployment.without_secrets,
+            }
+        )

@@ -15,7 +15,6 @@ from typing import Any
 import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
-from ansible.utils.collection_loader import AnsibleCollectionConfig
 from ansible.utils.collection_loader._collection_finder import _AnsibleCollectionFinder
 
 try:
@@ -55,20 +54,17 @@ def task(role: str, file: str, module: str) -> dict[str, Any]:
 
 @contextmanager
 def collections() -> Iterator[None]:
-    """Ansible's way to find plugins of collections, as long as it is needed: what Python has imported already stays as it is."""
-    if AnsibleCollectionConfig.collection_finder is not None:
-        yield
-        return
-    modules = dict(sys.modules)
+    """Ansible's way to import collections, as long as it is needed; what the tests themselves have imported is theirs again afterwards."""
+    ours = {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] == "ansible_collections"}
     finder = _AnsibleCollectionFinder([], scan_sys_paths=True)
     finder._install()
     try:
         yield
     finally:
         finder._remove()
-        for name in set(sys.modules) - set(modules):
-            if name.startswith("ansible_collections"):
-                del sys.modules[name]
+        for name in [name for name in sys.modules if name.partition(".")[0] == "ansible_collections"]:
+            del sys.modules[name]
+        sys.modules.update(ours)
 
 
 def render(template: Any, variables: dict[str, Any]) -> Any:

@@ -18,6 +18,7 @@ from typing import Any, cast
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.shapes import Asked, Container, Decision, Deployment, Image, Server, Settings
+from ansible_collections.gb10.vllm.plugins.plugin_utils._report.table import table
 
 # Reads the private files, then becomes vLLM: no secret in `docker inspect`, argv or the image.
 ENTRYPOINT = ["/bin/sh", "-c", 'set -a; for file in /run/gb10/*.env; do [ -r "$file" ] && . "$file"; done; set +a; exec "$@"', "gb10-vllm"]
@@ -237,8 +238,7 @@ def comparison(planned: dict, facts: dict) -> str:
         share = f"{one['share']:+.1%}" if one["share"] is not None else ""
         mark = "more than 2 %; the next plan uses what was measured" if one["drift"] else ""
         rows.append((one["name"], *(_figure(one["figure"], one[key], sign) for key, sign in FIGURES), f"{share} {mark}".strip()))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    return "\n".join(table(rows))
 
 
 FIGURES = (("predicted", ""), ("measured", ""), ("difference", "+"))

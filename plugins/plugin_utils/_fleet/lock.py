@@ -76,10 +76,10 @@ def locked_box(address: str, box: Mapping[str, Any], before: Mapping[str, Any] |
                 servers[name] = was
             continue
         image_id = deployed["container"]["image"]
-        same_image = was is not None and was.get("image_id") == image_id
+        same = was if was and was.get("image_id") == image_id else {}
         labels = (images.get(image_id) or {}).get("labels") or {}
         servers[name] = {
-            "commit": labels.get("gb10.vllm.commit") or (was["commit"] if same_image else None),
+            "commit": labels.get("gb10.vllm.commit") or same.get("commit"),
             "image_id": image_id,
             "vllm_version": deployed.get("vllm_version"),
             "manifest": deployed["manifest"],

@@ -12,7 +12,6 @@ import checkpoints
 import pytest
 import rendered
 import yaml
-from ansible_collections.gb10.vllm.plugins.filter.servers import deployment_decision
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing import weights
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.plan import plan_box
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import wanted
@@ -30,9 +29,8 @@ CONFIG = checkpoints.golden_weights()["Qwen3-0.6B", 1]["config"]
 INFO = {"present": True, "config": CONFIG, "weights": weights.summarise(list(checkpoints.dense(CONFIG)), CONFIG), "layout": "hf", "kind": "chat",
         "tokenizer": True, "manifest": "c" * 64, "names": ["config.json"]}  # fmt: skip
 IMAGE = {"id": "sha256:" + "a" * 64, "name": "vllm-node", "vllm_version": "0.33.0"}
-SETTINGS = {"state_dir": "/var/lib/gb10-vllm", "config_dir": "/etc/gb10-vllm", "shm_gib": 8.0, "floor_bytes": 12 * GIB, "stop_timeout_s": 60}
 MEMORY = {"total_bytes": int(119.7 * GIB), "available_bytes": 110 * GIB, "cuda_total_bytes": int(119.7 * GIB), "cuda_total_source": "cuDeviceTotalMem"}
-BOX = {"memory": MEMORY, "holders": [], "servers": {}, "docker": {"containers": []}}
+BOX = {"memory": MEMORY, "holders": [], "servers": {}, "docker": {"containers": [], "images": {}}, "files": {}, "units": {}, "boot_id": "b"}
 
 
 def handed_over(**settings):
@@ -40,12 +38,15 @@ def handed_over(**settings):
     server = wanted.normalise([{"name": "qwen", "model": "qwen", "max_model_len": 32768, **settings}], "/srv/models")[0]
     plan = plan_box(BOX, [server], {server["model_path"]: INFO}, {"vllm_version": "0.33.0"})
     assert plan["verdict"] == "fits", plan["servers"][0]["reason"]
-    deployment = deployment_decision(plan["servers"][0], server, IMAGE, INFO["manifest"], None, [], SETTINGS)["deployment"]
     variables = rendered.variables_of("server") | {
         "server_wanted": server,
-        "server_deployment": json.loads(json.dumps(deployment)),
+        "server_unit_text": "the unit's text",
+        "preflight_result": {"box": BOX},
+        "plan_result": {"plan": json.loads(json.dumps(plan))},
         "distribution_result": {"image": IMAGE, "models": {server["model_path"]: INFO}},
     }
+    orders = rendered.render(rendered.task("server", "order.yml", "ansible.builtin.set_fact")["server_orders"], variables)
+    variables["server_orders"] = json.loads(json.dumps(orders))
     return rendered.render(rendered.task("server", "activate.yml", "gb10.vllm.server_ready")["wanted"], variables)
 
 
