@@ -99,4 +99,4 @@ def test_the_role_waits_for_the_memory_that_the_failed_try_held():
     waits = next(task for task in tasks if task.get("when") == "server_offer.wait_for_memory")
     assert names.index("ansible.builtin.systemd_service") < tasks.index(waits) < names.index("ansible.builtin.include_role")
     variables = rendered.variables_of("server") | {"plan_result": {"plan": {"box": {"available_bytes": 110 * GIB}}}}
-    assert rendered.render(rendered.trusted(waits["gb10.vllm.box_info"]), variables)["wait_for_memory_bytes"] == 110 * GIB
+    assert int(rendered.render(rendered.trusted(waits["gb10.vllm.box_info"]), variables)["wait_for_memory_bytes"]) == 110 * GIB
