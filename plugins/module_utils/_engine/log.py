@@ -14,6 +14,8 @@ from __future__ import annotations
 import math
 import re
 
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.rules import parse_version as version_tuple
+
 GIB = 2**30
 
 PHASES = ("created", "loading", "profiling", "compiling", "capturing", "serving", "ready", "failed", "stalled")
@@ -321,12 +323,6 @@ def format_cache_config(facts: dict) -> str:
 
 
 # ---- the same lines, written ------------------------------------------------------------------------------------
-
-
-def version_tuple(version: str) -> tuple[int, ...]:
-    """``0.32.0+cpu`` -> (0, 32, 0); an unreadable version counts as the newest wording."""
-    match = re.match(r"v?(\d+(?:\.\d+)*)", version)
-    return tuple(int(part) for part in match.group(1).split(".")) if match else (999,)
 
 
 def format_available(available_bytes: int, version: str = "0.33.0") -> str:
