@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ansible_collections.gb10.vllm.plugins.plugin_utils._as_filter import as_filters
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import recipe
 
 
@@ -15,4 +16,4 @@ class FilterModule:
     """The filters of this file."""
 
     def filters(self) -> dict[str, Callable]:
-        return {"recipe_problem": recipe.problem}
+        return as_filters({"recipe_problem": recipe.problem})

@@ -17,7 +17,7 @@ from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._image import dockerfile
-from ansible_collections.gb10.vllm.plugins.module_utils._image import inputs as image_identity
+from ansible_collections.gb10.vllm.plugins.module_utils._image import inputs as image_inputs
 from ansible_collections.gb10.vllm.plugins.module_utils._image import log as image_log
 from ansible_collections.gb10.vllm.plugins.module_utils._image import recipe as image_recipe
 from ansible_collections.gb10.vllm.plugins.module_utils._image.options import Options
@@ -139,7 +139,7 @@ class Build:
         self.checkout.refuse_changes(commit)
         where = f"spark-vllm-docker at {commit[:12]}"
         with self.checkout.worktree(commit) as tree:
-            temporary = f"{self.temporary}:{image_identity.digest(inputs)[:16]}"
+            temporary = f"{self.temporary}:{image_inputs.digest(inputs)[:16]}"
             command = ["bash", SCRIPT, *self._arguments(tree, where, temporary)]
             prepare(tree, self.o, where)
 
@@ -188,7 +188,7 @@ class Build:
         self.work.progress("label", "reading the versions in the image")
         found = self.versions.of(image)
         name = f"{self.temporary}:labelled"
-        recipe = f"FROM {temporary}\n" + dockerfile.label_lines(image_identity.labels(inputs, found))
+        recipe = f"FROM {temporary}\n" + dockerfile.label_lines(image_inputs.labels(inputs, found))
         process = run([self.store.docker, "build", "-q", "-t", name, "-"], 300.0, env=self._environment, given=recipe)
         labelled = self.store.image(name)
         if process.returncode or labelled is None:

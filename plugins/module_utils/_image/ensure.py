@@ -19,7 +19,7 @@ from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils import _names
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.module_utils._image import inputs as image_identity
+from ansible_collections.gb10.vllm.plugins.module_utils._image import inputs as image_inputs
 from ansible_collections.gb10.vllm.plugins.module_utils._image.archive import Archive
 from ansible_collections.gb10.vllm.plugins.module_utils._image.build import Build, temporary_name
 from ansible_collections.gb10.vllm.plugins.module_utils._image.identity import full_name, slug
@@ -39,7 +39,7 @@ def reason(options: Options, there: bool, known: Mapping[str, Any] | None, chang
     if known is None:
         return f"image {options.name} is there, but was not made by gb10.vllm from source={options.source}"
     if changed:
-        return f"inputs changed: {image_identity.describe(changed)}"
+        return f"inputs changed: {image_inputs.describe(changed)}"
     return f"a rebuild was asked for ({', '.join(options.rebuild)})"
 
 
@@ -70,7 +70,6 @@ class ImageBuild:
         self.store = ImageStore(docker)
         self.record = Record(folder)
         self.work = Work(folder, slug(options.name), options.timeout_s)
-        self.progress_path = self.work.progress_path
         self.versions = Versions(options.name, self.record, docker, warn, look=check_mode)
         self.checkout = Checkout(Path(options.checkout) if options.checkout else folder / "checkout", folder, git)
         self.source: Build | Pull | Archive
@@ -92,7 +91,7 @@ class ImageBuild:
             return self._existing(before)
         inputs = {key: value for key, value in self.inputs().items() if value is not None}
         known = self._recorded(before)
-        changed_inputs = image_identity.changes(known, inputs)
+        changed_inputs = image_inputs.changes(known, inputs)
         if before is not None and not changed_inputs and not self.o.rebuild:
             return self._result(before, changed=False, inputs=known or inputs, changed_inputs=[])
         said = {"reason": reason(self.o, before is not None, known, changed_inputs), "before": known}
@@ -122,13 +121,13 @@ class ImageBuild:
         """Inputs of the image that now has our name: from its labels, else from our own record of a pull or a load."""
         if image is None:
             return None
-        return image_identity.recorded(image.labels) if self.o.source == "build" else self.record.inputs(self.o.name, image.id)
+        return image_inputs.recorded(image.labels) if self.o.source == "build" else self.record.inputs(self.o.name, image.id)
 
     def _bring(self, inputs: Mapping[str, Any]) -> Image:
         """The wanted image, under whatever name."""
         self._sweep()
         again = self.store.image(self.o.name)  # somebody may have finished the same work while we waited
-        if again is not None and not self.o.rebuild and not image_identity.changes(self._recorded(again), inputs):
+        if again is not None and not self.o.rebuild and not image_inputs.changes(self._recorded(again), inputs):
             return again
         if self.o.source == "build" and not self.o.rebuild:
             found = self._made_before(inputs)
@@ -145,7 +144,7 @@ class ImageBuild:
     def _made_before(self, inputs: Mapping[str, Any]) -> Image | None:
         """An image made from these inputs before, for example before a rollback; not one that Docker cannot read any more."""
         damaged = self.record.read().get("damaged", {})
-        same = self.store.labelled(image_identity.INPUTS, image_identity.digest(inputs))
+        same = self.store.labelled(image_inputs.INPUTS, image_inputs.digest(inputs))
         return next((found for one in same if one not in damaged and (found := self.store.image(one))), None)
 
     def _sweep(self) -> None:
@@ -177,7 +176,7 @@ class ImageBuild:
             "inputs": inputs,
             "changed_inputs": changed_inputs,
             "log": str(self.work.log_path or ""),
-            "progress_file": str(self.progress_path),
+            "progress_file": str(self.work.progress_path),
             "steps": self.work.steps,
             "duration_s": round(time.monotonic() - self.work.started, 1),
             "deferred": False,
@@ -188,7 +187,7 @@ class ImageBuild:
         return {
             "id": image.id,
             "name": self.o.name,
-            "labels": {k: v for k, v in image.labels.items() if k.startswith("gb10.vllm.") and k != image_identity.INPUTS_JSON},
+            "labels": {k: v for k, v in image.labels.items() if k.startswith("gb10.vllm.") and k != image_inputs.INPUTS_JSON},
             "size_bytes": image.size_bytes,
             "architecture": image.architecture,
             "repo_digests": image.repo_digests,

@@ -13,49 +13,49 @@ from typing import Any
 from ansible_collections.gb10.vllm.plugins.module_utils import _names
 from ansible_collections.gb10.vllm.plugins.module_utils._image.recipe import REBUILD
 
-
-def _option(default: Any, kind: str = "str", **spec: Any) -> Any:
-    """A field that knows its row of the argument spec; "", 0 and None stand for an option that is not given."""
-    metadata = {"type": kind, **spec}
-    if isinstance(default, (list, dict)):
-        return field(default_factory=default.copy, metadata=metadata)
-    return field(default=default, metadata=metadata)
+_PATHS = ("state_dir", "checkout", "ca_bundle", "archive")
+_CHOICES = {
+    "source": ["build", "prebuilt", "archive", "existing"],
+    "wheels": ["auto", "prebuilt", "release", "nightly", "none"],
+    "transformers": ["default", "pre"],
+    "rebuild": list(REBUILD),
+}
 
 
 @dataclass
 class Options:
-    """See the options of M(gb10.vllm.image_build) for each."""
+    """See the options of M(gb10.vllm.image_build) for each. "", 0 and None stand for one that is not given."""
 
-    source: str = _option("build", choices=["build", "prebuilt", "archive", "existing"])
-    name: str = _option(_names.IMAGE)
-    state_dir: str = _option(_names.STATE_DIR, "path")
-    checkout: str = _option("", "path")
-    ref: str = _option("")
-    wheels: str = _option("auto", choices=["auto", "prebuilt", "release", "nightly", "none"])
-    vllm_ref: str = _option("")
-    jobs: int = _option(0, "int")
-    transformers: str = _option("default", choices=["default", "pre"])
-    rebuild: list[str] = _option([], "list", elements="str", choices=list(REBUILD))
-    arguments: list[str] = _option([], "list", elements="str")
-    build_args: dict[str, str] = _option({}, "dict")
-    uv_http_timeout_s: int = _option(300, "int")
-    uv_http_retries: int = _option(5, "int")
-    ca_bundle: str = _option("", "path")
-    image: str = _option("eugr/spark-vllm:latest")
-    digest: str = _option("")
-    archive: str = _option("", "path")
-    archive_identity: str = _option("")
-    checksum: str = _option("")
-    min_free_gib: float | None = _option(None, "float")
-    keep_previous: int = _option(1, "int")
-    retries: int = _option(2, "int")
-    retry_delay_s: float = _option(15.0, "float")
-    timeout_s: int = _option(_names.LONGEST_S, "int")
+    source: str = "build"
+    name: str = _names.IMAGE
+    state_dir: str = _names.STATE_DIR
+    checkout: str = ""
+    ref: str = ""
+    wheels: str = "auto"
+    vllm_ref: str = ""
+    jobs: int = 0
+    transformers: str = "default"
+    rebuild: list[str] = field(default_factory=list)
+    arguments: list[str] = field(default_factory=list)
+    build_args: dict[str, str] = field(default_factory=dict)
+    uv_http_timeout_s: int = 300
+    uv_http_retries: int = 5
+    ca_bundle: str = ""
+    image: str = "eugr/spark-vllm:latest"
+    digest: str = ""
+    archive: str = ""
+    archive_identity: str = ""
+    checksum: str = ""
+    min_free_gib: float | None = None
+    keep_previous: int = 1
+    retries: int = 2
+    retry_delay_s: float = 15.0
+    timeout_s: int = _names.LONGEST_S
 
 
 def argument_spec() -> dict[str, dict[str, Any]]:
     """The options as AnsibleModule wants them."""
-    return {one.name: {**one.metadata, **_default(one)} for one in fields(Options)}
+    return {one.name: _row(one) for one in fields(Options)}
 
 
 def from_params(params: Mapping[str, Any]) -> Options:
@@ -66,6 +66,12 @@ def from_params(params: Mapping[str, Any]) -> Options:
     return Options(**given)
 
 
-def _default(one: Field[Any]) -> dict[str, Any]:
-    value = one.default if one.default_factory is MISSING else one.default_factory()
-    return {} if value in ("", 0, None) else {"default": value}
+def _row(one: Field[Any]) -> dict[str, Any]:
+    kind = str(one.type).partition("[")[0].partition(" ")[0]  # annotations are text here: "str", "list[str]", "float | None"
+    row: dict[str, Any] = {"type": "path" if one.name in _PATHS else kind}
+    if kind == "list":
+        row["elements"] = "str"
+    if one.name in _CHOICES:
+        row["choices"] = _CHOICES[one.name]
+    default = one.default if one.default_factory is MISSING else one.default_factory()
+    return row if default in ("", 0, None) else {**row, "default": default}

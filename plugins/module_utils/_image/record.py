@@ -55,8 +55,9 @@ class Record:
     def forget_damage(self, image_id: str) -> None:
         """The image was read or written whole."""
         state = self.read()
-        if state.get("damaged", {}).pop(image_id, None) is not None:
-            self._write(state)
+        damaged = state.pop("damaged", {})
+        if damaged.pop(image_id, None) is not None:
+            self._write(state | ({"damaged": damaged} if damaged else {}))
 
     def _change(self, table: str, image_id: str, value: Any) -> None:
         state = self.read()
