@@ -50,8 +50,7 @@ def logs(container: str, since: str) -> list[tuple[float, str]]:
     except OSError as error:
         raise no_docker(error) from None
     with process:
-        assert process.stdout is not None
-        while chunk := process.stdout.read(2**18):
+        while process.stdout and (chunk := process.stdout.read(2**18)):
             room = LOG_HEAD_BYTES - len(head)
             head += chunk[:room]
             tail += chunk[max(room, 0) :]
