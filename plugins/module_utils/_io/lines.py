@@ -16,6 +16,8 @@ from collections.abc import Iterable, Iterator
 
 LONGEST_LINE = 8192
 """Characters of a line that are looked at; what is longer was not written for people."""
+LONGEST_JSON = 65536
+"""Characters of a line of JSON, which may hold a whole traceback."""
 _ROUNDS = 8
 
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[@-Z\\-_]|\\x1b\[[0-9;]*m|\^\[\[[0-9;]*m")
@@ -35,15 +37,16 @@ _PREFIXES = tuple(
         r"^\[\d\d[-/]\d\d[-/]\d{2,4} \d\d:\d\d:\d\d\] ?",  # rich
         r"^(?:[A-Z][a-z]{2} )?[A-Z][a-z]{2} [ \d]\d (?:\d{4} )?\d\d:\d\d:\d\d(?:\.\d+)? [\w.-]+ [\w@.:/-]+?(?:\[\d+\])?: ",  # journald, syslog
         rf"^(?:[A-Z][a-z]{{2}} )?{_DATE}{_ZONE} [\w.-]+ [\w@.:/-]+?\[\d+\]: ",  # journald, ISO dates
-        rf"^\[?{_DATE}{_ZONE}\]?(?: - |[ \t]+|:|$)",  # docker logs -t, Docker Desktop, python's logging
+        rf"^\[?{_DATE}{_ZONE}\]?(?: - |[ \t]|:|$)",  # docker logs -t, Docker Desktop, python's logging
         r"^\d{10}\.\d{3,6} [\w.-]+ [\w@./-]+\[\d+\]: ",  # journald, short-unix
         r"^(?:[\w.-]+ )?kernel: (?=\S)",
         r"^\[ *\d+\.\d{3,6}\] (?:[\w.-]+ (?:kernel|[\w@./-]+\[\d+\]): )?",  # dmesg, journald short-monotonic
         r"^\[[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \d{4}\] ",  # dmesg -T
         r"^\([A-Za-z]\w*(?:[-_ ]\w+)*(?:,? ?(?:pid|rank|actor|ip|node)=[^,)\s]+)*\) ?",  # (EngineCore_DP0 pid=9), (RayWorkerWrapper pid=9, ip=192.0.2.8)
         r"^\((?:pid|ip|rank)=[^)\s]+(?:, ?\w+=[^)\s]+)*\) ?",
-        r"^\[\d+,\d+\]<std(?:out|err)>: ?",  # mpirun
-        r"^\[(?:default|rank|node|worker|tp|pp|dp|ep)[-_ ]?\d+\]: ?",  # torchrun
+        r"^\[\d+,\d+\]<std(?:out|err)>:",  # mpirun
+        r"^\[default\d+\]:",  # torchrun
+        r"^\[(?:node|worker|tp|pp|dp|ep)[-_ ]?\d+\]: ?",
         r"^\[[Rr]ank[ :]?\d+\] ?(?:: ?)?",
         r"^[Rr]ank ?\d+: ",
         rf"^{_LEVEL}\s+\d\d-\d\d \d\d:\d\d:\d\d(?:[.,]\d+)?\s+(?:\[[^\]]+\] ?|[\w./-]+\.py:\d+\] ?)?",  # vLLM
@@ -63,10 +66,12 @@ _TRACE_KEYS = ("exc_info", "exception", "stack_trace", "stacktrace", "traceback"
 
 def clean_line(line: str) -> str:
     """``line`` without colours, time stamps, names of processes, containers and loggers; its own indentation stays."""
-    if len(line) > LONGEST_LINE:
-        line = line[:LONGEST_LINE]
-    line = _CONTROL.sub("", _ANSI.sub("", line)).rstrip()
-    for _round in range(_ROUNDS):  # they nest, in any order
+    return _undressed(line)[:LONGEST_LINE].rstrip()
+
+
+def _undressed(line: str) -> str:
+    line = _CONTROL.sub("", _ANSI.sub("", line[:LONGEST_JSON])).rstrip()
+    for _round in range(_ROUNDS):  # prefixes nest, in any order
         before = line
         for prefix in _PREFIXES:
             line = prefix.sub("", line, count=1)
@@ -75,24 +80,19 @@ def clean_line(line: str) -> str:
     return _REPEATED.sub("", line).rstrip()
 
 
-def _unpacked(line: str) -> list[str]:
-    """The lines in one line of JSON, as Docker's json-file driver and structured loggers write them; else the line itself."""
-    start = line.find("{")
-    if start < 0 or not line.endswith("}") or '"' not in line:
-        return [line]
-    if start and clean_line(line[:start]).strip():  # text of a program's own, with a mapping at its end
-        return [line]
-    try:
-        value = json.loads(line[start:])
-    except (ValueError, RecursionError):
-        return [line]
-    if not isinstance(value, dict):
-        return [line]
-    texts = [value[key] for key in _TEXT_KEYS if isinstance(value.get(key), str)][:1]
-    if not texts:
-        return [line]
-    texts += [value[key] for key in _TRACE_KEYS if isinstance(value.get(key), str)]
-    return [one for text in texts for one in re.split(r"[\r\n]+", text) if one.strip()]
+def _unpacked(line: str, depth: int = 3) -> list[str]:
+    """The cleaned lines in a raw one: JSON, as Docker's json-file driver and structured loggers write it, may hold several, dressed in their turn."""
+    bare = _undressed(line)
+    if depth and bare.startswith("{") and bare.endswith("}"):
+        try:
+            value = json.loads(bare)
+        except (ValueError, RecursionError):
+            value = None
+        texts = [value[key] for key in _TEXT_KEYS if isinstance(value.get(key), str)][:1] if isinstance(value, dict) else []
+        if texts and value is not None:
+            texts += [value[key] for key in _TRACE_KEYS if isinstance(value.get(key), str)]
+            return [one for text in texts for part in split_lines(text) for one in _unpacked(part, depth - 1)]
+    return [bare[:LONGEST_LINE].rstrip()]
 
 
 def split_lines(text: str) -> list[str]:
@@ -103,11 +103,10 @@ def split_lines(text: str) -> list[str]:
 def levelled(lines: Iterable[str]) -> Iterator[tuple[bool, str]]:
     """(said to be an error by the logger's own level, the line cleaned) for every line that says something; ``lines`` may be an open file."""
     for raw in lines:
-        for part in split_lines(raw[: LONGEST_LINE * 4]):
-            for line in _unpacked(_CONTROL.sub("", _ANSI.sub("", part)).strip()) if "{" in part else [part]:
-                found = clean_line(line)
-                if found.strip() and not _FENCE.match(found):
-                    yield bool(_ERROR_LEVEL.search(part[:160])), found
+        for part in split_lines(raw):
+            for line in _unpacked(part):
+                if line.strip() and not _FENCE.match(line):
+                    yield bool(_ERROR_LEVEL.search(part[:160])), line
 
 
 def clean_lines(text: str) -> list[str]:
