@@ -99,6 +99,14 @@ _SOFT = re.compile(
 """Words of lines that tell of a failure which the program got over."""
 
 
+_ROUTINE = re.compile(r'Avg prompt throughput: |SpecDecoding metrics: |"(?:GET|POST) /\S* HTTP/1\.\d" 200|(?:Received|Added|Finished) request ')
+
+
+def is_routine(line: str) -> bool:
+    """Whether a line is one that a server which is well prints by the thousand."""
+    return bool(_ROUTINE.search(line))
+
+
 @dataclass(frozen=True)
 class Log:
     """A log as the diagnosis sees it: cleaned lines, which of them a logger called errors, what it is a log of, where the server was up (inf: never)."""
