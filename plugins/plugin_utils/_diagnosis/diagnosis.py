@@ -36,6 +36,14 @@ class Hit:
         return self.entry.priority >= WRAPPER_PRIORITY
 
 
+def evidence(box: str, log: list[str], kernel_log: list[str], has_key: bool) -> tuple[dict[str, str], set[str]]:
+    """Logs and context, as ``diagnose`` takes them, of a server in one of our containers; ``has_key``: whether it has an API key."""
+    logs = {box: "\n".join(log)}
+    if kernel_log:
+        logs[f"{box} (kernel)"] = "\n".join(kernel_log)
+    return logs, {"container", "api_key"} if has_key else {"container"}
+
+
 def find(logs: dict[str, str], entries: list[Entry], context: frozenset[str] | set[str] = frozenset()) -> list[Hit]:
     """Every known failure in the logs of one or several nodes, in order of importance.
 
@@ -63,7 +71,7 @@ def _find(logs: list[Log], entries: list[Entry], context: frozenset[str] | set[s
                     hits.append(Hit(entry, log.node, number, log.lines[number], groups))
     order = {severity: rank for rank, severity in enumerate(SEVERITIES)}
 
-    def importance(hit: Hit):
+    def importance(hit: Hit) -> tuple:
         # The loudest error is usually on the wrong node: what NCCL or the rendezvous says comes after a node's own failure.
         echo = len(logs) > 1 and hit.entry.stage == "multinode"
         # The same words mean another thing once the server was up: then an entry for a running server is closer.

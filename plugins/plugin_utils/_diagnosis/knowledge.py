@@ -27,8 +27,8 @@ WRAPPER_PRIORITY = 70
 """From this number on an entry names a consequence or a marker, never a root cause."""
 MOST_HITS_PER_ENTRY = 3
 
-_REQUIRED = {"id": str, "stage": str, "signature": str, "example": str, "cause": str, "fix": str, "source": list}
-_OPTIONAL = {
+_REQUIRED: dict[str, type] = {"id": str, "stage": str, "signature": str, "example": str, "cause": str, "fix": str, "source": list}
+_OPTIONAL: dict[str, type | tuple[type, ...]] = {
     "priority": int,
     "severity": str,
     "auto": dict,
@@ -94,9 +94,9 @@ def parse_entry(raw: object, where: str) -> Entry:
     if not isinstance(raw, dict):
         raise GB10Error(f"{where} is not a mapping of fields such as id, signature, cause and fix.")
     where = f"{where} ({raw['id']})" if isinstance(raw.get("id"), str) else where
-    for name, kind in _REQUIRED.items():
-        if not raw.get(name) or not isinstance(raw[name], kind):
-            raise GB10Error(f"{where} needs the field {name} ({_kind(kind)}).")
+    for name, needed in _REQUIRED.items():
+        if not raw.get(name) or not isinstance(raw[name], needed):
+            raise GB10Error(f"{where} needs the field {name} ({_kind(needed)}).")
     for name, value in raw.items():
         kind = _REQUIRED.get(name) or _OPTIONAL.get(name)
         if kind is None:

@@ -188,6 +188,11 @@ def test_facts_about_the_server_silence_what_does_not_apply(entries):
     assert diagnosis.find({"b": line}, entries, {"api_key"}) == []
 
 
+def test_evidence_of_a_server():
+    assert diagnosis.evidence("b", ["x", "y"], [], False) == ({"b": "x\ny"}, {"container"})
+    assert diagnosis.evidence("b", ["x"], ["k"], True) == ({"b": "x", "b (kernel)": "k"}, {"container", "api_key"})
+
+
 def test_an_old_version_is_noted_and_a_new_one_is_not(entries):
     assert [hit.entry.id for hit in diagnosis.find({"b": "vLLM API server version 0.31.0"}, entries)] == ["KB-505"]
     assert diagnosis.find({"b": "vLLM API server version 0.33.0"}, entries) == []
