@@ -15,6 +15,7 @@ import math
 import re
 
 from ansible_collections.gb10.vllm.plugins.module_utils._io.lines import clean_line, clean_lines, split_lines  # noqa: F401 - read by those who follow a start
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.rules import parse_version as version_tuple
 
 GIB = 2**30
 
@@ -290,12 +291,6 @@ def format_cache_config(facts: dict) -> str:
 
 
 # ---- the same lines, written ------------------------------------------------------------------------------------
-
-
-def version_tuple(version: str) -> tuple[int, ...]:
-    """``0.32.0+cpu`` -> (0, 32, 0); an unreadable version counts as the newest wording."""
-    match = re.match(r"v?(\d+(?:\.\d+)*)", version)
-    return tuple(int(part) for part in match.group(1).split(".")) if match else (999,)
 
 
 def format_available(available_bytes: int, version: str = "0.33.0") -> str:
