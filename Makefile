@@ -1,11 +1,15 @@
 # gb10.vllm: what to type. Everything sets itself up; see README.md and tests/boxes/README.md.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-failure demo-down quick test lint yamllint ruff ansible-lint sanity unit integration molecule e2e deep compat build clean
+.PHONY: help setup demo demo-failure demo-down quick test lint yamllint ruff mypy ansible-lint sanity unit integration molecule e2e deep compat build clean
+DEEP_PARTS := engines supply light server bundle fleet
+.PHONY: $(DEEP_PARTS:%=deep-%)
 BOXES ?= 1
 BIN := .venv/bin
 STAGE := tests/stage
 DEEP := engine_failures/test_engine_failures.py test_fleet.py test_supply_play.py
+BOXES_PREPARE := $(STAGE) boxes python3 tests/boxes/boxes prepare
+PYTHON_FILES := . tests/boxes/boxes tests/boxes/demo tests/boxes/demo-failure
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ANSIBLE_FORCE_COLOR ?= 0
 
@@ -15,7 +19,7 @@ help:
 	@echo "make demo-down     remove all that make demo made; .cache stays for the next time"
 	@echo "make quick         lint, sanity and unit tests"
 	@echo "make test          quick, integration, molecule and the end-to-end run with the real vLLM"
-	@echo "make deep          what takes too long for every change: engine failures, a server killed in every way, the fleet scenario"
+	@echo "make deep          what takes too long for every change; in parts: $(DEEP_PARTS:%=deep-%)"
 	@echo "make compat        the archive in ansible-core 2.18, 2.19, 2.20 and 2.21 (not part of make test)"
 	@echo "make build         the archive that ansible-galaxy collection install takes"
 	@echo "make clean         demo-down and everything that was cached"
@@ -41,13 +45,16 @@ test: setup
 	@code=0; $(MAKE) --no-print-directory --keep-going --jobs 2 --output-sync=target lint sanity unit || code=1; \
 	$(MAKE) --no-print-directory --keep-going integration molecule e2e || code=1; $(STAGE) --times; exit $$code
 
-lint: yamllint ruff ansible-lint
+lint: yamllint ruff mypy ansible-lint
 
 yamllint: setup
 	@$(STAGE) $@ yamllint --strict .
 
 ruff: setup
-	@$(STAGE) $@ ruff check --quiet . tests/boxes/boxes tests/boxes/demo
+	@$(STAGE) $@ sh -c 'ruff check --quiet $(PYTHON_FILES) && ruff format --check --quiet $(PYTHON_FILES)'
+
+mypy: setup
+	@$(STAGE) $@ mypy
 
 ansible-lint: setup
 	@$(STAGE) $@ ansible-lint --offline --nocolor -q
@@ -59,7 +66,7 @@ unit: setup
 	@$(STAGE) unit pytest -q tests/unit
 
 integration: setup
-	@$(STAGE) boxes python3 tests/boxes/boxes prepare
+	@$(BOXES_PREPARE)
 	@$(STAGE) integration pytest -q tests/on_machine $(DEEP:%=--ignore tests/on_machine/%)
 
 molecule: setup
@@ -68,13 +75,34 @@ molecule: setup
 e2e: setup
 	@$(STAGE) e2e pytest -v -x tests/e2e --ignore tests/e2e/test_server.py --ignore tests/e2e/test_bundle.py
 
-# What takes too long for every change: a real engine that fails in twelve ways, fleets of boxes, a server that is killed in every way.
+# What takes too long for every change, in parts that run in any order and bring what they need.
 deep: setup
 	@$(STAGE) --begin
-	@python3 tests/boxes/boxes prepare
-	@$(STAGE) integration pytest -q $(DEEP:%=tests/on_machine/%); code=$$?; \
-	 $(STAGE) server pytest -q -s tests/e2e/test_server.py tests/e2e/test_bundle.py || code=1; \
-	 $(STAGE) fleet molecule test -s fleet || code=1; $(STAGE) --times; exit $$code
+	@code=0; $(MAKE) --no-print-directory --keep-going $(DEEP_PARTS:%=deep-%) || code=1; $(STAGE) --times; exit $$code
+
+deep-engines: setup     # a real engine that fails in every way we know to bring about
+	@$(BOXES_PREPARE)
+	@$(STAGE) $@ pytest -q tests/on_machine/engine_failures/test_engine_failures.py
+
+deep-supply: setup      # image and models from box to box
+	@$(BOXES_PREPARE)
+	@$(STAGE) $@ pytest -q tests/on_machine/test_supply_play.py
+
+deep-light: setup       # whole runs over light boxes, whose Docker and systemd are stand-ins
+	@$(BOXES_PREPARE)
+	@$(STAGE) $@ pytest -q tests/on_machine/test_fleet.py
+
+deep-server: setup      # a server that is killed in every way
+	@$(BOXES_PREPARE)
+	@$(STAGE) $@ pytest -q -s tests/e2e/test_server.py
+
+deep-bundle: setup      # a box without a network, from a bundle to an answer
+	@$(BOXES_PREPARE)
+	@$(STAGE) $@ pytest -q -s tests/e2e/test_bundle.py
+
+deep-fleet: setup       # a canary that fails, batches, drift, pruning
+	@$(BOXES_PREPARE)
+	@$(STAGE) $@ molecule test -s fleet
 
 compat: setup
 	@tests/compat
@@ -83,4 +111,4 @@ build: setup
 	@ansible-galaxy collection build --force --output-path .cache
 
 clean: demo-down
-	@rm -rf .cache .ansible .venv .pytest_cache .ruff_cache .hypothesis tests/output
+	@rm -rf .cache .ansible .venv .pytest_cache .ruff_cache .mypy_cache .hypothesis tests/output

@@ -76,9 +76,13 @@ LABELS = {"gb10.vllm.inputs": "c22d5ecce780559488c3e10962445a2dc7c0c31012ebdbe78
           "gb10.vllm.inputs.json": json.dumps(INPUTS, sort_keys=True, separators=(",", ":")),
           "gb10.vllm.source": "build", "gb10.vllm.commit": COMMIT, "gb10.vllm.uv_http_timeout_s": "300", "gb10.vllm.uv_http_retries": "5",
           "gb10.vllm.vllm_version": "0.11.1", "gb10.vllm.torch_version": "2.9.0", "gb10.vllm.cuda_version": "13.0"}
+# Of a box whose inventory says nothing about the image: what is not said is no input, not even an empty one.
+DEFAULT = {key: INPUTS[key] for key in ("source", "commit", "wheels", "transformers", "uv_http_timeout_s", "uv_http_retries", "architecture", "base_images")}
+DEFAULT_LABELS = {"gb10.vllm.inputs": "721a7a6ec516942d91119b71aa776064ab792d662fa82b446bb7756c8ff0b78a", "gb10.vllm.inputs.json": json.dumps(DEFAULT)}
 ARCHIVE, TAR = {"source": "archive", "archive": "e" * 64}, {"source": "archive", "archive": "/vllm.tar", "archive_identity": "e" * 64}
 PREBUILT = {"source": "prebuilt", "image": "registry/vllm:1", "digest": "sha256:" + "d" * 64}
 BUILD = {"ref": COMMIT, "jobs": 8, "arguments": ["--full-log"], "build_args": {"TORCH": "2.9"}, "ca_bundle": "ca.pem"}
+CASES = [(LABELS, INPUTS, BUILD), (DEFAULT_LABELS, DEFAULT, {"ref": COMMIT}), ({}, PREBUILT, PREBUILT), ({}, ARCHIVE, TAR)]
 # docker and git of a box that has the image, its base image and a checkout.
 TOOL = """#!/bin/sh
 case "$*" in *inspect*nvidia/cuda:13*) echo '[{"Id": "sha256:bbbb"}]' ;; *inspect*) cat image.json ;; *ls-tree*) echo Dockerfile ;;
@@ -141,7 +145,7 @@ def test_the_identity_of_an_image():
     assert image_store.identity(inspected) == "0bb231e080216b6893e8b8c0a283233f5427087b869f0462330443510c9c5ee2"
 
 
-@pytest.mark.parametrize(("labels", "inputs", "options"), [(LABELS, INPUTS, BUILD), ({}, PREBUILT, PREBUILT), ({}, ARCHIVE, TAR)])
+@pytest.mark.parametrize(("labels", "inputs", "options"), CASES)
 def test_an_image_of_the_same_inputs_is_left_alone(tmp_path, monkeypatch, labels, inputs, options):
     """With other inputs, or another shape of build/images.json, every box would build, pull or load its image again."""
     monkeypatch.chdir(tmp_path)

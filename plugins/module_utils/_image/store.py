@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.module_utils._transfer.peer import CHUNK, disk_problem
+from ansible_collections.gb10.vllm.plugins.module_utils._io.files import CHUNK, disk_problem
 
 TEMPORARY = "gb10-vllm-incoming"
 _CONTENT = ("/var/lib/containerd", "{root}/containerd/daemon")
