@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
@@ -23,7 +24,8 @@ class ActionModule(ActionBase):
     _supports_check_mode = True
     _requires_connection = False
 
-    def run(self, tmp=None, task_vars=None):
+    def run(self, tmp: Any = None, task_vars: dict | None = None) -> dict[str, Any]:
+        """See the module."""
         super().run(tmp, task_vars)
         task_vars = task_vars or {}
         box = task_vars.get("inventory_hostname", "localhost")
@@ -46,10 +48,7 @@ class ActionModule(ActionBase):
         return {"changed": False, "findings": findings, "msg": message}
 
     def _container(self, box: str, container: dict, entries: list) -> dict:
-        logs = {box: "\n".join(container["log"])}
-        if container["kernel_log"]:
-            logs[f"{box} (kernel)"] = "\n".join(container["kernel_log"])
-        context = {"container"} | ({"api_key"} if container["api_key"] else set())
+        logs, context = knowledge.evidence(box, container["log"], container["kernel_log"], bool(container["api_key"]))
         return self._explain(f"{container['name']} on {box} ({container['status']})", logs, entries, context)
 
     def _explain(self, name: str, logs: dict[str, str], entries: list, context: set[str]) -> dict:
@@ -86,7 +85,7 @@ def read_log(name: str) -> str:
         raise GB10Error(f"The log file {path.absolute()} on the controller cannot be read: {error.strerror}.") from error
 
 
-def _list(value) -> list:
+def _list(value: Any) -> list:
     if value is None or value == "":
         return []
     return list(value) if isinstance(value, (list, tuple)) else [part for part in str(value).split(",") if part]

@@ -100,6 +100,12 @@ options:
   take_over:
     description: Id of a run that is known to have ended. Filled in by the action plugin.
     type: str
+  wait_for_memory_bytes:
+    description:
+      - Before the box is read, wait until this many bytes are available (C(MemAvailable)), or no more have come back for 10 seconds; 60 seconds at most.
+      - What a program on a GPU held comes back only a while after it ended.
+    type: int
+    default: 0
 attributes:
   check_mode:
     support: full
@@ -177,6 +183,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gb10.vllm.plugins.module_utils._box import run_lock
 from ansible_collections.gb10.vllm.plugins.module_utils._box.facts import read_box
 from ansible_collections.gb10.vllm.plugins.module_utils._box.findings import findings
+from ansible_collections.gb10.vllm.plugins.module_utils._box.memory import wait_for_memory
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._model.read import read_models
 from ansible_collections.gb10.vllm.plugins.module_utils._names import GIB, LONGEST_S, STATE_DIR
@@ -194,6 +201,7 @@ OPTIONS = {
     "architectures": {"type": "list", "elements": "str", "default": ["aarch64"]},
     "compute_capability": {"type": "str", "default": "12.1"},
     "builds": {"type": "bool", "default": False},
+    "wait_for_memory_bytes": {"type": "int", "default": 0},
     "models": {"type": "list", "elements": "path", "default": []},
     "allow_missing": {"type": "bool", "default": False},
     "kept": {"type": "bool", "default": False},
@@ -221,6 +229,7 @@ def main() -> None:
             module.fail_json(msg=str(error), **error.details)
         if not result["lock"]["acquired"]:
             module.exit_json(**result)
+    wait_for_memory(wanted["wait_for_memory_bytes"])
     box = read_box(
         state_dir=wanted["state_dir"],
         disks=[wanted["state_dir"], *(path for path in free_bytes if path != "docker")],

@@ -95,7 +95,7 @@ ARGUMENTS = {
 }
 
 
-def main():
+def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     try:
         containers = collect(module.params["container"], module.params["lines"], module.params["config_dir"])

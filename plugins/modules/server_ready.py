@@ -182,7 +182,9 @@ diagnosis:
   type: dict
   returned: when failed or stalled
 repair:
-  description: A safe change that may be applied to this start - id, set, env, reason, wait_for_memory; none when there is none.
+  description:
+    - A safe change that may be applied to this start - C(id), C(set), C(reason) and C(wait_for_memory), which says that the memory of this try
+      has to come back first (see O(gb10.vllm.box_info#module:wait_for_memory_bytes)); none when there is none.
   type: dict
   returned: when failed or stalled
 gone:

@@ -18,6 +18,7 @@ from pathlib import Path
 import yaml
 from ansible_collections.gb10.vllm.plugins.module_utils._engine.log import clean_line, says_started, split_lines
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.repair import RULES
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.vulnerabilities import exposure_verdict
 
 BUILTIN = Path(__file__).parent / "diagnoses.yml"
@@ -40,7 +41,7 @@ _OPTIONAL = {
     "unless": list,
     "check": str,
 }
-_AUTO = {"level": str, "action": str, "why": str, "set": dict, "env": dict, "unset": list, "unset_env": list, "container": dict, "command": str}
+_AUTO = {"level": str, "action": str, "why": str, "set": dict, "env": dict, "unset": list, "unset_env": list, "container": dict}
 
 
 def _version_is_old(groups: dict) -> bool:
@@ -90,9 +91,9 @@ def parse_entry(raw: object, where: str) -> Entry:
     if not isinstance(raw, dict):
         raise GB10Error(f"{where} is not a mapping of fields such as id, signature, cause and fix.")
     where = f"{where} ({raw['id']})" if isinstance(raw.get("id"), str) else where
-    for name, kind in _REQUIRED.items():
-        if not raw.get(name) or not isinstance(raw[name], kind):
-            raise GB10Error(f"{where} needs the field {name} ({_kind(kind)}).")
+    for name, needed in _REQUIRED.items():
+        if not raw.get(name) or not isinstance(raw[name], needed):
+            raise GB10Error(f"{where} needs the field {name} ({_kind(needed)}).")
     for name, value in raw.items():
         kind = _REQUIRED.get(name) or _OPTIONAL.get(name)
         if kind is None:
@@ -105,10 +106,7 @@ def parse_entry(raw: object, where: str) -> Entry:
     if raw.get("check"):
         _one_of(raw["check"], tuple(CHECKS), f"{where}: check")
     auto = raw.get("auto", {"level": "never"})
-    _one_of(auto.get("level"), LEVELS, f"{where}: auto.level")
-    for name, value in auto.items():
-        if name not in _AUTO or not isinstance(value, _AUTO[name]):
-            raise GB10Error(f"{where}: auto.{name} is not one of the known fields {', '.join(_AUTO)} or has the wrong type.")
+    _check_auto(auto, where)
     try:
         signature = re.compile(raw["signature"], re.MULTILINE)
     except re.error as error:
@@ -131,6 +129,18 @@ def parse_entry(raw: object, where: str) -> Entry:
     if not _matches(entry, "\n".join(_clean(entry.example))):
         raise GB10Error(f"{where}: the signature does not match its own example, so it would never be found.")
     return entry
+
+
+def _check_auto(auto: dict, where: str) -> None:
+    """What is promised to be done must be something that is implemented (``repair.RULES``)."""
+    _one_of(auto.get("level"), LEVELS, f"{where}: auto.level")
+    for name, value in auto.items():
+        if name not in _AUTO or not isinstance(value, _AUTO[name]):
+            raise GB10Error(f"{where}: auto.{name} is not one of the known fields {', '.join(_AUTO)} or has the wrong type.")
+    if "action" in auto:
+        _one_of(auto["action"], tuple(RULES), f"{where}: auto.action")
+    elif auto["level"] != "never":
+        raise GB10Error(f"{where}: auto.level is {auto['level']}, so auto.action must say what is done, one of {', '.join(RULES)}.")
 
 
 def _kind(kind: type) -> str:
@@ -192,6 +202,14 @@ def _matches(entry: Entry, text: str) -> list[re.Match]:
     return found
 
 
+def evidence(box: str, log: list[str], kernel_log: list[str], has_key: bool) -> tuple[dict[str, str], set[str]]:
+    """Logs and context, as ``diagnose`` takes them, of a server in one of our containers; ``has_key``: whether it has an API key."""
+    logs = {box: "\n".join(log)}
+    if kernel_log:
+        logs[f"{box} (kernel)"] = "\n".join(kernel_log)
+    return logs, {"container", "api_key"} if has_key else {"container"}
+
+
 def find(logs: dict[str, str], entries: list[Entry], context: frozenset[str] | set[str] = frozenset()) -> list[Hit]:
     """Every known failure in the logs of one or several nodes, in order of importance.
 
@@ -217,7 +235,7 @@ def find(logs: dict[str, str], entries: list[Entry], context: frozenset[str] | s
     up = {node: _line_of_startup(text) for node, text in logs.items()}
     order = {severity: rank for rank, severity in enumerate(SEVERITIES)}
 
-    def importance(hit: Hit):
+    def importance(hit: Hit) -> tuple:
         wrapper = hit.entry.priority >= WRAPPER_PRIORITY
         # The loudest error is usually on the wrong node: what NCCL or the rendezvous says comes after a node's own failure.
         echo = several_nodes and hit.entry.stage == "multinode"

@@ -12,9 +12,10 @@ import pytest
 import yaml
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import diagnosis
+from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.repair import RULES
 
 LOGS = Path(__file__).parent / "logs"
-# 0.32.0-cpu is a real start; the others are put together from real lines (gpu-runs, the seed, the source of 0.33.0).
+# 0.32.0-cpu is a real start; the others are put together from real lines (gpu-runs, the original bug report, the source of 0.33.0).
 HEALTHY = sorted(LOGS.glob("healthy-*.log"))
 # True statements about these logs: old versions have known vulnerabilities.
 TRUE_NOTES = {"healthy-0.14.1-gb10.log": {"KB-505"}, "healthy-0.26.0-gpu.log": {"KB-505"}}
@@ -186,6 +187,11 @@ def test_facts_about_the_server_silence_what_does_not_apply(entries):
     assert diagnosis.find({"b": line}, entries, {"api_key"}) == []
 
 
+def test_evidence_of_a_server():
+    assert diagnosis.evidence("b", ["x", "y"], [], False) == ({"b": "x\ny"}, {"container"})
+    assert diagnosis.evidence("b", ["x"], ["k"], True) == ({"b": "x", "b (kernel)": "k"}, {"container", "api_key"})
+
+
 def test_an_old_version_is_noted_and_a_new_one_is_not(entries):
     assert [hit.entry.id for hit in diagnosis.find({"b": "vLLM API server version 0.31.0"}, entries)] == ["KB-505"]
     assert diagnosis.find({"b": "vLLM API server version 0.33.0"}, entries) == []
@@ -213,6 +219,9 @@ def test_users_add_and_replace_entries(tmp_path):
         ({"priority": "high"}, "the field priority must be a whole number"),
         ({"auto": {"level": "always"}}, "auto.level is 'always'"),
         ({"auto": {"level": "safe", "sett": {}}}, "auto.sett"),
+        ({"auto": {"level": "safe", "action": "fly"}}, "own.yml, entry 1 (MY-1): auto.action is 'fly', it must be one of fit_context, cap_sequences"),
+        ({"auto": {"level": "never", "action": "fly"}}, "auto.action is 'fly'"),
+        ({"auto": {"level": "safe"}}, "own.yml, entry 1 (MY-1): auto.level is safe, so auto.action must say what is done, one of fit_context"),
         ({"check": "moon"}, "check is 'moon'"),
     ],
 )
@@ -246,15 +255,7 @@ def test_a_missing_file_is_named(tmp_path):
         diagnosis.load([str(tmp_path / "none.yml")])
 
 
-def test_what_a_server_may_do_by_itself_is_known(entries):
-    """A safe action for a start must be one that repair.py knows, or one that belongs to images and several boxes."""
-    from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.repair import RULES
-
-    elsewhere = {
-        "use_prebuilt_image", "use_b12x_image", "update_image", "update_checkout", "longer_uv_timeout", "fewer_build_jobs", "retry",
-        "patched_nccl_image", "distribute_image", "set_env_per_node", "add_nodes", "rdma_flags", "drop_runtime", "translate_env_to_flag",
-        "set_tool_parser", "restart", "stop", "fewer_speculative_tokens",
-    }  # fmt: skip
-    unknown = {entry.id: entry.auto["action"] for entry in entries if entry.auto["level"] == "safe"}
-    unknown = {name: action for name, action in unknown.items() if action not in RULES and action not in elsewhere}
-    assert unknown == {}
+def test_every_action_is_one_that_a_server_can_do_by_itself(entries):
+    """What nothing implements is level never and names no action: "safe" is a promise."""
+    assert {entry.id: entry.auto for entry in entries if entry.auto.get("action", "set") not in RULES} == {}
+    assert {entry.id: entry.auto for entry in entries if (entry.auto["level"] == "never") == ("action" in entry.auto)} == {}
