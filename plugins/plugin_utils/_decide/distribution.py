@@ -34,7 +34,7 @@ def settings(given: Mapping[str, Any] | None) -> dict[str, Any]:
         try:
             done[key] = float(done[key]) if key == "rate_limit_mib_s" else int(done[key])
         except (TypeError, ValueError):
-            raise GB10Error(f"gb10_distribution.{key} is {done[key]!r}, which is no number.") from None
+            raise GB10Error(f"gb10_distribution.{key} is {done[key]!r}, which is not a number.") from None
         if not least <= done[key] <= most:
             raise GB10Error(f"gb10_distribution.{key} is {done[key]}; it must lie between {least} and {most}.")
     return done
@@ -62,6 +62,29 @@ def wanted_models(servers: Sequence[Mapping[str, Any]], models: Mapping[str, Map
         info = models.get(server["model_path"]) or {}
         present = bool(info.get("present")) and info.get("source") != "hub"
         found.append({**{key: server.get(key) for key in keys}, "present": present, "manifest": info.get("manifest") if present else None})
+    return found
+
+
+def boxes_of(hosts: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]], source: str) -> dict[str, dict[str, Any]]:
+    """What ``lacking`` compares, by host: ``{image: {name, id, identity}, addresses, models}``, out of what the roles before this one left behind.
+
+    ``hostvars`` is Ansible's. The image that ``source`` just made counts, on the others the one that was there when they were read. The fast
+    link's address (``gb10_link_address``) is the only one where the inventory names it.
+    """
+    found = {}
+    for host in hosts:
+        known = hostvars[host]
+        name = (known.get("gb10_image") or {}).get("name", "vllm-node")
+        seen = known["preflight_result"]["box"]["docker"]["images"].get(name) or {}
+        made = (known.get("image_result") or {}).get("image") or {}
+        image_id = (made if host == source else seen).get("id") or ""
+        identity = seen.get("identity") or "" if seen.get("id") == image_id else ""
+        address = known.get("gb10_link_address") or known.get("ansible_host")
+        found[host] = {
+            "image": {"name": name, "id": image_id, "identity": identity},
+            "addresses": [address] if address else [],
+            "models": wanted_models(known["preflight_servers"], known["model_result"]["models"]),
+        }
     return found
 
 
