@@ -29,6 +29,7 @@ class FilterModule:
     def filters(self) -> dict[str, Callable]:
         return as_filters(
             {
+                "distribution_boxes": distribution.boxes_of,
                 "distribution_settings": distribution.settings,
                 "distribution_source": distribution.choose_source,
                 "distribution_wanted": distribution.wanted_models,
@@ -38,6 +39,7 @@ class FilterModule:
                 "distribution_shares": distribution.lacking,
                 "distribution_parts": distribution.taking_part,
                 "distribution_plan": plan,
+                "distribution_stand_in": distribution.stand_in,
                 "distribution_arrived": distribution.arrived,
             }
         )

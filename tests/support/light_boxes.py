@@ -153,6 +153,7 @@ def _commit(source: Path, target: Path) -> None:
     run(*git, "init", "-q")
     run(*git, "add", "-A")
     run(*git, "commit", "-q", "-m", "recipe")
+    run(*git, "checkout", "-q", "--detach")  # as Ansible leaves a commit
 
 
 def _inventory(fleet: Fleet, ref: str) -> None:
