@@ -179,6 +179,9 @@ lock:
   sample: {"acquired": true, "holder": null, "taken_from": null, "why": null}
 """
 
+import platform
+import sys
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gb10.vllm.plugins.module_utils._box import run_lock
 from ansible_collections.gb10.vllm.plugins.module_utils._box.facts import read_box
@@ -216,6 +219,9 @@ OPTIONS = {
 
 def main() -> None:
     module = AnsibleModule(argument_spec=OPTIONS, supports_check_mode=True)
+    if sys.version_info < (3, 10):  # noqa: UP036: it runs on whatever Python a box has
+        said = f"this collection needs Python 3.10 or newer, and {sys.executable} is {platform.python_version()}."
+        module.fail_json(msg=f"{said} Install a newer one there and name it with ansible_python_interpreter.")
     wanted = module.params
     result: dict = {"changed": False}
     try:

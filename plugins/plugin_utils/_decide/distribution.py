@@ -147,6 +147,35 @@ def elsewhere(boxes: Mapping[str, Sequence[Mapping[str, Any]]], here: str, model
     return found
 
 
+def known_models(models: Mapping[str, Mapping[str, Any]], here: str, hosts: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Facts of the models that box ``here`` has, and of those that another box of the run has and will send, under the paths they will have here.
+
+    ``models``: what M(gb10.vllm.box_info) found here, by path. ``hostvars`` is Ansible's, with what the role plan noted of each box. A box that
+    has all its models does not look at the others: over many boxes that would take long.
+    """
+    present = {path: info for path, info in models.items() if info.get("present")}
+    if all(one["present"] for one in hostvars[here]["plan_wanted"]):
+        return present
+    readers = [host for host in hosts if "plan_wanted" in hostvars[host]]
+    wanted = {host: hostvars[host]["plan_wanted"] for host in readers}
+    return present | elsewhere(wanted, here, {host: hostvars[host]["plan_models"]["models"] for host in readers})
+
+
+def outcome(here: str, source: str, hostvars: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """What box ``here`` has after supply: {image, models}. ``source`` made the image; ``hostvars`` is Ansible's, with what the roles left behind."""
+    known = hostvars[here]
+    image = dict((hostvars[source].get("image_result") or {}).get("image") or {})
+    models = dict(known["model_result"]["models"])
+    boxes = known.get("distribution_boxes") or {}
+    got = (known.get("__distribution_transferred") or {}).get("shares") or {}
+    image_id = (got.get("image") or {}).get("image_id") or ((boxes.get(here) or {}).get("image") or {}).get("id")
+    if image_id:
+        image["id"] = image_id
+    if got:
+        models |= arrived(known["distribution_shares"], here, list(got), {host: hostvars[host]["model_result"]["models"] for host in boxes})
+    return {"image": image, "models": models}
+
+
 def downloads(boxes: Mapping[str, Sequence[Mapping[str, Any]]], here: str, source: str, everywhere: bool = False) -> list[dict[str, Any]]:
     """What box ``here`` has to fetch from the hub: ``[{repo_id, revision, path, load_format}]``, each path once.
 

@@ -10,10 +10,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-OLDEST_PYTHON = (3, 10)
 PYTHON_WANTED = "Install Python 3.10 or newer there and name it with ansible_python_interpreter."
-# What Ansible and Python themselves say of a version: its refusal of old ones, and the paths in a traceback.
-VERSION = re.compile(r"(?:Current version: |lib/python)(\d+)\.(\d+)")
+MISSING = re.compile(r"interpreter .*not found")
+# What Pythons before 3.8 say of Ansible's own code, and what Ansible says of them. From 3.8 on box_info runs and says it itself.
+TOO_OLD = re.compile(r"SyntaxError|minimum of Python version")
 
 
 def box_problem(result: Mapping[str, Any], here: Mapping[str, str]) -> str:
@@ -28,22 +28,16 @@ def box_problem(result: Mapping[str, Any], here: Mapping[str, str]) -> str:
     if result.get("failed"):
         return f"{here['name']}: {_python(result, here) or said or 'it could not be read.'}"
     errors = [one["text"] for one in result.get("findings") or [] if one["level"] == "error"]
-    problems = [sentence for sentence in (_python(result, here), " Also: ".join(errors)) if sentence]
-    return f"{here['name']}: {' '.join(problems)}" if problems else ""
+    return f"{here['name']}: {' Also: '.join(errors)}" if errors else ""
 
 
 def _python(result: Mapping[str, Any], here: Mapping[str, str]) -> str:
     """One sentence on an interpreter that is missing or too old; Ansible's own words for either hide it in a traceback."""
     named = here.get("interpreter") or "/usr/bin/python3"
-    words = "\n".join(str(result.get(key) or "") for key in ("msg", "module_stderr", "module_stdout", "exception"))
-    if result.get("failed") and (result.get("rc") == 127 or re.search(r"interpreter .*not found", words)):
+    words = "\n".join(str(result.get(key) or "") for key in ("msg", "module_stderr", "module_stdout"))
+    if result.get("rc") == 127 or MISSING.search(words):
         return f"there is no Python at {named}, which ansible_python_interpreter names. {PYTHON_WANTED}"
-    found = VERSION.findall(words) if result.get("failed") else []
-    version = str((result.get("box") or {}).get("python", {}).get("version") or "").split(".")[:2]
-    seen = min(((int(major), int(minor)) for major, minor in [*found, *([version] if len(version) == 2 else [])]), default=OLDEST_PYTHON)
-    if seen >= OLDEST_PYTHON:
-        return ""
-    return f"its Python ({named}) is {seen[0]}.{seen[1]}, and this collection needs 3.10 or newer. {PYTHON_WANTED}"
+    return f"its Python ({named}) is older than 3.10. {PYTHON_WANTED}" if TOO_OLD.search(words) else ""
 
 
 def models_refused(servers: Sequence[Mapping[str, Any]], known: Mapping[str, Any], problems: Mapping[str, str]) -> str:
