@@ -219,7 +219,8 @@ OPTIONS = {
 
 def main() -> None:
     module = AnsibleModule(argument_spec=OPTIONS, supports_check_mode=True)
-    if sys.version_info < (3, 10):  # noqa: UP036: it runs on whatever Python a box has
+    # It runs on whatever Python a box has.
+    if sys.version_info < (3, 10):  # noqa: UP036
         said = f"this collection needs Python 3.10 or newer, and {sys.executable} is {platform.python_version()}."
         module.fail_json(msg=f"{said} Install a newer one there and name it with ansible_python_interpreter.")
     wanted = module.params
