@@ -7,13 +7,13 @@
 from __future__ import annotations
 
 import os
-import re
 import threading
 import time
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.diagnosis import diagnose, explain, load
+from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.diagnosis import diagnose, explain
+from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.knowledge import load
 from ansible_collections.gb10.vllm.plugins.plugin_utils._follow.background import POLL_S
 from ansible_collections.gb10.vllm.plugins.plugin_utils._follow.long_task import follow, progress_of
 from ansible_collections.gb10.vllm.plugins.plugin_utils._follow.progress import Progress
@@ -53,8 +53,7 @@ class ActionModule(ActionBase):
                 return result | failure
         final = follow(
             self, arguments, task_vars, progress,
-            # The path is the module's own; until the probe names it, it is guessed.
-            progress_file=probe.get("progress_file") or _progress_file(arguments),
+            progress_file=probe["progress_file"],
             limit_s=int(arguments.get("timeout_s") or 14400) + _SLACK_S, what="the work on the image", closing=_summary, explain=_explain,
         )  # fmt: skip
         return result | final
@@ -100,16 +99,10 @@ def _summary(final: dict[str, Any]) -> str:
 
 def _explain(final: dict[str, Any], box: str) -> str:
     """The module's sentence with what the knowledge base knows about the log behind it, and the last lines."""
-    lines = final.get("last_lines") or []
+    last = final.get("last_lines") or []
+    lines = final.pop("log_lines", None) or last
     heading = f"{box}: {str(final.get('msg') or 'the image could not be made').rstrip('.')}"
     found = diagnose({box: "\n".join(lines)}, load()) if lines else {"found": False}
     final.pop("exception", None)  # holds the shorter message, which would be shown in place of this one
     message = explain({**found, "lines": []}, heading) if found["found"] else f"{heading}."
-    return message + ("\nLast lines:\n" + "\n".join(f"  | {line}" for line in lines) if lines else "")
-
-
-def _progress_file(arguments: dict) -> str:
-    name = str(arguments.get("name") or "vllm-node")
-    full = name if ":" in name.rsplit("/", 1)[-1] else f"{name}:latest"
-    slug = re.sub(r"[^A-Za-z0-9.-]+", "-", full)
-    return os.path.join(str(arguments.get("state_dir") or "/var/lib/gb10-vllm"), "build", f"progress-{slug}.jsonl")
+    return message + ("\nLast lines:\n" + "\n".join(f"  | {line}" for line in last) if last else "")

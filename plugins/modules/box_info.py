@@ -17,11 +17,10 @@ description:
   - Judges it against what is wanted, so that each finding comes with its cause and remedy.
   - Reads O(models) on it too and takes the lock of M(gb10.vllm.run_lock) before, where that is asked for - one call instead of three.
   - Changes nothing but this lock.
+extends_documentation_fragment:
+  - gb10.vllm.attributes.reads
+  - gb10.vllm.state_dir
 options:
-  state_dir:
-    description: Directory on the box in which the collection keeps its records.
-    type: path
-    default: /var/lib/gb10-vllm
   servers:
     description: Servers wanted on the box; a port that something else holds becomes a finding.
     type: list
@@ -108,14 +107,10 @@ options:
     default: 0
 attributes:
   check_mode:
-    support: full
     description: Can run in check mode, where it does the same but locks nothing.
   action:
     support: full
     description: For a lock, the controller tells who is asking and whether the run that holds it is still alive there.
-  diff_mode:
-    support: N/A
-    description: Nothing is changed.
 """
 
 EXAMPLES = r"""
@@ -214,6 +209,7 @@ OPTIONS = {
     "planned": {"type": "dict"},
     "owner": {"type": "dict"},
     "take_over": {"type": "str"},
+    "wait_for_memory_bytes": {"type": "int", "default": 0},
 }
 
 

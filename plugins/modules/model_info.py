@@ -16,6 +16,8 @@ description:
     every shard is there, no shard is truncated, every tensor the index names is found.
   - Returns what planning needs - the configuration, sizes and parameters by group, a manifest hash that changes when the model does.
   - Less than 2 MiB are read for a typical model, whatever its size. Changes nothing.
+extends_documentation_fragment:
+  - gb10.vllm.attributes.reads
 options:
   path:
     description: One model directory.
@@ -46,13 +48,6 @@ options:
     description: Fail for an architecture that the sizing does not know.
     type: bool
     default: true
-attributes:
-  check_mode:
-    support: full
-    description: Can run in check mode, where it does the same.
-  diff_mode:
-    support: N/A
-    description: Nothing is changed.
 """
 
 EXAMPLES = r"""

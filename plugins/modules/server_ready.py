@@ -21,6 +21,8 @@ description:
     collection's own knowledge base, and the task fails with one message - what, where, why, what to do.
   - Returns what the start measured - weights, KV cache, CUDA graphs, times.
   - Reads only; it needs root or membership of the group docker, and the C(docker) command line.
+extends_documentation_fragment:
+  - gb10.vllm.attributes
 options:
   container:
     description: Name of the container.
@@ -95,10 +97,8 @@ options:
 attributes:
   check_mode:
     description: Looks once, changes nothing and does not fail when the server is not ready.
-    support: full
   diff_mode:
     description: Nothing is changed, so there is no difference to show.
-    support: none
 seealso:
   - module: gb10.vllm.diagnose
 """

@@ -26,7 +26,8 @@ from ansible_collections.gb10.vllm.plugins.module_utils._box import facts as box
 from ansible_collections.gb10.vllm.plugins.module_utils._box import run_lock
 from ansible_collections.gb10.vllm.plugins.module_utils._image import inputs as image_identity
 from ansible_collections.gb10.vllm.plugins.module_utils._image import store as image_store
-from ansible_collections.gb10.vllm.plugins.module_utils._image.build import ImageBuild, Options
+from ansible_collections.gb10.vllm.plugins.module_utils._image.ensure import ImageBuild
+from ansible_collections.gb10.vllm.plugins.module_utils._image.options import Options
 from ansible_collections.gb10.vllm.plugins.module_utils._model import store as model_store
 from ansible_collections.gb10.vllm.plugins.module_utils._model.directory import inspect_model
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import wanted

@@ -23,7 +23,7 @@ import sys
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._box.records import read_records
-from ansible_collections.gb10.vllm.plugins.module_utils._image.store import identity
+from ansible_collections.gb10.vllm.plugins.module_utils._image.identity import identity
 from ansible_collections.gb10.vllm.plugins.module_utils._io.command import run
 from ansible_collections.gb10.vllm.plugins.module_utils._names import CONFIG_DIR, LIBRARY_DIR, PREFIX, SERVER_LABEL
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.engine import cpu_features
@@ -170,10 +170,13 @@ def read_memory() -> dict:
 
 
 def read_versions(state_dir: str) -> dict[str, dict]:
-    """{vllm_version, cuda_version} by image id, as the module image_build found them in the images."""
+    """{vllm_version, cuda_version} by image id, as the module image_build found them in the images; ``damaged`` where Docker could not read one."""
     try:
-        metadata = json.loads(read_text(os.path.join(state_dir, "build", "images.json")))["metadata"]
-        return {image_id: {key: one.get(key) for key in ("vllm_version", "cuda_version")} for image_id, one in metadata.items()}
+        record = json.loads(read_text(os.path.join(state_dir, "build", "images.json")))
+        found = {image_id: {key: one.get(key) for key in ("vllm_version", "cuda_version")} for image_id, one in record.get("metadata", {}).items()}
+        for image_id, reason in record.get("damaged", {}).items():
+            found.setdefault(image_id, {})["damaged"] = reason
+        return found
     except (ValueError, KeyError, AttributeError, TypeError):
         return {}
 
@@ -217,7 +220,7 @@ def read_docker(image_names: list[str], versions: dict[str, dict]) -> dict[str, 
 
 
 def read_images(names: list[str], versions: dict[str, dict]) -> dict[str, dict[str, Any]]:
-    """{id, identity, size_bytes, labels, vllm_version, cuda_version} by those of these names that mean an image here."""
+    """{id, identity, size_bytes, labels, vllm_version, cuda_version, perhaps damaged} by those of these names that mean an image here."""
     images: dict[str, dict[str, Any]] = {}
     for one in json.loads(_printed("docker", "image", "inspect", *names) or "[]"):
         labels = (one.get("Config") or {}).get("Labels") or {}

@@ -54,6 +54,19 @@ def read_environment(path: str) -> dict[str, str]:
     return {name: value for name, value in read_private(path, "HF_TOKEN=...").items() if ENVIRONMENT.fullmatch(name)}
 
 
+def set_environment(env_file: str, ca_bundle: str, endpoint: str) -> Mapping[str, str]:
+    """Set for this process what a private file and two options say of the hub; returns the whole environment.
+
+    The standard library reads proxies and certificates from there.
+    """
+    os.environ.update(read_environment(env_file))
+    if ca_bundle:
+        os.environ["SSL_CERT_FILE"] = ca_bundle
+    if endpoint:
+        os.environ["HF_ENDPOINT"] = endpoint
+    return os.environ
+
+
 class Download(hub.Hub):
     """One model from one hub. ``retries``: attempts in a row that bring nothing before a file is given up."""
 

@@ -8,26 +8,34 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
+import shutil
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.module_utils._image.store import ImageStore, absent_layers, identity
+from ansible_collections.gb10.vllm.plugins.module_utils._image.identity import identity
+from ansible_collections.gb10.vllm.plugins.module_utils._image.record import Record
+from ansible_collections.gb10.vllm.plugins.module_utils._image.saved import absent_layers
+from ansible_collections.gb10.vllm.plugins.module_utils._image.store import ImageStore
 from ansible_collections.gb10.vllm.plugins.module_utils._io.files import has_size, read_json, write_json
 from ansible_collections.gb10.vllm.plugins.module_utils._model.store import check_space
 from ansible_collections.gb10.vllm.plugins.module_utils._transfer.client import Receiver
-from ansible_collections.gb10.vllm.plugins.module_utils._transfer.index import DONE
+from ansible_collections.gb10.vllm.plugins.module_utils._transfer.index import DONE, FAILED
 from ansible_collections.gb10.vllm.plugins.module_utils._transfer.work import End, Item, Share, Work
 
 
 class Images:
-    """This box's part in sharing images; the blobs on their way lie in ``ROOT/blobs``, what ``docker save`` gave in ``ROOT/archives``."""
+    """This box's part in sharing images.
 
-    def __init__(self, root: str, docker: str = "docker") -> None:
-        self.blobs = os.path.join(root, "blobs")
-        self.archives = os.path.join(root, "archives")
+    In ``STATE/transfer`` the blobs on their way lie in ``blobs``, the descriptions of what ``docker save`` gave in ``archives``.
+    """
+
+    def __init__(self, state_dir: str, docker: str = "docker") -> None:
+        self.blobs = os.path.join(state_dir, "transfer", "blobs")
+        self.archives = os.path.join(state_dir, "transfer", "archives")
         self.store = ImageStore(docker)
+        self.record = Record(Path(state_dir) / "build")
 
     def state(self, name: str) -> dict[str, Any]:
         """``{identity, layers, store, image_id, layers_held}`` of the image that has this name here."""
@@ -40,8 +48,20 @@ class Images:
         }  # fmt: skip
 
     def offer(self, share: Share, work: Work) -> End | None:
-        """Take the image out of Docker, unless that was done before, and describe its blobs; nothing is left to do then."""
-        archive = self._saved(share, work)
+        """Take the image out of Docker, unless that was done before, and describe its blobs; nothing is left to do then.
+
+        One that Docker cannot read fails nobody here: those who want it ask the next box. What is left is to tell why.
+        """
+        try:
+            archive = self._saved(share, work)
+        except GB10Error as error:
+            damaged = error.details.get("damaged")
+            if not damaged:
+                raise
+            shutil.rmtree(self.blobs, ignore_errors=True)  # half an image, which nobody goes on with
+            self.record.keep_damage(str(error.details["image_id"]), str(damaged))
+            work.shares.say(FAILED, share["key"], reason=str(error))
+            return lambda: {"damaged": damaged}
         items = [
             {"name": blob, "size": size, "sha256": blob, **({} if self._has(blob, size) else {"absent": True})}
             for blob, size in sorted(archive["sizes"].items(), key=lambda pair: (-pair[1], pair[0]))
@@ -105,8 +125,9 @@ class Images:
         return absent_layers(archive["layers"], kind, self.store.layers_held() if kind == "classic" else [], content)
 
     def _load(self, archive: Mapping[str, Any], name: str, on_progress: Callable[[int], None], keep: int) -> str:
-        stamp = time.strftime("%Y%m%d%H%M%S", time.gmtime())
-        return self.store.load(archive, self.blobs, name, on_progress, lambda: self.store.keep_previous(name, keep, stamp))
+        image_id = self.store.load(archive, self.blobs, name, on_progress, keep)
+        self.record.forget_damage(image_id)
+        return image_id
 
     def _has(self, blob: str, size: int) -> bool:
         return has_size(os.path.join(self.blobs, blob), size)

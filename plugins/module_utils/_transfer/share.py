@@ -39,7 +39,7 @@ class Shares:
     def __init__(self, state_dir: str, *, keys: str = KEYS, docker: str = "docker") -> None:
         self.root = os.path.join(state_dir, "transfer")
         self.keys = keys
-        self.images = Images(self.root, docker)
+        self.images = Images(state_dir, docker)
         self.directories = Directories(docker)
 
     def _kind(self, share: Share) -> Images | Directories:

@@ -55,7 +55,7 @@ def digest(value: object) -> str:
 
 
 def is_loopback(address: str) -> bool:
-    """Whether a listening address can be reached only from the box itself. Raises GB10Error for what is no IP address."""
+    """Whether a listening address can be reached only from the box itself. Raises GB10Error when it is not an IP address."""
     try:
         return ipaddress.ip_address(address).is_loopback
     except ValueError:

@@ -217,3 +217,17 @@ class Order(TypedDict, total=False):
     down: list[str]
     fallback: Fallback
     lost: Fallback
+
+
+class Seen(TypedDict, total=False):
+    """What the role ``fleet`` saw of one box; ``box`` and ``locked`` are empty where there is nothing to read."""
+
+    box: Mapping[str, Any]
+    failures: Mapping[str, str]  # what went wrong in which step: look, plan
+    problem: str  # of the lock file
+    wanted: list[Server]
+    decisions: Mapping[str, Order]
+    answers: Mapping[str, Mapping[str, Any]]
+    locked: Mapping[str, Locked]
+    prune: bool
+    plan: Mapping[str, Any]

@@ -7,28 +7,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypedDict, cast
+from typing import Any, cast
 
-from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.shapes import Locked, Order, Record, Server
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.shapes import Record, Seen
 from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet.drift import drift, health, leftovers
 from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet.lock import Read, measured_figures, short
 from ansible_collections.gb10.vllm.plugins.plugin_utils._report.table import table
 
 FORMAT = 1
-
-
-class Seen(TypedDict, total=False):
-    """What the role ``fleet`` saw of one box; ``box`` and ``locked`` are empty where there is nothing to read."""
-
-    box: Mapping[str, Any]
-    failures: Mapping[str, str]  # what went wrong in which step: look, plan
-    problem: str  # of the lock file
-    wanted: list[Server]
-    decisions: Mapping[str, Order]
-    answers: Mapping[str, Mapping[str, Any]]
-    locked: Mapping[str, Locked]
-    prune: bool
-    plan: Mapping[str, Any]
 
 
 UNTOLD = {"look": "The box could not be read.", "plan": "The plan could not be computed."}

@@ -15,10 +15,10 @@ import yaml
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing import weights
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.plan import plan_box
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import wanted
-from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import diagnosis, repair
+from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import diagnosis, knowledge, repair
 
 GIB = 2**30
-ENTRIES = diagnosis.load()
+ENTRIES = knowledge.load()
 OUT_OF_MEMORY = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB."
 CAPTURE = "torch.AcceleratorError: CUDA error: operation not permitted when stream is capturing"
 LOADER = "ModuleNotFoundError: No module named 'fastsafetensors'"
@@ -99,4 +99,4 @@ def test_the_role_waits_for_the_memory_that_the_failed_try_held():
     waits = next(task for task in tasks if task.get("when") == "server_offer.wait_for_memory")
     assert names.index("ansible.builtin.systemd_service") < tasks.index(waits) < names.index("ansible.builtin.include_role")
     variables = rendered.variables_of("server") | {"plan_result": {"plan": {"box": {"available_bytes": 110 * GIB}}}}
-    assert rendered.render(rendered.trusted(waits["gb10.vllm.box_info"]), variables)["wait_for_memory_bytes"] == 110 * GIB
+    assert int(rendered.render(rendered.trusted(waits["gb10.vllm.box_info"]), variables)["wait_for_memory_bytes"]) == 110 * GIB

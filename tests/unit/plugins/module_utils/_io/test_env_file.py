@@ -66,3 +66,24 @@ def test_a_private_file_is_private(tmp_path):
         env_file.read_private(str(path), "HF_TOKEN=...")
     with pytest.raises(GB10Error, match=r"cannot be read \(Is a directory\)"):
         env_file.read_private(str(tmp_path), "HF_TOKEN=...")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("VLLM_API_KEY=abc\n", "abc"),
+        ("# x\nA=1\nVLLM_API_KEY=a=b=c\n", "a=b=c"),
+        ("VLLM_API_KEY=\n", None),
+        ("OTHER_VLLM_API_KEY=abc\n", None),
+        ("", None),
+    ],
+)
+def test_the_key_in_an_env_file(text, value):
+    assert env_file.value(text, "VLLM_API_KEY") == value
+
+
+@pytest.mark.parametrize("key", ["plain", "it's $HOME", 'say "hi" #1', ""])
+def test_a_key_is_read_as_the_shell_reads_it(key):
+    text = f"OTHER=1\nVLLM_API_KEY={shlex.quote(key)}\n"
+    assert env_file.value(text, "VLLM_API_KEY") == (key or None)
+    assert env_file.value("VLLM_API_KEY=it's\n", "VLLM_API_KEY") == "it's"

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.module_utils._image.store import identity
+from ansible_collections.gb10.vllm.plugins.module_utils._image.identity import identity
 from ansible_collections.gb10.vllm.plugins.module_utils._io.files import read_json
 from ansible_collections.gb10.vllm.plugins.module_utils._model import store
 from ansible_collections.gb10.vllm.plugins.module_utils._transfer import images as images_file
@@ -33,8 +33,8 @@ ARCHIVE = {
 class Docker:
     """Stands for ImageStore: what it holds, and what it was asked to do."""
 
-    def __init__(self, held=(), refuses=0):
-        self.held, self.refuses, self.done = held, refuses, []
+    def __init__(self, held=(), refuses=0, broken=None):
+        self.held, self.refuses, self.broken, self.done = held, refuses, broken, []
 
     def inspect(self, name):
         return INSPECTED if name == "vllm-node" else None
@@ -50,6 +50,8 @@ class Docker:
 
     def export(self, name, blobs, *, skip_layers, told):
         self.done.append(("export", name, skip_layers))
+        if self.broken:
+            raise self.broken
         os.makedirs(blobs, exist_ok=True)
         for blob, data in (LAYERS | OTHERS).items():
             if blob not in list(LAYERS)[:skip_layers]:
@@ -58,16 +60,13 @@ class Docker:
                 told(len(data))
         return dict(ARCHIVE)
 
-    def load(self, archive, blobs, name, told, before_naming):
+    def load(self, archive, blobs, name, told, keep):
         self.done.append(("load", sorted(os.listdir(blobs))))
         if self.refuses:
             self.refuses -= 1
             raise GB10Error("Docker wants every layer")
-        before_naming()
+        self.done.append(("named", name, keep))
         return "sha256:loaded"
-
-    def keep_previous(self, name, keep, stamp):
-        self.done.append(("keep", name, keep))
 
 
 class Source:
@@ -130,13 +129,13 @@ def test_an_image_is_taken_out_of_docker_once_and_only_what_somebody_lacks(image
     assert images(docker).offer(SHARE, work) is None
     assert docker.done == [("export", "vllm-node", 1)]
     index = described(tmp_path)
-    assert index["state"] == "done" and index["roots"] == [str(tmp_path / "blobs")]
+    assert index["state"] == "done" and index["roots"] == [str(tmp_path / "transfer" / "blobs")]
     assert [item["name"] for item in index["items"]] == ["base", "middle", "top", "manifest", "config"], "largest first"
     assert [item["name"] for item in index["items"] if item.get("absent")] == ["base"]
     assert set(index["meta"]) == {"identity", "config", "layers", "others", "index", "sizes"}
     images(docker).offer(SHARE, work)
     assert len(docker.done) == 1
-    (tmp_path / "blobs" / "top").unlink()
+    (tmp_path / "transfer" / "blobs" / "top").unlink()
     images(docker).offer(SHARE, work)
     assert len(docker.done) == 2, "a blob is missing, so it is taken out again"
 
@@ -144,6 +143,16 @@ def test_an_image_is_taken_out_of_docker_once_and_only_what_somebody_lacks(image
 def test_an_image_that_was_replaced_meanwhile_is_not_offered(images, work):
     with pytest.raises(GB10Error, match="replaced while the run began"):
         images(Docker()).offer(dict(SHARE, identity="other"), work)
+
+
+def test_an_image_that_docker_cannot_read_is_told_to_those_who_wait_and_remembered(images, work, tmp_path):
+    broken = GB10Error("docker save failed: file integrity", damaged="file integrity", image_id="sha256:image")
+    one = images(Docker(broken=broken))
+    assert one.offer(SHARE, work)() == {"damaged": "file integrity"}
+    assert described(tmp_path)["state"] == "failed" and described(tmp_path)["reason"] == "docker save failed: file integrity"
+    assert one.record.read()["damaged"] == {"sha256:image": "file integrity"}
+    with pytest.raises(GB10Error, match="no answer"):
+        images(Docker(broken=GB10Error("no answer"))).offer(SHARE, work)
 
 
 def test_only_the_layers_that_are_missing_come_and_docker_gets_the_image(images, work, tmp_path):
@@ -154,14 +163,14 @@ def test_only_the_layers_that_are_missing_come_and_docker_gets_the_image(images,
     index = described(tmp_path)
     assert index["state"] == "done" and [item["name"] for item in index["items"] if item.get("absent")] == ["base"]
     assert end() == {"image_id": "sha256:loaded", "received_bytes": 45}
-    assert docker.done == [("load", ["config", "manifest", "middle", "top"]), ("keep", "vllm-node", 3)]
+    assert docker.done == [("load", ["config", "manifest", "middle", "top"]), ("named", "vllm-node", 3)]
 
 
 def test_a_docker_that_wants_every_layer_gets_every_layer(images, work):
     docker = Docker(held=["base"], refuses=1)
     source = Source(ITEMS, ARCHIVE, LAYERS | OTHERS)
     assert images(docker).take(SHARE, source, work)()["received_bytes"] == 95
-    assert source.fetched[-1] == "base" and [one[0] for one in docker.done] == ["load", "load", "keep"]
+    assert source.fetched[-1] == "base" and [one[0] for one in docker.done] == ["load", "load", "named"]
 
 
 def test_a_docker_that_refuses_a_whole_image_is_believed(images, work):

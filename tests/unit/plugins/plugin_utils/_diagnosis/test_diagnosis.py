@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import diagnosis
+from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import diagnosis, knowledge
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.repair import RULES
 
 LOGS = Path(__file__).parent / "logs"
@@ -32,7 +32,7 @@ ENTRY = {
 
 @pytest.fixture(scope="module")
 def entries():
-    return diagnosis.load()
+    return knowledge.load()
 
 
 def read(name: str) -> str:
@@ -45,7 +45,8 @@ def test_recall_and_false_alarms(entries, capsys):
     for entry in known:
         noise = "(EngineCore_DP0 pid=9) ERROR 11-23 14:04:45 [v1/core.py:402] "
         text = "\n".join(f"{noise}{line}" for line in entry.example.split("\n"))
-        hits = {hit.entry.id for hit in diagnosis.find({"box1": read("healthy-0.33.0-gb10.log") + text + "\n"}, entries)}
+        before = "#9 [stage-2 3/9] RUN uv pip install vllm\n" if entry.stage == "build" else read("healthy-0.33.0-gb10.log")
+        hits = {hit.entry.id for hit in diagnosis.find({"box1": before + text + "\n"}, entries)}
         found += entry.id in hits
     alarms = []
     for path in HEALTHY:
@@ -200,8 +201,8 @@ def test_an_old_version_is_noted_and_a_new_one_is_not(entries):
 def test_users_add_and_replace_entries(tmp_path):
     own = tmp_path / "own.yml"
     own.write_text(yaml.safe_dump([ENTRY, {**ENTRY, "id": "KB-166", "priority": 1}]), encoding="utf-8")
-    entries = diagnosis.load([str(own)])
-    assert len(entries) == len(diagnosis.load()) + 1
+    entries = knowledge.load([str(own)])
+    assert len(entries) == len(knowledge.load()) + 1
     result = diagnosis.diagnose({"box1": "Error: out of cheese"}, entries)
     assert (result["id"], result["why"]) == ("KB-166", "There is no cheese.")
 
@@ -229,7 +230,7 @@ def test_a_broken_entry_is_named(tmp_path, change, says):
     own = tmp_path / "own.yml"
     own.write_text(yaml.safe_dump([{**ENTRY, **change}]), encoding="utf-8")
     with pytest.raises(GB10Error) as error:
-        diagnosis.load([str(own)])
+        knowledge.load([str(own)])
     assert says in str(error.value)
 
 
@@ -246,13 +247,13 @@ def test_a_broken_file_is_named(tmp_path, text, says):
     own = tmp_path / "own.yml"
     own.write_text(text, encoding="utf-8")
     with pytest.raises(GB10Error) as error:
-        diagnosis.load([str(own)])
+        knowledge.load([str(own)])
     assert says in str(error.value)
 
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(GB10Error, match="cannot be read: No such file"):
-        diagnosis.load([str(tmp_path / "none.yml")])
+        knowledge.load([str(tmp_path / "none.yml")])
 
 
 def test_every_action_is_one_that_a_server_can_do_by_itself(entries):
