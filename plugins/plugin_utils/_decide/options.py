@@ -34,6 +34,15 @@ def option_mistakes(values: Mapping[str, Any]) -> list[str]:
     said: list[str] = []
     for name, value in values.items():
         for option in specs().get(name, []):
-            result = ArgumentSpecValidator({name: option}).validate({name: value})
+            result = ArgumentSpecValidator({name: option}).validate({name: _plain(value)})
             said += [text if text.endswith(".") else f"{text}." for text in result.error_messages if text not in said]
     return list(dict.fromkeys(said))
+
+
+def _plain(value: Any) -> Any:
+    """The same value in containers of Python's own: the validator copies what it is given, and Ansible's hold all variables of the box."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    return str(value) if isinstance(value, str) else value
