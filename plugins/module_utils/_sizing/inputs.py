@@ -53,14 +53,14 @@ def needs_a_look(wanted: Mapping[str, Any]) -> bool:
 def answer(wanted: Mapping[str, Any]) -> dict[str, Any]:
     """{kv, plan, models} as far as they were asked for; ``models``: those that were read here, by path or repo id. Raises GB10Error."""
     read: dict[str, Any] = {}
-    engine = dict(wanted["engine"])
+    engine: Any = dict(wanted["engine"])
     if _on_cpu(wanted):
         engine = {**_processor(wanted["box"] or {}), **engine}
     result: dict[str, Any] = {}
     if wanted["model"]:
         result["kv"] = _calculated(wanted, engine, read)
     if wanted["servers"] is not None:
-        options = {key: wanted[key] for key in ("os_floor_gib", "margin_gib", "assume_full_attention")}
+        options: Any = {key: wanted[key] for key in ("os_floor_gib", "margin_gib", "assume_full_attention")}
         models = _models(wanted, read)
         result["plan"] = plan_box(wanted["box"], wanted["servers"], models, engine, options, wanted["records"])
     return result | ({"models": read} if read else {})
@@ -70,7 +70,7 @@ def _on_cpu(wanted: Mapping[str, Any]) -> bool:
     return engine_identity(wanted["engine"])["platform"] == "cpu"
 
 
-def _processor(box: Mapping[str, Any]) -> Mapping[str, bool]:
+def _processor(box: Mapping[str, Any]) -> Any:
     """The engine's blocks and states depend on the processor it will run on: the box's, or this machine's where the box is not given."""
     if box.get("cpu_features"):
         return box["cpu_features"]
@@ -78,7 +78,7 @@ def _processor(box: Mapping[str, Any]) -> Mapping[str, bool]:
         return cpu_features(handle.read())
 
 
-def _calculated(wanted: Mapping[str, Any], engine: Mapping[str, Any], read: dict[str, Any]) -> dict[str, Any]:
+def _calculated(wanted: Mapping[str, Any], engine: Any, read: dict[str, Any]) -> Any:
     available = wanted["available_gib"]
     if available is not None and not (math.isfinite(available) and available >= 0):
         raise GB10Error(f"available_gib is {available}: give a number of GiB, 0 or more")
