@@ -16,8 +16,8 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.plugin_utils import _bundle as bundle
-from ansible_collections.gb10.vllm.plugins.plugin_utils._follow.background import size
 from ansible_collections.gb10.vllm.plugins.plugin_utils._follow.progress import Progress
+from ansible_collections.gb10.vllm.plugins.plugin_utils._report.words import size
 
 OPTIONS = {
     "state": {"type": "str", "required": True, "choices": ["written", "read"]},

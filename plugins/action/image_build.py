@@ -13,10 +13,11 @@ import time
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-from ansible.utils.display import Display
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.diagnosis import diagnose, explain, load
-from ansible_collections.gb10.vllm.plugins.plugin_utils._follow.background import POLL_S, elapsed, run_detached, size
+from ansible_collections.gb10.vllm.plugins.plugin_utils._follow.background import POLL_S
+from ansible_collections.gb10.vllm.plugins.plugin_utils._follow.long_task import follow, progress_of
 from ansible_collections.gb10.vllm.plugins.plugin_utils._follow.progress import Progress
+from ansible_collections.gb10.vllm.plugins.plugin_utils._report.words import duration, size
 
 _SLACK_S = 300
 
@@ -34,34 +35,28 @@ class ActionModule(ActionBase):
         if arguments.get("archive_on") == "controller" and arguments.get("source") == "archive":
             local = os.path.abspath(os.path.expanduser(str(arguments.get("archive") or "")))
             try:
-                status = os.stat(local)
+                identity = _identity(local)
             except OSError as error:
-                return result | {
-                    "failed": True,
-                    "msg": f"the image archive {local} cannot be read on the controller ({error.strerror}). Write one with: docker save -o FILE IMAGE",
-                }
-            identity = str(arguments.get("checksum") or f"{os.path.basename(local)} {status.st_size} {int(status.st_mtime)}")
-            arguments["archive_identity"] = identity
+                text = f"the image archive {local} cannot be read on the controller ({error.strerror}). Write one with: docker save -o FILE IMAGE"
+                return result | {"failed": True, "msg": text}
+            arguments["archive_identity"] = str(arguments.get("checksum") or identity)
         if self._task.check_mode:
             return result | self._execute_module(module_args=arguments, task_vars=task_vars)
         probe = self._execute_module(module_args=arguments | {"defer": True}, task_vars=task_vars)
         if probe.get("failed") or not probe.get("deferred") or arguments.get("defer"):
             return result | probe
-        host = task_vars.get("inventory_hostname", "box")
-        progress = Progress(Display(), f"{host}: image", interactive=False if len(task_vars.get("ansible_play_hosts", [])) > 1 else None)
+        progress = progress_of(task_vars, "image")
         progress.update(f"{probe['reason']}; starting", force=True)
         if local:
             failure = self._send(local, arguments, progress)
             if failure:
                 return result | failure
-        limit_s = int(arguments.get("timeout_s") or 14400) + _SLACK_S
-        final = run_detached(self, arguments, task_vars, progress, progress_file=_progress_file(arguments), limit_s=limit_s, what="the work on the image")
-        if final.get("failed"):
-            self._explain(final, host)
-            progress.done("failed")
-        elif final.get("image"):
-            image = final["image"]
-            progress.done(f"{image['name']} ready in {elapsed(final['duration_s'])} ({image['id'][7:19]}, {size(image['size_bytes'])})")
+        final = follow(
+            self, arguments, task_vars, progress,
+            # The path is the module's own; until the probe names it, it is guessed.
+            progress_file=probe.get("progress_file") or _progress_file(arguments),
+            limit_s=int(arguments.get("timeout_s") or 14400) + _SLACK_S, what="the work on the image", closing=_summary, explain=_explain,
+        )  # fmt: skip
         return result | final
 
     def _send(self, local: str, arguments: dict, progress: Progress) -> dict[str, Any]:
@@ -83,21 +78,34 @@ class ActionModule(ActionBase):
         copying.start()
         while copying.is_alive():
             copying.join(POLL_S)
-            progress.update(f"copying {os.path.basename(local)} ({amount}) to the box, {elapsed(time.monotonic() - begun)}")
+            progress.update(f"copying {os.path.basename(local)} ({amount}) to the box, {duration(time.monotonic() - begun)}")
         if failures:
             return {"failed": True, "msg": f"copying {local} to the box failed: {failures[0]}. Nothing was changed; run it again"}
         arguments["archive"] = remote
         return {}
 
-    def _explain(self, final: dict[str, Any], host: str) -> None:
-        """Put what the knowledge base knows about the log, or else its last lines, behind the module's sentence."""
-        lines = final.get("last_lines") or []
-        heading = f"{host}: {str(final.get('msg') or 'the image could not be made').rstrip('.')}"
-        found = diagnose({host: "\n".join(lines)}, load()) if lines else {"found": False}
-        final["msg"] = explain({**found, "lines": []}, heading) if found["found"] else f"{heading}."
-        final.pop("exception", None)  # holds the shorter message, which would be shown in place of this one
-        if lines:
-            final["msg"] += "\nLast lines:\n" + "\n".join(f"  | {line}" for line in lines)
+
+def _identity(path: str) -> str:
+    """Name, size and time of an archive on the controller, by which its box knows it again."""
+    status = os.stat(path)
+    return f"{os.path.basename(path)} {status.st_size} {int(status.st_mtime)}"
+
+
+def _summary(final: dict[str, Any]) -> str:
+    image = final.get("image")
+    if not image:
+        return "done"
+    return f"{image['name']} ready in {duration(final['duration_s'])} ({image['id'][7:19]}, {size(image['size_bytes'])})"
+
+
+def _explain(final: dict[str, Any], box: str) -> str:
+    """The module's sentence with what the knowledge base knows about the log behind it, and the last lines."""
+    lines = final.get("last_lines") or []
+    heading = f"{box}: {str(final.get('msg') or 'the image could not be made').rstrip('.')}"
+    found = diagnose({box: "\n".join(lines)}, load()) if lines else {"found": False}
+    final.pop("exception", None)  # holds the shorter message, which would be shown in place of this one
+    message = explain({**found, "lines": []}, heading) if found["found"] else f"{heading}."
+    return message + ("\nLast lines:\n" + "\n".join(f"  | {line}" for line in lines) if lines else "")
 
 
 def _progress_file(arguments: dict) -> str:

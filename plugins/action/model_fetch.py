@@ -9,9 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-from ansible.utils.display import Display
-from ansible_collections.gb10.vllm.plugins.plugin_utils._follow.background import run_detached, size
-from ansible_collections.gb10.vllm.plugins.plugin_utils._follow.progress import Progress
+from ansible_collections.gb10.vllm.plugins.plugin_utils._follow.long_task import follow, progress_of
+from ansible_collections.gb10.vllm.plugins.plugin_utils._report.words import size
 
 
 class ActionModule(ActionBase):
@@ -27,23 +26,17 @@ class ActionModule(ActionBase):
         arguments = dict(self._task.args)
         if self._task.check_mode:
             return result | self._execute_module(module_args=arguments, task_vars=task_vars)
-        host = task_vars.get("inventory_hostname", "box")
-        progress = Progress(
-            Display(),
-            f"{host}: {arguments.get('repo_id') or arguments.get('path')}",
-            interactive=False if len(task_vars.get("ansible_play_batch") or []) > 1 else None,
-        )
+        progress = progress_of(task_vars, str(arguments.get("repo_id") or arguments.get("path")))
         progress.update(f"looking at revision {arguments.get('revision') or 'main'}" if arguments.get("repo_id") else "comparing checksums", force=True)
-        final = run_detached(
+        final = follow(
             self, arguments, task_vars, progress,
             progress_file=f"{arguments.get('state_dir') or '/var/lib/gb10-vllm'}/transfer/download.jsonl",
-            limit_s=int(arguments.get("timeout_s") or 86400), what="the download",
+            limit_s=int(arguments.get("timeout_s") or 86400), what="the download", closing=_summary,
         )  # fmt: skip
-        if final.get("failed"):
-            final["msg"] = f"{host}: {final.get('msg') or 'the download failed'}"
-            progress.done("failed")
-        elif final.get("changed"):
-            progress.done(f"{(final['revision'] or 'it')[:12]} is in {final['path']} ({size(final['downloaded_bytes'])} downloaded)")
-        else:
-            progress.done("already there")
         return result | final
+
+
+def _summary(final: dict[str, Any]) -> str:
+    if not final.get("changed"):
+        return "already there"
+    return f"{(final['revision'] or 'it')[:12]} is in {final['path']} ({size(final['downloaded_bytes'])} downloaded)"

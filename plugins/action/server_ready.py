@@ -18,6 +18,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import diagnosis as knowledge
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import repair as repairs
 from ansible_collections.gb10.vllm.plugins.plugin_utils._follow.progress import Progress
+from ansible_collections.gb10.vllm.plugins.plugin_utils._report.words import duration
 
 MODULE = "gb10.vllm.server_ready"
 ON_CONTROLLER = ("label", "wanted", "history", "repair", "diagnoses")
@@ -81,9 +82,9 @@ class ActionModule(ActionBase):
             except AnsibleConnectionFailure as error:
                 silent_s = time.monotonic() - answered
                 if silent_s > GONE_AFTER_S:
-                    progress.done(f"the box has not answered for {_duration(silent_s)}")
+                    progress.done(f"the box has not answered for {duration(silent_s)}")
                     return _gone(box, server, silent_s, last, error)
-                progress.update(f"the box does not answer ({_duration(silent_s)})", force=True)
+                progress.update(f"the box does not answer ({duration(silent_s)})", force=True)
                 time.sleep(max(0.0, 5.0 - (time.monotonic() - asked)))
                 continue
             answered = time.monotonic()
@@ -146,7 +147,7 @@ def _list(value) -> list:
 
 def _gone(box: str, server: str, silent_s: float, last: str, error: Exception) -> dict:
     message = (
-        f"{box} has not answered for {_duration(silent_s)} while server {server} was starting{last and f'; it was last seen {last}'}. "
+        f"{box} has not answered for {duration(silent_s)} while server {server} was starting{last and f'; it was last seen {last}'}. "
         f"SSH says: {' '.join(str(error).split())}. A box whose memory runs out freezes: if it stays silent, switch it off and on. "
         "A start that was cut off is not repeated by itself; lower what the server asks for (max_model_len, concurrency) and run site again, "
         f"or go back with `ansible-playbook gb10.vllm.rollback --limit {box}`."
@@ -156,15 +157,10 @@ def _gone(box: str, server: str, silent_s: float, last: str, error: Exception) -
 
 def _status(seen: dict) -> str:
     free = seen.get("memory_available_bytes", 0) / GIB
-    return f"{seen['progress']} ({_duration(seen['elapsed_s'])}, {free:.1f} GiB of memory free)"
+    return f"{seen['progress']} ({duration(seen['elapsed_s'])}, {free:.1f} GiB of memory free)"
 
 
 def _closing(seen: dict) -> str:
     if seen["phase"] != "ready":
         return f"{seen['phase']}: {seen['reason'] or seen['progress']}"
-    return f"ready after {_duration(seen['facts'].get('ready_s', seen['elapsed_s']))}, {seen['progress']}"
-
-
-def _duration(seconds: float) -> str:
-    whole = int(seconds)
-    return f"{whole // 60} min {whole % 60} s" if whole >= 60 else f"{whole} s"
+    return f"ready after {duration(seen['facts'].get('ready_s', seen['elapsed_s']))}, {seen['progress']}"

@@ -9,9 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-from ansible.utils.display import Display
-from ansible_collections.gb10.vllm.plugins.plugin_utils._follow.background import elapsed, run_detached, size
-from ansible_collections.gb10.vllm.plugins.plugin_utils._follow.progress import Progress
+from ansible_collections.gb10.vllm.plugins.plugin_utils._follow.long_task import follow, progress_of
+from ansible_collections.gb10.vllm.plugins.plugin_utils._report.words import duration, size
 
 
 class ActionModule(ActionBase):
@@ -27,21 +26,14 @@ class ActionModule(ActionBase):
         arguments = dict(self._task.args)
         if self._task.check_mode or arguments.get("state") != "transferred":
             return result | self._execute_module(module_args=arguments, task_vars=task_vars)
-        host = task_vars.get("inventory_hostname", "box")
-        together = len(task_vars.get("ansible_play_batch") or [host]) > 1
-        progress = Progress(Display(), f"{host}: transfer", interactive=False if together else None)
+        progress = progress_of(task_vars, "transfer")
         places = [share["place"] for share in arguments.get("shares") or []]
         progress.update(", ".join(places), force=True)
-        final = run_detached(
+        final = follow(
             self, arguments, task_vars, progress,
             progress_file=f"{arguments.get('state_dir') or '/var/lib/gb10-vllm'}/transfer/progress.jsonl",
-            limit_s=int(arguments.get("timeout_s") or 14400), what="the transfer",
+            limit_s=int(arguments.get("timeout_s") or 14400), what="the transfer", closing=_summary,
         )  # fmt: skip
-        if final.get("failed"):
-            final["msg"] = f"{host}: {final.get('msg') or 'the transfer failed'}"
-            progress.done("failed")
-        else:
-            progress.done(_summary(final))
         return result | final
 
 
@@ -50,5 +42,5 @@ def _summary(final: dict[str, Any]) -> str:
     for key, share in (final.get("shares") or {}).items():
         if share.get("sources") is not None:
             amount, seconds = share.get("received_bytes", 0), share.get("transfer_s", 0)
-            parts.append(f"{key}: {size(amount)} from {', '.join(share['sources']) or 'no box, it was all here'} in {elapsed(seconds)}")
+            parts.append(f"{key}: {size(amount)} from {', '.join(share['sources']) or 'no box, it was all here'} in {duration(seconds)}")
     return "; ".join(parts) or "offered what it has"

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import os
+from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-from ansible_collections.gb10.vllm.plugins.plugin_utils._report.plan_picture import plan_picture, plan_table
+from ansible_collections.gb10.vllm.plugins.plugin_utils._report.plan_picture import plan_picture
+from ansible_collections.gb10.vllm.plugins.plugin_utils._report.plan_table import plan_table
 
 
 class ActionModule(ActionBase):
@@ -20,7 +22,8 @@ class ActionModule(ActionBase):
     TRANSFERS_FILES = False
     _requires_connection = False
 
-    def run(self, tmp=None, task_vars=None):
+    def run(self, tmp: Any = None, task_vars: dict | None = None) -> dict[str, Any]:
+        """See the module."""
         result = super().run(tmp, task_vars)
         specification = {"text": {"type": "str"}, "plans": {"type": "dict"}, "reasons": {"type": "bool", "default": True}, "directory": {"type": "path"}}
         _parsed, arguments = self.validate_argument_spec(specification)

@@ -22,6 +22,7 @@ requirements:
 """
 
 import time
+from typing import Any
 
 from ansible import constants as C
 from ansible import context
@@ -41,7 +42,7 @@ class CallbackModule(CallbackBase):
     CALLBACK_NAME = "gb10.vllm.summary"
     CALLBACK_NEEDS_ENABLED = True
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._ours = False
         self._phase = ""
@@ -54,31 +55,31 @@ class CallbackModule(CallbackBase):
         # Ansible forks a process for each task and box. What is loaded before need not be loaded again in every one of them.
         filter_loader.get(f"{COLLECTION}.servers")
 
-    def v2_playbook_on_play_start(self, play):
+    def v2_playbook_on_play_start(self, play: Any) -> None:
         self._close_phase()
         self._phase = play.get_name().strip() or "unnamed play"
         self._phases.setdefault(self._phase, 0.0)
         self._phase_began = time.monotonic()
 
-    def v2_runner_on_start(self, host, task):
+    def v2_runner_on_start(self, host: Any, task: Any) -> None:
         self._ours = self._ours or _is_ours(task)
         self._box(host)["phase"] = self._phase
         self._began[host.get_name(), task._uuid] = time.monotonic()
 
-    def v2_runner_on_ok(self, result):
+    def v2_runner_on_ok(self, result: Any) -> None:
         box = self._ended(result)
         box["changed"] += bool(result._result.get("changed"))
 
-    def v2_runner_on_skipped(self, result):
+    def v2_runner_on_skipped(self, result: Any) -> None:
         self._ended(result)
 
-    def v2_runner_on_failed(self, result, ignore_errors=False):
+    def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
         self._trouble(result, ignore_errors)
 
-    def v2_runner_on_unreachable(self, result):
+    def v2_runner_on_unreachable(self, result: Any) -> None:
         self._trouble(result, bool((result._task_fields or {}).get("ignore_unreachable")))
 
-    def v2_playbook_on_stats(self, stats):
+    def v2_playbook_on_stats(self, stats: Any) -> None:
         self._close_phase()
         if not self._ours:
             return
@@ -92,17 +93,17 @@ class CallbackModule(CallbackBase):
             self._display.display(text, color=getattr(C, COLOURS[state]) if state else None)
         self._display.display("")
 
-    def _box(self, host) -> dict:
+    def _box(self, host: Any) -> dict:
         new = {"phase": "", "changed": 0, "repairs": [], "busy_s": 0.0, "step": "", "message": "", "held_back": False}
         return self._boxes.setdefault(host.get_name(), new)
 
-    def _ended(self, result) -> dict:
+    def _ended(self, result: Any) -> dict:
         box = self._box(result._host)
         now = time.monotonic()
         box["busy_s"] += now - self._began.pop((result._host.get_name(), result._task._uuid), now)
         return box
 
-    def _trouble(self, result, ignored: bool) -> None:
+    def _trouble(self, result: Any, ignored: bool) -> None:
         box = self._ended(result)
         if ignored:
             return
@@ -125,6 +126,6 @@ class CallbackModule(CallbackBase):
         self._phase = ""
 
 
-def _is_ours(task) -> bool:
+def _is_ours(task: Any) -> bool:
     role = getattr(task, "_role", None)
     return str(getattr(task, "resolved_action", None) or task.action).startswith(f"{COLLECTION}.") or getattr(role, "_role_collection", None) == COLLECTION

@@ -9,10 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ansible_collections.gb10.vllm.plugins.plugin_utils import _bundle as bundle
+from ansible_collections.gb10.vllm.plugins.plugin_utils._as_filter import as_filters
+
+
+def bundle_sums(manifest: dict, model: str) -> dict:
+    """The checksums of a model's files in a bundle's manifest."""
+    return bundle.model_sums(manifest, bundle.safe_directory(model))
 
 
 class FilterModule:
     """The filters of this file."""
 
     def filters(self) -> dict[str, Callable]:
-        return {"bundle_models": bundle.models, "bundle_sums": lambda manifest, model: bundle.model_sums(manifest, bundle.safe_directory(model))}
+        return as_filters({"bundle_models": bundle.models, "bundle_sums": bundle_sums})

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ansible_collections.gb10.vllm.plugins.plugin_utils._as_filter import as_filter
+from ansible_collections.gb10.vllm.plugins.plugin_utils._as_filter import as_filters
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import distribution
 
 
@@ -27,15 +27,17 @@ class FilterModule:
     """The filters of this file."""
 
     def filters(self) -> dict[str, Callable]:
-        return {
-            "distribution_settings": as_filter(distribution.settings),
-            "distribution_source": as_filter(distribution.choose_source),
-            "distribution_wanted": as_filter(distribution.wanted_models),
-            "distribution_first": as_filter(distribution.first_of),
-            "distribution_elsewhere": as_filter(distribution.elsewhere),
-            "distribution_downloads": as_filter(downloads),
-            "distribution_shares": as_filter(distribution.lacking),
-            "distribution_parts": as_filter(distribution.taking_part),
-            "distribution_plan": as_filter(plan),
-            "distribution_arrived": as_filter(distribution.arrived),
-        }
+        return as_filters(
+            {
+                "distribution_settings": distribution.settings,
+                "distribution_source": distribution.choose_source,
+                "distribution_wanted": distribution.wanted_models,
+                "distribution_first": distribution.first_of,
+                "distribution_elsewhere": distribution.elsewhere,
+                "distribution_downloads": downloads,
+                "distribution_shares": distribution.lacking,
+                "distribution_parts": distribution.taking_part,
+                "distribution_plan": plan,
+                "distribution_arrived": distribution.arrived,
+            }
+        )

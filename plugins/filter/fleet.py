@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.plugin_utils._as_filter import as_filter
+from ansible_collections.gb10.vllm.plugins.plugin_utils._as_filter import as_filters
 from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet import fleet, lock_file, status_page
 from ansible_collections.gb10.vllm.plugins.plugin_utils._report.plan_picture import plan_picture
 
@@ -54,14 +54,16 @@ class FilterModule:
     """The filters of this file."""
 
     def filters(self) -> dict[str, Callable]:
-        return {
-            "boxes_as_read": boxes_as_read,
-            "lock_text": lock_text,
-            "lock_content": lock_content,
-            "locked_problems": fleet.locked_problems,
-            "leftover_servers": fleet.leftovers,
-            "fleet_status": fleet.status,
-            "fleet_table": fleet.status_table,
-            "fleet_page": as_filter(fleet_page),
-            "fleet_report": fleet.report_table,
-        }
+        return as_filters(
+            {
+                "boxes_as_read": boxes_as_read,
+                "lock_text": lock_text,
+                "lock_content": lock_content,
+                "locked_problems": fleet.locked_problems,
+                "leftover_servers": fleet.leftovers,
+                "fleet_status": fleet.status,
+                "fleet_table": fleet.status_table,
+                "fleet_page": fleet_page,
+                "fleet_report": fleet.report_table,
+            }
+        )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 
-from ansible_collections.gb10.vllm.plugins.plugin_utils._as_filter import as_filter
+from ansible_collections.gb10.vllm.plugins.plugin_utils._as_filter import as_filters
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import deployment, wanted
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.vulnerabilities import exposure_verdict
 
@@ -47,14 +47,16 @@ class FilterModule:
     """The filters of this file."""
 
     def filters(self) -> dict[str, Callable]:
-        return {
-            "servers": as_filter(wanted.normalise),
-            "exposures": exposures,
-            "predicted_against_measured": deployment.comparison,
-            "deployment_decision": as_filter(deployment_decision),
-            "stale_files": stale_files,
-            "rollout_mistakes": wanted.rollout_mistakes,
-            "unknown_variables": wanted.unknown_variables,
-            "with_its_model": as_filter(deployment.with_its_model),
-            "without_secrets": wanted.without_secrets,
-        }
+        return as_filters(
+            {
+                "servers": wanted.normalise,
+                "exposures": exposures,
+                "predicted_against_measured": deployment.comparison,
+                "deployment_decision": deployment_decision,
+                "stale_files": stale_files,
+                "rollout_mistakes": wanted.rollout_mistakes,
+                "unknown_variables": wanted.unknown_variables,
+                "with_its_model": deployment.with_its_model,
+                "without_secrets": wanted.without_secrets,
+            }
+        )

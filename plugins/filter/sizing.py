@@ -11,8 +11,9 @@ from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.plan import calculate
-from ansible_collections.gb10.vllm.plugins.plugin_utils._as_filter import as_filter
-from ansible_collections.gb10.vllm.plugins.plugin_utils._report import plan_picture as picture
+from ansible_collections.gb10.vllm.plugins.plugin_utils._as_filter import as_filters
+from ansible_collections.gb10.vllm.plugins.plugin_utils._report.plan_picture import plan_picture
+from ansible_collections.gb10.vllm.plugins.plugin_utils._report.plan_table import plan_table
 from ansible_collections.gb10.vllm.plugins.plugin_utils._report.words import human_bytes
 
 
@@ -45,9 +46,11 @@ class FilterModule:
     """The filters of this file."""
 
     def filters(self) -> dict[str, Callable]:
-        return {
-            "kv_cache_bytes": as_filter(kv_cache_bytes),
-            "human_bytes": as_filter(human_bytes),
-            "plan_table": as_filter(picture.plan_table),
-            "plan_picture": as_filter(picture.plan_picture),
-        }
+        return as_filters(
+            {
+                "kv_cache_bytes": kv_cache_bytes,
+                "human_bytes": human_bytes,
+                "plan_table": plan_table,
+                "plan_picture": plan_picture,
+            }
+        )

@@ -19,6 +19,7 @@ import time
 import urllib.request
 
 import pytest
+from server_box import SshBox
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BOXES = ROOT / "tests/boxes/boxes"
@@ -43,22 +44,14 @@ class Run:
         return re.sub(r"\s+", " ", self.text)
 
 
-class Box:
-    """spark-01 of the fleet `test`, reached as a user reaches it: over SSH."""
+class Box(SshBox):
+    """spark-01 of the fleet `test` and the playbooks against it."""
 
-    name = "spark-01"
     address = "172.30.10.101"
     url = "http://172.30.10.101:8000"
 
-    def ssh(self, command: str, check: bool = True, timeout: float = 120) -> str:
-        done = subprocess.run(
-            [sys.executable, BOXES, "--fleet", "test", "ssh", self.name, command], capture_output=True, text=True, timeout=timeout, check=False
-        )
-        assert done.returncode == 0 or not check, f"{command}: {done.stdout}{done.stderr}"
-        return done.stdout
-
-    def root(self, script: str, check: bool = True, timeout: float = 120) -> str:
-        return self.ssh(f"sudo sh -ec {quote(script)}", check, timeout)
+    def __init__(self) -> None:
+        super().__init__("test")
 
     def start(self, playbook: str, *arguments: str, variables: dict | None = None) -> subprocess.Popen:
         command = [ROOT / ".venv/bin/ansible-playbook", *playbook.split(), "-i", INVENTORY, *arguments]
@@ -94,18 +87,11 @@ class Box:
         assert running.returncode == -signal.SIGKILL, f"the run ended before {marker!r} was seen:\n{text[-3000:]}"
         return text
 
-    def reboot(self) -> None:
-        subprocess.run([sys.executable, BOXES, "--fleet", "test", "reboot", self.name], check=True)
-
     def chat(self, words: str = "Good morning") -> dict:
         body = {"model": "tiny-llama", "max_tokens": 8, "messages": [{"role": "user", "content": words}]}
         request = urllib.request.Request(f"{self.url}/v1/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"})
         with urllib.request.urlopen(request, timeout=120) as reply:
             return json.load(reply)
-
-
-def quote(text: str) -> str:
-    return "'" + text.replace("'", "'\\''") + "'"
 
 
 def fresh() -> Box:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import threading
@@ -38,13 +39,35 @@ systemctl daemon-reload; systemctl reset-failed
 """
 
 
-class Box:
+class SshBox:
+    """A box of a fleet, reached as a user reaches it: over SSH."""
+
+    def __init__(self, fleet: str, name: str = "spark-01") -> None:
+        self.fleet, self.name = fleet, name
+
+    def ssh(self, command: str, check: bool = True, timeout: float = 120) -> str:
+        """Standard output of a command that the inventory's user runs on the box."""
+        line = [sys.executable, BOXES, "--fleet", self.fleet, "ssh", self.name, command]
+        done = subprocess.run(line, capture_output=True, text=True, timeout=timeout, check=False)
+        assert done.returncode == 0 or not check, f"{command}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def root(self, script: str, check: bool = True, timeout: float = 120) -> str:
+        """The same by root, ended by the first command that fails."""
+        return self.ssh(f"sudo sh -ec {shlex.quote(script)}", check, timeout)
+
+    def reboot(self) -> None:
+        subprocess.run([sys.executable, BOXES, "--fleet", self.fleet, "reboot", self.name], check=True)
+
+
+class Box(SshBox):
     """The first box of a fleet, its inventory in a directory of the test's own."""
 
     def __init__(self, folder: Path, variables: dict) -> None:
         subprocess.run([sys.executable, BOXES, "--fleet", FLEET, "up", "1"], check=True, timeout=900)
         written = (ROOT / ".cache" / "inventory" / FLEET / "hosts.yml").read_text()
-        self.name, self.address = re.search(r"(\S+): \{ansible_host: (\S+)\}", written).groups()
+        name, self.address = re.search(r"(\S+): \{ansible_host: (\S+)\}", written).groups()
+        super().__init__(FLEET, name)
         self.container = f"gb10-{FLEET}-{self.name}"
         common = yaml.safe_load((ROOT / "inventory" / "demo" / "group_vars" / "gb10.yml").read_text())
         self.folder, self.variables = folder, {**common, "gb10_status_dir": str(folder), **variables}
@@ -60,11 +83,8 @@ class Box:
         path.write_text(yaml.safe_dump(self.variables))
 
     def run(self, command: str, check: bool = True, timeout: float = 120) -> str:
-        """Standard output of a command run by root on the box."""
-        line = [sys.executable, BOXES, "--fleet", FLEET, "ssh", self.name, f"sudo sh -c {_quoted(command)}"]
-        done = subprocess.run(line, capture_output=True, text=True, timeout=timeout, check=False)
-        assert not check or done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
-        return done.stdout.strip()
+        """Standard output of a command run by root on the box, without its last line break."""
+        return self.ssh(f"sudo sh -c {shlex.quote(command)}", check, timeout).strip()
 
     def play(self, playbook: str, *arguments: str, rc: int = 0) -> str:
         """All that a playbook printed; fails unless it ended with ``rc``."""
@@ -155,7 +175,3 @@ class Arguments:
     def __exit__(self, *_error) -> None:
         self._over.set()
         self._thread.join()
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "'\"'\"'") + "'"

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.checks import GIB
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.model_config import ModelFacts
-
-GIB = 2**30
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.shapes import BoxFacts, PartFacts, Server
 
 # Field reports: GB10 boxes reset hard near 6 GiB of available memory and run clean from 11 GiB on.
 OS_FLOOR_GIB = 12.0
@@ -37,7 +37,8 @@ class Part:
     source: str  # computed | measured | assumed
     why: str
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> PartFacts:
+        """The part as plain data."""
         return {"value": self.value, "source": self.source, "why": self.why}
 
 
@@ -60,7 +61,7 @@ class BoxMemory:
 
 
 # Boxes of 2025 report 119.7 GiB; right after boot 101 to 113 GiB of it were available in public reports.
-TYPICAL_BOX = {
+TYPICAL_BOX: BoxFacts = {
     "memory": {
         "total_bytes": int(119.7 * GIB),
         "available_bytes": int(107 * GIB),
@@ -70,7 +71,7 @@ TYPICAL_BOX = {
 }
 
 
-def box_memory(box: Mapping[str, Any], wanted_names: Sequence[str], floor_bytes: int, platform: str = "gb10") -> BoxMemory:
+def box_memory(box: BoxFacts, wanted_names: Sequence[str], floor_bytes: int, platform: str = "gb10") -> BoxMemory:
     """Read ``box_info``'s facts as a budget; GB10Error when they hold no memory figures."""
     memory = as_map(box.get("memory"))
     mem_total = _count(memory.get("total_bytes"))
@@ -103,7 +104,8 @@ def box_memory(box: Mapping[str, Any], wanted_names: Sequence[str], floor_bytes:
             others.append({"name": f"server {name}", "server": name, "bytes": held})
     for holder in as_list(box.get("holders")):
         if isinstance(holder, Mapping) and not _is_engine(holder):
-            others.append({"name": str(holder.get("name", "?")), "pid": holder.get("pid"), "bytes": _count(holder.get("bytes"))})
+            pid = holder.get("pid")
+            others.append({"name": str(holder.get("name", "?")), "pid": pid if isinstance(pid, int) else None, "bytes": _count(holder.get("bytes"))})
     available = min(available_now + returned, max(mem_total - GIB, available_now))
     # What runs has shown that it fits: its own reservation is never refused because a measurement moved a little.
     usable = max(0, available - floor_bytes, requested_running)
@@ -114,7 +116,7 @@ def box_memory(box: Mapping[str, Any], wanted_names: Sequence[str], floor_bytes:
     return BoxMemory(total, source, available, floor_bytes, usable, returned, tuple(others), tuple(warnings))
 
 
-def running_servers(box: Mapping[str, Any]) -> list[tuple[str, int, int]]:
+def running_servers(box: BoxFacts) -> list[tuple[str, int, int]]:
     """Servers of this collection that run now: (name, bytes they hold, bytes they requested), from containers and records."""
     found = []
     records = as_map(box.get("servers"))
@@ -180,7 +182,7 @@ def non_torch(platform: str) -> Part:
     return Part(NON_TORCH_GB10_BYTES, "assumed", "three logged GB10 starts took 2.8 to 3.6 GiB beside the weights; learned from the first start")
 
 
-def measured_parts(record: Mapping[str, Any], server: Mapping[str, Any], vllm_version: str, settings: Mapping[str, Any]) -> dict[str, Part]:
+def measured_parts(record: Mapping[str, Any], server: Server, vllm_version: str, settings: Mapping[str, Any]) -> dict[str, Part]:
     """Weights and overheads an earlier start of the same image, model and flags measured on this box; empty without one.
 
     ``record`` is ``box.servers[name]``; ``settings`` are the flags that change the overheads, as the command line has them

@@ -15,11 +15,11 @@ from fractions import Fraction
 from math import floor
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.checks import GIB
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.config import MAX_LENGTH
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layout import KVLayout
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.rules import Rules
 
-GIB = 1 << 30
-MAX_LENGTH = 1 << 40
 MAX_BYTES = 1 << 60
 
 
@@ -124,7 +124,8 @@ def capacity(layout: KVLayout, available_bytes: int, max_model_len: int) -> Capa
 def auto_fit(layout: KVLayout, available_bytes: int) -> Capacity:
     """What ``--max-model-len auto`` gives (0.14 and later); ``log`` is the Auto-fit line.
 
-    When not even one token fits, ``ok`` is False and ``error`` is vLLM's text.
+    When not even one token fits, ``ok`` is False and ``error`` is vLLM's text. The plan always writes a number and does not ask here; this
+    stays beside `capacity` because a start of the real engine with ``auto`` (tests/on_machine/engine_sizing) proves the same arithmetic by it.
     """
     rules = layout.rules
     if not rules.max_model_len_auto:

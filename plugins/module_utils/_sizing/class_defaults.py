@@ -6,6 +6,7 @@
 
 Facts of transformers 5.19 (``models/*/configuration_*.py``): the numbers and flags that decide shapes.
 Saved configurations leave out nested values that equal these, so nested text configurations need them.
+docs/extending.md says when an architecture needs an entry.
 """
 
 from __future__ import annotations

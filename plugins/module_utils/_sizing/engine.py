@@ -6,11 +6,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.rules import Rules, parse_version, rules_for
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.shapes import EngineFacts
 
+NEWEST_RULES = "0.33.0"
 PLATFORMS = ("gb10", "cpu")
 RUNNERS = ("auto", "generate", "pooling")
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -40,7 +44,7 @@ class Engine:
     MLA has blocks of 16, with AVX512-bf16 recurrent states are float32.
     """
 
-    vllm_version: str = "0.33.0"
+    vllm_version: str = NEWEST_RULES
     platform: str = "gb10"
     cuda_runtime: str = "13.0"
     dtype: str = "auto"
@@ -126,7 +130,7 @@ def check_engine(engine: Engine) -> Engine:
     return engine
 
 
-def cpu_features(cpuinfo: str) -> dict[str, bool]:
+def cpu_features(cpuinfo: str) -> EngineFacts:
     """``cpu_amx`` and ``cpu_avx512_bf16`` from the text of /proc/cpuinfo: what vLLM's CPU build decides blocks and states by."""
     flags: set[str] = set()
     for line in cpuinfo.splitlines():
@@ -136,4 +140,25 @@ def cpu_features(cpuinfo: str) -> dict[str, bool]:
     return {"cpu_amx": "amx_tile" in flags, "cpu_avx512_bf16": "avx512_bf16" in flags}
 
 
-ENGINE_FIELDS = tuple(field.name for field in fields(Engine))
+def engine_identity(engine: EngineFacts) -> EngineFacts:
+    """``{vllm_version, platform, cuda_runtime, source}``: a version ending in ``+cpu`` is vLLM's CPU build, anything else a GB10's."""
+    version = str(engine.get("vllm_version") or "").strip().removeprefix("v")
+    source = str(engine.get("source") or ("given" if version else f"assumed: no version is known, the rules of {NEWEST_RULES} are used"))
+    version = version or NEWEST_RULES
+    platform = engine.get("platform") or ("cpu" if "cpu" in version.partition("+")[2] else "gb10")
+    if platform not in ("gb10", "cpu"):
+        raise GB10Error(f"engine.platform is {platform!r}; it can be gb10 or cpu")
+    identity: EngineFacts = {"vllm_version": version, "platform": platform, "source": source}
+    if engine.get("cuda_runtime"):
+        identity["cuda_runtime"] = str(engine["cuda_runtime"])
+    if platform == "cpu" and "cpu_amx" in engine:
+        identity["cpu_amx"] = engine["cpu_amx"]
+    if platform == "cpu" and "cpu_avx512_bf16" in engine:
+        identity["cpu_avx512_bf16"] = engine["cpu_avx512_bf16"]
+    return identity
+
+
+def engine_of(identity: EngineFacts, settings: Mapping[str, Any]) -> Engine:
+    """The engine of a release and a box under a server's settings, which are fields of Engine."""
+    extra = {key: value for key, value in identity.items() if key in ("cuda_runtime", "cpu_amx", "cpu_avx512_bf16")}
+    return Engine(vllm_version=identity["vllm_version"], platform=identity["platform"], **{**extra, **settings})

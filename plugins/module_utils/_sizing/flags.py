@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,9 +15,6 @@ from typing import Any
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.]*")
-_SIZE = re.compile(r"(-?\d+(?:\.\d+)?)\s*([kKmMgGtT]?)(?:i?[bB])?")
-# vLLM's own suffixes (engine/arg_utils.py human_readable_int): lower case decimal, upper case binary.
-_FACTORS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 SECRET_ARGS = ("api_key", "hf_token", "ssl_keyfile_password")
 
 # Arguments that the plan has to know, with the server key they stand for.
@@ -36,19 +34,6 @@ PLANNED_ARGS = {
 }
 
 
-def human_int(value: Any, what: str) -> int:
-    """A whole number as vLLM's command line takes it: ``65536``, ``64K`` (binary), ``64k`` (decimal); GB10Error otherwise."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
-    if match is None:
-        raise GB10Error(f"{what}: {value!r} is not a whole number such as 65536 or 64K: correct it")
-    result = float(match.group(1)) * _FACTORS[match.group(2)]
-    if result != int(result):
-        raise GB10Error(f"{what}: {value!r} is not a whole number such as 65536 or 64K: correct it")
-    return int(result)
-
-
 def normalise_args(args: Any, server: str) -> dict[str, Any]:
     """The user's ``args`` with plain names (``--max-num-seqs`` and ``max_num_seqs`` are the same); secrets are refused."""
     if args in (None, ""):
@@ -64,9 +49,19 @@ def normalise_args(args: Any, server: str) -> dict[str, Any]:
             raise GB10Error(f"server {server}: {name} in args would show on the command line; use the server's `api_key` or `env` for secrets instead")
         if name in done:
             raise GB10Error(f"server {server}: args names {name} twice; keep one of them")
+        if endless(value):
+            raise GB10Error(f"server {server}: args.{name} holds a number that is infinite or none (.inf, .nan), which no plan can carry: write it as text")
         if value is not None:
             done[name] = value
     return done
+
+
+def endless(value: Any) -> bool:
+    """Whether a value of YAML holds an infinite number or NaN, which JSON has no word for."""
+    if isinstance(value, float):
+        return not math.isfinite(value)
+    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else ()
+    return any(map(endless, inner))
 
 
 def plain_name(key: Any) -> str:

@@ -4,12 +4,12 @@
 
 """Which architecture follows which layer rule: small tables by name (vLLM's ``model_executor/models/registry.py``).
 
-An architecture that is not in these tables is not guessed.
+An architecture that is not in these tables is not guessed; docs/extending.md says how to add one.
 """
 
 from __future__ import annotations
 
-# layer rule (a function of layers.py) -> architectures of text models
+# layer rule (a function of layers_attention, layers_latent or layers_recurrent) -> architectures of text models
 TEXT_FAMILIES: dict[str, tuple[str, ...]] = {
     # every layer alike: full attention, or one window when the configuration gives a window and no layer types
     "uniform": (
@@ -406,24 +406,6 @@ TEXT_TYPES: dict[str, str] = {
 
 FAMILY_OF: dict[str, str] = {name: family for family, names in TEXT_FAMILIES.items() for name in names}
 
-# families that read the query/key/value heads of another model class
-HYBRID_FAMILIES = frozenset(
-    {
-        "jamba",
-        "bamba",
-        "falcon_h1",
-        "granite_hybrid",
-        "nemotron_h",
-        "zamba2",
-        "lfm2",
-        "gdn",
-        "olmo_hybrid",
-        "kda_mla",
-        "kda_full",
-        "linear_mla",
-        "ling3",
-    }
-)
 STATE_ONLY_FAMILIES = frozenset({"mamba1", "mamba2"})
 MLA_FAMILIES = frozenset({"mla", "longcat", "sparse_mla", "deepseek_v4", "kda_mla", "linear_mla", "ling3"})
 

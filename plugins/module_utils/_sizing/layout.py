@@ -18,17 +18,8 @@ from typing import Any
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing import layers_registry as registry
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.engine import DTYPE_BYTES, Engine, check_engine
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layers import (
-    CROSS,
-    FULL,
-    MLA,
-    SLIDING,
-    SLIDING_MLA,
-    STATE,
-    Build,
-    Layer,
-    build_layers,
-)
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layer import CROSS, FULL, MLA, SLIDING, SLIDING_MLA, STATE, Build, Layer
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layers import build_layers
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layout_groups import Group, Page, cdiv, make_groups
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.model_config import ModelFacts, model_facts
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.rules import NEWEST, Rules, parse_version
@@ -98,8 +89,7 @@ class KVLayout:
 
     def blocks_per_request(self, max_model_len: int, in_flight: int | None = None) -> int:
         """Blocks one request takes in all groups."""
-        flight = self.in_flight_tokens(max_model_len) if in_flight is None else in_flight
-        return sum(group.blocks(max_model_len, flight) for group in self.groups)
+        return sum(self.pages_per_request(max_model_len, in_flight))
 
     def needed_bytes(self, max_model_len: int, in_flight: int | None = None) -> int:
         """Bytes vLLM asks for one request of ``max_model_len`` tokens (``_max_memory_usage_bytes_from_groups``).
@@ -123,12 +113,6 @@ class KVLayout:
             if growing:
                 total += self.bytes_per_block / min(growing)
         return total
-
-    @property
-    def constant_blocks(self) -> int:
-        """Blocks a long request takes whatever its length: windows, chunks, states, encoder positions."""
-        flight = self.in_flight_tokens(self.default_max_model_len)
-        return sum(group.blocks(1 << 40, flight) for group in self.groups if all(page.kind not in (FULL, MLA) for _count, page in group.members))
 
 
 def resolve_dtype(facts: ModelFacts, engine: Engine, pooling: bool) -> str:
@@ -353,7 +337,7 @@ def kv_layout(
     """
     check_engine(engine)
     facts = model_facts(config, engine.rules, assume_full_attention=assume_full_attention)
-    return layout_of(facts, engine, draft_config=draft_config)
+    return _layout_of(facts, engine, draft_config)
 
 
 def _doubts(facts: ModelFacts, engine: Engine) -> list[str]:
@@ -370,54 +354,64 @@ def _doubts(facts: ModelFacts, engine: Engine) -> list[str]:
     return found
 
 
-def layout_of(facts: ModelFacts, engine: Engine, *, draft_config: Mapping[str, Any] | None = None) -> KVLayout:
-    """The same from facts that were read before (planning many variants of one model)."""
-    check_engine(engine)
+def _layers(facts: ModelFacts, engine: Engine, dtype_bytes: int, draft_config: Mapping[str, Any] | None) -> list[tuple[int, Layer]]:
+    """Every cache of the model and, counted on from its layers, of a separate draft model."""
+    layers = build_layers(Build(facts, engine, dtype_bytes))
+    if draft_config is not None and engine.num_speculative_tokens:
+        draft = model_facts(draft_config, engine.rules, assume_full_attention=True)
+        added = build_layers(Build(draft, replace(engine, num_speculative_tokens=0), dtype_bytes))
+        layers += [(facts.num_layers + index, layer) for index, layer in added]
+    if engine.decode_context_parallel_size > 1 and any(layer.kind not in (FULL, MLA) for _index, layer in layers):
+        raise GB10Error(f"decode_context_parallel_size works with full and latent attention only, and {facts.architecture} has other layers.")
+    return layers
+
+
+def _draft_modules(facts: ModelFacts, engine: Engine) -> int:
+    """How many prediction heads draft one token each; one head drafts them all."""
+    return min(facts.num_nextn_predict_layers or 1, engine.num_speculative_tokens) if engine.speculative_method == "mtp" else 1
+
+
+def _batches_in_flight(engine: Engine, pooling: bool) -> int:
+    """Batches scheduled at once: one per pipeline stage, one more with asynchronous scheduling."""
+    stages, asynchronous = engine.pipeline_parallel_size, engine.async_scheduling
+    if asynchronous is None:
+        asynchronous = not pooling and engine.platform != "cpu"
+    return stages + 1 if asynchronous and (engine.rules.v2_pipeline_batches or stages == 1) else stages
+
+
+def _default_batch(facts: ModelFacts, engine: Engine) -> tuple[int, int]:
+    """vLLM's own ``max_num_seqs`` and ``max_num_batched_tokens`` here."""
+    ranks = engine.tensor_parallel_size * engine.pipeline_parallel_size
+    seqs, tokens = (128 * ranks, 2048 * ranks) if engine.platform == "cpu" else (256, 2048)
+    if engine.rules.prefix_lm_batch_floor and facts.text.get("use_bidirectional_attention") == "vision":
+        tokens = max(tokens, registry.PREFIX_LM_BATCH_FLOOR.get(facts.architecture, 0))
+    return min(seqs, engine.max_num_batched_tokens or seqs), tokens
+
+
+def _layout_of(facts: ModelFacts, engine: Engine, draft_config: Mapping[str, Any] | None) -> KVLayout:
     rules = engine.rules
     pooling = engine.runner == "pooling" or (engine.runner == "auto" and facts.kind in ("pooling", "encoder_only"))
     dtype = resolve_dtype(facts, engine, pooling)
     dtype_bytes = DTYPE_BYTES[dtype]
     kv_dtype = resolve_kv_cache_dtype(facts, engine)
-    layers = build_layers(Build(facts, engine, dtype_bytes))
-    warnings = [*facts.warnings, *_doubts(facts, engine)]
-    if draft_config is not None and engine.num_speculative_tokens:
-        draft = model_facts(draft_config, rules, assume_full_attention=True)
-        added = build_layers(Build(draft, replace(engine, num_speculative_tokens=0), dtype_bytes))
-        layers += [(facts.num_layers + index, layer) for index, layer in added]
+    layers = _layers(facts, engine, dtype_bytes, draft_config)
     caches = [layer for _index, layer in layers]
-    has_states = any(layer.kind == STATE for layer in caches)
-    mode, caching = _cache_mode(facts, engine, has_states, pooling)
-    if engine.decode_context_parallel_size > 1 and any(layer.kind not in (FULL, MLA) for layer in caches):
-        raise GB10Error(f"decode_context_parallel_size works with full and latent attention only, and {facts.architecture} has other layers.")
+    mode, caching = _cache_mode(facts, engine, any(layer.kind == STATE for layer in caches), pooling)
     block, state_page = block_size_for(facts, engine, caches, kv_dtype, dtype_bytes, mode)
-
-    generation = not pooling
-    asynchronous = (generation and engine.platform != "cpu") if engine.async_scheduling is None else engine.async_scheduling
-    stages = engine.pipeline_parallel_size
-    batches = stages
-    if asynchronous:
-        batches = stages + 1 if rules.v2_pipeline_batches or stages == 1 else stages
-    ranks = engine.tensor_parallel_size * stages
-    default_seqs, default_tokens = (128 * ranks, 2048 * ranks) if engine.platform == "cpu" else (256, 2048)
-    if rules.prefix_lm_batch_floor and facts.text.get("use_bidirectional_attention") == "vision":
-        default_tokens = max(default_tokens, registry.PREFIX_LM_BATCH_FLOOR.get(facts.architecture, 0))
-    default_len = min(facts.original_max_model_len or facts.derived_max_model_len, facts.derived_max_model_len)
-    seqs = engine.max_num_seqs
-    if seqs is None:
-        seqs = min(default_seqs, engine.max_num_batched_tokens or default_seqs)
+    default_seqs, default_tokens = _default_batch(facts, engine)
     layout = KVLayout(
         architecture=facts.architecture,
         dtype=dtype,
         resolved_kv_cache_dtype=kv_dtype,
         derived_max_model_len=facts.derived_max_model_len,
-        default_max_model_len=default_len,
+        default_max_model_len=min(facts.original_max_model_len or facts.derived_max_model_len, facts.derived_max_model_len),
         block_size=block,
         bytes_per_block=0,
         groups=(),
-        max_num_seqs=seqs,
+        max_num_seqs=default_seqs if engine.max_num_seqs is None else engine.max_num_seqs,
         batched_tokens=engine.max_num_batched_tokens,
         default_batched_tokens=default_tokens,
-        batches_in_flight=batches,
+        batches_in_flight=_batches_in_flight(engine, pooling),
         chunked_prefill=facts.kind not in ("encoder_decoder", "encoder_only") and not _plain_cpu_mla(facts, engine),
         kv_free=not caches,
         mamba_cache_mode=mode,
@@ -425,11 +419,11 @@ def layout_of(facts: ModelFacts, engine: Engine, *, draft_config: Mapping[str, A
         num_layers_with_cache=len(caches),
         facts=facts,
         engine=engine,
-        warnings=tuple(warnings),
+        warnings=(*facts.warnings, *_doubts(facts, engine)),
     )
     if not caches:
         return layout
-    modules = min(facts.num_nextn_predict_layers or 1, engine.num_speculative_tokens) if engine.speculative_method == "mtp" else 1
+    extra = engine.num_speculative_tokens - 1 if _draft_modules(facts, engine) > 1 else 0
     paging = _Paging(
         engine=engine,
         kv_dtype=kv_dtype,
@@ -438,7 +432,7 @@ def layout_of(facts: ModelFacts, engine: Engine, *, draft_config: Mapping[str, A
         state_page=state_page,
         mode=mode,
         encoder_tokens=layout.max_num_batched_tokens,
-        extra=engine.num_speculative_tokens - 1 if modules > 1 else 0,
+        extra=extra,
     )
     made: dict[Layer, Page] = {layer: page_of(layer, paging) for layer in dict.fromkeys(caches)}
     groups = make_groups(
@@ -450,5 +444,5 @@ def layout_of(facts: ModelFacts, engine: Engine, *, draft_config: Mapping[str, A
     return replace(
         layout,
         groups=tuple(groups),
-        bytes_per_block=_bytes_per_block(groups, pipeline_stages(facts.num_layers, stages)),
+        bytes_per_block=_bytes_per_block(groups, pipeline_stages(facts.num_layers, engine.pipeline_parallel_size)),
     )

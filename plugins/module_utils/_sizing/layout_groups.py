@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layers import CHUNKED, CROSS, FULL, MLA, SLIDING, SLIDING_MLA, STATE
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layer import CHUNKED, CROSS, FULL, MLA, SLIDING, SLIDING_MLA, STATE
 
 _WINDOWED = frozenset({SLIDING, SLIDING_MLA, CHUNKED})
 

@@ -53,8 +53,6 @@ class Rules:
     prefix_lm_batch_floor: bool = False  # Gemma 4: max_num_batched_tokens raised to the largest multimodal item
     packed_kv_dtypes: bool = False  # nvfp4 and per-token-head KV dtypes exist
     gdn_flashinfer_sm12x: bool = False  # FlashInfer's GDN prefill kernel is picked on compute 12.x
-    default_gpu_memory_utilization: float = 0.9
-    cudagraph_estimate: bool = False  # CUDA-graph bytes are estimated and subtracted by default
     one_line_log: bool = False
     device_in_log: bool = False
     refused_text: str = ""
@@ -104,8 +102,6 @@ CHANGES: tuple[tuple[tuple[int, int, int], dict[str, Any]], ...] = (
         (0, 20, 0),
         {
             "packed_kv_dtypes": True,
-            "default_gpu_memory_utilization": 0.92,
-            "cudagraph_estimate": True,
             "mla_hybrid_alignment": 16,
         },
     ),

@@ -10,7 +10,7 @@ All arithmetic about tokens and blocks is ``capacity``'s; this module only decid
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.budget import GIB, Part
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.capacity import bytes_for, longest_max_model_len
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layout import KVLayout
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.shapes import Change
 
 # A server whose context is left to us is not worth starting below this many tokens.
 SHORTEST_AUTO_CONTEXT = 4096
@@ -145,84 +146,115 @@ def allocate(needs: Sequence[Need], usable_bytes: int, total_bytes: int) -> list
     return grants
 
 
-def changes(need: Need, grant: Grant, total_bytes: int, usable_bytes: int, others: Sequence[tuple[str, int]]) -> list[dict[str, Any]]:
+def changes(need: Need, grant: Grant, total_bytes: int, usable_bytes: int, others: Sequence[tuple[str, int]]) -> list[Change]:
     """What would make a server fit, cheapest first, each with its numbers; empty when nothing on this box or a second one would.
 
     ``others``: (server name, bytes it holds) of servers that could be stopped instead.
     """
-    found: list[dict[str, Any]] = []
-    length = need.max_model_len
-    if need.utilization is not None:
-        free = replace(need, utilization=None)
-        wanted = free.fixed_bytes + (whole_blocks(need.layout, need.kv_cache_bytes) if need.kv_cache_bytes else free.least_kv_bytes)
-        if wanted <= usable_bytes and math.ceil(total_bytes * need.utilization) < wanted:
-            value = smallest_utilization(wanted, total_bytes, usable_bytes)
-            found.append(
-                _change("a higher gpu_memory_utilization", {"gpu_memory_utilization": value}, requested_bytes=math.ceil(total_bytes * value), cost="none")
-            )
-        elif math.ceil(total_bytes * need.utilization) > usable_bytes:
-            found.append(
-                _change(
-                    "a gpu_memory_utilization that leaves the floor to the operating system",
-                    {"gpu_memory_utilization": "auto"},
-                    requested_bytes=usable_bytes,
-                    cost="none",
-                )
-            )
     left = grant.limit_bytes - need.fixed_bytes
     if need.kv_cache_bytes is not None:
-        if need.kv_cache_bytes < need.least_kv_bytes <= left:
-            gib = math.ceil(need.least_kv_bytes * 100 / GIB) / 100
-            found.append(_change(f"a KV cache of {gib:g} GiB", {"kv_cache_memory_gib": gib}, kv_cache_bytes=need.least_kv_bytes, cost="none"))
         left = min(left, need.kv_cache_bytes)
-    if not need.layout.kv_free and left > 0:
-        if length:
-            fewer = next((n for n in _descending(need.concurrency) if bytes_for(need.layout, length, n) <= left), 0)
-            if fewer:
-                found.append(
-                    _change(
-                        f"{fewer} instead of {need.concurrency} full-length requests at a time",
-                        {"concurrency": fewer},
-                        kv_cache_bytes=bytes_for(need.layout, length, fewer),
-                        concurrency=fewer,
-                        cost="more requests wait when all are long",
-                    )
-                )
-        shorter = longest_max_model_len(need.layout, left, need.concurrency)
-        if shorter > 0 and (length is None or shorter < length):
-            found.append(_change(f"max_model_len {shorter}", {"max_model_len": shorter}, max_model_len=shorter, kv_cache_bytes=whole_blocks(need.layout, left)))
-    for key, text, cost in (
-        ("fp8", "an fp8 KV cache", "half the bytes per token; accuracy and, for some workloads on GB10, speed suffer: test it"),
-        ("eager", "no CUDA graphs", "one request decodes up to 2.5 times slower (41 against 103 tokens/s on an H100)"),
-    ):
+    return [
+        *_another_utilization(need, total_bytes, usable_bytes),
+        *_another_cache(need, grant),
+        *(_less_context(need, left) if left > 0 and not need.layout.kv_free else ()),
+        *_another_way(need, grant),
+        *_one_server_less(need, grant, others),
+        *_one_box_more(need, grant),
+    ]
+
+
+def _another_utilization(need: Need, total_bytes: int, usable_bytes: int) -> Iterator[Change]:
+    """One that is enough, or one that leaves the floor, where the user fixed it."""
+    if need.utilization is None:
+        return
+    requested = math.ceil(total_bytes * need.utilization)
+    free = replace(need, utilization=None)
+    wanted = free.fixed_bytes + (whole_blocks(need.layout, need.kv_cache_bytes) if need.kv_cache_bytes else free.least_kv_bytes)
+    if wanted <= usable_bytes and requested < wanted:
+        value = smallest_utilization(wanted, total_bytes, usable_bytes)
+        yield {
+            "change": "a higher gpu_memory_utilization",
+            "set": {"gpu_memory_utilization": value},
+            "requested_bytes": math.ceil(total_bytes * value),
+            "cost": "none",
+        }
+    elif requested > usable_bytes:
+        yield {
+            "change": "a gpu_memory_utilization that leaves the floor to the operating system",
+            "set": {"gpu_memory_utilization": "auto"},
+            "requested_bytes": usable_bytes,
+            "cost": "none",
+        }
+
+
+def _another_cache(need: Need, grant: Grant) -> Iterator[Change]:
+    """A larger one, where the user fixed it below the need."""
+    least = need.least_kv_bytes
+    if need.kv_cache_bytes is not None and need.kv_cache_bytes < least <= grant.limit_bytes - need.fixed_bytes:
+        gib = math.ceil(least * 100 / GIB) / 100
+        yield {"change": f"a KV cache of {gib:g} GiB", "set": {"kv_cache_memory_gib": gib}, "kv_cache_bytes": least, "cost": "none"}
+
+
+def _less_context(need: Need, left: int) -> Iterator[Change]:
+    """Fewer full-length requests, or a shorter context, in the bytes that are left for the cache."""
+    length = need.max_model_len
+    if length:
+        fewer = next((n for n in _descending(need.concurrency) if bytes_for(need.layout, length, n) <= left), 0)
+        if fewer:
+            yield {
+                "change": f"{fewer} instead of {need.concurrency} full-length requests at a time",
+                "set": {"concurrency": fewer},
+                "kv_cache_bytes": bytes_for(need.layout, length, fewer),
+                "concurrency": fewer,
+                "cost": "more requests wait when all are long",
+            }
+    shorter = longest_max_model_len(need.layout, left, need.concurrency)
+    if shorter > 0 and (length is None or shorter < length):
+        yield {
+            "change": f"max_model_len {shorter}",
+            "set": {"max_model_len": shorter},
+            "max_model_len": shorter,
+            "kv_cache_bytes": whole_blocks(need.layout, left),
+        }
+
+
+def _another_way(need: Need, grant: Grant) -> Iterator[Change]:
+    """A smaller KV dtype, no graphs."""
+    ways: tuple[tuple[str, str, dict[str, Any], str], ...] = (
+        ("fp8", "an fp8 KV cache", {"kv_cache_dtype": "fp8"}, "half the bytes per token; accuracy and, for some workloads on GB10, speed suffer: test it"),
+        ("eager", "no CUDA graphs", {"cuda_graphs": "never"}, "one request decodes up to 2.5 times slower (41 against 103 tokens/s on an H100)"),
+    )
+    for key, text, settings, cost in ways:
         other = _alternative(need, key)
         if other is not None and other.fixed_bytes + other.least_kv_bytes <= grant.limit_bytes:
-            found.append(
-                _change(
-                    text,
-                    {"kv_cache_dtype": "fp8"} if key == "fp8" else {"cuda_graphs": "never"},
-                    kv_cache_bytes=other.least_kv_bytes,
-                    requested_bytes=other.fixed_bytes + other.least_kv_bytes,
-                    kv_bytes_per_token=other.layout.kv_bytes_per_token,
-                    cost=cost,
-                )
-            )
+            yield {
+                "change": text,
+                "set": settings,
+                "kv_cache_bytes": other.least_kv_bytes,
+                "requested_bytes": other.fixed_bytes + other.least_kv_bytes,
+                "kv_bytes_per_token": other.layout.kv_bytes_per_token,
+                "cost": cost,
+            }
+
+
+def _one_server_less(need: Need, grant: Grant, others: Sequence[tuple[str, int]]) -> Iterator[Change]:
     short = need.fixed_bytes + need.least_kv_bytes - grant.limit_bytes
     for name, held in sorted(others, key=lambda item: item[1]):
         if held >= short > 0:
-            found.append(_change(f"server {name} stopped", {}, stop=name, frees_bytes=held, cost=f"server {name} no longer answers"))
+            yield {"change": f"server {name} stopped", "set": {}, "stop": name, "frees_bytes": held, "cost": f"server {name} no longer answers"}
+
+
+def _one_box_more(need: Need, grant: Grant) -> Iterator[Change]:
     double = _alternative(need, "two_boxes")
     if double is not None and double.fixed_bytes + double.least_kv_bytes <= grant.limit_bytes:
-        found.append(
-            _change(
-                "a second box (tensor_parallel_size 2)",
-                {"args": {"tensor_parallel_size": 2}},
-                boxes=2,
-                requested_bytes=double.fixed_bytes + double.least_kv_bytes,
-                cost="another GB10 joined by ConnectX, holding the same share",
-            )
-        )
-    return found
+        yield {
+            "change": "a second box (tensor_parallel_size 2)",
+            "set": {"args": {"tensor_parallel_size": 2}},
+            "boxes": 2,
+            "requested_bytes": double.fixed_bytes + double.least_kv_bytes,
+            "cost": "another GB10 joined by ConnectX, holding the same share",
+        }
 
 
 def _alternative(need: Need, key: str) -> Need | None:
@@ -240,7 +272,3 @@ def _descending(concurrency: int) -> list[int]:
     if concurrency <= 256:
         return list(range(concurrency - 1, 0, -1))
     return [n for n in (concurrency * 3 // 4, concurrency // 2, concurrency // 4, 256, 128, 64, 32, 16, 8, 4, 2, 1) if 0 < n < concurrency]
-
-
-def _change(text: str, settings: dict[str, Any], **numbers: Any) -> dict[str, Any]:
-    return {"change": text, "set": settings, **numbers}

@@ -110,33 +110,9 @@ def parse_header(blob: bytes, size_bytes: int, where: str) -> Shard:
         raise GB10Error(f"the safetensors header of {where} is not valid JSON ({_short(exc)}): the file is damaged, download it again") from exc
     if not isinstance(header, dict):
         raise GB10Error(f"the safetensors header of {where} is not a JSON object: the file is damaged, download it again")
-    tensors = []
-    spans = []
-    for name, entry in header.items():
-        if name == "__metadata__":
-            continue
-        try:
-            dtype, shape, (begin, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
-            bits = DTYPE_BITS[dtype]
-            for n in shape:
-                if not _whole(n) or n < 0:
-                    raise TypeError
-            if not _whole(begin) or not _whole(end):
-                raise TypeError
-        except (KeyError, TypeError, ValueError):
-            raise GB10Error(
-                f"tensor {_short(name)} in {where} has no valid dtype, shape and data_offsets: the file is damaged or newer than"
-                " this collection's safetensors reader, download it again"
-            ) from None
-        nbytes = (math.prod(shape) * bits + 7) // 8
-        if end - begin != nbytes or begin < 0:
-            raise GB10Error(
-                f"tensor {_short(name)} in {where} occupies {end - begin} bytes where its shape and dtype need {nbytes}: the file is damaged, download it again"
-            )
-        tensors.append(Tensor(name, dtype, tuple(shape), nbytes))
-        spans.append((begin, end))
+    placed = [_place(name, entry, where) for name, entry in header.items() if name != "__metadata__"]
     position = 0
-    for begin, end in sorted(spans):
+    for begin, end in sorted((begin, begin + tensor.nbytes) for begin, tensor in placed):
         if begin != position:
             raise GB10Error(f"the tensors in {where} leave a gap or overlap at data offset {position}: the file is damaged, download it again")
         position = end
@@ -148,7 +124,27 @@ def parse_header(blob: bytes, size_bytes: int, where: str) -> Shard:
             size_bytes=size_bytes,
             expected_bytes=expected,
         )
-    return Shard(where.rsplit("/", 1)[-1], size_bytes, hashlib.sha256(blob).hexdigest(), tuple(tensors))
+    return Shard(where.rsplit("/", 1)[-1], size_bytes, hashlib.sha256(blob).hexdigest(), tuple(tensor for _begin, tensor in placed))
+
+
+def _place(name: str, entry: Any, where: str) -> tuple[int, Tensor]:
+    """One entry of a header, checked: the offset where the tensor begins, and the tensor."""
+    try:
+        dtype, shape, (begin, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
+        bits = DTYPE_BITS[dtype]
+        if not all(_whole(n) and n >= 0 for n in shape) or not _whole(begin) or not _whole(end):
+            raise TypeError
+    except (KeyError, TypeError, ValueError):
+        raise GB10Error(
+            f"tensor {_short(name)} in {where} has no valid dtype, shape and data_offsets: the file is damaged or newer than"
+            " this collection's safetensors reader, download it again"
+        ) from None
+    nbytes = (math.prod(shape) * bits + 7) // 8
+    if end - begin != nbytes or begin < 0:
+        raise GB10Error(
+            f"tensor {_short(name)} in {where} occupies {end - begin} bytes where its shape and dtype need {nbytes}: the file is damaged, download it again"
+        )
+    return begin, Tensor(name, dtype, tuple(shape), nbytes)
 
 
 def choose_files(names: Iterable[str], where: str, load_format: str = "auto") -> tuple[str, list[str], str]:
@@ -214,6 +210,7 @@ def manifest_hash(entries: Iterable[tuple[str, int, str]]) -> str:
 
 # --- classification ---------------------------------------------------------------------------------------------------
 
+# Which tensor is what, by its name; docs/extending.md says how to tell whether a new checkpoint needs more.
 _LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)\.")
 _DIGITS = re.compile(r"\d+")
 _VISION = re.compile(r"vision|visual|audio|multi_modal_projector|mm_projector|patch_merger|image_newline|sam_model|img_processor|speech|view_seperator")
@@ -353,6 +350,16 @@ def _tied(config: Mapping[str, Any], text: Mapping[str, Any]) -> bool:
 # --- bytes at load ----------------------------------------------------------------------------------------------------
 
 
+# What vLLM does to the files' bytes; loaded_weights adds those whose wording depends on the engine.
+WHY = {
+    "mtp": "next-token-prediction layers, not loaded without speculative decoding",
+    "tied": "output head shares the input embedding's memory",
+    "unused": "tensors vLLM computes itself or does not use",
+    "repack": "repacking of 4-bit weights, about 0.2 %",
+    "rope": "rotary position tables",
+}
+
+
 def text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """The language model's part of a config (nested in multimodal ones)."""
     thinker = config.get("thinker_config")
@@ -404,61 +411,65 @@ def loaded_weights(
     tp = max(1, tensor_parallel_size)
     kv_heads = _int(text, "num_key_value_heads", "n_kv_heads", "num_attention_heads", "n_heads") or 1
     factor = {"split": 1 / tp, "whole": 1.0, "kv": max(1, kv_heads // tp) / kv_heads if tp > 1 else 1.0}
-    declared = config.get("quantization_config") or text.get("quantization_config") or config.get("quantization") or {}
-    method = str(declared.get("quant_method", "")) if isinstance(declared, Mapping) else ""
-    online = quantization in ("fp8", "fp8_per_tensor", "fp8_per_block") and not method
+    online = quantization in ("fp8", "fp8_per_tensor", "fp8_per_block") and not _quantised(config, text)
     by_group = dict.fromkeys(GROUPS, 0)
     changes: dict[str, int] = {}
     params = 0
     for item in summary["classes"]:
-        skip = item["skip"]
-        if skip and not (skip == "mtp" and speculative):
-            changes[skip] = changes.get(skip, 0) - item["bytes"]
+        if item["skip"] and not (item["skip"] == "mtp" and speculative):
+            _add(changes, item["skip"], -item["bytes"])
             continue
-        size = item["bytes"]
-        if item["dtype"] in ("F32", "F16", "BF16", "F64") and not item["keep"]:
-            new = item["params"] * (1 if online and item["linear"] else width)
-            if new != size:
-                changes["dtype"] = changes.get("dtype", 0) + new - size
-            size = new
-        if item["mxfp4"]:
-            grown = _mxfp4_growth(text, size, mxfp4_backend)
-            changes["mxfp4"] = changes.get("mxfp4", 0) + grown
-            size += grown
-        elif item["dtype"] in ("U8", "I32", "F4") and item["linear"]:
-            grown = size // 500  # repacked 4-bit formats grow by about 0.2 %
-            changes["repack"] = changes.get("repack", 0) + grown
-            size += grown
+        size = _class_bytes(item, text, changes, element=1 if online and item["linear"] else width, mxfp4_backend=mxfp4_backend)
         by_group[item["group"]] += int(size * factor[item["split"]])
         params += 0 if item["keep"] else int(item["params"] * factor[item["split"]])
     multiple = 64 * tp // math.gcd(64, tp)
     for table in summary["tables"]:
         element = width if table["dtype"] in ("F32", "F16", "BF16") else DTYPE_BITS.get(table["dtype"], 16) // 8
         pad = -table["rows"] % multiple * table["width"]
-        if pad:
-            changes["padding"] = changes.get("padding", 0) + pad * element
-            by_group["embedding"] += pad * element // tp
-            params += pad // tp
+        _add(changes, "padding", pad * element)
+        by_group["embedding"] += pad * element // tp
+        params += pad // tp
     pp = max(1, pipeline_parallel_size)
     if pp > 1:  # the layers are shared out; the embedding sits on the first rank, the head on the last
         by_group["attention"] = (by_group["attention"] + pp - 1) // pp
         by_group["mlp"] = (by_group["mlp"] + pp - 1) // pp
     buffers = rope_bytes(config, width, defaults)
-    total = sum(by_group.values()) + buffers
+    _add(changes, "rope", buffers)
     why = {
-        "mtp": "next-token-prediction layers, not loaded without speculative decoding",
-        "tied": "output head shares the input embedding's memory",
-        "unused": "tensors vLLM computes itself or does not use",
+        **WHY,
         "dtype": f"conversion to {'fp8 linear layers and ' if online else ''}{run_dtype(config, dtype)}",
         "mxfp4": f"MXFP4 experts padded for the {mxfp4_backend} kernel",
-        "repack": "repacking of 4-bit weights, about 0.2 %",
         "padding": f"vocabulary padded to a multiple of {multiple} rows",
-        "rope": "rotary position tables",
     }
-    if buffers:
-        changes["rope"] = buffers
     corrections = tuple({"what": key, "bytes": value, "why": why[key]} for key, value in changes.items() if value)
-    return LoadedWeights(total, buffers, params, by_group, corrections)
+    return LoadedWeights(sum(by_group.values()) + buffers, buffers, params, by_group, corrections)
+
+
+def _quantised(config: Mapping[str, Any], text: Mapping[str, Any]) -> bool:
+    """Whether the files hold weights that are quantised already."""
+    declared = config.get("quantization_config") or text.get("quantization_config") or config.get("quantization")
+    return isinstance(declared, Mapping) and bool(str(declared.get("quant_method", "")))
+
+
+def _add(changes: dict[str, int], what: str, size: int) -> None:
+    if size:
+        changes[what] = changes.get(what, 0) + size
+
+
+def _class_bytes(item: Mapping[str, Any], text: Mapping[str, Any], changes: dict[str, int], *, element: int, mxfp4_backend: str) -> int:
+    """Bytes at load of tensors that are treated alike; ``element``: bytes per value of floating ones. Notes in ``changes`` what differs."""
+    size = item["bytes"]
+    if item["dtype"] in ("F32", "F16", "BF16", "F64") and not item["keep"]:
+        _add(changes, "dtype", item["params"] * element - size)
+        size = item["params"] * element
+    grown = 0
+    if item["mxfp4"]:
+        grown = _mxfp4_growth(text, size, mxfp4_backend)
+        _add(changes, "mxfp4", grown)
+    elif item["dtype"] in ("U8", "I32", "F4") and item["linear"]:
+        grown = size // 500  # repacked 4-bit formats grow by about 0.2 %
+        _add(changes, "repack", grown)
+    return size + grown
 
 
 def _mxfp4_growth(text: Mapping[str, Any], size: int, backend: str) -> int:
@@ -558,10 +569,10 @@ def _rotary(head_dim: int, text: Mapping[str, Any], rope: Mapping[str, Any]) -> 
 
 
 def _int(source: Mapping[str, Any], *keys: str) -> int | None:
-    """The first of ``keys`` that holds a positive integer."""
+    """The first of ``keys`` that holds a positive integer some model could have."""
     for key in keys:
         value = source.get(key)
-        if _whole(value) and value > 0:
+        if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 1 << 60:
             return value
     return None
 

@@ -10,8 +10,12 @@ import ipaddress
 import re
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
+
+if TYPE_CHECKING:
+    from packaging.version import Version
 
 TABLE = Path(__file__).parent / "vulnerabilities.yml"
 
@@ -22,17 +26,25 @@ def table() -> dict:
     return yaml.load(TABLE.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
-def release(version: str) -> tuple[int, int, int] | None:
-    """``0.32.0+cpu`` -> (0, 32, 0); None for a nightly such as ``0.1.dev12345``, whose number says nothing about its age."""
-    match = re.match(r"v?(\d+)\.(\d+)(?:\.(\d+))?", version.strip())
-    if not match or re.match(r"v?\d+\.\d+\.?dev", version.strip()):
-        return None
-    number = (int(match.group(1)), int(match.group(2)), int(match.group(3) or 0))
-    # A pre-release has the fixes of the release before it at best: 0.18.0rc1 is older than 0.18.0.
-    if re.search(r"(?:a|b|rc)\d+", version):
-        major, minor, patch = number
-        return (major, minor, patch - 1) if patch else (major, minor - 1, 9999)
-    return number
+def release(version: str) -> Version | None:
+    """``0.32.0+cpu`` and ``0.18.0rc1`` in their order; None for a nightly such as ``0.1.dev12345``, whose number says nothing about its age."""
+    try:
+        number = _version(version)
+    except ValueError:
+        begins = re.match(r"\s*v?\d+(?:\.\d+)+", version)
+        if not begins:
+            return None
+        number = _version(begins.group())
+    dated = number.is_devrelease and len(number.release) == 2
+    return None if dated or len(number.release) < 2 else number
+
+
+def _version(text: str) -> Version:
+    """ValueError for what is not a version."""
+    # It comes with ansible-core, but not with the environment in which ansible-test only imports plugins.
+    from packaging.version import Version
+
+    return Version(text)
 
 
 def is_local(address: str) -> bool:
@@ -64,9 +76,9 @@ def exposure_verdict(vllm_version: str, address: str) -> dict:
         )
         return {"verdict": "warn", "reason": reason, "advisories": [], "recommend": rules["recommend"]}
     open_ones = [entry["id"] for entry in rules["advisories"] if _affects(entry, number)]
-    if number < _number(rules["refuse_below"]):
+    if number < _version(rules["refuse_below"]):
         verdict, limit = "refuse", rules["refuse_below"]
-    elif number < _number(rules["warn_below"]):
+    elif number < _version(rules["warn_below"]):
         verdict, limit = "warn", rules["warn_below"]
     else:
         return {"verdict": "allow", "reason": "", "advisories": open_ones, "recommend": rules["recommend"]}
@@ -78,15 +90,8 @@ def exposure_verdict(vllm_version: str, address: str) -> dict:
     return {"verdict": verdict, "reason": reason, "advisories": open_ones, "recommend": rules["recommend"]}
 
 
-def _affects(advisory: dict, number: tuple[int, int, int]) -> bool:
+def _affects(advisory: dict, number: Version) -> bool:
     """Whether a release has the flaw; one without a known fix counts from where it was seen on."""
-    if "affected_from" in advisory and number < _number(advisory["affected_from"]):
+    if "affected_from" in advisory and number < _version(advisory["affected_from"]):
         return False
-    return "fixed_in" not in advisory or number < _number(advisory["fixed_in"])
-
-
-def _number(version: str) -> tuple[int, int, int]:
-    number = release(version)
-    if number is None:
-        raise ValueError(f"vulnerabilities.yml: {version} is not a release")
-    return number
+    return "fixed_in" not in advisory or number < _version(advisory["fixed_in"])

@@ -13,6 +13,7 @@ import time
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.plugin_utils._follow.progress import Progress
+from ansible_collections.gb10.vllm.plugins.plugin_utils._report.words import duration, size
 
 POLL_S = 2.0
 STATUS_EVERY_S = 20.0
@@ -44,7 +45,7 @@ def run_detached(action: Any, arguments: dict, task_vars: dict, progress: Progre
         except Exception:  # pylint: disable=broad-exception-caught
             line = ""  # a connection that broke is tried again below; the work on the box goes on
         record = last_record(line)
-        progress.update(describe(record) or f"working, {elapsed(time.monotonic() - begun)}")
+        progress.update(describe(record) or f"working, {duration(time.monotonic() - begun)}")
         if record.get("phase") != "finished" and time.monotonic() - asked < STATUS_EVERY_S:
             continue
         asked = time.monotonic()
@@ -95,20 +96,5 @@ def describe(record: dict[str, Any]) -> str:
         parts.append(f"{amount} of {size(record['total_bytes'])}" if record.get("total_bytes") else amount)
         if record.get("bytes_per_s"):
             parts.append(f"{size(record['bytes_per_s'])}/s")
-    parts.append(elapsed(record.get("elapsed_s", 0)))
+    parts.append(duration(record.get("elapsed_s", 0)))
     return ", ".join(parts)
-
-
-def elapsed(seconds: float) -> str:
-    """A duration as people say it."""
-    whole = int(seconds)
-    return f"{whole // 60}:{whole % 60:02d} min" if whole >= 60 else f"{whole} s"
-
-
-def size(count: float) -> str:
-    """Bytes with a decimal unit."""
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"

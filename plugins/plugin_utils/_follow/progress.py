@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from collections.abc import Callable
+from typing import Any
 
 from ansible import constants as C
 from ansible.utils import color
@@ -37,7 +39,7 @@ class Progress:
     :param clock: monotonic seconds; tests pass their own.
     """
 
-    def __init__(self, display, label: str, interactive: bool | None = None, clock=time.monotonic) -> None:
+    def __init__(self, display: Any, label: str, interactive: bool | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._display = display
         self._label = label
         self._interactive = is_interactive() if interactive is None else interactive

@@ -7,6 +7,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ansible_collections.gb10.vllm.plugins.plugin_utils._report.table import table
+from ansible_collections.gb10.vllm.plugins.plugin_utils._report.words import duration
 
 STATES = ("failed", "unreachable", "put back", "held back", "ok")
 # The task of roles/server/tasks/unlock.yml with which all boxes of a run end when one of them failed.
@@ -15,16 +20,6 @@ END_OF_RUN = "End the run"
 BATCH_PUT_BACK = "Go back with the batch"
 MOST_TEXT = 300
 SHORT_SENTENCE = 60
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them: ``12 s``, ``3 min 5 s``, ``1 h 2 min``."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def first_sentence(text: str) -> str:
@@ -36,7 +31,7 @@ def first_sentence(text: str) -> str:
     return shown if len(shown) <= MOST_TEXT else f"{shown[: MOST_TEXT - 3]}..."
 
 
-def state_of(box: dict, last_phase: str, trouble: bool) -> str:
+def state_of(box: Mapping[str, Any], last_phase: str, trouble: bool) -> str:
     """``failed``, ``unreachable``, ``put back`` (well, but in the batch of one that failed), ``held back`` (well, its turn never came) or ``ok``."""
     if box["failed"]:
         return "put back" if box["step"] == BATCH_PUT_BACK else "failed"
@@ -50,7 +45,7 @@ def natural(name: str) -> list:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
-def summary(boxes: list[dict], phases: list[tuple[str, float]], check: bool = False) -> list[tuple[str, str]]:
+def summary(boxes: Sequence[Mapping[str, Any]], phases: Sequence[tuple[str, float]], check: bool = False) -> list[tuple[str, str]]:
     """Lines of text, each with the state it is about (``""`` for those about the whole run).
 
     ``boxes``: [{name, phase, changed, repairs, busy_s, failed, unreachable, held_back, step, message}]; ``phases``: (name, wall seconds) in order.
@@ -63,22 +58,9 @@ def summary(boxes: list[dict], phases: list[tuple[str, float]], check: bool = Fa
     stopped = f"; the run stopped in phase {last_phase}" if trouble and last_phase else ""
     plural = "box" if len(boxes) == 1 else "boxes"
     lines = [(f"{len(boxes)} {plural}: {', '.join(counts)}{stopped}{' (check mode: nothing was changed)' if check else ''}", "")]
-    would = "would change" if check else "changed"
-    cells = [
-        (
-            state.upper() if state in ("failed", "unreachable") else state,
-            box["name"],
-            box["phase"] or "-",
-            f"{would} {box['changed']}" if box["changed"] else "unchanged",
-            f"repaired {len(box['repairs'])}" if box["repairs"] else "",
-            duration(box["busy_s"]),
-        )
-        for state, box in rows
-    ]
-    widths = [max((len(cell[column]) for cell in cells), default=0) for column in range(6)]
-    for (state, box), cell in zip(rows, cells, strict=True):
-        text = "  ".join(part.ljust(width) for part, width in zip(cell[:5], widths, strict=False) if width)
-        lines.append((f"  {text}  {cell[5].rjust(widths[5])}", state))
+    texts = table([_cells(state, box, "would change" if check else "changed") for state, box in rows], right=(5,))
+    for (state, box), text in zip(rows, texts, strict=True):
+        lines.append((f"  {text}", state))
         if box["repairs"]:
             lines.append((f"      repairs: {', '.join(box['repairs'])}", state))
         if state in ("failed", "unreachable", "put back"):
@@ -86,3 +68,14 @@ def summary(boxes: list[dict], phases: list[tuple[str, float]], check: bool = Fa
     total_s = sum(seconds for _name, seconds in phases)
     lines.append((f"  {', '.join(f'{name} {duration(seconds)}' for name, seconds in phases)}; in all {duration(total_s)}", ""))
     return lines
+
+
+def _cells(state: str, box: Mapping[str, Any], changed: str) -> tuple[str, ...]:
+    return (
+        state.upper() if state in ("failed", "unreachable") else state,
+        box["name"],
+        box["phase"] or "-",
+        f"{changed} {box['changed']}" if box["changed"] else "unchanged",
+        f"repaired {len(box['repairs'])}" if box["repairs"] else "",
+        duration(box["busy_s"]),
+    )

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Bytes for people. Pure."""
+"""Amounts, durations and cut texts as people read them. Pure."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 
+GIB = 2**30
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
 def human_bytes(value: Any, digits: int = 2) -> str:
-    """``64424509440`` -> ``60.00 GiB``: binary units, ``digits`` decimals, whole bytes below 1 KiB. GB10Error for what is no number."""
+    """``64424509440`` -> ``60.00 GiB``: binary units, ``digits`` decimals, whole bytes below 1 KiB. GB10Error for what is not a number."""
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):
@@ -28,3 +29,32 @@ def human_bytes(value: Any, digits: int = 2) -> str:
         number /= 1024
         unit += 1
     return f"{sign}{number:,.{digits if unit else 0}f} {_UNITS[unit]}"
+
+
+def gib(value: float | None, digits: int = 1, sign: str = "") -> str:
+    """Bytes as GiB, however few or many: ``96.5 GiB``, ``-`` for None; ``sign``: ``+`` to show that of a difference."""
+    return "-" if value is None else f"{value / GIB:{sign}.{digits}f} GiB"
+
+
+def size(count: float) -> str:
+    """Bytes of a transfer with a decimal unit, as networks and registries count: ``2 kB``, ``17.3 GB``."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
+def duration(seconds: float) -> str:
+    """Whole seconds that have passed: ``12 s``, ``3 min 5 s``, ``1 h 2 min``."""
+    whole = int(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def cut(text: str, width: int) -> str:
+    """The text in at most ``width`` characters; what is cut off shows as an ellipsis."""
+    return text if len(text) <= width else text[: max(0, width - 1)] + "…"

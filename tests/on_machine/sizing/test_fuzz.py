@@ -15,7 +15,8 @@ from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._model import directory as model_dir
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing import weights
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.plan import calculate, plan_box
-from ansible_collections.gb10.vllm.plugins.plugin_utils._report import plan_picture as picture
+from ansible_collections.gb10.vllm.plugins.plugin_utils._report.plan_picture import plan_picture
+from ansible_collections.gb10.vllm.plugins.plugin_utils._report.plan_table import plan_table
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -179,8 +180,8 @@ def test_servers_boxes_records_and_models(data):
         assert entry["kv_cache_bytes"] >= 0 and all(isinstance(w, str) for w in entry["arguments"])
         assert math.isfinite(entry["gpu_memory_utilization"])
     json.dumps(plan, allow_nan=False)
-    picture.plan_table({"b": plan})
-    picture.plan_picture(plan, "b")
+    plan_table({"b": plan})
+    plan_picture(plan, "b")
 
 
 def test_more_than_ten_thousand_inputs_were_tried():

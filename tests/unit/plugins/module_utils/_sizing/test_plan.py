@@ -280,6 +280,10 @@ class TestBox:
         result = plan(server(max_model_len=65536), on=box(holders=holders))
         assert [o["name"] for o in result["box"]["others"]] == ["ollama"]
 
+    def test_a_holder_without_a_sensible_pid_has_none(self):
+        others = plan(server(), on=box(holders=[{"pid": math.inf, "name": "x", "bytes": 5}]))["box"]["others"]
+        assert others == [{"name": "x", "pid": None, "bytes": 5}]
+
     @pytest.mark.parametrize("memory", [{}, {"total_bytes": 0, "available_bytes": 5}, {"total_bytes": 5, "available_bytes": 9}])
     def test_facts_without_sense_are_refused(self, memory):
         with pytest.raises(GB10Error, match="facts of the box"):
@@ -390,6 +394,9 @@ class TestInput:
             ({"port": 70000}, "port is 70000"),
             ({"args": ["x"]}, "args must map flag names to values"),
             ({"args": {"a b": 1}}, "not the name of a vllm serve flag"),
+            ({"args": {"x": math.inf}}, "args.x holds a number that is infinite"),
+            ({"args": {"x": {"y": [1.5, math.nan]}}}, "args.x holds a number that is infinite or none"),
+            ({"served_model_name": ["a", math.nan]}, "served_model_name is .'a', nan.: give a name"),
             ({"args": {"max_num_seqs": 1, "--max-num-seqs": 2}}, "names max_num_seqs twice"),
             ({"model_path": "/m/none", "model": "none"}, "no facts are given for the model /m/none"),
         ],
@@ -397,6 +404,38 @@ class TestInput:
     def test_bad_values_are_named(self, wanted, match):
         with pytest.raises(GB10Error, match=match):
             plan({**server(), **wanted})
+
+    @pytest.mark.parametrize("value", [1e300, 1.7e308, 10**400, math.inf, math.nan, -1, True, "12", None, 2**21], ids=lambda v: str(v)[:9])
+    @pytest.mark.parametrize("option", ["os_floor_gib", "margin_gib"])
+    def test_options_without_sense_are_named(self, option, value):
+        with pytest.raises(GB10Error, match=rf"^{option} is .*: give a number of GiB from 0 to 1048576$") as refused:
+            plan(server(), **{option: value})
+        assert len(str(refused.value)) < 150
+
+    @pytest.mark.parametrize("value", [10**400, "9" * 400, 1e300, "1e400", "-" + "9" * 400], ids=lambda v: str(v)[:9])
+    @pytest.mark.parametrize(
+        "key", ["gpu_memory_utilization", "kv_cache_memory_gib", "kv_cache_memory_bytes", "max_model_len", "concurrency", "port", "max_num_seqs"]
+    )
+    def test_numbers_no_machine_has_are_named_in_one_short_sentence(self, key, value):
+        with pytest.raises(GB10Error, match=rf"^server devstral: {key}") as refused:
+            plan(server(**{key: value}))
+        assert len(str(refused.value)) < 200
+
+    @pytest.mark.parametrize("args", [{"block_size": "9" * 400}, {"speculative_config": {"num_speculative_tokens": "9" * 400}}])
+    def test_so_are_those_in_args(self, args):
+        with pytest.raises(GB10Error, match="^server devstral: ") as refused:
+            plan(server(args=args))
+        assert len(str(refused.value)) < 200
+
+    @pytest.mark.parametrize("key", ["factor", "original_max_position_embeddings"])
+    @pytest.mark.parametrize("kind", ["yarn", "longrope", "linear"])
+    def test_a_rope_of_endless_length_ends_in_no_traceback(self, kind, key):
+        config = {**GOLDEN["Llama-3.1-70B", 1]["config"], "rope_scaling": {"rope_type": kind, "factor": 8.0, key: 10**400}}
+        try:
+            assert calculate({**MODELS["/m/Llama-3.1-70B"], "config": config})["weights_bytes"] < 200 * GIB
+        except GB10Error as error:
+            assert "rope_scaling.factor" in str(error) or "max_position_embeddings" in str(error)
+            assert len(str(error)) < 250
 
     @pytest.mark.parametrize("second,match", [({"name": "devstral", "port": 8001}, "the name devstral"), ({"name": "b", "port": 8000}, "the port 8000")])
     def test_two_servers_with_one_name_or_port(self, second, match):

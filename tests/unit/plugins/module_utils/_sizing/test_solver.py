@@ -12,7 +12,7 @@ import shlex
 import checkpoints
 import pytest
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing import budget, flags, solver, weights
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing import budget, checks, flags, solver, weights
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.capacity import bytes_for
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.engine import Engine
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layout import kv_layout
@@ -138,12 +138,12 @@ class TestFlags:
 
     @pytest.mark.parametrize("text,number", [("64K", 65536), ("64k", 64000), ("1M", 2**20), ("2G", 2**31), ("8192", 8192), (5, 5), ("1.5K", 1536)])
     def test_numbers_as_vllm_reads_them(self, text, number):
-        assert flags.human_int(text, "x") == number
+        assert checks.human_int(text, "x") == number
 
     @pytest.mark.parametrize("text", ["", "x", "1.3", "K", None, 1.5, [1], "1e5"])
     def test_other_numbers_are_refused(self, text):
         with pytest.raises(GB10Error, match="is not a whole number"):
-            flags.human_int(text, "x")
+            checks.human_int(text, "x")
 
     def test_nested_options_keep_their_underscores(self):
         assert flags.flag_name("compilation_config.cudagraph_mode") == "--compilation-config.cudagraph_mode"

@@ -45,7 +45,8 @@ def test_recall_and_false_alarms(entries, capsys):
     for entry in known:
         noise = "(EngineCore_DP0 pid=9) ERROR 11-23 14:04:45 [v1/core.py:402] "
         text = "\n".join(f"{noise}{line}" for line in entry.example.split("\n"))
-        hits = {hit.entry.id for hit in diagnosis.find({"box1": read("healthy-0.33.0-gb10.log") + text + "\n"}, entries)}
+        before = "#9 [stage-2 3/9] RUN uv pip install vllm\n" if entry.stage == "build" else read("healthy-0.33.0-gb10.log")
+        hits = {hit.entry.id for hit in diagnosis.find({"box1": before + text + "\n"}, entries)}
         found += entry.id in hits
     alarms = []
     for path in HEALTHY:
@@ -185,6 +186,11 @@ def test_facts_about_the_server_silence_what_does_not_apply(entries):
     line = "non-default args: {'model_tag': '/models/x', 'host': '0.0.0.0'}"
     assert [hit.entry.id for hit in diagnosis.find({"b": line}, entries)] == ["KB-502"]
     assert diagnosis.find({"b": line}, entries, {"api_key"}) == []
+
+
+def test_evidence_of_a_server():
+    assert diagnosis.evidence("b", ["x", "y"], [], False) == ({"b": "x\ny"}, {"container"})
+    assert diagnosis.evidence("b", ["x"], ["k"], True) == ({"b": "x", "b (kernel)": "k"}, {"container", "api_key"})
 
 
 def test_an_old_version_is_noted_and_a_new_one_is_not(entries):

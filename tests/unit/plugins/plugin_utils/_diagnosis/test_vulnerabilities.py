@@ -45,9 +45,12 @@ def test_the_reason_names_what_is_open():
 
 
 def test_order_of_versions():
-    assert release("0.32.0+cpu") == (0, 32, 0)
+    assert release("0.32.0+cpu").release == (0, 32, 0)
     assert release("0.23.1rc1.dev12") < release("0.23.1")
+    assert release("0.23.1.dev12") < release("0.23.1"), "what is built on the way to a release lacks its fixes"
     assert release("0.1.dev9") is None
+    assert release("0.17.1-of_somebody") == release("v0.17.1")
+    assert release("") is release("main") is release("1234567") is None
 
 
 def test_addresses():

@@ -14,7 +14,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing import weights
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.plan import plan_box
 from ansible_collections.gb10.vllm.plugins.plugin_utils._report import plan_picture as picture
-from ansible_collections.gb10.vllm.plugins.plugin_utils._report.words import human_bytes
+from ansible_collections.gb10.vllm.plugins.plugin_utils._report.plan_table import plan_table
 
 GIB = 2**30
 CONFIG = checkpoints.golden_weights()["Qwen3-8B", 1]["config"]
@@ -58,7 +58,7 @@ def test_table_fits_120_columns_and_says_everything():
     plans = {f"box-with-a-long-name-{n}": plan(FITS, {**FITS, "name": "a-server-with-forty-letters-in-its-name-xy"}) for n in range(2)}
     plans["full"] = plan({"name": "huge", "max_model_len": 40960, "concurrency": 100})
     plans["none"] = plan()
-    text = picture.plan_table(plans)
+    text = plan_table(plans)
     lines = text.splitlines()
     assert max(map(len, lines)) <= 120
     head = lines[0].split()
@@ -71,7 +71,7 @@ def test_table_fits_120_columns_and_says_everything():
 
 def test_table_shows_long_arguments_whole():
     entry = {**FITS, "args": {"speculative_thing": {"key": "value " * 12}, "flag": "a b"}}
-    text = picture.plan_table({"b": plan(entry)})
+    text = plan_table({"b": plan(entry)})
     assert "--flag 'a b'" in text and "stated in the server's args" in text
 
 
@@ -80,23 +80,6 @@ def test_what_is_no_plan_is_refused(what):
     with pytest.raises(GB10Error, match="not a plan"):
         picture.plan_picture(what)
     with pytest.raises(GB10Error):
-        picture.plan_table({"b": what})
+        plan_table({"b": what})
     with pytest.raises(GB10Error, match="by name of the box"):
-        picture.plan_table([what])
-
-
-@pytest.mark.parametrize(
-    "value,text",
-    [
-        (0, "0 B"), (1023, "1,023 B"), (1024, "1.00 KiB"), (64424509440, "60.00 GiB"), (-(2**31), "-2.00 GiB"), ("1048576", "1.00 MiB"),
-        (1024**2 - 1, "1.00 MiB"), (5 * 2**60, "5,120.00 PiB"),
-    ],
-)  # fmt: skip
-def test_human_bytes(value, text):
-    assert human_bytes(value) == text
-
-
-@pytest.mark.parametrize("value", ["x", None, True, float("nan"), float("inf"), [1], 10**400])
-def test_human_bytes_refuses_the_rest(value):
-    with pytest.raises(GB10Error, match="wants a number of bytes"):
-        human_bytes(value)
+        plan_table([what])

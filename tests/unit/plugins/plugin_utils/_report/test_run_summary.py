@@ -6,8 +6,7 @@
 
 from __future__ import annotations
 
-import pytest
-from ansible_collections.gb10.vllm.plugins.plugin_utils._report.run_summary import BATCH_PUT_BACK, duration, first_sentence, summary
+from ansible_collections.gb10.vllm.plugins.plugin_utils._report.run_summary import BATCH_PUT_BACK, first_sentence, summary
 
 
 def box(name, phase="Report", **more):
@@ -16,11 +15,6 @@ def box(name, phase="Report", **more):
 
 def texts(boxes, phases=(("Plan", 2.0), ("Activate", 63.0), ("Report", 1.0)), check=False):
     return [text for text, _state in summary(boxes, list(phases), check)]
-
-
-@pytest.mark.parametrize(("seconds", "text"), [(0.2, "0 s"), (59.4, "59 s"), (61, "1 min 1 s"), (3600, "1 h 0 min"), (7384, "2 h 3 min")])
-def test_duration(seconds, text):
-    assert duration(seconds) == text
 
 
 def test_first_sentence_takes_a_second_one_when_the_first_says_too_little():

@@ -1,0 +1,180 @@
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What one server needs of a box: the engine it is started as, its layout, and the bytes of each of its parts. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing import budget, checks
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.budget import GIB, Part
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.engine import Engine, engine_of
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layout import KVLayout, kv_layout
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.shapes import EngineFacts, ModelInfo, Server
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.solver import Need
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.wanted_server import speculation
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.weights import RUN_DTYPE_BYTES, LoadedWeights, loaded_weights, run_dtype
+
+# Flags of the user's that are fields of Engine.
+ENGINE_ARGS = (
+    "dtype", "tensor_parallel_size", "pipeline_parallel_size", "decode_context_parallel_size", "enable_prefix_caching", "mamba_cache_mode",
+    "mamba_cache_dtype", "mamba_ssm_cache_dtype", "async_scheduling", "block_size", "gdn_prefill_backend", "disable_hybrid_kv_cache_manager", "runner",
+)  # fmt: skip
+INT_ENGINE_ARGS = ("tensor_parallel_size", "pipeline_parallel_size", "decode_context_parallel_size", "block_size")
+# Flags whose value changes what a start measures besides the KV cache.
+OVERHEAD_FLAGS = ("--max-num-batched-tokens", "--max-num-seqs", "--enforce-eager", "--quantization", "--dtype", "--tensor-parallel-size", "--load-format")
+
+
+@dataclass(frozen=True)
+class Common:
+    """What all servers of one plan have in common."""
+
+    identity: EngineFacts
+    total_bytes: int
+    margin_bytes: int
+    assume_full_attention: bool
+    models: Mapping[str, ModelInfo]
+
+
+@dataclass(frozen=True)
+class _Variant:
+    """One server in one way to start it. ``settings`` are fields of Engine, ``record`` is what earlier starts left on the box."""
+
+    server: Server
+    info: ModelInfo
+    record: Mapping[str, Any]
+    common: Common
+    settings: Mapping[str, Any]
+    eager: bool
+
+    @property
+    def speculation(self) -> Mapping[str, Any]:
+        """What the server's args say about speculative decoding."""
+        return speculation(self.server["args"].get("speculative_config"), self.server["name"])
+
+    @property
+    def draft(self) -> ModelInfo | None:
+        """The draft model, where one is named and its facts were given."""
+        name = self.speculation.get("model")
+        return self.common.models.get(str(name)) if name else None
+
+
+def need_of(server: Server, info: ModelInfo, record: Mapping[str, Any], common: Common) -> Need:
+    """Sizes of one server's parts; the KV dtype, graph and two-box variants are computed only when something does not fit."""
+    settings = _engine_settings(server, info)
+    variant = _Variant(server, info, record, common, settings, server["eager"])
+    need, args = _size(variant), server["args"]
+    alternatives = {}
+    if not need.layout.kv_free and server["kv_cache_dtype"] == "auto" and not need.layout.resolved_kv_cache_dtype.startswith(("fp8", "nvfp4")):
+        alternatives["fp8"] = lambda: _size(replace(variant, settings={**settings, "kv_cache_dtype": "fp8"}))
+    if need.graph.value and not server["graphs_stated"]:
+        alternatives["eager"] = lambda: _size(replace(variant, eager=True))
+    if common.identity["platform"] == "gb10" and not args.get("tensor_parallel_size") and not args.get("pipeline_parallel_size"):
+        alternatives["two_boxes"] = lambda: _size(replace(variant, settings={**settings, "tensor_parallel_size": 2}))
+    return replace(need, alternatives=alternatives)
+
+
+def check_length(length: int | None, layout: KVLayout, who: str) -> None:
+    """GB10Error for a context longer than the model was made for."""
+    if length is not None and length > layout.derived_max_model_len > 0:
+        raise GB10Error(
+            f"{who}: max_model_len {length} is more than the {layout.derived_max_model_len} tokens the model was made for: use at most that, or auto"
+        )
+
+
+def _engine_settings(server: Server, info: ModelInfo) -> dict[str, Any]:
+    """The fields of Engine that the server's keys and args decide."""
+    args, name = server["args"], server["name"]
+    settings: dict[str, Any] = {"kv_cache_dtype": server["kv_cache_dtype"]}
+    if server["max_num_batched_tokens"]:
+        settings["max_num_batched_tokens"] = server["max_num_batched_tokens"]
+    if server["max_num_seqs"]:
+        settings["max_num_seqs"] = server["max_num_seqs"]
+    for key in ENGINE_ARGS:
+        if key in args:
+            settings[key] = checks.whole(args[key], f"server {name}: args.{key}", 1, 1_000_000) if key in INT_ENGINE_ARGS else args[key]
+    if info.get("kind") == "embedding":
+        settings.setdefault("runner", "pooling")  # vLLM finds modules.json and does the same
+    wanted = speculation(args.get("speculative_config"), name)
+    if wanted:
+        settings["speculative_method"] = str(wanted.get("method") or ("draft_model" if wanted.get("model") else ""))
+        settings["num_speculative_tokens"] = checks.whole(
+            wanted.get("num_speculative_tokens", 1), f"server {name}: speculative_config.num_speculative_tokens", 0, 64
+        )
+    return settings
+
+
+def _size(variant: _Variant) -> Need:
+    server, common, draft = variant.server, variant.common, variant.draft
+    engine = engine_of(common.identity, variant.settings)
+    layout = kv_layout(variant.info["config"], engine, assume_full_attention=common.assume_full_attention, draft_config=draft["config"] if draft else None)
+    check_length(server["max_model_len"], layout, f"server {server['name']}")
+    batch = layout.batch_tokens(server["max_model_len"] or layout.default_max_model_len)
+    parts = {
+        "weights": _weights(variant, engine, layout),
+        "activation": budget.activation(
+            layout.facts,
+            max_num_batched_tokens=batch,
+            max_num_seqs=layout.max_num_seqs,
+            tensor_parallel_size=engine.tensor_parallel_size,
+            element=RUN_DTYPE_BYTES[run_dtype(variant.info["config"], engine.dtype)],
+        ),
+        "graph": budget.graphs(common.total_bytes, platform=engine.platform, eager=variant.eager),
+        "non_torch": budget.non_torch(engine.platform),
+        **budget.measured_parts(variant.record, server, engine.vllm_version, _overhead_flags(variant, batch, layout.max_num_seqs)),
+    }
+    return Need(
+        name=server["name"],
+        layout=layout,
+        weights=parts["weights"],
+        activation=parts["activation"],
+        graph=parts["graph"],
+        non_torch=parts["non_torch"],
+        margin_bytes=common.margin_bytes,
+        max_model_len=server["max_model_len"],
+        concurrency=server["concurrency"],
+        kv_cache_bytes=server["kv_cache_bytes"],
+        utilization=server["utilization"],
+    )
+
+
+def _weights(variant: _Variant, engine: Engine, layout: KVLayout) -> Part:
+    """The model's weights at load, and the draft model's."""
+    config, quantization = variant.info["config"], variant.server["args"].get("quantization")
+    loaded = loaded_weights(
+        variant.info["weights"],
+        config,
+        dtype=engine.dtype,
+        tensor_parallel_size=engine.tensor_parallel_size,
+        pipeline_parallel_size=engine.pipeline_parallel_size,
+        speculative=bool(variant.speculation) and not variant.speculation.get("model"),
+        quantization=quantization if isinstance(quantization, str) else None,
+        defaults=layout.facts.text.defaults,
+    )
+    draft, why = variant.draft, _corrections(loaded)
+    if draft is None:
+        return Part(loaded.total_bytes, "computed", why)
+    drafted = loaded_weights(draft["weights"], draft["config"], tensor_parallel_size=engine.tensor_parallel_size).total_bytes
+    return Part(loaded.total_bytes + drafted, "computed", f"{why}, with {drafted / GIB:.2f} GiB of the draft model")
+
+
+def _corrections(loaded: LoadedWeights) -> str:
+    parts = [f"{c['what']} {c['bytes'] / GIB:+.2f} GiB" for c in loaded.corrections if abs(c["bytes"]) >= GIB // 200]
+    return "from the safetensors headers" + (f", corrected as vLLM loads ({', '.join(parts)})" if parts else "")
+
+
+def _overhead_flags(variant: _Variant, batch_tokens: int, max_num_seqs: int) -> dict[str, Any]:
+    """The flags an earlier start must have had for its measurements to count; None for one that must be absent."""
+    present: dict[str, Any] = {
+        "--max-num-batched-tokens": batch_tokens,
+        "--max-num-seqs": max_num_seqs,
+        "--enforce-eager": True if variant.eager else None,
+        "--load-format": variant.server["load_format"],
+    }
+    args = variant.server["args"]
+    return {flag: present[flag] if flag in present else args.get(flag[2:].replace("-", "_")) for flag in OVERHEAD_FLAGS}

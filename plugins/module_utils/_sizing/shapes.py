@@ -1,0 +1,254 @@
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The shapes that cross YAML and JSON on the way to a plan and out of it. What a box or a user wrote may lack any key (``total=False``).
+
+Values that a user may write in several ways (``auto``, 64K) are ``Any`` until `wanted_server.read_server` has checked them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict
+
+
+class EngineFacts(TypedDict, total=False):
+    """Which vLLM will run, as far as it is known."""
+
+    vllm_version: str
+    platform: str
+    cuda_runtime: str
+    source: str
+    image_id: str
+    cpu_amx: bool
+    cpu_avx512_bf16: bool
+
+
+class MemoryFacts(TypedDict, total=False):
+    """``memory`` of ``box_info``, in bytes; the CUDA total is None where CUDA was not asked."""
+
+    total_bytes: int
+    available_bytes: int
+    cuda_total_bytes: int | None
+    cuda_total_source: str
+
+
+class BoxFacts(TypedDict, total=False):
+    """What ``box_info`` returns, as far as the plan reads it. ``servers`` are records on the box: files that may hold anything."""
+
+    memory: MemoryFacts
+    holders: Sequence[Mapping[str, Any]]
+    docker: Mapping[str, Any]
+    servers: Mapping[str, Any]
+    cpu_features: EngineFacts
+
+
+class Options(TypedDict, total=False):
+    """What the user decides for the whole plan."""
+
+    os_floor_gib: float
+    margin_gib: float
+    assume_full_attention: bool
+
+
+class ModelInfo(TypedDict, total=False):
+    """What ``model_info`` returns for one model, as far as the plan reads it."""
+
+    path: str
+    present: bool
+    source: str
+    config: Mapping[str, Any]
+    weights: Mapping[str, Any]
+    kind: str
+    layout: str
+    architecture: str
+    tokenizer: bool
+    auto_map: Any
+    size_bytes: int
+    download: Mapping[str, Any] | None
+
+
+class WantedServer(TypedDict, total=False):
+    """An entry of ``gb10_servers``, as far as the plan reads it."""
+
+    name: str
+    model: str
+    model_path: str
+    port: Any
+    max_model_len: Any
+    concurrency: Any
+    gpu_memory_utilization: Any
+    kv_cache_memory_gib: Any
+    kv_cache_memory_bytes: Any
+    kv_cache_dtype: str
+    served_model_name: Any
+    load_format: str
+    cuda_graphs: Any
+    trust_remote_code: Any
+    max_num_batched_tokens: Any
+    max_num_seqs: Any
+    args: Mapping[str, Any]
+
+
+class Repair(TypedDict):
+    """A recorded repair, and what it changed of the server."""
+
+    id: str
+    reason: str
+    set: dict[str, Any]
+
+
+class Server(TypedDict):
+    """A wanted server as `wanted_server.read_server` returns it: every key there, every value checked."""
+
+    name: str
+    model: str
+    model_path: str
+    port: int
+    max_model_len: int | None
+    concurrency: int
+    utilization: float | None
+    kv_cache_bytes: int | None
+    kv_cache_dtype: str
+    served_model_name: Any
+    eager: bool
+    graphs_stated: bool
+    load_format: str
+    trust_remote_code: bool
+    trust_stated: bool
+    max_num_batched_tokens: int | None
+    max_num_seqs: int | None
+    args: dict[str, Any]
+    repairs: list[Repair]
+
+
+class PartFacts(TypedDict):
+    """One term of the budget; ``source`` is computed, measured or assumed."""
+
+    value: int
+    source: str
+    why: str
+
+
+class GroupFacts(TypedDict):
+    """One group of layers that share blocks."""
+
+    layers: int
+    kind: str
+    block_size: int
+    page_size_bytes: int
+
+
+class LayoutFacts(TypedDict):
+    """A KV layout as plain data, in bytes and tokens."""
+
+    kv_bytes_per_token: float
+    bytes_per_block: int
+    block_size: int
+    groups: list[GroupFacts]
+
+
+class Flag(TypedDict):
+    """One flag of ``vllm serve`` and why it is there."""
+
+    flag: str
+    value: Any
+    why: str
+
+
+class Change(TypedDict, total=False):
+    """What would make a server fit: in words, as keys to set, and with its figures."""
+
+    change: str
+    set: dict[str, Any]
+    cost: str
+    requested_bytes: int
+    kv_cache_bytes: int
+    kv_bytes_per_token: float
+    concurrency: int
+    max_model_len: int
+    stop: str
+    frees_bytes: int
+    boxes: int
+
+
+class PlanServer(LayoutFacts, total=False):
+    """The plan's part for one server."""
+
+    name: str
+    model: str
+    served_model_name: str
+    port: int
+    architecture: str
+    kind: str
+    verdict: str
+    reason: str
+    weights_bytes: PartFacts
+    activation_bytes: PartFacts
+    graph_bytes: PartFacts
+    non_torch_bytes: PartFacts
+    margin_bytes: int
+    kv_cache_dtype: str
+    kv_cache_bytes: int
+    num_blocks: int
+    kv_tokens: int
+    concurrency: float
+    wanted_concurrency: int
+    max_model_len: int
+    longest_max_model_len: int
+    derived_max_model_len: int
+    needed_bytes: int
+    gpu_memory_utilization: float
+    requested_bytes: int
+    flags: list[Flag]
+    arguments: list[str]
+    changes: list[Change]
+    repairs: list[Repair]
+    warnings: list[str]
+
+
+class PlanBox(TypedDict, total=False):
+    """The plan's part for the box, in bytes."""
+
+    total_bytes: int
+    total_source: str
+    available_bytes: int
+    floor_bytes: int
+    usable_bytes: int
+    returned_bytes: int
+    others: list[dict[str, Any]]
+    headroom_bytes: int
+    left_for_os_bytes: int
+    warnings: list[str]
+
+
+class Plan(TypedDict, total=False):
+    """What everything after it reads (docs/ARCHITECTURE.md); ``verdict`` is the worst of the servers'."""
+
+    verdict: str
+    box: PlanBox
+    engine: EngineFacts
+    servers: list[PlanServer]
+
+
+class Calculation(LayoutFacts, total=False):
+    """The answer of the calculator without a box; from ``available_bytes`` on only when memory was given."""
+
+    architecture: str
+    engine: EngineFacts
+    kv_cache_dtype: str
+    weights_bytes: int | None
+    max_model_len: int
+    needed_bytes_per_request: int
+    needed_bytes: int
+    requests: int
+    warnings: list[str]
+    available_bytes: int
+    num_blocks: int
+    kv_tokens: int
+    concurrency: float
+    fits: bool
+    estimated_max_model_len: int
+    longest_max_model_len: int
+    vllm_says: str | None

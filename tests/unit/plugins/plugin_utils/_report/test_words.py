@@ -1,0 +1,47 @@
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Amounts, durations and cut texts as people read them."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.plugin_utils._report.words import cut, duration, gib, human_bytes, size
+
+
+@pytest.mark.parametrize(
+    "value,text",
+    [
+        (0, "0 B"), (1023, "1,023 B"), (1024, "1.00 KiB"), (64424509440, "60.00 GiB"), (-(2**31), "-2.00 GiB"), ("1048576", "1.00 MiB"),
+        (1024**2 - 1, "1.00 MiB"), (5 * 2**60, "5,120.00 PiB"),
+    ],
+)  # fmt: skip
+def test_human_bytes(value, text):
+    assert human_bytes(value) == text
+
+
+@pytest.mark.parametrize("value", ["x", None, True, float("nan"), float("inf"), [1], 10**400])
+def test_human_bytes_refuses_the_rest(value):
+    with pytest.raises(GB10Error, match="wants a number of bytes"):
+        human_bytes(value)
+
+
+def test_sizes():
+    assert (size(999), size(1500), size(2_500_000), size(17_300_000_000)) == ("999 B", "2 kB", "2 MB", "17.3 GB")
+    assert (gib(None), gib(0), gib(2**40), gib(-(2**29), 2, "+"), gib(2**29, 2, "+")) == ("-", "0.0 GiB", "1024.0 GiB", "-0.50 GiB", "+0.50 GiB")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.2, "0 s"), (59.4, "59 s"), (59.9, "59 s"), (60, "1 min 0 s"), (61, "1 min 1 s"), (3600, "1 h 0 min"), (3725, "1 h 2 min"), (7384, "2 h 3 min"),
+    ],
+)  # fmt: skip
+def test_duration(seconds, text):
+    assert duration(seconds) == text
+
+
+def test_cut():
+    assert (cut("spark", 5), cut("spark", 4), cut("spark", 0)) == ("spark", "spa…", "…")
