@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import diagnosis
+from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import diagnosis, knowledge
 
 WORDINGS = yaml.safe_load((Path(__file__).parent / "wordings.yml").read_text(encoding="utf-8"))
 START = "(APIServer pid=1) INFO 11-25 18:17:19 [api_server.py:1] vLLM API server version 0.33.0\n"
@@ -23,7 +23,7 @@ FAILURES = [(stage, wanted, text) for stage, rows in WORDINGS.items() if stage !
 
 @pytest.fixture(scope="module")
 def entries():
-    return diagnosis.load()
+    return knowledge.load()
 
 
 def test_the_same_failure_in_other_words(entries):
