@@ -10,15 +10,16 @@ import time
 from pathlib import Path
 
 import pytest
-import yaml
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import diagnosis, knowledge
 
-WORDINGS = yaml.safe_load((Path(__file__).parent / "wordings.yml").read_text(encoding="utf-8"))
+LINES = (Path(__file__).parent / "wordings.txt").read_text(encoding="utf-8").splitlines()
+WORDINGS = [tuple(line.replace("\\n", "\n").split(" ", 2)) for line in LINES if not line.startswith("#")]
 START = "(APIServer pid=1) INFO 11-25 18:17:19 [api_server.py:1] vLLM API server version 0.33.0\n"
 UP = "(APIServer pid=1) INFO:     Application startup complete.\n"
 BEFORE = {"build": "#1 [internal] load build definition from Dockerfile\n#5 [2/4] RUN x\n", "host": "", "runtime": START + UP}
 AFTER = {"build": '#5 ERROR: process "/bin/sh -c x" did not complete successfully: exit code: 1\n'}
-FAILURES = [(stage, wanted, text) for stage, rows in WORDINGS.items() if stage != "healthy" for wanted, text in rows]
+FAILURES = [row for row in WORDINGS if row[0] != "healthy"]
+HEALTHY = [text for stage, _none, text in WORDINGS if stage == "healthy"]
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def test_the_same_failure_in_other_words(entries):
     assert len(FAILURES) > 250
 
 
-@pytest.mark.parametrize("line", WORDINGS["healthy"])
+@pytest.mark.parametrize("line", HEALTHY)
 def test_what_healthy_starts_say_is_no_failure(entries, line):
     for log in (f"{START}{line}\n{UP}", f"{START}{UP}{line}\n"):
         result = diagnosis.diagnose({"box1": log}, entries)
