@@ -149,6 +149,8 @@ def test_prefixes_of_docker_journald_vllm_and_colours_go():
         "Nov 23 14:04:45 box1 gb10-vllm-devstral[77]: (Worker_TP1 pid=9) ERROR 11-23 14:04:45 [core.py:402] init failed",
         "\x1b[0;36m(APIServer pid=1)\x1b[0;0m ERROR 11-23 14:04:45 [core.py:402] init failed",
         "(Worker_TP0_EP0 pid=9, ip=192.0.2.4) ERROR:    init failed".replace("ERROR:    init", "ERROR 11-23 14:04:45 [core.py:402] init"),
+        "(APIServer pid=1) 2026-11-23 14:04:45 (EngineCore_DP0 pid=8254) ERROR 11-23 14:04:45 [core.py:402] init failed",
+        "(EngineCore_DP0 pid=8) (Worker_TP1 pid=9) ERROR 11-23 14:04:45 [core.py:402] init failed",
         "init failed",
     ):
         assert engine_log.clean_line(raw) == "init failed", raw
