@@ -6,16 +6,26 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 from typing import Any
 
+from ansible import __version__ as ansible_version
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.gb10.vllm.plugins.module_utils._engine import log as engine_log
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import diagnosis as knowledge
+from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import diagnosis, issue, knowledge
+from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.files import read_logs
 
-MOST_BYTES = 64 * 2**20
+ON_CONTROLLER = ("log", "diagnoses", "json")
+VERDICTS = {
+    "known": "this is what went wrong",
+    "unknown": "what went wrong is not known",
+    "healthy": "nothing wrong is known here",
+    "nothing": "there is nothing to explain",
+}
 
 
 class ActionModule(ActionBase):
@@ -33,14 +43,17 @@ class ActionModule(ActionBase):
             entries = knowledge.load(_list(self._task.args.get("diagnoses")))
             files = _list(self._task.args.get("log"))
             if files:
-                logs = {name: read_log(name) for name in files}
-                findings = [self._explain(", ".join(files), logs, entries, set())]
+                findings = [self._explain(", ".join(files), read_logs(files), entries, set())]
             else:
-                given = {name: value for name, value in self._task.args.items() if name not in ("log", "diagnoses")}
+                given = {name: value for name, value in self._task.args.items() if name not in ON_CONTROLLER}
                 seen = self._execute_module(module_name="gb10.vllm.diagnose", module_args=given, task_vars=task_vars)
                 if seen.get("failed"):
                     return seen
                 findings = [self._container(box, container, entries) for container in seen["containers"]]
+        except GB10Error as error:
+            return {"failed": True, "changed": False, "msg": str(error)}
+        try:
+            _keep(self._task.args.get("json"), findings)
         except GB10Error as error:
             return {"failed": True, "changed": False, "msg": str(error)}
         message = "\n\n".join(finding["text"] for finding in findings) or f"{box} has no server of this collection."
@@ -48,44 +61,60 @@ class ActionModule(ActionBase):
         return {"changed": False, "findings": findings, "msg": message}
 
     def _container(self, box: str, container: dict, entries: list) -> dict:
-        logs, context = knowledge.evidence(box, container["log"], container["kernel_log"], bool(container["api_key"]))
+        logs, context = diagnosis.evidence(box, container["log"], container["kernel_log"], bool(container["api_key"]))
         return self._explain(f"{container['name']} on {box} ({container['status']})", logs, entries, context)
 
     def _explain(self, name: str, logs: dict[str, str], entries: list, context: set[str]) -> dict:
-        found = knowledge.diagnose(logs, entries, context)
+        found = diagnosis.diagnose(logs, entries, context)
         text = "\n".join(logs.values())
-        lines = engine_log.clean_lines(text)
-        phase, words = engine_log.where(lines)
-        healthy = not found["what"]
-        heading = f"{name}: {'nothing wrong is known here' if healthy else 'this is what went wrong'}; it got as far as: {words}"
-        if healthy:
-            found = {**found, "why": ""}
-        explanation = knowledge.explain(found, heading)
+        facts = engine_log.parse_facts(text)
+        phase, words = engine_log.where(engine_log.clean_lines(text))
+        heading = f"{name}: {VERDICTS[found['verdict']]}"
+        if found["stage"] != "build" and (facts or found["verdict"] == "healthy"):
+            heading += f"; it got as far as: {words}"
+        explanation = diagnosis.explain(found, heading)
         for note in found["notes"]:
             explanation += f"\nNote ({note['id']}): {note['what'][:200]}\n  {note['todo']}"
+        block = issue.block(found, facts, words, {"gb10.vllm": _version(), "ansible-core": ansible_version})
+        if found["verdict"] in ("known", "unknown"):
+            explanation += f"\nFor an issue (look through it first):\n{block}"
         return {
             "name": name,
-            "healthy": healthy,
+            "healthy": found["verdict"] == "healthy",
             "phase": phase,
             "diagnosis": found,
-            "facts": engine_log.parse_facts(text),
+            "facts": facts,
             "text": explanation,
+            "issue": block,
         }
 
 
-def read_log(name: str) -> str:
-    """The last 64 MiB of a log file; GB10Error when it cannot be read."""
-    path = Path(name).expanduser()
+def _keep(path: Any, findings: list[dict]) -> None:
+    """Write what was found as JSON, readable by its owner alone: logs hold what their owner would not show."""
+    if not path:
+        return
+    place = Path(str(path)).expanduser()
     try:
-        with path.open("rb") as stream:
-            stream.seek(0, 2)
-            stream.seek(max(0, stream.tell() - MOST_BYTES))
-            return stream.read().decode("utf-8", "replace")
+        with open(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as stream:
+            json.dump(findings, stream, indent=1, ensure_ascii=False)
+            stream.write("\n")
     except OSError as error:
-        raise GB10Error(f"The log file {path.absolute()} on the controller cannot be read: {error.strerror}.") from error
+        raise GB10Error(f"The findings cannot be written to {place.absolute()} on the controller: {error.strerror}.") from error
+
+
+def _version() -> str:
+    """Of this collection: the manifest of an installed one, galaxy.yml of a checkout."""
+    root = Path(__file__).resolve().parents[2]
+    try:
+        if (root / "MANIFEST.json").exists():
+            return json.loads((root / "MANIFEST.json").read_text(encoding="utf-8"))["collection_info"]["version"]
+        lines = (root / "galaxy.yml").read_text(encoding="utf-8").splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("version:"))
+    except (OSError, ValueError, KeyError, StopIteration):
+        return "of unknown version"
 
 
 def _list(value: Any) -> list:
     if value is None or value == "":
         return []
-    return list(value) if isinstance(value, (list, tuple)) else [part for part in str(value).split(",") if part]
+    return list(value) if isinstance(value, (list, tuple)) else [part.strip() for part in str(value).split(",") if part.strip()]

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import os
-import re
 import threading
 import time
 from typing import Any
@@ -53,8 +52,7 @@ class ActionModule(ActionBase):
                 return result | failure
         final = follow(
             self, arguments, task_vars, progress,
-            # The path is the module's own; until the probe names it, it is guessed.
-            progress_file=probe.get("progress_file") or _progress_file(arguments),
+            progress_file=probe["progress_file"],
             limit_s=int(arguments.get("timeout_s") or 14400) + _SLACK_S, what="the work on the image", closing=_summary, explain=_explain,
         )  # fmt: skip
         return result | final
@@ -106,10 +104,3 @@ def _explain(final: dict[str, Any], box: str) -> str:
     final.pop("exception", None)  # holds the shorter message, which would be shown in place of this one
     message = explain({**found, "lines": []}, heading) if found["found"] else f"{heading}."
     return message + ("\nLast lines:\n" + "\n".join(f"  | {line}" for line in lines) if lines else "")
-
-
-def _progress_file(arguments: dict) -> str:
-    name = str(arguments.get("name") or "vllm-node")
-    full = name if ":" in name.rsplit("/", 1)[-1] else f"{name}:latest"
-    slug = re.sub(r"[^A-Za-z0-9.-]+", "-", full)
-    return os.path.join(str(arguments.get("state_dir") or "/var/lib/gb10-vllm"), "build", f"progress-{slug}.jsonl")

@@ -94,7 +94,7 @@ class CallbackModule(CallbackBase):
         self._display.display("")
 
     def _box(self, host: Any) -> dict:
-        new = {"phase": "", "changed": 0, "repairs": [], "busy_s": 0.0, "step": "", "message": "", "held_back": False}
+        new = {"phase": "", "changed": 0, "repairs": [], "busy_s": 0.0, "step": "", "tags": [], "message": "", "held_back": False}
         return self._boxes.setdefault(host.get_name(), new)
 
     def _ended(self, result: Any) -> dict:
@@ -113,9 +113,10 @@ class CallbackModule(CallbackBase):
         failed_items = [one for one in said.get("results") or [] if isinstance(one, dict) and one.get("failed")]
         message = str((failed_items[0] if failed_items else said).get("msg") or said.get("msg") or "")
         # A box that ends in the words of its own failure failed there, not here; one that ends in other words did nothing wrong.
-        box["held_back"] = step == END_OF_RUN and message != box["message"]
-        if step != END_OF_RUN:
-            box.update(step=step, message=message)
+        tags = list(fields.get("tags") or [])
+        box["held_back"] = END_OF_RUN in tags and message != box["message"]
+        if END_OF_RUN not in tags:
+            box.update(step=step, tags=tags, message=message)
         repair = said.get("repair")
         if isinstance(repair, dict) and repair.get("id"):
             box["repairs"].append(str(repair["id"]))

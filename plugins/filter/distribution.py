@@ -38,6 +38,7 @@ class FilterModule:
                 "distribution_shares": distribution.lacking,
                 "distribution_parts": distribution.taking_part,
                 "distribution_plan": plan,
+                "distribution_stand_in": distribution.stand_in,
                 "distribution_arrived": distribution.arrived,
             }
         )

@@ -11,11 +11,11 @@ from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.plugin_utils._as_filter import as_filters
-from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet import fleet, lock_file, status_page
+from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet import drift, lock, lock_file, status, status_page
 from ansible_collections.gb10.vllm.plugins.plugin_utils._report.plan_picture import plan_picture
 
 
-def lock_content(text: str, path: str) -> dict[str, Any]:
+def lock_content(text: str, path: str) -> lock.Content:
     """{boxes, problem}: what a lock file says, or why it cannot be read."""
     try:
         return {"boxes": lock_file.load(text, path), "problem": ""}
@@ -23,31 +23,35 @@ def lock_content(text: str, path: str) -> dict[str, Any]:
         return {"boxes": {}, "problem": str(error)}
 
 
-def lock_text(seen: Mapping[str, Mapping[str, Any]], before: Mapping[str, Any], fleet_names: Sequence[str]) -> dict[str, str]:
-    """{text, problem}: what the lock file has to hold after a run over the boxes in ``seen``, or why it must not be written."""
-    if before["problem"]:
-        return {"text": "", "problem": before["problem"]}
+def lock_text(seen: Mapping[str, lock.Read], before: lock.Content, fleet_names: Sequence[str]) -> dict[str, str]:
+    """{text, problem, report}: what the lock file has to hold after a run over the boxes in ``seen``, or why it must not be written; and the same to read.
+
+    ``before``: the lock file as it is, {} where none is kept.
+    """
+    report = status.report_table(seen)
+    if not before or before.get("problem"):
+        return {"text": "", "problem": before.get("problem") or "", "report": report}
     earlier = before["boxes"]
-    boxes = {name: fleet.locked_box(one["address"], one["box"], earlier.get(name)) for name, one in seen.items()}
+    boxes = {name: lock.locked_box(one["address"], one["box"], earlier.get(name)) for name, one in seen.items() if one["box"]}
     try:
-        return {"text": lock_file.dump(fleet.merge_lock(earlier, boxes, fleet_names)), "problem": ""}
+        return {"text": lock_file.dump(lock.merge_lock(earlier, boxes, fleet_names)), "problem": "", "report": report}
     except GB10Error as error:
-        return {"text": "", "problem": str(error)}
+        return {"text": "", "problem": str(error), "report": report}
 
 
-def boxes_as_read(names: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """{name: {address, box}} of boxes as they were read last: by the role server after it changed something, else by the role preflight."""
-    found = {}
+def boxes_as_read(names: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]]) -> dict[str, lock.Read]:
+    """{name: {address, box}} of boxes as they were read last: by the role fleet after something changed, else by the role preflight; {} when by none."""
+    found: dict[str, lock.Read] = {}
     for name in names:
         known = hostvars[name]
-        box = known["server_box_now"] if "server_box_now" in known else known["preflight_result"]["box"]
-        found[name] = {"address": known.get("ansible_host", name), "box": box}
+        box = known["fleet_box_now"] if "fleet_box_now" in known else (known.get("preflight_result") or {}).get("box")
+        found[name] = {"address": known.get("ansible_host", name), "box": box or {}}
     return found
 
 
-def fleet_page(status: Mapping[str, Any], seen: Mapping[str, Mapping[str, Any]], title: str = "GB10 fleet") -> str:
+def fleet_page(fleet: Mapping[str, Any], seen: Mapping[str, Mapping[str, Any]], title: str = "GB10 fleet") -> str:
     """The HTML page of a status, with the memory picture of each box that has a plan (``plan`` in what was seen of it)."""
-    return status_page.page(status, {name: plan_picture(one["plan"], name) for name, one in seen.items() if one.get("plan")}, title)
+    return status_page.page(fleet, {name: plan_picture(one["plan"], name) for name, one in seen.items() if one.get("plan")}, title)
 
 
 class FilterModule:
@@ -59,11 +63,12 @@ class FilterModule:
                 "boxes_as_read": boxes_as_read,
                 "lock_text": lock_text,
                 "lock_content": lock_content,
-                "locked_problems": fleet.locked_problems,
-                "leftover_servers": fleet.leftovers,
-                "fleet_status": fleet.status,
-                "fleet_table": fleet.status_table,
+                "lock_refused": lock.refused,
+                "locked_problems": lock.locked_problems,
+                "leftover_servers": drift.leftovers,
+                "fleet_status": status.status,
+                "fleet_table": status.status_table,
                 "fleet_page": fleet_page,
-                "fleet_report": fleet.report_table,
+                "fleet_report": status.report_table,
             }
         )

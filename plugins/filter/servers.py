@@ -10,17 +10,8 @@ import hashlib
 from collections.abc import Callable
 
 from ansible_collections.gb10.vllm.plugins.plugin_utils._as_filter import as_filters
-from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import deployment, wanted
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import deployment, wanted, work
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.vulnerabilities import exposure_verdict
-
-
-def deployment_decision(planned: dict, server: dict, image: dict, manifest: str, record: dict | None, containers: list, settings: dict) -> dict:
-    """What runs, what should, and whether that means a new container: {deployment, create, reason}."""
-    options = {key: settings[key] for key in ("shm_gib", "floor_bytes", "stop_timeout_s", "state_dir", "config_dir")}
-    options["repairs"] = settings.get("repairs") or {}
-    inputs = deployment.wanted_inputs(wanted.without_secrets(server), image["id"], manifest, options)
-    fresh = deployment.build(planned, server, image, manifest, inputs, settings, settings)
-    return deployment.decide(dict(fresh, repairs=options["repairs"]), record, containers)
 
 
 def stale_files(wanted_files: list[dict], held: dict) -> list[dict]:
@@ -31,6 +22,11 @@ def stale_files(wanted_files: list[dict], held: dict) -> list[dict]:
         if (seen.get("sha256"), seen.get("mode")) != (hashlib.sha256(one["content"].encode()).hexdigest(), one["mode"]):
             found.append(one)
     return found
+
+
+def first_failure(result: dict) -> dict:
+    """In a rescue: the result of the task that failed, or of the first of its items that did."""
+    return next((one for one in result.get("results") or [] if isinstance(one, dict) and one.get("failed")), result)
 
 
 def exposures(servers: list[dict], vllm_version: str) -> dict[str, list[str]]:
@@ -52,11 +48,13 @@ class FilterModule:
                 "servers": wanted.normalise,
                 "exposures": exposures,
                 "predicted_against_measured": deployment.comparison,
-                "deployment_decision": deployment_decision,
+                "deployment_decision": deployment.decision,
+                "first_failure": first_failure,
                 "stale_files": stale_files,
+                "work_order": work.work_order,
                 "rollout_mistakes": wanted.rollout_mistakes,
                 "unknown_variables": wanted.unknown_variables,
                 "with_its_model": deployment.with_its_model,
-                "without_secrets": wanted.without_secrets,
+                "without_secrets": deployment.without_secrets,
             }
         )

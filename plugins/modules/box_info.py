@@ -15,12 +15,12 @@ description:
   - Reads in one call all that planning needs to know of a box - operating system, GPU, memory as the kernel and as CUDA
     see it, Docker, disks, listening ports, what holds memory, and what earlier runs of this collection left there.
   - Judges it against what is wanted, so that each finding comes with its cause and remedy.
-  - Changes nothing.
+  - Reads O(models) on it too and takes the lock of M(gb10.vllm.run_lock) before, where that is asked for - one call instead of three.
+  - Changes nothing but this lock.
+extends_documentation_fragment:
+  - gb10.vllm.attributes.reads
+  - gb10.vllm.state_dir
 options:
-  state_dir:
-    description: Directory on the box in which the collection keeps its records.
-    type: path
-    default: /var/lib/gb10-vllm
   servers:
     description: Servers wanted on the box; a port that something else holds becomes a finding.
     type: list
@@ -59,13 +59,58 @@ options:
     description: Whether an image will be built on the box, which needs BuildKit.
     type: bool
     default: false
+  models:
+    description:
+      - Model directories to read as M(gb10.vllm.model_info) does. What is wrong with one of them is returned in RV(model_problems); the task does not fail.
+      - Whether the sizing knows their architecture is not looked at; M(gb10.vllm.kv_cache_budget) says it when it plans.
+    type: list
+    elements: path
+    default: []
+  allow_missing:
+    description: Return C(present=false) for one of O(models) that does not exist, instead of a problem.
+    type: bool
+    default: false
+  kept:
+    description: Read the earlier versions of O(models) too that were kept beside them as C(PATH@REVISION).
+    type: bool
+    default: false
+  load_format:
+    description: The C(--load-format) vLLM will get, as in M(gb10.vllm.model_info).
+    type: str
+    default: auto
+  lock:
+    description:
+      - Take the lock of M(gb10.vllm.run_lock) before anything is read, so that what is read stays true until this run changes it.
+      - When another run holds it the task fails and nothing is read. In check mode nothing is locked.
+    type: bool
+    default: false
+  ttl_s:
+    description: Seconds after which the lock of a run that was never seen again may be taken by another controller.
+    type: float
+    default: 14400
+  planned:
+    description:
+      - C(box.servers) as this run read it when it planned. When another run has changed the servers since then, the lock is not taken and the task fails.
+      - Not needed where the plan is made from what is read here.
+    type: dict
+  owner:
+    description: C(run), C(owner) and C(controller) of this run. Filled in by the action plugin when O(lock=true).
+    type: dict
+  take_over:
+    description: Id of a run that is known to have ended. Filled in by the action plugin.
+    type: str
+  wait_for_memory_bytes:
+    description:
+      - Before the box is read, wait until this many bytes are available (C(MemAvailable)), or no more have come back for 10 seconds; 60 seconds at most.
+      - What a program on a GPU held comes back only a while after it ended.
+    type: int
+    default: 0
 attributes:
   check_mode:
+    description: Can run in check mode, where it does the same but locks nothing.
+  action:
     support: full
-    description: Can run in check mode, where it does the same.
-  diff_mode:
-    support: N/A
-    description: Nothing is changed.
+    description: For a lock, the controller tells who is asking and whether the run that holds it is still alive there.
 """
 
 EXAMPLES = r"""
@@ -76,6 +121,13 @@ EXAMPLES = r"""
         port: 8000
     least_free_gib:
       docker: 60
+  register: result
+
+- name: Read the box and its models, and let nobody else change them meanwhile
+  gb10.vllm.box_info:
+    models: [/srv/models/devstral-small-2-24b]
+    allow_missing: true
+    lock: true
   register: result
 
 - name: Show what stands in the way
@@ -89,13 +141,13 @@ box:
     Facts of the box: C(hostname), C(architecture), C(os), C(python), C(gpu), C(memory) (bytes; C(cuda_total_bytes) is null where
     libcuda did not answer), C(docker) (with our C(containers), the names of C(others), and C(images)), C(disks), C(listeners), C(holders)
     (processes that hold at least 1 GiB), C(units), C(files) (digest, mode and owner of the files this collection put there), C(servers)
-    (records of earlier runs by server).
-  returned: success
+    (records of earlier runs by server), C(cpu_features) (C(cpu_amx) and C(cpu_avx512_bf16), by which vLLM's build for CPUs decides).
+  returned: when the box was read
   type: dict
   sample: {"architecture": "aarch64", "gpu": {"name": "NVIDIA GB10", "compute_capability": "12.1", "present": true}}
 findings:
   description: What stands in the way (level C(error)) or should be known (level C(warning)), errors first.
-  returned: success
+  returned: when the box was read
   type: list
   elements: dict
   sample:
@@ -103,42 +155,85 @@ findings:
       what: port 8000 is in use
       why: server devstral wants it and another program listens on 0.0.0.0:8000
       fix: Stop that program or give the server another port.
+models:
+  description: Facts of O(models) by path, as M(gb10.vllm.model_info) returns them, without those that have a problem.
+  returned: when the box was read
+  type: dict
+  sample: {"/srv/models/tiny": {"present": true, "architecture": "LlamaForCausalLM"}}
+model_problems:
+  description: What is wrong with one of O(models), by path, in one sentence.
+  returned: when the box was read
+  type: dict
+  sample: {"/srv/models/big": "/srv/models/big lacks 1 of the 10 shards its index names, the first is model-00003-of-00010.safetensors: finish the download"}
+lock:
+  description: >-
+    What became of the lock: C(acquired), C(holder) (the run that holds it instead), C(taken_from) (the run whose lock was taken over) and C(why)
+    (V(ended) or V(expired)).
+  returned: O(lock=true), not in check mode
+  type: dict
+  sample: {"acquired": true, "holder": null, "taken_from": null, "why": null}
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.gb10.vllm.plugins.module_utils._box import run_lock
 from ansible_collections.gb10.vllm.plugins.module_utils._box.facts import read_box
-from ansible_collections.gb10.vllm.plugins.module_utils._box.findings import GIB, findings
+from ansible_collections.gb10.vllm.plugins.module_utils._box.findings import findings
+from ansible_collections.gb10.vllm.plugins.module_utils._box.memory import wait_for_memory
+from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._model.read import read_models
+from ansible_collections.gb10.vllm.plugins.module_utils._names import GIB, LONGEST_S, STATE_DIR
+
+OPTIONS = {
+    "state_dir": {"type": "path", "default": STATE_DIR},
+    "servers": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {"name": {"type": "str", "required": True}, "port": {"type": "int", "required": True}},
+    },
+    "images": {"type": "list", "elements": "str", "default": []},
+    "least_free_gib": {"type": "dict", "default": {}},
+    "architectures": {"type": "list", "elements": "str", "default": ["aarch64"]},
+    "compute_capability": {"type": "str", "default": "12.1"},
+    "builds": {"type": "bool", "default": False},
+    "models": {"type": "list", "elements": "path", "default": []},
+    "allow_missing": {"type": "bool", "default": False},
+    "kept": {"type": "bool", "default": False},
+    "load_format": {"type": "str", "default": "auto"},
+    "lock": {"type": "bool", "default": False},
+    "ttl_s": {"type": "float", "default": LONGEST_S},
+    "planned": {"type": "dict"},
+    "owner": {"type": "dict"},
+    "take_over": {"type": "str"},
+    "wait_for_memory_bytes": {"type": "int", "default": 0},
+}
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            "state_dir": {"type": "path", "default": "/var/lib/gb10-vllm"},
-            "servers": {
-                "type": "list",
-                "elements": "dict",
-                "default": [],
-                "options": {"name": {"type": "str", "required": True}, "port": {"type": "int", "required": True}},
-            },
-            "images": {"type": "list", "elements": "str", "default": []},
-            "least_free_gib": {"type": "dict", "default": {}},
-            "architectures": {"type": "list", "elements": "str", "default": ["aarch64"]},
-            "compute_capability": {"type": "str", "default": "12.1"},
-            "builds": {"type": "bool", "default": False},
-        },
-        supports_check_mode=True,
-    )
+    module = AnsibleModule(argument_spec=OPTIONS, supports_check_mode=True)
     wanted = module.params
+    result: dict = {"changed": False}
     try:
         free_bytes = {path: int(float(gib) * GIB) for path, gib in wanted["least_free_gib"].items()}
     except (TypeError, ValueError):
         module.fail_json(msg=f"least_free_gib must map paths to numbers of GiB, not {wanted['least_free_gib']!r}.")
+    if wanted["lock"] and not module.check_mode:
+        try:
+            result["lock"] = run_lock.acquire(wanted["state_dir"], wanted["owner"] or {}, wanted["ttl_s"], wanted["take_over"], wanted["planned"])
+        except GB10Error as error:
+            module.fail_json(msg=str(error), **error.details)
+        if not result["lock"]["acquired"]:
+            module.exit_json(**result)
+    wait_for_memory(wanted["wait_for_memory_bytes"])
     box = read_box(
         state_dir=wanted["state_dir"],
         disks=[wanted["state_dir"], *(path for path in free_bytes if path != "docker")],
         images=wanted["images"],
     )
-    module.exit_json(changed=False, box=box, findings=findings(box, dict(wanted, free_bytes=free_bytes)))
+    models, problems = read_models(wanted["models"], allow_missing=wanted["allow_missing"], kept=wanted["kept"], load_format=wanted["load_format"])
+    result.update(box=box, findings=findings(box, dict(wanted, free_bytes=free_bytes)), models=models)
+    result["model_problems"] = {path: str(error) for path, error in problems.items()}
+    module.exit_json(**result)
 
 
 if __name__ == "__main__":

@@ -23,10 +23,15 @@ options:
   log:
     description:
       - Log files on the controller, relative to the working directory.
-      - Several files are taken as the logs of several boxes that form one server.
+      - Several files are taken as the logs of several boxes that form one server; a directory stands for the logs in it, C(.gz) is unpacked.
+      - Builds, starts, groups and the kernel are told apart by what the log says, in whatever dress it was kept or pasted.
+      - Of a file of more than 1 MiB the beginning, the end and the lines around errors are read.
     type: list
     elements: path
     default: []
+  json:
+    description: File on the controller to which RV(findings) are written as JSON, readable by its owner alone.
+    type: path
   container:
     description: Name of one container. By default every container of this collection's servers.
     type: str
@@ -59,6 +64,11 @@ EXAMPLES = r"""
   gb10.vllm.diagnose:
     log: vllm.log
 
+- name: Explain the logs of a directory, and keep the result as data
+  gb10.vllm.diagnose:
+    log: ~/logs
+    json: findings.json
+
 - name: Explain all servers of the box
   gb10.vllm.diagnose:
 """
@@ -71,11 +81,16 @@ findings:
   returned: always
   contains:
     name: {description: Container or files., type: str}
-    healthy: {description: Whether nothing fatal was found., type: bool}
+    healthy: {description: Whether it came up and nothing fatal was found., type: bool}
     phase: {description: How far the start came., type: str}
-    diagnosis: {description: 'found, id, what, why, todo, source, lines, auto, values, also, notes.', type: dict}
+    diagnosis:
+      description:
+        - C(verdict) is C(known), C(unknown) (it failed, or did not come up, for something that is not known), C(healthy) or C(nothing)
+          (an empty file, or not a log). Further found, id, stage, node, what, why, todo, source, lines, auto, values, also, notes.
+      type: dict
     facts: {description: What the engine measured., type: dict}
     text: {description: The explanation for a person., type: str}
+    issue: {description: 'A block for an issue - versions, facts, decisive lines, secrets removed.', type: str}
 msg:
   description: All explanations.
   type: str
@@ -83,11 +98,12 @@ msg:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.gb10.vllm.plugins.module_utils._engine.probe import collect
+from ansible_collections.gb10.vllm.plugins.module_utils._engine.container import collect
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 
 ARGUMENTS = {
     "log": {"type": "list", "elements": "path", "default": []},
+    "json": {"type": "path"},
     "container": {"type": "str"},
     "lines": {"type": "int", "default": 2000},
     "config_dir": {"type": "path", "default": "/etc/gb10-vllm"},

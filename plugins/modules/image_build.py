@@ -216,6 +216,10 @@ last_lines:
   type: list
   elements: str
   returned: failure
+progress_file:
+  description: File on the box that grows by a JSON line a second while something is done.
+  type: str
+  returned: success
 steps:
   description: Number of build steps or layers.
   type: int
@@ -232,49 +236,24 @@ deferred:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.module_utils._image.build import ImageBuild, Options
+from ansible_collections.gb10.vllm.plugins.module_utils._image.ensure import ImageBuild
+from ansible_collections.gb10.vllm.plugins.module_utils._image.options import argument_spec, from_params
 
 
 def main() -> None:
     """Entry point."""
     module = AnsibleModule(
         argument_spec={
-            "source": {"type": "str", "default": "build", "choices": ["build", "prebuilt", "archive", "existing"]},
-            "name": {"type": "str", "default": "vllm-node"},
-            "state_dir": {"type": "path", "default": "/var/lib/gb10-vllm"},
-            "checkout": {"type": "path"},
-            "ref": {"type": "str"},
-            "wheels": {"type": "str", "default": "auto", "choices": ["auto", "prebuilt", "release", "nightly", "none"]},
-            "vllm_ref": {"type": "str"},
-            "jobs": {"type": "int"},
-            "transformers": {"type": "str", "default": "default", "choices": ["default", "pre"]},
-            "rebuild": {"type": "list", "elements": "str", "default": [], "choices": ["all", "vllm", "flashinfer", "deps"]},
-            "arguments": {"type": "list", "elements": "str", "default": []},
-            "build_args": {"type": "dict", "default": {}},
-            "uv_http_timeout_s": {"type": "int", "default": 300},
-            "uv_http_retries": {"type": "int", "default": 5},
-            "ca_bundle": {"type": "path"},
-            "image": {"type": "str", "default": "eugr/spark-vllm:latest"},
-            "digest": {"type": "str"},
-            "archive": {"type": "path"},
+            **argument_spec(),
             "archive_on": {"type": "str", "default": "box", "choices": ["box", "controller"]},
-            "archive_identity": {"type": "str"},
-            "checksum": {"type": "str"},
-            "min_free_gib": {"type": "float"},
-            "keep_previous": {"type": "int", "default": 1},
-            "retries": {"type": "int", "default": 2},
-            "retry_delay_s": {"type": "float", "default": 15},
-            "timeout_s": {"type": "int", "default": 14400},
             "defer": {"type": "bool", "default": False},
         },
         required_if=[("source", "build", ("ref",)), ("source", "archive", ("archive",))],
         supports_check_mode=True,
     )
-    given = {key: value for key, value in module.params.items() if value is not None and key not in ("defer", "archive_on")}
-    given["build_args"] = {key: str(value) for key, value in given["build_args"].items()}
     try:
         build = ImageBuild(
-            Options(**given),
+            from_params(module.params),
             check_mode=module.check_mode,
             defer=module.params["defer"],
             docker=module.get_bin_path("docker") or "docker",

@@ -17,6 +17,9 @@ description:
     hub's, and gives the directory its name only when all of it is there. The version before is kept beside it as C(NAME@COMMIT).
   - A directory that exists and was not downloaded by this module is left alone.
   - Needs nothing but Python on the box.
+extends_documentation_fragment:
+  - gb10.vllm.attributes
+  - gb10.vllm.state_dir
 options:
   repo_id:
     description: Repository on the hub, as ORG/NAME.
@@ -67,17 +70,9 @@ options:
     description: Seconds the whole download may take.
     type: int
     default: 86400
-  state_dir:
-    description: Directory on the box in which the collection keeps its records.
-    type: path
-    default: /var/lib/gb10-vllm
 attributes:
   check_mode:
-    support: full
     description: Can run in check mode, where it asks the hub but downloads nothing.
-  diff_mode:
-    support: none
-    description: Shows no differences.
   action:
     support: full
     description: An action plugin shows the progress.
@@ -114,57 +109,56 @@ previous:
   sample: /srv/models/mistralai/Devstral-Small-2-24B-Instruct-2512@89abcdef01234
 """
 
-import os
-
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._io.progress_log import ProgressLog
 from ansible_collections.gb10.vllm.plugins.module_utils._model import store as model_store
-from ansible_collections.gb10.vllm.plugins.module_utils._model.download import Download, read_environment
+from ansible_collections.gb10.vllm.plugins.module_utils._model.download import Download, set_environment
+from ansible_collections.gb10.vllm.plugins.module_utils._names import CONFIG_DIR, STATE_DIR
+
+OPTIONS = {
+    "repo_id": {"type": "str"},
+    "sums": {"type": "dict"},
+    "revision": {"type": "str", "default": "main"},
+    "path": {"type": "path", "required": True},
+    "endpoint": {"type": "str", "default": ""},
+    "env_file": {"type": "path", "default": f"{CONFIG_DIR}/hub.env"},
+    "ca_bundle": {"type": "str", "default": ""},
+    "load_format": {"type": "str", "default": "auto"},
+    "connections": {"type": "int", "default": 4},
+    "retries": {"type": "int", "default": 8},
+    "keep": {"type": "int", "default": 1},
+    "timeout_s": {"type": "int", "default": 86400},
+    "state_dir": {"type": "path", "default": STATE_DIR},
+}
+
+
+def adopt(final: str, sums: dict, check: bool) -> dict:
+    """Verify what was copied there and give it its name."""
+    previous = None if check else model_store.adopt(final, sums)
+    return {"changed": True, "path": final, "revision": model_store.read_record(final).get("revision"), "downloaded_bytes": 0, "previous": previous}
+
+
+def fetch(final: str, wanted: dict, check: bool) -> dict:
+    """Have the model at the wanted revision there."""
+    environment = set_environment(wanted["env_file"], wanted["ca_bundle"], wanted["endpoint"])
+    said = (lambda *_words: None) if check else ProgressLog(f"{wanted['state_dir']}/transfer/download.jsonl")
+    result = Download(environment, retries=wanted["retries"]).fetch(
+        wanted["repo_id"], wanted["revision"] or "main", final,
+        load_format=wanted["load_format"], connections=wanted["connections"], check=check, said=said,
+    )  # fmt: skip
+    if result["changed"] and not check:
+        model_store.prune([final], wanted["keep"])
+    return result
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            "repo_id": {"type": "str"},
-            "sums": {"type": "dict"},
-            "revision": {"type": "str", "default": "main"},
-            "path": {"type": "path", "required": True},
-            "endpoint": {"type": "str", "default": ""},
-            "env_file": {"type": "path", "default": "/etc/gb10-vllm/hub.env"},
-            "ca_bundle": {"type": "str", "default": ""},
-            "load_format": {"type": "str", "default": "auto"},
-            "connections": {"type": "int", "default": 4},
-            "retries": {"type": "int", "default": 8},
-            "keep": {"type": "int", "default": 1},
-            "timeout_s": {"type": "int", "default": 86400},
-            "state_dir": {"type": "path", "default": "/var/lib/gb10-vllm"},
-        },
-        required_one_of=[("repo_id", "sums")],
-        mutually_exclusive=[("repo_id", "sums")],
-        supports_check_mode=True,
-    )
+    one_of = [("repo_id", "sums")]
+    module = AnsibleModule(argument_spec=OPTIONS, required_one_of=one_of, mutually_exclusive=one_of, supports_check_mode=True)
     wanted = module.params
     final = wanted["path"].rstrip("/")
     try:
-        if wanted["sums"]:
-            previous = None if module.check_mode else model_store.adopt(final, wanted["sums"])
-            revision = model_store.read_record(final).get("revision")
-            module.exit_json(changed=True, path=final, revision=revision, downloaded_bytes=0, previous=previous)
-        environment = read_environment(wanted["env_file"])
-        if wanted["ca_bundle"]:
-            environment["SSL_CERT_FILE"] = wanted["ca_bundle"]
-        # Proxies and certificates are read from the process's environment by the standard library.
-        os.environ.update(environment)
-        if wanted["endpoint"]:
-            os.environ["HF_ENDPOINT"] = wanted["endpoint"]
-        said = (lambda *_args: None) if module.check_mode else ProgressLog(os.path.join(wanted["state_dir"], "transfer", "download.jsonl"))
-        result = Download(os.environ, retries=wanted["retries"]).fetch(
-            wanted["repo_id"], wanted["revision"] or "main", final,
-            load_format=wanted["load_format"], connections=wanted["connections"], check=module.check_mode, said=said,
-        )  # fmt: skip
-        if not module.check_mode and result["changed"]:
-            model_store.prune([final], wanted["keep"])
+        result = adopt(final, wanted["sums"], module.check_mode) if wanted["sums"] else fetch(final, wanted, module.check_mode)
     except GB10Error as error:
         module.fail_json(msg=str(error), **error.details)
     except OSError as error:

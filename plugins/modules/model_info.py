@@ -16,6 +16,8 @@ description:
     every shard is there, no shard is truncated, every tensor the index names is found.
   - Returns what planning needs - the configuration, sizes and parameters by group, a manifest hash that changes when the model does.
   - Less than 2 MiB are read for a typical model, whatever its size. Changes nothing.
+extends_documentation_fragment:
+  - gb10.vllm.attributes.reads
 options:
   path:
     description: One model directory.
@@ -46,13 +48,6 @@ options:
     description: Fail for an architecture that the sizing does not know.
     type: bool
     default: true
-attributes:
-  check_mode:
-    support: full
-    description: Can run in check mode, where it does the same.
-  diff_mode:
-    support: N/A
-    description: Nothing is changed.
 """
 
 EXAMPLES = r"""
@@ -95,9 +90,7 @@ models:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.module_utils._model import store as model_store
-from ansible_collections.gb10.vllm.plugins.module_utils._model.directory import inspect_model
+from ansible_collections.gb10.vllm.plugins.module_utils._model.read import read_models
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.engine import Engine
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layout import kv_layout
 
@@ -117,18 +110,15 @@ def main() -> None:
         supports_check_mode=True,
     )
     wanted = module.params
-    paths = list(dict.fromkeys([*([wanted["path"]] if wanted["path"] else []), *(wanted["models"] or [])]))
-    if wanted["kept"]:
-        paths += [kept for path in paths for kept in model_store.previous(path) if kept not in paths]
-    models = {}
-    try:
-        for path in paths:
-            models[path] = inspect_model(path, load_format=wanted["load_format"], allow_missing=wanted["allow_missing"])
-            if wanted["check_architecture"] and models[path]["present"]:
-                kv_layout(models[path]["config"], Engine(), assume_full_attention=wanted["assume_full_attention"])
-    except GB10Error as error:
-        text = str(error)
-        module.fail_json(msg=text if path in text else f"the model in {path}: {text}", path=path, **error.details)
+    paths = [*([wanted["path"]] if wanted["path"] else []), *(wanted["models"] or [])]
+
+    def check(facts: dict) -> None:
+        if wanted["check_architecture"]:
+            kv_layout(facts["config"], Engine(), assume_full_attention=wanted["assume_full_attention"])
+
+    models, problems = read_models(paths, allow_missing=wanted["allow_missing"], kept=wanted["kept"], load_format=wanted["load_format"], check=check)
+    for error in problems.values():
+        module.fail_json(msg=str(error), **error.details)
     result = {"models": models}
     if wanted["path"]:
         result["model"] = models[wanted["path"]]

@@ -15,6 +15,8 @@ description:
   - Removes what earlier runs kept beside the current image and models - names such as C(vllm-node:previous-20261123101500) and directories
     such as C(NAME@COMMIT) - beyond the newest O(keep) of each. Never removes what a container uses, running or stopped.
   - Also removes directories C(NAME.partial) that an interrupted transfer left more than O(partial_days) days ago.
+extends_documentation_fragment:
+  - gb10.vllm.attributes
 options:
   image:
     description: Name of the current image.
@@ -33,17 +35,9 @@ options:
     description: Days after which an interrupted transfer is not expected to go on.
     type: float
     default: 14
-  state_dir:
-    description: Directory on the box in which the collection keeps its records.
-    type: path
-    default: /var/lib/gb10-vllm
 attributes:
   check_mode:
-    support: full
     description: Can run in check mode, where it returns what would go.
-  diff_mode:
-    support: none
-    description: Shows no differences.
 """
 
 EXAMPLES = r"""
@@ -73,16 +67,16 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._image.store import ImageStore
 from ansible_collections.gb10.vllm.plugins.module_utils._model import store as model_store
+from ansible_collections.gb10.vllm.plugins.module_utils._names import IMAGE
 
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "image": {"type": "str", "default": "vllm-node"},
+            "image": {"type": "str", "default": IMAGE},
             "models": {"type": "list", "elements": "path", "default": []},
             "keep": {"type": "int", "default": 1},
             "partial_days": {"type": "float", "default": 14},
-            "state_dir": {"type": "path", "default": "/var/lib/gb10-vllm"},
         },
         supports_check_mode=True,
     )

@@ -17,6 +17,9 @@ description:
   - The lock of a run that has ended on this very controller without giving it back is taken over at once, with a warning.
     That of another controller is taken over when it is older than its O(ttl_s).
   - The lock is no lasting change, so the task never reports one. In check mode nothing is sent to the box.
+extends_documentation_fragment:
+  - gb10.vllm.attributes.reads
+  - gb10.vllm.state_dir
 options:
   state:
     description: Whether this run is to hold the lock. Taking a lock again that this run holds already only renews it.
@@ -25,8 +28,6 @@ options:
     default: present
   state_dir:
     description: Directory on the box in which the collection keeps its records. The lock is the file C(run.lock) there.
-    type: path
-    default: /var/lib/gb10-vllm
   ttl_s:
     description: Seconds after which the lock of a run that was never seen again may be taken by another controller.
     type: float
@@ -44,10 +45,8 @@ options:
     type: str
 attributes:
   check_mode:
-    support: full
     description: Can run in check mode, where it does nothing.
   diff_mode:
-    support: N/A
     description: The lock is no lasting change.
   action:
     support: full
@@ -90,14 +89,15 @@ released:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gb10.vllm.plugins.module_utils._box import run_lock
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._names import LONGEST_S, STATE_DIR
 
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-            "state_dir": {"type": "path", "default": "/var/lib/gb10-vllm"},
-            "ttl_s": {"type": "float", "default": 14400},
+            "state_dir": {"type": "path", "default": STATE_DIR},
+            "ttl_s": {"type": "float", "default": LONGEST_S},
             "planned": {"type": "dict"},
             "owner": {"type": "dict"},
             "take_over": {"type": "str"},

@@ -21,6 +21,8 @@ description:
     collection's own knowledge base, and the task fails with one message - what, where, why, what to do.
   - Returns what the start measured - weights, KV cache, CUDA graphs, times.
   - Reads only; it needs root or membership of the group docker, and the C(docker) command line.
+extends_documentation_fragment:
+  - gb10.vllm.attributes
 options:
   container:
     description: Name of the container.
@@ -95,10 +97,8 @@ options:
 attributes:
   check_mode:
     description: Looks once, changes nothing and does not fail when the server is not ready.
-    support: full
   diff_mode:
     description: Nothing is changed, so there is no difference to show.
-    support: none
 seealso:
   - module: gb10.vllm.diagnose
 """
@@ -182,7 +182,9 @@ diagnosis:
   type: dict
   returned: when failed or stalled
 repair:
-  description: A safe change that may be applied to this start - id, set, env, reason, wait_for_memory; none when there is none.
+  description:
+    - A safe change that may be applied to this start - C(id), C(set), C(reason) and C(wait_for_memory), which says that the memory of this try
+      has to come back first (see O(gb10.vllm.box_info#module:wait_for_memory_bytes)); none when there is none.
   type: dict
   returned: when failed or stalled
 gone:

@@ -20,6 +20,9 @@ description:
     by itself after O(idle_s).
   - The role C(gb10.vllm.distribution) puts the three steps together; the filters P(gb10.vllm.distribution_shares#filter) and
     P(gb10.vllm.distribution_plan#filter) compute the arguments.
+extends_documentation_fragment:
+  - gb10.vllm.attributes
+  - gb10.vllm.state_dir
 options:
   state:
     description: The step.
@@ -102,17 +105,9 @@ options:
     description: With O(state=closed), also remove what was kept for going on after a failure.
     type: bool
     default: true
-  state_dir:
-    description: Directory on the box in which the collection keeps its records.
-    type: path
-    default: /var/lib/gb10-vllm
 attributes:
   check_mode:
-    support: full
     description: Can run in check mode, where it does nothing and says so.
-  diff_mode:
-    support: none
-    description: Shows no differences.
   action:
     support: full
     description: An action plugin shows the progress of a transfer.
@@ -152,7 +147,9 @@ addresses:
   elements: str
   sample: [192.168.1.11]
 shares:
-  description: By key, what this box has (O(state=opened)) or what was fetched, from whom, how long it took and where it is (O(state=transferred)).
+  description:
+    - By key, what this box has (O(state=opened)) or what was fetched, from whom, how long it took and where it is (O(state=transferred)).
+    - An image that Docker cannot read here has RV(ignore:damaged), the reason, and is not offered.
   returned: success
   type: dict
   sample: {"image": {"received_bytes": 1048576, "sources": {"spark-01": 1048576}, "transfer_s": 1.2, "image_id": "sha256:0123"}}
@@ -160,6 +157,7 @@ shares:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._names import LONGEST_S, STATE_DIR
 from ansible_collections.gb10.vllm.plugins.module_utils._transfer.share import Shares
 
 SHARE = {
@@ -171,48 +169,42 @@ SHARE = {
     "skip_layers": {"type": "int", "default": 0},
     "sources": {"type": "list", "elements": "dict", "default": []},
 }
+OPTIONS = {
+    "state": {"type": "str", "required": True, "choices": ["opened", "transferred", "closed"]},
+    "shares": {"type": "list", "elements": "dict", "default": [], "options": SHARE},
+    "trusted": {"type": "list", "elements": "str", "default": []},
+    "name": {"type": "str", "default": "box"},
+    "port": {"type": "int", "default": 8417},
+    "connections": {"type": "int", "default": 4},
+    "rate_limit_mib_s": {"type": "float", "default": 0},
+    "keep": {"type": "int", "default": 1},
+    "patience_s": {"type": "float", "default": 120},
+    "idle_s": {"type": "float", "default": 900},
+    "timeout_s": {"type": "int", "default": LONGEST_S},
+    "complete": {"type": "bool", "default": True},
+    "state_dir": {"type": "path", "default": STATE_DIR},
+}
+
+
+def act(shares: Shares, wanted: dict) -> dict:
+    """Do what ``state`` says. What is opened is closed again within the run, so neither has changed anything."""
+    if wanted["state"] == "opened":
+        return {"changed": False, **shares.open(wanted["shares"], wanted["name"], wanted["port"], wanted["idle_s"])}
+    if wanted["state"] == "closed":
+        shares.close(wanted["complete"])
+        return {"changed": False}
+    limits = {name: wanted[name] for name in ("connections", "keep", "patience_s")}
+    return shares.transfer(wanted["shares"], wanted["trusted"], rate_bytes_s=wanted["rate_limit_mib_s"] * 2**20, **limits)
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            "state": {"type": "str", "required": True, "choices": ["opened", "transferred", "closed"]},
-            "shares": {"type": "list", "elements": "dict", "default": [], "options": SHARE},
-            "trusted": {"type": "list", "elements": "str", "default": []},
-            "name": {"type": "str", "default": "box"},
-            "port": {"type": "int", "default": 8417},
-            "connections": {"type": "int", "default": 4},
-            "rate_limit_mib_s": {"type": "float", "default": 0},
-            "keep": {"type": "int", "default": 1},
-            "patience_s": {"type": "float", "default": 120},
-            "idle_s": {"type": "float", "default": 900},
-            "timeout_s": {"type": "int", "default": 14400},
-            "complete": {"type": "bool", "default": True},
-            "state_dir": {"type": "path", "default": "/var/lib/gb10-vllm"},
-        },
-        supports_check_mode=True,
-    )
+    module = AnsibleModule(argument_spec=OPTIONS, supports_check_mode=True)
     wanted = module.params
     if module.check_mode:
         takes = wanted["state"] == "transferred" and any(not share["give"] for share in wanted["shares"])
         module.exit_json(changed=takes, shares={})
-    shares = Shares(wanted["state_dir"])
     try:
-        if wanted["state"] == "opened":
-            # What is opened is closed again within the run, so nothing has changed.
-            result = {"changed": False, **shares.open(wanted["shares"], wanted["name"], wanted["port"], wanted["idle_s"])}
-        elif wanted["state"] == "closed":
-            shares.close(wanted["complete"])
-            result = {"changed": False}
-        else:
-            result = shares.transfer(
-                wanted["shares"],
-                wanted["trusted"],
-                connections=wanted["connections"],
-                rate_bytes_s=wanted["rate_limit_mib_s"] * 2**20,
-                keep=wanted["keep"],
-                patience_s=wanted["patience_s"],
-            )
+        result = act(Shares(wanted["state_dir"]), wanted)
     except GB10Error as error:
         module.fail_json(msg=str(error), **error.details)
     module.exit_json(**result)

@@ -21,7 +21,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.module_utils._model.store import RECORD, file_sha256, read_record
+from ansible_collections.gb10.vllm.plugins.module_utils._io.files import file_sha256
+from ansible_collections.gb10.vllm.plugins.module_utils._model.store import RECORD, read_record
 
 FORMAT = 1
 OWN_FILES = ("manifest.json", "SHA256SUMS", "settings.yml")

@@ -30,7 +30,7 @@ LOCKED = """
   gather_facts: false
   become: true
   tasks:
-    - ansible.builtin.include_role: {name: gb10.vllm.server, tasks_from: locked}
+    - ansible.builtin.include_role: {name: gb10.vllm.fleet, tasks_from: locked}
 """
 PRUNE = """
 - hosts: gb10
@@ -145,7 +145,7 @@ def test_what_proved_itself_is_locked_although_a_later_batch_fails(fleet):
 
 def test_batches_that_are_none_are_refused_and_hosts_need_no_group_of_that_name(fleet):
     refused = play(fleet, "gb10.vllm.site", "-e", json.dumps({"gb10_rollout": [1, 0]}), code=2)
-    assert "gb10_rollout has 0, which is no size of a batch" in refused and "changed=0" in refused
+    assert "gb10_rollout contains 0, which is not a valid batch size" in refused and "changed=0" in refused
     one = play(fleet, "gb10.vllm.site", "-e", "gb10_hosts=spark-02", "-e", json.dumps({"gb10_rollout": "50%"}))
     assert "spark-02" in one and not re.search(r"spark-01 +:", one)
 

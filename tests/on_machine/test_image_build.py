@@ -322,7 +322,8 @@ def test_time_is_limited(recipe):
 _RUN = """
 import sys
 sys.path[:0] = [{collections!r}, {here!r}]
-from ansible_collections.gb10.vllm.plugins.module_utils._image.build import ImageBuild, Options
+from ansible_collections.gb10.vllm.plugins.module_utils._image.ensure import ImageBuild
+from ansible_collections.gb10.vllm.plugins.module_utils._image.options import Options
 ImageBuild(Options(name={name!r}, state_dir={state!r}, ref="main", min_free_gib=0.0, retries=0), docker={docker!r}).run()
 """
 

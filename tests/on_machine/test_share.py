@@ -19,9 +19,11 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._io.files import file_sha256, safe_name
 from ansible_collections.gb10.vllm.plugins.module_utils._model import store as model_store
-from ansible_collections.gb10.vllm.plugins.module_utils._transfer import peer
+from ansible_collections.gb10.vllm.plugins.module_utils._transfer import client, keys, server
 from ansible_collections.gb10.vllm.plugins.module_utils._transfer.share import Shares
+from ansible_collections.gb10.vllm.plugins.module_utils._transfer.wire import NotHere, Request
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import distribution
 
 FORK = multiprocessing.get_context("fork")
@@ -148,8 +150,8 @@ def test_a_neighbour_that_dies_is_replaced_by_the_next_source(fleet):
 
 
 def test_a_neighbour_that_falls_silent_is_replaced_too(fleet, monkeypatch):
-    monkeypatch.setattr(peer, "SILENCE_S", 1.5)
-    monkeypatch.setattr(peer, "BEAT_S", 0.3)
+    monkeypatch.setattr(client, "SILENCE_S", 1.5)
+    monkeypatch.setattr(server, "BEAT_S", 0.3)
     boxes = fleet(3)
     boxes.fill("a", SIZES)
     boxes.start(boxes.open(), rate_bytes_s=6 * MB)
@@ -164,12 +166,12 @@ def test_a_neighbour_that_falls_silent_is_replaced_too(fleet, monkeypatch):
 
 
 def test_a_neighbour_that_never_begins_is_not_waited_for(fleet, monkeypatch):
-    monkeypatch.setattr(peer, "BEGIN_S", 1.0)
-    monkeypatch.setattr(peer, "NOT_READY_S", 1.0)
+    monkeypatch.setattr(server, "BEGIN_S", 1.0)
+    monkeypatch.setattr(client, "NOT_READY_S", 1.0)
     boxes = fleet(3)
     boxes.fill("a", SIZES)
     plan = boxes.open()
-    peer.trust(str(boxes.root / "b/keys"), plan["b"]["trusted"])
+    keys.trust(str(boxes.root / "b/keys"), plan["b"]["trusted"])
     boxes.start({host: plan[host] for host in "ac"})
     answers = boxes.finish()
     assert boxes.same("a", "c") and set(answers["c"]["shares"]["m"]["sources"]) == {"a"}
@@ -215,9 +217,7 @@ def test_a_new_version_takes_the_name_in_one_step_and_the_old_one_stays(fleet):
     boxes.shares("a").close(True)
     old = (boxes.model("b") / "config.json").read_bytes()
     (boxes.model("a") / "config.json").write_bytes(b"new")
-    files = {
-        one["name"]: {**one, "sha256": model_store.file_sha256(str(boxes.model("a") / one["name"]))} for one in model_store.list_files(str(boxes.model("a")))
-    }
+    files = {one["name"]: {**one, "sha256": file_sha256(str(boxes.model("a") / one["name"]))} for one in model_store.list_files(str(boxes.model("a")))}
     model_store.write_record(str(boxes.model("a")), {"repo_id": "acme/m", "revision": "second", "files": files})
     boxes.processes.clear()
     boxes.start(boxes.open())
@@ -235,13 +235,13 @@ def test_only_boxes_of_the_run_may_ask_and_only_for_what_is_offered(fleet, tmp_p
     boxes.finish()
     source = {"name": "a", "addresses": ["127.0.0.1"], "port": boxes.opened["a"]["port"], "certificate": boxes.opened["a"]["certificate"]}
     stranger = str(tmp_path / "stranger")
-    peer.make_certificate(stranger, "stranger")
+    keys.make_certificate(stranger, "stranger")
     with pytest.raises(GB10Error, match="a: .*does not know this box yet"):
-        peer.Receiver("m", [source], stranger, patience_s=1.5).index()
-    assert peer.Receiver("m", [source], str(boxes.root / "b/keys"), patience_s=1.5).index()["items"]
+        client.Receiver("m", [source], stranger, patience_s=1.5).index()
+    assert client.Receiver("m", [source], str(boxes.root / "b/keys"), patience_s=1.5).index()["items"]
     with pytest.raises(GB10Error, match="shows another certificate than a made"):
         imposter = {**source, "certificate": boxes.opened["b"]["certificate"]}
-        peer.Receiver("m", [imposter], str(boxes.root / "b/keys"), patience_s=1.5).index()
+        client.Receiver("m", [imposter], str(boxes.root / "b/keys"), patience_s=1.5).index()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     with (
@@ -252,16 +252,16 @@ def test_only_boxes_of_the_run_may_ask_and_only_for_what_is_offered(fleet, tmp_p
         plain.sendall(b'{"share": "m"}\n')
         assert plain.recv(1) == b""
         raise OSError("eof")
-    link = peer.Link(source, str(boxes.root / "b/keys"))
-    link.ask({"share": "m", "item": 99})
-    with pytest.raises(peer.NotHere):
+    link = client.Link(source, str(boxes.root / "b/keys"))
+    link.ask(Request("m", 99))
+    with pytest.raises(NotHere):
         link.frame()
     link.close()
 
 
 @pytest.mark.parametrize("name", ["../evil", "/etc/passwd", "a/../../b", "", "a//b", "."])
 def test_a_name_from_another_box_cannot_leave_its_directory(name):
-    assert not peer.safe_name(name)
+    assert not safe_name(name)
 
 
 def test_closing_leaves_no_server_and_no_key(fleet):

@@ -13,7 +13,7 @@ import shutil
 import subprocess
 
 import pytest
-from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet import fleet, status_page
+from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet import status, status_page
 from ansible_collections.gb10.vllm.plugins.plugin_utils._report.plan_picture import plan_picture
 from fleet_boxes import UNIT_DIGEST, box, deployed, server
 
@@ -67,7 +67,7 @@ PLAN = {
 def seen(one, **more):
     decision = {"create": False, "reason": "unchanged", "deployment": deployed()}
     ready = {"phase": "ready", "answer": {"latency_s": 0.2}}
-    base = {"wanted": [server()], "decisions": {"devstral": decision}, "unit_digests": {"devstral": UNIT_DIGEST}, "answers": {"devstral": ready}}
+    base = {"wanted": [server()], "decisions": {"devstral": {**decision, "unit_digest": UNIT_DIGEST}}, "answers": {"devstral": ready}}
     return {"box": one, **base, **more}
 
 
@@ -85,9 +85,9 @@ def test_is_drawn_whole_with_a_picture_of_each_boxs_memory(tmp_path, width):
     boxes = {f"spark-{number:02}": seen(box(deployed())) for number in range(1, 4)}
     boxes["spark-04"] = seen(None, problem=f"spark-04 cannot be reached: {EVIL}")
     boxes[EVIL] = seen(box(deployed(), deployed(server("old"))))
-    status = fleet.status(boxes, "2026-11-23 14:02")
+    fleet = status.status(boxes, "2026-11-23 14:02")
     pictures = {name: plan_picture(PLAN, name) for name in boxes if name != "spark-04"}
-    shown = look(tmp_path, status_page.page(status, pictures), width)
+    shown = look(tmp_path, status_page.page(fleet, pictures), width)
     assert shown["title"] == "GB10 fleet" and shown["loaded"] == [] and shown["dangling"] == 0
     assert shown["overflow"] <= 0, "the page is wider than the window"
     assert len(shown["rows"]) == 6 and "393,000" in shown["rows"][1] and "unreachable" in " ".join(shown["rows"])

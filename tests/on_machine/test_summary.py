@@ -112,6 +112,7 @@ GONE = """
           ignore_unreachable: true
           delegate_to: away
         - name: End the run
+          tags: [gb10-end-of-run]
           ansible.builtin.fail: {msg: "{{ ansible_failed_result.msg }}"}
 """
 

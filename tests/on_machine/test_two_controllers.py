@@ -94,7 +94,7 @@ BATCHES = """
         - ansible.builtin.assert: {that: inventory_hostname != 'spark-02', fail_msg: It did not come up.}
         - gb10.vllm.run_lock: {state_dir: "{{ gb10_state_dir }}", state: absent}
       rescue:
-        - ansible.builtin.include_role: {name: gb10.vllm.server, tasks_from: unlock}
+        - ansible.builtin.include_role: {name: gb10.vllm.fleet, tasks_from: unlock}
 """
 
 

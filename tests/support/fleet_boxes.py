@@ -29,8 +29,8 @@ def planned(one, **more):
 
 def deployed(one=None, image=IMAGE, **more):
     one = one or server()
-    inputs = deployment.wanted_inputs(wanted.without_secrets(one), image, MANIFEST, {})
-    return deployment.build(planned(one, **more), one, {"id": image, "name": "vllm-node", "vllm_version": "0.32.0"}, MANIFEST, inputs, SETTINGS, SETTINGS)
+    inputs = deployment.wanted_inputs(deployment.without_secrets(one), image, MANIFEST, {})
+    return deployment.build(planned(one, **more), one, {"id": image, "name": "vllm-node", "vllm_version": "0.32.0"}, MANIFEST, inputs, SETTINGS)
 
 
 def box(*deployments, image=IMAGE):

@@ -21,16 +21,19 @@ from types import SimpleNamespace
 import jinja2
 import pytest
 import yaml
-from ansible_collections.gb10.vllm.plugins.filter.servers import deployment_decision, stale_files
+from ansible_collections.gb10.vllm.plugins.filter.servers import FilterModule, stale_files
 from ansible_collections.gb10.vllm.plugins.module_utils._box import facts as box
 from ansible_collections.gb10.vllm.plugins.module_utils._box import run_lock
 from ansible_collections.gb10.vllm.plugins.module_utils._image import inputs as image_identity
 from ansible_collections.gb10.vllm.plugins.module_utils._image import store as image_store
-from ansible_collections.gb10.vllm.plugins.module_utils._image.build import ImageBuild, Options
+from ansible_collections.gb10.vllm.plugins.module_utils._image.ensure import ImageBuild
+from ansible_collections.gb10.vllm.plugins.module_utils._image.options import Options
 from ansible_collections.gb10.vllm.plugins.module_utils._model import store as model_store
 from ansible_collections.gb10.vllm.plugins.module_utils._model.directory import inspect_model
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import wanted
-from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet import fleet, lock_file
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.work import work_order
+from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet import lock as locks
+from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet import lock_file
 from jinja2.nativetypes import NativeEnvironment
 
 ROLE = Path(__file__).parents[2] / "roles" / "server"
@@ -106,13 +109,14 @@ def sha256(value):
 
 def decide(planned=PLANNED, record=None, containers=(), repairs=None, **changes):
     server, settings = {**SERVER, "api_key": "never hashed", "env": {"A": "b"}, **changes}, {**SETTINGS, "repairs": repairs or {}}
-    return deployment_decision(planned, server, IMAGE, "c" * 64, record, list(containers), settings)
+    asked = {"planned": planned, "server": server, "image": IMAGE, "manifest": "c" * 64, "record": record, "containers": list(containers), "settings": settings}
+    return FilterModule().filters()["deployment_decision"](asked)
 
 
 def test_what_is_hashed_for_a_server():
     """One more, fewer or different default, or 8 instead of 8.0, and every container of every box is replaced."""
     assert wanted.normalise([USER], "/srv/models") == [SERVER]
-    defaults = yaml.safe_load((ROLE / "defaults/main.yml").read_text())
+    defaults = {**yaml.safe_load((ROLE / "defaults/main.yml").read_text()), **yaml.safe_load((ROLE / "vars/main.yml").read_text())}
     values = {f"server_{name}": NativeEnvironment().from_string(str(defaults[f"server_{name}"])).render() for name in SETTINGS}
     assert json.dumps(NativeEnvironment().from_string(defaults["server_settings"]).render(values)) == json.dumps(SETTINGS)
 
@@ -191,7 +195,7 @@ def test_the_text_of_a_lock_file():
     facts = {"available_kv_bytes": 42949000000, "kv_tokens": 262140, "concurrency": 3.99, "load_s": 140.2}
     record = {"deployment": DEPLOYMENT, "measured": {"spec": DEPLOYMENT["spec"], "facts": facts}, "repairs": REPAIRS}
     images = {"vllm-node": {"id": IMAGE["id"], "labels": {"gb10.vllm.commit": COMMIT}}}
-    lock = {"spark-1": fleet.locked_box("10.0.0.1", {"servers": {"devstral": record}, "docker": {"images": images}})}
+    lock = {"spark-1": locks.locked_box("10.0.0.1", {"servers": {"devstral": record}, "docker": {"images": images}})}
     assert lock == {"spark-1": {"address": "10.0.0.1", "servers": {"devstral": LOCKED}}}
     text = lock_file.dump(lock)
     assert sha256(text) == "b59f848678359146bf6e293396120b0a49e26438198ec828e77bfd4e8674bd3a"
@@ -209,7 +213,7 @@ def test_the_files_of_systemd_and_the_guard():
     assert sha256((ROLE / "files/guard.py").read_bytes()) == "ab20b39871a2f4f937994a3431565227796d276c1e785491f6806aad305bcddb"
     assert sha256((ROLE / "files/gb10-vllm-watch@.service").read_bytes()) == "ab5e3aac5ab9cd141d6e2e209ab9079d2c450ceca39e3f9dc46dc408f592641f"
     assert sha256((ROLE / "files/gb10-vllm-watch@.timer").read_bytes()) == "e5956a565e577349ec9787a00c0707d59e9347e0346c8004ea79d582667b0792"
-    shared = yaml.safe_load((ROLE / "defaults/main.yml").read_text())["server_shared_files"][0]
+    shared = yaml.safe_load((ROLE / "vars/main.yml").read_text())["server_shared_files"][0]
     assert shared["content"] == "#!/usr/bin/python3\n{{ lookup('ansible.builtin.file', 'guard.py', rstrip=false) }}"
     guard = {"dest": "/guard", "content": "#!/usr/bin/python3\n" + (ROLE / "files/guard.py").read_text(), "mode": shared["mode"]}
     assert stale_files([guard], {"/guard": {"sha256": "20afbc79fe308ecd13ca64eb4d38fa2846bc5bc5a1663e7323104ca8ee398e0c", "mode": "0755", "uid": 0}}) == []
@@ -241,9 +245,13 @@ def test_the_records_of_a_box(tmp_path):
     for kind in kinds:
         (tmp_path / f"servers/devstral/{kind}.json").write_text(json.dumps([kind]))
     assert box.read_records(str(tmp_path)) == {"devstral": {kind: [kind] for kind in kinds}}
-    written = (ROLE / "defaults/main.yml").read_text() + (ROLE / "tasks/settle.yml").read_text()
-    for kind in kinds[:4]:  # the guard writes the last one
-        assert f'dest: "{{{{ server_state_dir }}}}/servers/{{{{ server_wanted.name }}}}/{kind}.json"' in written
+    order = work_order({"wanted": SERVER, "plan": {"servers": [PLANNED]}, "image": IMAGE, "models": {}, "box": {"docker": {"containers": []}},
+                        "unit_text": "", "settings": SETTINGS, "options": {"history": 5, "repair": True}})  # fmt: skip
+    written = {file["dest"] for file in order["files"]}
+    for kind in ("deployment", "repairs", "history"):
+        assert f"/var/lib/gb10-vllm/servers/devstral/{kind}.json" in written
+    for kind, file in (("measured", "settle.yml"), ("repairs", "repair.yml"), ("starting", "settle.yml")):  # the guard writes the last one
+        assert f"{{{{ server_state_dir }}}}/servers/{{{{ server_wanted.name }}}}/{kind}.json" in (ROLE / "tasks" / file).read_text()
 
 
 def test_the_lock_of_a_run(tmp_path, monkeypatch):

@@ -8,8 +8,6 @@ The ``parse_*`` functions are pure; the ``read_*`` functions ask the running sys
 something that is merely missing - they say so in a ``problem`` text, which ``findings.py`` turns into advice.
 """
 
-# pylint: disable=ansible-bad-function
-# Plain Python: nothing here has an AnsibleModule whose run_command could be called instead of subprocess.
 from __future__ import annotations
 
 import glob
@@ -22,13 +20,16 @@ import shutil
 import stat
 import subprocess
 import sys
+from typing import Any
 
-from ansible_collections.gb10.vllm.plugins.module_utils._image.store import identity
+from ansible_collections.gb10.vllm.plugins.module_utils._box.records import read_records
+from ansible_collections.gb10.vllm.plugins.module_utils._image.identity import identity
+from ansible_collections.gb10.vllm.plugins.module_utils._io.command import run
+from ansible_collections.gb10.vllm.plugins.module_utils._names import CONFIG_DIR, LIBRARY_DIR, PREFIX, SERVER_LABEL
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.engine import cpu_features
 
 KIB = 1024
-SERVER_LABEL = "gb10.vllm.server"
-RECORD_KINDS = ("deployment", "measured", "repairs", "history", "starting")
-OUR_FILES = ("/etc/systemd/system/gb10-vllm-*", "/usr/local/lib/gb10-vllm/*", "/etc/gb10-vllm/*/*")
+OUR_FILES = (f"/etc/systemd/system/{PREFIX}*", f"{LIBRARY_DIR}/*", f"{CONFIG_DIR}/*/*")
 
 # Runs in a process of its own: a broken driver may abort the interpreter, and CUDA must not stay loaded here.
 CUDA_PROBE = """
@@ -45,17 +46,6 @@ total = ctypes.c_size_t()
 call("cuDeviceTotalMem_v2", ctypes.byref(total), device)
 print(json.dumps({"total_bytes": total.value}))
 """
-
-
-def run(argv: list[str], timeout_s: float = 20) -> tuple[int, str, str]:
-    """Run a command without a shell; returns (exit status, stdout, stderr). A missing program is status 127, a timeout 124."""
-    try:
-        done = subprocess.run(argv, capture_output=True, text=True, errors="replace", timeout=timeout_s, check=False, env=dict(os.environ, LC_ALL="C"))
-    except FileNotFoundError:
-        return 127, "", f"{argv[0]} is not installed"
-    except subprocess.TimeoutExpired:
-        return 124, "", f"{argv[0]} did not answer within {timeout_s:g} s"
-    return done.returncode, done.stdout, done.stderr
 
 
 def parse_meminfo(text: str) -> dict[str, int]:
@@ -145,24 +135,28 @@ def read_text(path: str) -> str:
         return ""
 
 
+def last_line(process: subprocess.CompletedProcess[str]) -> str:
+    """The last thing a command said, first of all about what went wrong; "" when it said nothing."""
+    return ((process.stderr or process.stdout).strip().splitlines() or [""])[-1]
+
+
 def read_gpu() -> dict:
     """The first NVIDIA GPU as nvidia-smi names it, or a ``problem``."""
-    code, out, err = run(["nvidia-smi", "--query-gpu=name,driver_version,compute_cap", "--format=csv,noheader"])
-    gpus = parse_gpu_query(out) if code == 0 else []
+    process = run(["nvidia-smi", "--query-gpu=name,driver_version,compute_cap", "--format=csv,noheader"])
+    gpus = parse_gpu_query(process.stdout) if process.returncode == 0 else []
     if not gpus:
-        reason = (err or out).strip().splitlines()
-        return {"present": False, "count": 0, "problem": reason[-1] if reason else f"nvidia-smi ended with status {code}"}
+        return {"present": False, "count": 0, "problem": last_line(process) or f"nvidia-smi ended with status {process.returncode}"}
     return {"present": True, "count": len(gpus), "problem": None, **gpus[0]}
 
 
 def read_memory() -> dict:
+    """Memory as the kernel and as CUDA see it, in bytes."""
     fields = parse_meminfo(read_text("/proc/meminfo"))
-    code, out, err = run([sys.executable, "-c", CUDA_PROBE])
+    process = run([sys.executable, "-c", CUDA_PROBE])
     try:
-        cuda_total = json.loads(out)["total_bytes"] if code == 0 else None
+        cuda_total = json.loads(process.stdout)["total_bytes"] if process.returncode == 0 else None
     except (ValueError, KeyError):
         cuda_total = None
-    reason = (err or out).strip().splitlines()
     return {
         "total_bytes": fields.get("MemTotal", 0),
         "available_bytes": fields.get("MemAvailable", 0),
@@ -171,61 +165,74 @@ def read_memory() -> dict:
         "swap_free_bytes": fields.get("SwapFree", 0),
         "cuda_total_bytes": cuda_total,
         "cuda_total_source": "cuDeviceTotalMem" if cuda_total else "none",
-        "cuda_problem": None if cuda_total else (reason[-1] if reason else f"status {code}"),
+        "cuda_problem": None if cuda_total else last_line(process) or f"status {process.returncode}",
     }
 
 
 def read_versions(state_dir: str) -> dict[str, dict]:
-    """{vllm_version, cuda_version} by image id, as the module image_build found them in the images."""
+    """{vllm_version, cuda_version} by image id, as the module image_build found them in the images; ``damaged`` where Docker could not read one."""
     try:
-        metadata = json.loads(read_text(os.path.join(state_dir, "build", "images.json")))["metadata"]
-        return {image_id: {key: one.get(key) for key in ("vllm_version", "cuda_version")} for image_id, one in metadata.items()}
+        record = json.loads(read_text(os.path.join(state_dir, "build", "images.json")))
+        found = {image_id: {key: one.get(key) for key in ("vllm_version", "cuda_version")} for image_id, one in record.get("metadata", {}).items()}
+        for image_id, reason in record.get("damaged", {}).items():
+            found.setdefault(image_id, {})["damaged"] = reason
+        return found
     except (ValueError, KeyError, AttributeError, TypeError):
         return {}
 
 
-def read_docker(image_names: list[str], versions: dict[str, dict]) -> dict:
+def read_docker(image_names: list[str], versions: dict[str, dict]) -> dict[str, Any]:
     """The Docker engine, our containers on it and the named images; ``versions`` come from ``read_versions``."""
-    facts = {
+    facts: dict[str, Any] = {
         "installed": bool(shutil.which("docker")), "running": False, "version": None, "client_version": None, "buildkit": False,
         "nvidia": False, "root_dir": None, "containers": [], "others": [], "images": {}, "problem": None,
     }  # fmt: skip
     if not facts["installed"]:
         facts["problem"] = "the docker command is not installed"
         return facts
-    code, out, err = run(["docker", "info", "--format", "{{json .}}"])
+    process = run(["docker", "info", "--format", "{{json .}}"])
     try:
-        info = json.loads(out or "{}")
+        info = json.loads(process.stdout or "{}")
     except ValueError:
         info = {}
     errors = info.get("ServerErrors") or []
-    if code or errors or not info.get("ServerVersion"):
-        facts["problem"] = (errors or err.strip().splitlines() or ["docker info gave no answer"])[-1]
+    if process.returncode or errors or not info.get("ServerVersion"):
+        facts["problem"] = (errors or process.stderr.strip().splitlines() or ["docker info gave no answer"])[-1]
         return facts
-    client = run(["docker", "version", "--format", "{{.Client.Version}}"])[1].strip()
+    client = _printed("docker", "version", "--format", "{{.Client.Version}}").strip()
     facts.update(
         running=True,
         version=info["ServerVersion"],
         client_version=client,
         root_dir=info.get("DockerRootDir"),
         # Clients before 23 carry BuildKit themselves, later ones need the buildx plugin.
-        buildkit=run(["docker", "buildx", "version"])[0] == 0 or client.split(".")[0] in ("19", "20"),
+        buildkit=run(["docker", "buildx", "version"]).returncode == 0 or client.split(".")[0] in ("19", "20"),
         nvidia="nvidia" in (info.get("Runtimes") or {}) or bool(shutil.which("nvidia-container-runtime-hook")),
     )
     shown = f'{{{{.ID}}}} {{{{.Names}}}} {{{{.Label "{SERVER_LABEL}"}}}}'
-    listed = [line.split() for line in run(["docker", "ps", "-a", "--no-trunc", "--format", shown])[1].splitlines()]
+    listed = [line.split() for line in _printed("docker", "ps", "-a", "--no-trunc", "--format", shown).splitlines()]
     ours = [words[0] for words in listed if len(words) > 2]
     facts["others"] = [words[1] for words in listed if len(words) == 2]
     if ours:
-        facts["containers"] = [trim_container(one) for one in json.loads(run(["docker", "inspect", *ours])[1] or "[]")]
-    if image_names:
-        for one in json.loads(run(["docker", "image", "inspect", *image_names])[1] or "[]"):
-            labels = (one.get("Config") or {}).get("Labels") or {}
-            known = {key: labels.get(f"gb10.vllm.{key}") for key in ("vllm_version", "cuda_version")} | versions.get(one.get("Id", ""), {})
-            image = {"id": one.get("Id"), "identity": identity(one), "size_bytes": one.get("Size"), "labels": labels, **known}
-            facts["images"].update({name: image for name in image_names if name in (one.get("RepoTags") or []) or name == one.get("Id")})
-            facts["images"].update({name: image for name in image_names if f"{name}:latest" in (one.get("RepoTags") or [])})
+        facts["containers"] = [trim_container(one) for one in json.loads(_printed("docker", "inspect", *ours) or "[]")]
+    facts["images"] = read_images(image_names, versions) if image_names else {}
     return facts
+
+
+def read_images(names: list[str], versions: dict[str, dict]) -> dict[str, dict[str, Any]]:
+    """{id, identity, size_bytes, labels, vllm_version, cuda_version, perhaps damaged} by those of these names that mean an image here."""
+    images: dict[str, dict[str, Any]] = {}
+    for one in json.loads(_printed("docker", "image", "inspect", *names) or "[]"):
+        labels = (one.get("Config") or {}).get("Labels") or {}
+        known = {key: labels.get(f"gb10.vllm.{key}") for key in ("vllm_version", "cuda_version")} | versions.get(one.get("Id", ""), {})
+        image = {"id": one.get("Id"), "identity": identity(one), "size_bytes": one.get("Size"), "labels": labels, **known}
+        its = {*(one.get("RepoTags") or []), one.get("Id")}
+        images.update({name: image for name in names if name in its or f"{name}:latest" in its})
+    return images
+
+
+def _printed(*argv: str) -> str:
+    return run(argv).stdout
 
 
 def read_holders(least_bytes: int) -> list[dict]:
@@ -263,26 +270,10 @@ def read_file_digest(path: str) -> dict | None:
     return {"sha256": digest, "mode": f"{stat.S_IMODE(status.st_mode):04o}", "uid": status.st_uid}
 
 
-def read_records(state_dir: str) -> dict[str, dict]:
-    """What earlier runs left in STATE_DIR/servers/NAME/KIND.json, by server and kind; an unreadable file is reported, not hidden."""
-    records: dict[str, dict] = {}
-    root = os.path.join(state_dir, "servers")
-    for name in sorted(os.listdir(root)) if os.path.isdir(root) else []:
-        records[name] = {}
-        for kind in RECORD_KINDS:
-            text = read_text(os.path.join(root, name, f"{kind}.json"))
-            if text:
-                try:
-                    records[name][kind] = json.loads(text)
-                except ValueError:
-                    records[name].setdefault("unreadable", []).append(kind)
-    return records
-
-
 def read_box(*, state_dir: str, disks: list[str], images: list[str], holder_least_bytes: int = 2**30) -> dict:
     """Everything the plan needs to know of this box, as plain data."""
     release = parse_os_release(read_text("/etc/os-release"))
-    units = run(["systemctl", "show", "--property=Id,LoadState,ActiveState,SubState,UnitFileState,Result,NRestarts", "gb10-vllm-*"])[1]
+    units = _printed("systemctl", "show", "--property=Id,LoadState,ActiveState,SubState,UnitFileState,Result,NRestarts", f"{PREFIX}*")
     docker = read_docker(images, read_versions(state_dir))
     return {
         "hostname": platform.node(),
@@ -291,6 +282,7 @@ def read_box(*, state_dir: str, disks: list[str], images: list[str], holder_leas
         "boot_id": read_text("/proc/sys/kernel/random/boot_id").strip(),
         "os": {key: release.get(key.upper(), "") for key in ("id", "version_id", "pretty_name")},
         "python": {"version": platform.python_version(), "requests": importlib.util.find_spec("requests") is not None},
+        "cpu_features": cpu_features(read_text("/proc/cpuinfo")),
         "gpu": read_gpu(),
         "memory": read_memory(),
         "docker": docker,

@@ -6,7 +6,8 @@
 
 from __future__ import annotations
 
-GIB = 2**30
+from ansible_collections.gb10.vllm.plugins.module_utils._names import GIB, container_name
+
 ERROR, WARNING = "error", "warning"
 # The driver line whose CUDA graphs deadlock on GB10 (spark-vllm-docker README, 2026-03-12).
 DEADLOCKING_DRIVER_MAJOR = 590
@@ -105,7 +106,7 @@ def _ports(box: dict, wants: dict) -> list[dict]:
 
 
 def _names(box: dict, wants: dict) -> list[dict]:
-    taken = {f"gb10-vllm-{server['name']}" for server in wants["servers"]} & set(box["docker"]["others"])
+    taken = {container_name(server["name"]) for server in wants["servers"]} & set(box["docker"]["others"])
     return [
         _finding(
             ERROR,

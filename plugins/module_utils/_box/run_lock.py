@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
-import tempfile
 import time
 from collections.abc import Iterator
 
-from ansible_collections.gb10.vllm.plugins.module_utils._box.facts import read_records
+from ansible_collections.gb10.vllm.plugins.module_utils._box.records import read_records
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._io.files import read_json, write_json
 
 NAME = "run.lock"
 
@@ -44,11 +43,10 @@ def moved_on(planned: dict[str, str], records: dict[str, dict]) -> list[str]:
 
 def read(state_dir: str) -> dict | None:
     """The lock as it lies there; None when there is none or it is no lock at all (it is only ever written whole)."""
+    holder = read_json(os.path.join(state_dir, NAME))
     try:
-        with open(os.path.join(state_dir, NAME), encoding="utf-8") as handle:
-            holder = json.load(handle)
         return dict(holder, run=str(holder["run"]), refreshed_at=float(holder["refreshed_at"]), ttl_s=float(holder["ttl_s"]))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         return None
 
 
@@ -59,9 +57,11 @@ def acquire(state_dir: str, owner: dict, ttl_s: float, take_over: str | None, pl
     started from. When another run holds the lock, ``acquired`` is false and ``holder`` says who. Raises GB10Error when another run changed the
     servers after they were planned, or when the file cannot be written.
     """
+    if not owner.get("run"):
+        raise GB10Error("The lock of a box is taken through the action plugin of the module, which fills in `owner`.")
     with _alone(state_dir):
         now = time.time()
-        holder = read(state_dir)
+        holder = read(state_dir) or {}
         state = standing(holder, owner["run"], now)
         if state == "held" and holder["run"] != take_over:
             return {"acquired": False, "holder": holder, "taken_from": None, "why": None}
@@ -100,17 +100,9 @@ def _alone(state_dir: str) -> Iterator[None]:
 
 
 def _write(state_dir: str, holder: dict) -> None:
+    path = os.path.join(state_dir, NAME)
     try:
-        handle, path = tempfile.mkstemp(dir=state_dir, prefix=f".{NAME}.")
+        write_json(path, holder, durable=True, sort_keys=True)
+        os.chmod(path, 0o644)  # whatever the umask: other users may ask who changes the box
     except OSError as error:
-        raise GB10Error(f"The lock {state_dir}/{NAME} cannot be written: {error.strerror}.") from error
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(holder, file, sort_keys=True)
-            os.fchmod(file.fileno(), 0o644)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(path, os.path.join(state_dir, NAME))
-    except OSError as error:
-        os.unlink(path)
-        raise GB10Error(f"The lock {state_dir}/{NAME} cannot be written: {error.strerror}.") from error
+        raise GB10Error(f"The lock {path} cannot be written: {error.strerror}.") from error

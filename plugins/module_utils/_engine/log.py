@@ -14,44 +14,12 @@ from __future__ import annotations
 import math
 import re
 
+from ansible_collections.gb10.vllm.plugins.module_utils._io.lines import clean_line, clean_lines, split_lines  # noqa: F401 - read by those who follow a start
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.rules import parse_version as version_tuple
 
 GIB = 2**30
 
 PHASES = ("created", "loading", "profiling", "compiling", "capturing", "serving", "ready", "failed", "stalled")
-
-_ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
-# What stands in front of vLLM's own text, outermost first: docker's or journald's time stamp, the process, the logger.
-_PREFIXES = (
-    re.compile(r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?\s+"),
-    re.compile(r"^[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \S+ \S+?(?:\[\d+\])?: "),
-    re.compile(r"^\([A-Za-z]\w*(?:[-_]\w+)*(?: pid=\d+(?:, ip=[\d.]+)?)?\)\s?"),
-    re.compile(r"^(?:DEBUG|INFO|WARNING|ERROR|CRITICAL)\s+\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?\s+(?:\[[^\]]+\]\s?)?"),
-    re.compile(r"^(?:DEBUG|INFO|WARNING|ERROR|CRITICAL):\s+(?=[A-Z])"),
-)
-
-
-def clean_line(line: str) -> str:
-    """``line`` without ANSI codes, time stamps, process names and logger prefixes."""
-    line = _ANSI.sub("", line).rstrip()
-    for _round in range(3):  # prefixes nest: docker's stamp, "(EngineCore_DP0 pid=9)", "ERROR 11-23 ...", in any order
-        before = line
-        for prefix in _PREFIXES:
-            line = prefix.sub("", line, count=1)
-        if line == before:
-            break
-    return line
-
-
-def split_lines(text: str) -> list[str]:
-    """Raw lines of a log; what tqdm overwrote with carriage returns becomes lines of its own."""
-    return [line for line in re.split(r"[\r\n]+", text) if line.strip()]
-
-
-def clean_lines(text: str) -> list[str]:
-    """All non-empty lines of a log, cleaned (see :func:`clean_line`)."""
-    cleaned = (clean_line(line) for line in split_lines(text))
-    return [line for line in cleaned if line]
 
 
 def gib_to_bytes(text: str) -> int:
@@ -90,7 +58,7 @@ def _graphs(match: re.Match) -> dict:
 
 
 def _capacity(match: re.Match) -> dict:
-    facts = {"kv_tokens": _count(match.group("tokens"))}
+    facts: dict[str, float] = {"kv_tokens": _count(match.group("tokens"))}
     if match.group("length"):
         facts["max_model_len"] = _count(match.group("length"))
         facts["concurrency"] = float(match.group("times"))

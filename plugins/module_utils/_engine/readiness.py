@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 
 ANSWER_TOKENS = 16
 """Enough for a visible answer, and for a reasoning model to begin its reasoning."""
@@ -64,24 +63,6 @@ def redact(text: str, secrets: list[str]) -> str:
         if len(secret) >= 4:
             text = text.replace(secret, "********")
     return _KEY_ARGUMENT.sub(r"\1********", _HF_TOKEN.sub("hf_********", text))
-
-
-def private_file_value(text: str, name: str) -> str | None:
-    """Value of ``name`` in a file the container's shell sources (``NAME='value'``, quoted for the shell), None when absent or empty."""
-    try:
-        words = shlex.split(text)
-    except ValueError:
-        return env_file_value(text, name)  # not quoted for a shell: a file that is not ours
-    return next((word.partition("=")[2] for word in words if word.partition("=")[0] == name), None) or None
-
-
-def env_file_value(text: str, name: str) -> str | None:
-    """Value of ``name`` in a Docker env file (``NAME=value`` lines), None when absent or empty."""
-    for line in text.splitlines():
-        key, separator, value = line.strip().partition("=")
-        if separator and key.removeprefix("export ").strip() == name:
-            return value.strip() or None
-    return None
 
 
 def listed_model(body: dict, wanted: str | None) -> tuple[str | None, int | None, list[str]]:

@@ -180,11 +180,8 @@ def _arguments(raw: str) -> list[tuple[str, str | None]]:
 
 def _replace_defaults(raw: str, arguments: Mapping[str, str]) -> str:
     for name, value in arguments.items():
-        raw = re.sub(
-            rf"""(?<=\s){re.escape(name)}(?:=(?:"[^"]*"|'[^']*'|\S*))?(?=\s|$)""",
-            lambda _m, name=name, value=value: f"{name}={_quote(value)}",
-            raw,
-        )
+        written = f"{name}={_quote(value)}".replace("\\", r"\\")  # re.sub reads backslashes in what it puts in
+        raw = re.sub(rf"""(?<=\s){re.escape(name)}(?:=(?:"[^"]*"|'[^']*'|\S*))?(?=\s|$)""", written, raw)
     return raw
 
 

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 
-WHEELS = ("auto", "release", "nightly", "prebuilt", "none")
 REBUILD = ("all", "vllm", "flashinfer", "deps")
 
 # Where each ability is found; read from the project's history up to 358bf26 (2026-08-14).
@@ -112,20 +111,7 @@ def read_offer(help_text: str, script: str = "", where: str = "build-and-copy.sh
 def translate(wanted: Wanted, offer: Offer, tag: str, where: str = "this version of spark-vllm-docker") -> list[str]:
     """The script's arguments for what is wanted; GB10Error names what ``where`` lacks and which versions have it."""
     arguments = ["--tag", tag]
-    wheels = wanted.wheels
-    if wheels == "auto":
-        wheels = next(w for w in ("prebuilt", "release", "nightly", "none") if w in offer.wheels)
-        if wanted.vllm_ref:
-            wheels = "none"
-    if wheels not in offer.wheels:
-        raise GB10Error(
-            f"{where} cannot build with wheels={wheels}: it offers {_list(offer.wheels)}. Choose one of these, or a ref that has it: {VERSIONS[wheels]}"
-        )
-    if wanted.vllm_ref and wheels != "none":
-        raise GB10Error(
-            f"vllm_ref={wanted.vllm_ref} needs vLLM compiled from source, but wheels={wheels} installs one that is already built; "
-            "set wheels to none (about 30 minutes on a GB10) or drop vllm_ref"
-        )
+    wheels = _wheels(wanted, offer, where)
     if wheels in ("release", "nightly"):
         arguments += ["--use-wheels", wheels]
     elif wheels == "prebuilt" and not offer.downloads_wheels_unasked:
@@ -147,6 +133,25 @@ def translate(wanted: Wanted, offer: Offer, tag: str, where: str = "this version
     if "--full-log" in offer.flags:
         arguments.append("--full-log")  # BuildKit's plain output is what progress is read from
     return arguments + _checked(wanted.arguments, offer, where)
+
+
+def _wheels(wanted: Wanted, offer: Offer, where: str) -> str:
+    """Which vLLM is installed, once auto is decided."""
+    wheels = wanted.wheels
+    if wheels == "auto":
+        wheels = next(w for w in ("prebuilt", "release", "nightly", "none") if w in offer.wheels)
+        if wanted.vllm_ref:
+            wheels = "none"
+    if wheels not in offer.wheels:
+        raise GB10Error(
+            f"{where} cannot build with wheels={wheels}: it offers {_list(offer.wheels)}. Choose one of these, or a ref that has it: {VERSIONS[wheels]}"
+        )
+    if wanted.vllm_ref and wheels != "none":
+        raise GB10Error(
+            f"vllm_ref={wanted.vllm_ref} needs vLLM compiled from source, but wheels={wheels} installs one that is already built; "
+            "set wheels to none (about 30 minutes on a GB10) or drop vllm_ref"
+        )
+    return wheels
 
 
 def _rebuild(parts: Sequence[str], offer: Offer, wheels: str, where: str) -> dict[str, str]:

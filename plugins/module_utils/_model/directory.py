@@ -71,36 +71,16 @@ def describe(
     config = load_json(config_blob, f"{where}/{config_name}")
     if not isinstance(config, dict):
         raise GB10Error(f"{where}/{config_name} is not a JSON object: download it again")
-
     weight_map: dict[str, str] = {}
     if index_name in sizes:
         weight_map = weights.index_files(load_json(read(index_name, INDEX_LIMIT), f"{where}/{index_name}"), f"{where}/{index_name}")
-        wanted = sorted(set(weight_map.values()))
-        missing = [name for name in wanted if name not in sizes]
-        if missing:
-            raise GB10Error(
-                f"{where} lacks {len(missing)} of the {len(wanted)} shards its index names, the first is {missing[0]}: finish the download",
-                missing=missing,
-            )
-        files = wanted
-    elif layout == "hf" and "model.safetensors" not in files:
-        _check_numbering(where, files)
-    elif layout == "hf" and len(files) > 1:
-        files = ["model.safetensors"] if "model.safetensors" in files else files
+        files = _indexed(where, sizes, weight_map)
+    elif layout == "hf":
+        files = _unindexed(where, files)
     shards = [open_shard(name) for name in files]
     if weight_map:
         weights.check_index(weight_map, shards, where)
-    tensors = [t for s in shards for t in s.tensors]
-    if not tensors:
-        raise GB10Error(f"the safetensors files of {where} hold no tensors at all: download them again")
-    seen: dict[str, str] = {}
-    for shard in shards:
-        for tensor in shard.tensors:
-            other = seen.setdefault(tensor.name, shard.name)
-            if other != shard.name:
-                raise GB10Error(
-                    f"{where} holds tensor {tensor.name} twice, in {other} and {shard.name}: remove the files of the other version or add {index_name}"
-                )
+    tensors = _tensors(where, shards, index_name)
     summary = weights.summarise(tensors, config)
     summary["files"] = len(files)
     loaded = weights.loaded_weights(summary, config)
@@ -128,6 +108,42 @@ def describe(
         "files": [{"name": s.name, "bytes": s.size_bytes} for s in shards],
         "names": sorted(name for name in known if name.endswith((".json", ".safetensors"))),
     }
+
+
+def _indexed(where: str, sizes: Mapping[str, Any], weight_map: Mapping[str, str]) -> list[str]:
+    """The shards that the index names, all of which are there."""
+    wanted = sorted(set(weight_map.values()))
+    missing = [name for name in wanted if name not in sizes]
+    if missing:
+        raise GB10Error(
+            f"{where} lacks {len(missing)} of the {len(wanted)} shards its index names, the first is {missing[0]}: finish the download",
+            missing=missing,
+        )
+    return wanted
+
+
+def _unindexed(where: str, files: list[str]) -> list[str]:
+    """The shards of a model without an index: one file of the usual name, or all of a numbered series."""
+    if "model.safetensors" in files:
+        return ["model.safetensors"]
+    _check_numbering(where, files)
+    return files
+
+
+def _tensors(where: str, shards: list[weights.Shard], index_name: str) -> list[weights.Tensor]:
+    """All tensors of the shards, none of which is in two of them."""
+    tensors = [tensor for shard in shards for tensor in shard.tensors]
+    if not tensors:
+        raise GB10Error(f"the safetensors files of {where} hold no tensors at all: download them again")
+    seen: dict[str, str] = {}
+    for shard in shards:
+        for tensor in shard.tensors:
+            other = seen.setdefault(tensor.name, shard.name)
+            if other != shard.name:
+                raise GB10Error(
+                    f"{where} holds tensor {tensor.name} twice, in {other} and {shard.name}: remove the files of the other version or add {index_name}"
+                )
+    return tensors
 
 
 def read_shard(path: str) -> weights.Shard:

@@ -6,8 +6,7 @@
 
 from __future__ import annotations
 
-import concurrent.futures
-import hashlib
+import functools
 import http.client
 import os
 import re
@@ -15,21 +14,24 @@ import ssl
 import threading
 import urllib.error
 import urllib.parse
-import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.module_utils._model import directory as model_dir
+from ansible_collections.gb10.vllm.plugins.module_utils._io.env_file import read_private
+from ansible_collections.gb10.vllm.plugins.module_utils._io.files import CHUNK, INCOMING, file_sha256, has_size, safe_name
+from ansible_collections.gb10.vllm.plugins.module_utils._io.incoming import STOPPED, Incoming
+from ansible_collections.gb10.vllm.plugins.module_utils._io.workers import together
 from ansible_collections.gb10.vllm.plugins.module_utils._model import hub
 from ansible_collections.gb10.vllm.plugins.module_utils._model import store as model_store
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing import weights
-from ansible_collections.gb10.vllm.plugins.module_utils._transfer.peer import CHUNK, INCOMING, disk_problem, safe_name
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".onnx", ".onnx_data", ".h5", ".msgpack", ".ot", ".ckpt", ".tflite", ".mlmodel", ".npz")
 MEDIA = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".svg", ".mp4", ".pdf", ".wav", ".mp3")
 OTHER_FORMATS = ("original/", "onnx/", "openvino/", "coreml/", "gguf/", "metal/", "mlx/")
+PASSING = (408, 416, 425, 429, 500, 502, 503, 504)
+"""Answers of a hub that may be others a moment later."""
 ENVIRONMENT = re.compile(r"(HF_\w+|HUGGING_FACE_HUB_TOKEN|https?_proxy|no_proxy|SSL_CERT_FILE)", re.IGNORECASE)
 
 
@@ -48,19 +50,21 @@ def choose(sizes: Mapping[str, int], where: str, load_format: str = "auto") -> l
 
 
 def read_environment(path: str) -> dict[str, str]:
-    """``NAME=value`` lines of a private file that concern the hub; GB10Error when others may read it. A missing file is empty."""
-    try:
-        status = os.stat(path)
-        with open(path, encoding="utf-8") as stream:
-            lines = stream.read().splitlines()
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise GB10Error(f"{path} cannot be read ({error.strerror}); it should hold HF_TOKEN=... and belong to root") from None
-    if status.st_mode & 0o077:
-        raise GB10Error(f"{path} may be read by others although it can hold a token; run: chmod 600 {path}")
-    pairs = (line.partition("=") for line in lines if "=" in line and not line.lstrip().startswith("#"))
-    return {key.strip(): value.strip().strip("\"'") for key, _equals, value in pairs if ENVIRONMENT.fullmatch(key.strip())}
+    """What a private file sets that concerns the hub; GB10Error when others may read it. A missing file is empty."""
+    return {name: value for name, value in read_private(path, "HF_TOKEN=...").items() if ENVIRONMENT.fullmatch(name)}
+
+
+def set_environment(env_file: str, ca_bundle: str, endpoint: str) -> Mapping[str, str]:
+    """Set for this process what a private file and two options say of the hub; returns the whole environment.
+
+    The standard library reads proxies and certificates from there.
+    """
+    os.environ.update(read_environment(env_file))
+    if ca_bundle:
+        os.environ["SSL_CERT_FILE"] = ca_bundle
+    if endpoint:
+        os.environ["HF_ENDPOINT"] = endpoint
+    return os.environ
 
 
 class Download(hub.Hub):
@@ -73,15 +77,11 @@ class Download(hub.Hub):
 
     def listing(self, repo_id: str, revision: str) -> tuple[str, dict[str, dict[str, Any]]]:
         """The commit that ``revision`` means now, and ``{name: {size, sha256, blob}}`` of its files."""
-        if not hub.is_repo_id(repo_id):
-            raise GB10Error(f"{repo_id!r} is not a Hugging Face repository; it has the form ORG/NAME")
-        url = f"{self.endpoint}/api/models/{repo_id}/revision/{urllib.parse.quote(revision, safe='')}?blobs=true"
-        answer = model_dir.load_json(self._get(url, repo_id, hub.LISTING_LIMIT)[0], url)
-        siblings = answer.get("siblings") if isinstance(answer, dict) else None
-        if not isinstance(siblings, list) or not isinstance(answer.get("sha"), str):
-            raise GB10Error(f"{url} answered without a commit and a list of files: is {self.endpoint} a Hugging Face hub?")
+        url, answer = self.ask(repo_id, revision)
+        if not isinstance(answer.get("sha"), str):
+            raise GB10Error(f"{url} answered without a commit: is {self.endpoint} a Hugging Face hub?")
         files = {}
-        for one in siblings:
+        for one in answer["siblings"]:
             name, lfs = one.get("rfilename"), one.get("lfs") or {}
             size = one.get("size", lfs.get("size"))
             if not isinstance(name, str) or not safe_name(name) or not isinstance(size, int):
@@ -119,14 +119,14 @@ class Download(hub.Hub):
             return dict(done, downloaded_bytes=sum(files[name]["size"] for name in names))
         partial = model_store.prepare_partial(final, f"{repo_id}@{commit}")
         model_store.reuse(partial, final, [{"name": name, **files[name]} for name in names])
-        missing = [name for name in names if not _has(os.path.join(partial, name), files[name]["size"])]
-        begun = sum(os.path.getsize(path) for name in missing if os.path.exists(path := os.path.join(partial, name + INCOMING)))
+        missing = [name for name in names if not has_size(os.path.join(partial, name), files[name]["size"])]
+        begun = model_store.begun_bytes(partial, missing)
         model_store.check_space(partial, sum(files[name]["size"] for name in missing) - begun)
         digests = self._download(repo_id, commit, partial, missing, files, connections, said)
         entries = {}
         for name in names:
             path = os.path.join(partial, name)
-            digest = digests.get(name) or files[name]["sha256"] or model_store.file_sha256(path)
+            digest = digests.get(name) or files[name]["sha256"] or file_sha256(path)
             entries[name] = {"size": files[name]["size"], "sha256": digest, "mtime_ns": os.stat(path).st_mtime_ns}
         previous = model_store.put_in_place(partial, final, {"repo_id": repo_id, "revision": commit, "endpoint": self.endpoint, "files": entries})
         said("finished", f"{repo_id} at {commit[:12]} is in {final}")
@@ -149,15 +149,7 @@ class Download(hub.Hub):
                 done["files"] += 1
             return name, digest
 
-        with concurrent.futures.ThreadPoolExecutor(max(1, connections)) as pool:
-            jobs = [pool.submit(one, name) for name in names]
-            concurrent.futures.wait(jobs, return_when=concurrent.futures.FIRST_EXCEPTION)
-            broken = next((job for job in jobs if job.done() and job.exception()), None)
-            if broken:
-                self._stop.set()
-                pool.shutdown(wait=True, cancel_futures=True)
-                broken.result()
-            return dict(job.result() for job in jobs)
+        return dict(together([functools.partial(one, name) for name in names], connections, self._stop))
 
     def _file(self, repo_id: str, commit: str, name: str, file: Mapping[str, Any], path: str, told: Callable[[int], None]) -> str:
         """One file, resumed and verified; its SHA-256."""
@@ -181,87 +173,61 @@ class Download(hub.Hub):
 
     def _bytes(self, url: str, repo_id: str, incoming: str, size: int, told: Callable[[int], None]) -> tuple[str, str]:
         """All bytes of a file, however many attempts that takes; (SHA-256, git blob id)."""
-        failures, problem = 0, ""
-        try:
-            stream = open(incoming, "r+b" if os.path.exists(incoming) else "w+b", buffering=0)  # noqa: SIM115
-        except OSError as error:
-            raise disk_problem(incoming, error) from None
-        with stream:
-            if os.fstat(stream.fileno()).st_size > size:
-                stream.truncate(0)
-            sha256, blob = hashlib.sha256(), hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
-            while chunk := stream.read(CHUNK):
-                sha256.update(chunk)
-                blob.update(chunk)
-            while stream.tell() < size:
-                before = stream.tell()
-                try:
-                    with self._open(url, before) as answer:
-                        if before and answer.status != 206:
-                            stream.seek(0)
-                            stream.truncate(0)
-                            sha256, blob = hashlib.sha256(), hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
-                            before = 0
-                        while stream.tell() < size and (chunk := answer.read(min(CHUNK, size - stream.tell()))):
-                            if self._stop.is_set():
-                                raise GB10Error("stopped because another file failed")
-                            _write(stream, chunk, incoming)
-                            sha256.update(chunk)
-                            blob.update(chunk)
-                            told(len(chunk))
-                    problem = "the connection ended early"
-                except urllib.error.HTTPError as error:
-                    with error:
-                        if error.code not in (408, 416, 425, 429, 500, 502, 503, 504):
-                            raise GB10Error(self._refusal(error, url, repo_id)) from None
-                        problem = f"answered {error.code} {error.reason}"
-                        wait = error.headers.get("Retry-After") or ""
-                        if wait.isdigit():
-                            self._stop.wait(min(60.0, float(wait)))
-                except (urllib.error.URLError, OSError, http.client.HTTPException, ValueError) as error:
-                    reason = getattr(error, "reason", None) or error
-                    if isinstance(reason, ssl.SSLCertVerificationError):
-                        raise GB10Error(
-                            f"the certificate of {self.endpoint} is not trusted ({reason.verify_message}): set gb10_ca_bundle to your organisation's CA bundle"
-                        ) from None
-                    problem = f"did not answer within {self.timeout_s:g} s" if isinstance(reason, TimeoutError) else f"broke off ({reason})"
-                failures = 0 if stream.tell() > before else failures + 1
-                if stream.tell() < size and failures >= self.retries:
-                    host = urllib.parse.urlsplit(self.endpoint).netloc
-                    raise GB10Error(
-                        f"the download of {url} stopped at {stream.tell() / 1e6:.1f} of {size / 1e6:.1f} MB: {host} {problem}, {self.retries} attempts in a "
-                        "row. What has arrived is kept; run again to go on, or set gb10_hub.endpoint to a mirror"
-                    )
-                if stream.tell() < size and failures:
-                    self._stop.wait(min(30.0, self.pause_s * 2 ** (failures - 1)))
+        failures = 0
+        with Incoming(incoming, size, git=True) as file:
+            while not file.complete:
+                came, problem = self._attempt(url, repo_id, file, told)
+                failures = 0 if came else failures + 1
+                if not file.complete and failures:
+                    self._pause(url, file, problem, failures)
                 if self._stop.is_set():
-                    raise GB10Error("stopped because another file failed")
-            try:
-                os.fsync(stream.fileno())
-            except OSError as error:
-                raise disk_problem(incoming, error) from None
-        return sha256.hexdigest(), blob.hexdigest()
+                    raise GB10Error(STOPPED)
+            file.sync()
+            return file.sha256, file.git_blob
 
-    def _open(self, url: str, first: int) -> Any:
-        headers = {"User-Agent": "gb10.vllm", "Accept-Encoding": "identity"}
-        if first:
-            headers["Range"] = f"bytes={first}-"
-        if self.token:
-            headers["Authorization"] = f"Bearer {self.token}"
-        return self.opener.open(urllib.request.Request(url, headers=headers), timeout=self.timeout_s)
+    def _attempt(self, url: str, repo_id: str, file: Incoming, told: Callable[[int], None]) -> tuple[int, str]:
+        """Ask once for the rest of a file: how many bytes came, and what ended it. GB10Error for what another attempt would not mend."""
+        came = 0
+        try:
+            with self.open(url, f"bytes={file.offset}-" if file.offset else "") as answer:
+                if file.offset and answer.status != 206:
+                    file.restart()
+                while not file.complete and (chunk := answer.read(min(CHUNK, file.size - file.offset))):
+                    if self._stop.is_set():
+                        raise GB10Error(STOPPED)
+                    file.add(chunk)
+                    came += len(chunk)
+                    told(len(chunk))
+            return came, "the connection ended early"
+        except urllib.error.HTTPError as error:
+            with error:
+                return came, self._answered(error, url, repo_id)
+        except (urllib.error.URLError, OSError, http.client.HTTPException, ValueError) as error:
+            return came, self._broke_off(error)
 
+    def _answered(self, error: urllib.error.HTTPError, url: str, repo_id: str) -> str:
+        """A refusal that may pass, in words, after the time for which the hub asked to be left alone."""
+        if error.code not in PASSING:
+            raise GB10Error(self._refusal(error, url, repo_id)) from None
+        wait = error.headers.get("Retry-After") or ""
+        if wait.isdigit():
+            self._stop.wait(min(60.0, float(wait)))
+        return f"answered {error.code} {error.reason}"
 
-def _write(stream: Any, chunk: bytes, path: str) -> None:
-    view = memoryview(chunk)
-    try:
-        while view:
-            view = view[stream.write(view) :]
-    except OSError as error:
-        raise disk_problem(path, error) from None
+    def _broke_off(self, error: Exception) -> str:
+        """A connection that ended, in words."""
+        reason = getattr(error, "reason", None) or error
+        if isinstance(reason, ssl.SSLCertVerificationError):
+            raise GB10Error(
+                f"the certificate of {self.endpoint} is not trusted ({reason.verify_message}): set gb10_ca_bundle to your organisation's CA bundle"
+            ) from None
+        return f"did not answer within {self.timeout_s:g} s" if isinstance(reason, TimeoutError) else f"broke off ({reason})"
 
-
-def _has(path: str, size: int) -> bool:
-    try:
-        return os.path.getsize(path) == size
-    except OSError:
-        return False
+    def _pause(self, url: str, file: Incoming, problem: str, failures: int) -> None:
+        """Wait a little longer after each attempt in a row that brought nothing; GB10Error when there were too many."""
+        if failures >= self.retries:
+            raise GB10Error(
+                f"the download of {url} stopped at {file.offset / 1e6:.1f} of {file.size / 1e6:.1f} MB: {urllib.parse.urlsplit(self.endpoint).netloc} "
+                f"{problem}, {self.retries} attempts in a row. What has arrived is kept; run again to go on, or set gb10_hub.endpoint to a mirror"
+            )
+        self._stop.wait(min(30.0, self.pause_s * 2 ** (failures - 1)))

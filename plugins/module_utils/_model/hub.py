@@ -58,25 +58,10 @@ class Hub:
 
     def inspect(self, repo_id: str, revision: str = "main", load_format: str = "auto") -> dict[str, Any]:
         """The same facts ``model_dir.inspect_model`` gives, with ``repo_id``, ``revision`` (the commit) and ``download`` beside them."""
-        if not REPO_ID.fullmatch(repo_id) or ".." in repo_id:
-            raise GB10Error(f"{repo_id!r} is not a Hugging Face repo id: it has the form ORG/NAME")
         where = f"{self.endpoint}/{repo_id}"
-        url = f"{self.endpoint}/api/models/{repo_id}/revision/{urllib.parse.quote(revision, safe='')}?blobs=true"
-        listing = model_dir.load_json(self._get(url, repo_id, LISTING_LIMIT)[0], url)
-        siblings = listing.get("siblings") if isinstance(listing, dict) else None
-        if not isinstance(siblings, list):
-            raise GB10Error(f"{url} answered without a list of files: is {self.endpoint} a Hugging Face hub?")
-        commit = listing.get("sha") if isinstance(listing.get("sha"), str) else revision
-        sizes: dict[str, Any] = {}
-        sums: dict[str, str] = {}
-        for file in siblings:
-            if not isinstance(file, dict) or not isinstance(file.get("rfilename"), str) or "/" in file["rfilename"]:
-                continue
-            lfs = file.get("lfs") if isinstance(file.get("lfs"), dict) else {}
-            size = file.get("size", lfs.get("size"))
-            sizes[file["rfilename"]] = size if isinstance(size, int) and size > 0 else 0
-            if isinstance(lfs.get("sha256"), str):
-                sums[file["rfilename"]] = lfs["sha256"]
+        _url, listing = self.ask(repo_id, revision)
+        commit = listing["sha"] if isinstance(listing.get("sha"), str) else revision
+        sizes, sums = top_files(listing["siblings"])
 
         def address(name: str) -> str:
             return f"{where}/resolve/{urllib.parse.quote(commit, safe='')}/{urllib.parse.quote(name)}"
@@ -105,6 +90,25 @@ class Hub:
         )
         return info
 
+    def ask(self, repo_id: str, revision: str) -> tuple[str, dict[str, Any]]:
+        """What the hub's API says of a repository, with the list ``siblings`` of its files, and under which address."""
+        if not is_repo_id(repo_id):
+            raise GB10Error(f"{repo_id!r} is not a Hugging Face repository: it has the form ORG/NAME")
+        url = f"{self.endpoint}/api/models/{repo_id}/revision/{urllib.parse.quote(revision, safe='')}?blobs=true"
+        listing = model_dir.load_json(self._get(url, repo_id, LISTING_LIMIT)[0], url)
+        if not isinstance(listing, dict) or not isinstance(listing.get("siblings"), list):
+            raise GB10Error(f"{url} answered without a list of files: is {self.endpoint} a Hugging Face hub?")
+        return url, listing
+
+    def open(self, url: str, byte_range: str = "") -> Any:
+        """The answer to one request; ``byte_range`` as in ``bytes=0-99``."""
+        headers = {"User-Agent": "gb10.vllm", "Accept-Encoding": "identity"}
+        if byte_range:
+            headers["Range"] = byte_range
+        if self.token:
+            headers["Authorization"] = f"Bearer {self.token}"
+        return self.opener.open(urllib.request.Request(url, headers=headers), timeout=self.timeout_s)
+
     def _shard(self, url: str, where: str, repo_id: str, size: int) -> weights.Shard:
         blob, total = self._get(url, repo_id, FIRST_READ, first=0, partial=True)
         size = total or size
@@ -116,17 +120,12 @@ class Hub:
 
     def _get(self, url: str, repo_id: str, limit: int, first: int = 0, partial: bool = False) -> tuple[bytes, int | None]:
         """Body (at most ``limit`` bytes, from byte ``first`` when ``partial``) and the file's total size where the answer tells it."""
-        headers = {"User-Agent": "gb10.vllm", "Accept-Encoding": "identity"}
-        if partial:
-            headers["Range"] = f"bytes={first}-{first + limit - 1}"
-        if self.token:
-            headers["Authorization"] = f"Bearer {self.token}"
         problem = ""
         for attempt in range(ATTEMPTS):
             if attempt:
                 time.sleep(self.pause_s * attempt)
             try:
-                with self.opener.open(urllib.request.Request(url, headers=headers), timeout=self.timeout_s) as answer:
+                with self.open(url, f"bytes={first}-{first + limit - 1}" if partial else "") as answer:
                     if partial and answer.status != 206:  # a server without ranges: skip to where the range would begin
                         if first:
                             answer.read(first)
@@ -164,6 +163,22 @@ class Hub:
             what = "has no such revision" if code == "RevisionNotFound" else "or the file is not there"
             return f"{repo_id} {what} on {self.endpoint} (404 for {urllib.parse.urlsplit(url).path}): check the name and the revision"
         return f"{url} answered {exc.code} {exc.reason}: check the repo id and HF_ENDPOINT"
+
+
+def top_files(siblings: list[Any]) -> tuple[dict[str, int], dict[str, str]]:
+    """Sizes (0 where the hub does not say) and, of those in its large file storage, SHA-256 of the files that lie in no directory. Pure."""
+    sizes: dict[str, int] = {}
+    sums: dict[str, str] = {}
+    for file in siblings:
+        if not isinstance(file, dict) or not isinstance(file.get("rfilename"), str) or "/" in file["rfilename"]:
+            continue
+        found = file.get("lfs")
+        lfs: dict[str, Any] = found if isinstance(found, dict) else {}
+        size = file.get("size", lfs.get("size"))
+        sizes[file["rfilename"]] = size if isinstance(size, int) and size > 0 else 0
+        if isinstance(lfs.get("sha256"), str):
+            sums[file["rfilename"]] = lfs["sha256"]
+    return sizes, sums
 
 
 def token_from(env: Mapping[str, str]) -> str | None:

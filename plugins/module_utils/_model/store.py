@@ -8,8 +8,6 @@ A model that arrives lies in ``NAME.partial`` until every file was verified, the
 name becomes ``NAME@REVISION``. A small record in the directory says where it came from and the SHA-256 of each file.
 """
 
-# pylint: disable=ansible-bad-function
-# Plain Python: nothing here has an AnsibleModule whose run_command could be called instead of subprocess.
 from __future__ import annotations
 
 import ctypes
@@ -17,17 +15,17 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.module_utils._transfer.peer import CHUNK, INCOMING, read_json, write_json
+from ansible_collections.gb10.vllm.plugins.module_utils._io import command
+from ansible_collections.gb10.vllm.plugins.module_utils._io.files import INCOMING, file_sha256, has_size, read_json, write_json
+from ansible_collections.gb10.vllm.plugins.module_utils._names import GIB
 
 RECORD = ".gb10-vllm-record"
 PARTIAL = ".partial"
-GIB = 2**30
 _SKIPPED_DIRS = (".cache", ".git", ".huggingface")
 
 
@@ -38,6 +36,7 @@ def read_record(path: str) -> dict[str, Any]:
 
 
 def write_record(path: str, record: Mapping[str, Any]) -> None:
+    """Write the record of a model directory."""
     write_json(os.path.join(path, RECORD), record)
 
 
@@ -74,16 +73,6 @@ def identity(path: str) -> str | None:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def file_sha256(path: str, told: Callable[[int], None] = lambda count: None) -> str:
-    """SHA-256 of one file."""
-    hasher = hashlib.sha256()
-    with open(path, "rb", buffering=0) as stream:
-        while chunk := stream.read(CHUNK):
-            hasher.update(chunk)
-            told(len(chunk))
-    return hasher.hexdigest()
-
-
 def check_space(path: str, needed_bytes: int) -> None:
     """GB10Error when the file system of ``path`` lacks room for so many bytes and 1 GiB more."""
     place = path
@@ -95,6 +84,11 @@ def check_space(path: str, needed_bytes: int) -> None:
             f"{place} has {free / GIB:.1f} GiB free and {path} needs {needed_bytes / GIB:.1f} GiB (and 1 GiB to spare); "
             "free space there or set another gb10_models_dir. Nothing was written"
         )
+
+
+def begun_bytes(partial: str, names: Iterable[str]) -> int:
+    """How much of these files an interrupted transfer left, as far as they are not complete."""
+    return sum(os.path.getsize(path) for name in names if os.path.exists(path := os.path.join(partial, name + INCOMING)))
 
 
 def reuse(partial: str, final: str, items: Iterable[Mapping[str, Any]]) -> int:
@@ -130,24 +124,16 @@ def put_in_place(partial: str, final: str, record: Mapping[str, Any]) -> str | N
     for name, entry in (record.get("files") or {}).items():
         if entry.get("mtime_ns"):
             os.utime(os.path.join(partial, name), ns=(entry["mtime_ns"], entry["mtime_ns"]))
-    for place, directories, names in os.walk(partial):
-        for name in directories:
-            os.chmod(os.path.join(place, name), 0o755)
-        for name in names:
-            os.chmod(os.path.join(place, name), 0o644)
-    os.chmod(partial, 0o755)
+    _open_to_readers(partial)
     write_record(partial, record)
     os.chmod(os.path.join(partial, RECORD), 0o644)
-    previous = None
+    before = None
     if os.path.lexists(final):
-        stamp = str(read_record(final).get("revision") or time.strftime("%Y%m%d%H%M%S", time.gmtime()))[:14]
-        previous = f"{final}@{stamp}"
-        if os.path.lexists(previous):
-            previous += time.strftime("-%H%M%S", time.gmtime())
+        before = _name_before(final)
         if _exchange(partial, final):
-            os.rename(partial, previous)
+            os.rename(partial, before)
         else:
-            os.rename(final, previous)
+            os.rename(final, before)
             os.rename(partial, final)
     else:
         os.rename(partial, final)
@@ -156,10 +142,27 @@ def put_in_place(partial: str, final: str, record: Mapping[str, Any]) -> str | N
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-    return previous
+    return before
 
 
-def adopt(final: str, sums: Mapping[str, Mapping[str, Any]], told: Callable[[int], None] = lambda count: None) -> str | None:
+def _open_to_readers(path: str) -> None:
+    """Everybody may read a model, only root may change it."""
+    for place, directories, names in os.walk(path):
+        for name in directories:
+            os.chmod(os.path.join(place, name), 0o755)
+        for name in names:
+            os.chmod(os.path.join(place, name), 0o644)
+    os.chmod(path, 0o755)
+
+
+def _name_before(final: str) -> str:
+    """The free name that what lies in ``final`` gets when something else takes its place."""
+    stamp = str(read_record(final).get("revision") or time.strftime("%Y%m%d%H%M%S", time.gmtime()))[:14]
+    name = f"{final}@{stamp}"
+    return name + time.strftime("-%H%M%S", time.gmtime()) if os.path.lexists(name) else name
+
+
+def adopt(final: str, sums: Mapping[str, Mapping[str, Any]], on_progress: Callable[[int], None] = lambda count: None) -> str | None:
     """Verify what was copied into ``NAME.partial`` against ``{name: {size, sha256}}`` and give it its name; its predecessor's new name.
 
     GB10Error names the first file that is missing or differs; nothing becomes visible then.
@@ -169,9 +172,9 @@ def adopt(final: str, sums: Mapping[str, Mapping[str, Any]], told: Callable[[int
     entries = {}
     for name, entry in sums.items():
         path = os.path.join(partial, name)
-        if not os.path.isfile(path) or os.path.getsize(path) != entry["size"]:
+        if not has_size(path, entry["size"]):
             raise GB10Error(f"{name} of {final} did not arrive whole; copy it again, what is there is kept in {partial}")
-        if file_sha256(path, told) != entry["sha256"]:
+        if file_sha256(path, on_progress) != entry["sha256"]:
             raise GB10Error(f"{name} of {final} arrived with a wrong checksum; check the bundle and the disk, then copy it again")
         entries[name] = {"size": entry["size"], "sha256": entry["sha256"], "mtime_ns": os.stat(path).st_mtime_ns}
     return put_in_place(partial, final, {**record, "files": entries})
@@ -181,7 +184,7 @@ def _exchange(one: str, other: str) -> bool:
     """Swap two names atomically (renameat2, RENAME_EXCHANGE); False where the C library or file system cannot."""
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     at_cwd = -100
-    return bool(rename) and rename(at_cwd, os.fsencode(one), at_cwd, os.fsencode(other), 2) == 0
+    return rename is not None and rename(at_cwd, os.fsencode(one), at_cwd, os.fsencode(other), 2) == 0
 
 
 def previous(final: str) -> list[str]:
@@ -195,15 +198,15 @@ def previous(final: str) -> list[str]:
 
 
 def mounted(docker: str = "docker") -> tuple[set[str], set[tuple[int, int]]]:
-    """What containers mount: the paths any of them names, and (device, inode) of what running ones really hold.
+    """What containers mount: the paths any of them names, and (device, inode) of what running ones really hold. GB10Error when Docker does not say.
 
     A directory that was renamed while a container runs is still held under its old path, so paths alone would lie.
     """
-    try:
-        names = subprocess.run([docker, "ps", "-aq", "--no-trunc"], capture_output=True, text=True, timeout=60, check=False).stdout.split()
-        text = subprocess.run([docker, "inspect", *names], capture_output=True, text=True, timeout=60, check=False).stdout if names else ""
-    except FileNotFoundError:
+    if not shutil.which(docker):
         return set(), set()
+    names = command.docker_text("ps", "-aq", "--no-trunc", command=docker, timeout_s=60).split()
+    # A container that goes meanwhile is missed in the list, and its status is then not 0: what is left is told all the same.
+    text = command.docker("inspect", *names, command=docker, timeout_s=60, missing_ok=True).stdout if names else ""
     paths, held = set(), set()
     for one in json.loads(text or "[]"):
         pid = (one.get("State") or {}).get("Pid") or 0
@@ -227,10 +230,16 @@ def in_use(path: str, paths: set[str], held: set[tuple[int, int]]) -> bool:
 
 
 def prune(finals: Sequence[str], keep: int, docker: str = "docker", check: bool = False) -> list[str]:
-    """Remove earlier versions beyond the newest ``keep`` of each model, but none that a container uses; returns what went."""
+    """Remove earlier versions beyond the newest ``keep`` of each model, but none that a container uses; returns what went.
+
+    Nothing goes while Docker does not say what its containers use.
+    """
     removed = []
     excess = [path for final in finals for path in previous(final)[max(0, keep) :]]
-    paths, held = mounted(docker) if excess else (set(), set())
+    try:
+        paths, held = mounted(docker) if excess else (set(), set())
+    except GB10Error:
+        return []
     for path in excess:
         if in_use(path, paths, held):
             continue

@@ -14,18 +14,23 @@ import concurrent.futures
 import contextlib
 import os
 import shutil
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.module_utils._image.store import ImageStore, absent_layers, identity
+from ansible_collections.gb10.vllm.plugins.module_utils._io.files import disk_problem
 from ansible_collections.gb10.vllm.plugins.module_utils._io.progress_log import ProgressLog
-from ansible_collections.gb10.vllm.plugins.module_utils._model import store as model_store
-from ansible_collections.gb10.vllm.plugins.module_utils._transfer import peer
+from ansible_collections.gb10.vllm.plugins.module_utils._names import RUN_DIR
+from ansible_collections.gb10.vllm.plugins.module_utils._transfer.client import RateLimit, Receiver
+from ansible_collections.gb10.vllm.plugins.module_utils._transfer.directories import Directories
+from ansible_collections.gb10.vllm.plugins.module_utils._transfer.images import Images
+from ansible_collections.gb10.vllm.plugins.module_utils._transfer.index import FAILED, WORKING, Descriptions, is_transfer, shares_dir, workers
+from ansible_collections.gb10.vllm.plugins.module_utils._transfer.keys import make_certificate, own_addresses, remove_keys, trust
+from ansible_collections.gb10.vllm.plugins.module_utils._transfer.server import start_server, stop_server
+from ansible_collections.gb10.vllm.plugins.module_utils._transfer.work import End, Share, Work
 
-KEYS = "/run/gb10-vllm/transfer"
+KEYS = f"{RUN_DIR}/transfer"
 
 
 class Shares:
@@ -34,52 +39,35 @@ class Shares:
     def __init__(self, state_dir: str, *, keys: str = KEYS, docker: str = "docker") -> None:
         self.root = os.path.join(state_dir, "transfer")
         self.keys = keys
-        self.blobs = os.path.join(self.root, "blobs")
-        self.images = ImageStore(docker)
-        self.docker = docker
+        self.images = Images(state_dir, docker)
+        self.directories = Directories(docker)
 
-    # ---- open ---------------------------------------------------------------------------------------------------
+    def _kind(self, share: Share) -> Images | Directories:
+        return self.images if share["kind"] == "image" else self.directories
 
-    def open(self, shares: Sequence[Mapping[str, Any]], name: str, port: int, idle_s: float = 900.0) -> dict[str, Any]:
+    def open(self, shares: Sequence[Share], name: str, port: int, idle_s: float = 900.0) -> dict[str, Any]:
         """Start this box's server and say what it has: ``{port, certificate, addresses, shares: {key: {identity, layers, ...}}}``.
 
         GB10Error while another run transfers on this box.
         """
         self._refuse_second_run()
-        peer.stop_server(self.keys)
-        shutil.rmtree(os.path.join(self.root, "shares"), ignore_errors=True)
+        stop_server(self.keys)
+        shutil.rmtree(shares_dir(self.root), ignore_errors=True)
         os.makedirs(self.root, mode=0o700, exist_ok=True)
         os.chmod(self.root, 0o700)
-        found = {share["key"]: self._image_state(share["place"]) if share["kind"] == "image" else self._directory_state(share["place"]) for share in shares}
-        peer.remove_keys(self.keys)
-        certificate = peer.make_certificate(self.keys, name)
-        return {"port": peer.start_server(self.root, self.keys, port, idle_s), "certificate": certificate, "addresses": peer.own_addresses(), "shares": found}
+        found = {share["key"]: self._kind(share).state(share["place"]) for share in shares}
+        remove_keys(self.keys)
+        certificate = make_certificate(self.keys, name)
+        return {"port": start_server(self.root, self.keys, port, idle_s), "certificate": certificate, "addresses": own_addresses(), "shares": found}
 
     def _refuse_second_run(self) -> None:
-        shares = os.path.join(self.root, "shares")
-        for one in os.listdir(shares) if os.path.isdir(shares) else []:
-            index = peer.read_json(os.path.join(shares, one, "index.json")) or {}
-            if index.get("state") == "working" and int(index.get("pid") or 0) != os.getpid() and _is_transfer(int(index.get("pid") or 0)):
-                raise GB10Error(f"another run is sending images or models to or from this box (process {index['pid']}); wait for it, or end it, and run again")
-
-    def _image_state(self, name: str) -> dict[str, Any]:
-        found = self.images.inspect(name)
-        layers = (found.get("RootFS") or {}).get("Layers") or [] if found else []
-        store = self.images.kind()
-        return {
-            "identity": identity(found) if found else None, "layers": layers, "store": store, "image_id": found["Id"] if found else None,
-            "layers_held": self.images.layers_held() if store == "classic" else [],
-        }  # fmt: skip
-
-    @staticmethod
-    def _directory_state(path: str) -> dict[str, Any]:
-        return {"identity": model_store.identity(path)}
-
-    # ---- transfer -----------------------------------------------------------------------------------------------
+        for pid in workers(self.root):
+            if pid != os.getpid() and is_transfer(pid):
+                raise GB10Error(f"another run is sending images or models to or from this box (process {pid}); wait for it, or end it, and run again")
 
     def transfer(
         self,
-        shares: Sequence[Mapping[str, Any]],
+        shares: Sequence[Share],
         trusted: Sequence[str],
         *,
         connections: int = 4,
@@ -92,269 +80,59 @@ class Shares:
         GB10Error names every share that could not be had; the others are in their place all the same.
         """
         said = ProgressLog(os.path.join(self.root, "progress.jsonl"))
-        state = _State(self.root, shares)
-        limit = peer.RateLimit(rate_bytes_s)
-        state.say("working", *(share["key"] for share in shares))
-        peer.trust(self.keys, trusted)
-        results: dict[str, Any] = {}
+        work = Work(Descriptions(self.root, (share["key"] for share in shares)), said, connections, keep)
+        limit = RateLimit(rate_bytes_s)
+        work.shares.say(WORKING, *(share["key"] for share in shares))
+        trust(self.keys, trusted)
+        results: dict[str, dict[str, Any]] = {}
         problems: dict[str, str] = {}
         with concurrent.futures.ThreadPoolExecutor(max_workers=4) as later:
-            finishing: dict[str, concurrent.futures.Future] = {}
+            finishing: dict[str, concurrent.futures.Future[dict[str, Any]]] = {}
             # Listing a directory is quick and saving an image is not: nobody should wait for the second to learn the first.
             for share in sorted((one for one in shares if one["give"]), key=lambda one: one["kind"] == "image"):
-                with _noted(share, state, problems):
-                    if share["kind"] == "image":
-                        self._offer_image(share, state, said)
-                    else:
-                        finishing[share["key"]] = later.submit(self._offer_directory(share, state, said))
+                with _noted(share, work.shares, problems):
+                    rest = self._kind(share).offer(share, work)
+                    if rest:
+                        finishing[share["key"]] = later.submit(rest)
             for share in (one for one in shares if not one["give"]):
-                with _noted(share, state, problems):
-                    begun = time.monotonic()
-                    with contextlib.closing(peer.Receiver(share["key"], share["sources"], self.keys, limit=limit, patience_s=patience_s)) as receiver:
-                        work = self._take_image if share["kind"] == "image" else self._take_directory
-                        end = work(share, receiver, state, said, connections, keep)
-                        results[share["key"]] = {
-                            "received_bytes": receiver.received_bytes, "sources": receiver.sources.used, "transfer_s": round(time.monotonic() - begun, 2),
-                        }  # fmt: skip
+                with _noted(share, work.shares, problems):
+                    end, results[share["key"]] = self._take(share, work, limit, patience_s)
                     finishing[share["key"]] = later.submit(end)
             for share in shares:
                 if share["key"] in finishing:
-                    with _noted(share, state, problems):
-                        results.setdefault(share["key"], {}).update(finishing[share["key"]].result() or {})
+                    with _noted(share, work.shares, problems):
+                        results.setdefault(share["key"], {}).update(finishing[share["key"]].result())
         said("finished", "; ".join(problems.values()) or "everything is in its place")
         if problems:
             raise GB10Error(". ".join(problems.values()), shares=results)
         return {"changed": any(not share["give"] for share in shares), "shares": results}
 
-    def _offer_image(self, share: Mapping[str, Any], state: _State, said: ProgressLog) -> None:
-        known = os.path.join(self.root, "archives", f"{share['identity']}.json")
-        archive = peer.read_json(known)
-        skip = int(share.get("skip_layers") or 0)
-        wanted = {*archive["sizes"]} - {layer["blob"] for layer in archive["layers"][:skip]} if archive else set()
-        if not archive or not all(_has(self.blobs, blob, archive["sizes"][blob]) for blob in wanted):
-            size = int((self.images.inspect(share["place"]) or {}).get("Size") or 0)
-            model_store.check_space(self.blobs, size)
-            count = _Count(lambda done: said("save", f"{share['place']} out of Docker", done, size))
-            archive = self.images.export(share["place"], self.blobs, skip_layers=skip, told=count)
-            if archive["identity"] != share["identity"]:
-                raise GB10Error("the image was replaced while the run began; run again")
-            peer.write_json(known, archive)
-        items = [
-            {"name": blob, "size": size, "sha256": blob, **({} if _has(self.blobs, blob, size) else {"absent": True})}
-            for blob, size in sorted(archive["sizes"].items(), key=lambda pair: (-pair[1], pair[0]))
-        ]
-        state.offer(share["key"], items, [self.blobs], {key: archive[key] for key in ("identity", "config", "layers", "others", "index", "sizes")})
-        state.say("done", share["key"])
-
-    def _offer_directory(self, share: Mapping[str, Any], state: _State, said: ProgressLog) -> Callable[[], None]:
-        path = share["place"]
-        items = model_store.list_files(path)
-        state.offer(share["key"], items, [path], {"record": model_store.read_record(path)})
-        unknown = [item for item in items if not item["sha256"]]
-        total = sum(item["size"] for item in unknown)
-
-        def hash_rest() -> None:
-            count = _Count(lambda done: said("checksums", f"of {path}", done, total))
-            for item in unknown:
-                state.digest(share["key"], item["name"], model_store.file_sha256(os.path.join(path, item["name"]), count))
-            state.say("done", share["key"])
-
-        return hash_rest
-
-    def _take_image(
-        self, share: Mapping[str, Any], receiver: peer.Receiver, state: _State, said: ProgressLog, connections: int, keep: int
-    ) -> Callable[[], dict]:
-        said("wait", f"for {share['sources'][0]['name']} to offer {share['place']}")
-        index = receiver.index()
-        archive = index["meta"]
-        os.makedirs(self.blobs, mode=0o700, exist_ok=True)
-        store = self.images.kind()
-        content = self.images.content() if store == "containerd" else set()
-        layers = absent_layers(archive["layers"], store, self.images.layers_held() if store == "classic" else [], content)
-        unneeded = {layer["blob"] for layer in archive["layers"]} - layers
-        items = [{**{k: item[k] for k in ("name", "size", "sha256")}, **({"absent": True} if item["name"] in unneeded else {})} for item in index["items"]]
-        state.offer(share["key"], items, [self.blobs], archive)
-        needed = [(number, item) for number, item in enumerate(items) if item["name"] not in unneeded]
-        to_come = sum(item["size"] for _number, item in needed if not _has(self.blobs, item["name"], item["size"]))
-        model_store.check_space(self.blobs, to_come)
-        model_store.check_space(self.images.root_dir(), 2 * to_come)
-        self._fetch(share["place"], needed, self.blobs, receiver, said, connections, lambda item, digest: None)
-        state.say("done", share["key"])
-
-        def load() -> dict[str, Any]:
-            total = sum(item["size"] for _number, item in needed)
-            count = _Count(lambda done: said("load", f"{share['place']} into Docker", done, total))
-            try:
-                image_id = self._load(archive, share["place"], count, keep)
-            except GB10Error as error:
-                if not unneeded or error.details.get("full"):
-                    raise
-                # This engine wants every layer, even those it has.
-                with contextlib.closing(receiver):
-                    rest = [(number, item) for number, item in enumerate(items) if item["name"] in unneeded]
-                    self._fetch(share["place"], rest, self.blobs, receiver, said, connections, lambda item, digest: None)
-                image_id = self._load(archive, share["place"], count, keep)
-            return {"image_id": image_id, "received_bytes": receiver.received_bytes}
-
-        return load
-
-    def _load(self, archive: Mapping[str, Any], name: str, told: Callable[[int], None], keep: int) -> str:
-        return self.images.load(archive, self.blobs, name, told, lambda: self.images.keep_previous(name, keep, time.strftime("%Y%m%d%H%M%S", time.gmtime())))
-
-    def _take_directory(
-        self, share: Mapping[str, Any], receiver: peer.Receiver, state: _State, said: ProgressLog, connections: int, keep: int
-    ) -> Callable[[], dict]:
-        final = share["place"]
-        said("wait", f"for {share['sources'][0]['name']} to offer {final}")
-        index = receiver.index()
-        items, record = index["items"], dict(index["meta"].get("record") or {})
-        partial = model_store.prepare_partial(final, share["identity"])
-        model_store.reuse(partial, final, items)
-        arrived = model_store.read_record(partial).get("files") or {}
-        for item in items:
-            if _has(partial, item["name"], item["size"]):
-                item["sha256"] = item.get("sha256") or (arrived.get(item["name"]) or {}).get("sha256")
-                item["sha256"] = item["sha256"] or model_store.file_sha256(os.path.join(partial, item["name"]))
-        state.offer(share["key"], items, [partial, final], {"record": record})
-        needed = [(number, item) for number, item in enumerate(items) if not _has(partial, item["name"], item["size"])]
-        begun = sum(os.path.getsize(path) for _n, item in needed if os.path.exists(path := os.path.join(partial, item["name"] + peer.INCOMING)))
-        model_store.check_space(partial, sum(item["size"] for _number, item in needed) - begun)
-        lock = threading.Lock()
-
-        def note(item: dict[str, Any], digest: str) -> None:
-            state.digest(share["key"], item["name"], digest)
-            with lock:
-                arrived[item["name"]] = {"sha256": digest}
-                model_store.write_record(partial, {"arriving": share["identity"], "files": arrived})
-
-        self._fetch(final, needed, partial, receiver, said, connections, note)
-        digests = state.digests(share["key"])
-        record["files"] = {one["name"]: {"size": one["size"], "sha256": digests[one["name"]], "mtime_ns": one["mtime_ns"]} for one in items}
-
-        def place() -> dict[str, Any]:
-            before = model_store.put_in_place(partial, final, record)
-            state.say("done", share["key"])
-            model_store.prune([final], keep, self.docker)
-            return {"path": final, "previous": before}
-
-        return place
-
-    @staticmethod
-    def _fetch(
-        what: str,
-        needed: Sequence[tuple[int, dict]],
-        directory: str,
-        receiver: peer.Receiver,
-        said: ProgressLog,
-        connections: int,
-        note: Callable[[dict, str], None],
-    ) -> None:
-        todo = [(number, item) for number, item in needed if not _has(directory, item["name"], item["size"])]
-        total = sum(item["size"] for _number, item in todo)
-        done = [0]
-
-        def told(count: int) -> None:
-            done[0] += count
-            said("receive", f"{what} from {', '.join(receiver.sources.used) or 'another box'}", done[0], total)
-
-        receiver.told = told
-
-        def one(number: int, item: dict) -> None:
-            try:
-                note(item, receiver.fetch(number, item, os.path.join(directory, item["name"])))
-            finally:
-                receiver.close()
-
-        with concurrent.futures.ThreadPoolExecutor(max_workers=max(1, connections)) as pool:
-            jobs = [pool.submit(one, number, item) for number, item in todo]
-            concurrent.futures.wait(jobs, return_when=concurrent.futures.FIRST_EXCEPTION)
-            broken = next((job for job in jobs if job.done() and job.exception()), None)
-            if broken:
-                receiver.stopped.set()
-                pool.shutdown(wait=True, cancel_futures=True)
-                broken.result()
-
-    # ---- close --------------------------------------------------------------------------------------------------
+    def _take(self, share: Share, work: Work, limit: RateLimit, patience_s: float) -> tuple[End, dict[str, Any]]:
+        """Fetch one share; what is left to do with it, and what is told of the way."""
+        begun = time.monotonic()
+        with contextlib.closing(Receiver(share["key"], share["sources"], self.keys, limit=limit, patience_s=patience_s)) as receiver:
+            end = self._kind(share).take(share, receiver, work)
+        took = round(time.monotonic() - begun, 2)
+        return end, {"received_bytes": receiver.received_bytes, "sources": receiver.sources.used, "transfer_s": took}
 
     def close(self, complete: bool) -> bool:
         """Stop the server and forget the keys; with ``complete`` also what was kept for going on. Whether anything was there."""
-        there = peer.stop_server(self.keys)
-        peer.remove_keys(self.keys)
-        shutil.rmtree(os.path.join(self.root, "shares"), ignore_errors=True)
-        if complete:
-            for name in ("blobs", "archives"):
-                shutil.rmtree(os.path.join(self.root, name), ignore_errors=True)
+        there = stop_server(self.keys)
+        remove_keys(self.keys)
+        for place in (shares_dir(self.root), *((self.images.blobs, self.images.archives) if complete else ())):
+            shutil.rmtree(place, ignore_errors=True)
         return there
 
 
-class _State:
-    """The descriptions other boxes read, kept in step with the work."""
-
-    def __init__(self, root: str, shares: Sequence[Mapping[str, Any]]) -> None:
-        self._paths = {share["key"]: os.path.join(peer.share_dir(root, share["key"]), "index.json") for share in shares}
-        self._index: dict[str, dict[str, Any]] = {key: {"pid": os.getpid(), "state": "working"} for key in self._paths}
-        self._lock = threading.Lock()
-
-    def say(self, state: str, *keys: str, reason: str = "") -> None:
-        for key in keys:
-            # On a full disk not even this can be written; who waits for us sees our process end instead.
-            with contextlib.suppress(OSError):
-                self._change(key, state=state, reason=reason)
-
-    def offer(self, key: str, items: list[dict], roots: list[str], meta: Any) -> None:
-        self._change(key, items=items, roots=roots, meta=meta)
-
-    def digest(self, key: str, name: str, sha256: str) -> None:
-        with self._lock:
-            for item in self._index[key]["items"]:
-                if item["name"] == name:
-                    item["sha256"] = sha256
-        self._change(key)
-
-    def digests(self, key: str) -> dict[str, str]:
-        return {item["name"]: item["sha256"] for item in self._index[key]["items"]}
-
-    def _change(self, key: str, **values: Any) -> None:
-        with self._lock:
-            self._index[key].update(values)
-            peer.write_json(self._paths[key], self._index[key])
-
-
-class _Count:
-    """Adds up what it is told and passes the sum on."""
-
-    def __init__(self, told: Callable[[int], None]) -> None:
-        self._sum, self._told = 0, told
-
-    def __call__(self, count: int) -> None:
-        self._sum += count
-        self._told(self._sum)
-
-
 @contextlib.contextmanager
-def _noted(share: Mapping[str, Any], state: _State, problems: dict[str, str]) -> Any:
+def _noted(share: Mapping[str, Any], shares: Descriptions, problems: dict[str, str]) -> Iterator[None]:
+    """What goes wrong with one share is said to those who wait for it and to the user, and does not stop the others."""
     try:
         yield
     except GB10Error as error:
         text = f"{share['place']} did not arrive: {error}" if not share["give"] else f"{share['place']} could not be offered: {error}"
         problems[share["key"]] = text
-        state.say("failed", share["key"], reason=str(error))
+        shares.say(FAILED, share["key"], reason=str(error))
     except OSError as error:
-        problems[share["key"]] = f"{share['place']} did not arrive: {peer.disk_problem(str(error.filename or share['place']), error)}"
-        state.say("failed", share["key"], reason=str(error))
-
-
-def _has(directory: str, name: str, size: int) -> bool:
-    try:
-        return os.path.getsize(os.path.join(directory, name)) == size
-    except OSError:
-        return False
-
-
-def _is_transfer(pid: int) -> bool:
-    """Whether this process lives and is a Python program (a reused number would rarely be one)."""
-    try:
-        with open(f"/proc/{pid}/cmdline", "rb") as stream:
-            return b"python" in stream.read()
-    except OSError:
-        return False
+        problems[share["key"]] = f"{share['place']} did not arrive: {disk_problem(str(error.filename or share['place']), error)}"
+        shares.say(FAILED, share["key"], reason=str(error))

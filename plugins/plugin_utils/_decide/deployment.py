@@ -13,8 +13,12 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import json
+from collections.abc import Mapping
+from typing import Any, cast
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.shapes import Asked, Container, Decision, Deployment, Image, Server, Settings
+from ansible_collections.gb10.vllm.plugins.plugin_utils._report.table import table
 
 # Reads the private files, then becomes vLLM: no secret in `docker inspect`, argv or the image.
 ENTRYPOINT = ["/bin/sh", "-c", 'set -a; for file in /run/gb10/*.env; do [ -r "$file" ] && . "$file"; done; set +a; exec "$@"', "gb10-vllm"]
@@ -28,6 +32,8 @@ CACHE_ENV = {
     "TRANSFORMERS_OFFLINE": "1",
 }
 GIB = 2**30
+SECRET_KEYS = ("api_key", "env")
+HASHED = ("shm_gib", "floor_bytes", "stop_timeout_s", "state_dir", "config_dir")
 PLANNED = (
     "kv_cache_bytes", "num_blocks", "kv_tokens", "concurrency", "max_model_len", "weights_bytes", "activation_bytes", "graph_bytes"
 )  # fmt: skip
@@ -49,7 +55,7 @@ def digest(value: object) -> str:
 
 
 def is_loopback(address: str) -> bool:
-    """Whether a listening address can be reached only from the box itself. Raises GB10Error for what is no IP address."""
+    """Whether a listening address can be reached only from the box itself. Raises GB10Error when it is not an IP address."""
     try:
         return ipaddress.ip_address(address).is_loopback
     except ValueError:
@@ -63,7 +69,12 @@ def probe_url(address: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def wanted_inputs(server: dict, image_id: str, manifest: str, options: dict) -> str:
+def without_secrets(server: Server) -> Server:
+    """The same server without its key and environment: what may be shown, recorded and hashed."""
+    return cast(Server, {key: value for key, value in server.items() if key not in SECRET_KEYS})
+
+
+def wanted_inputs(server: Server, image_id: str, manifest: str, options: Mapping[str, Any]) -> str:
     """Digest of all that decides a deployment apart from live measurements: the same inputs keep what runs (a plan is sticky)."""
     return digest({"server": server, "image": image_id, "manifest": manifest, "options": options})
 
@@ -76,34 +87,32 @@ def repaired(repairs: list[dict], kind: str) -> dict:
     return {name: "" if value is None else str(value) for name, value in found.items()} if kind == "env" else found
 
 
-def build(planned: dict, wanted: dict, image: dict, manifest: str, inputs: str, paths: dict, limits: dict) -> dict:
+def build(planned: Mapping[str, Any], wanted: Server, image: Image, manifest: str, inputs: str, options: Settings) -> Deployment:
     """The deployment of one server.
 
-    ``planned``: the server's part of the plan (``arguments``, ``requested_bytes``, ...); ``wanted``: what the user wrote (``name``, ``port``,
-    ``address``, ``model_path``); ``image``: {id, name, vllm_version}; ``manifest``: hash of the model's files; ``paths``: {state_dir,
-    config_dir}; ``limits``: {shm_gib, floor_bytes, stop_timeout_s}. Its ``spec`` is the digest of all that makes the container, the files it
-    serves among them.
+    ``planned``: the server's part of the plan (``arguments``, ``requested_bytes``, ...); ``manifest``: hash of the model's files; ``inputs``:
+    from ``wanted_inputs``. Its ``spec`` is the digest of all that makes the container, the files it serves among them.
     """
     name = wanted["name"]
     model_target = f"/models/{name}"
     repairs = planned.get("repairs") or []
     settings = repaired(repairs, "container")
-    container = {
+    container: Container = {
         "name": f"gb10-vllm-{name}",
         "image": image["id"],
         "command": [*ENTRYPOINT, "vllm", "serve", model_target, *planned["arguments"]],
         "env": CACHE_ENV | repaired(repairs, "env"),
         "volumes": [
             f"{wanted['model_path']}:{model_target}:ro",
-            f"{paths['config_dir']}/{name}:/run/gb10:ro",
-            f"{paths['state_dir']}/cache/{name}:/cache:rw",
+            f"{options['config_dir']}/{name}:/run/gb10:ro",
+            f"{options['state_dir']}/cache/{name}:/cache:rw",
         ],
         "published_ports": [f"{wanted['address']}:{wanted['port']}:{wanted['port']}"],
-        "shm_size_bytes": int(float(str(settings.get("shm_size", limits["shm_gib"])).rstrip("g")) * GIB),
+        "shm_size_bytes": int(float(str(settings.get("shm_size", options["shm_gib"])).rstrip("g")) * GIB),
         "ulimits": settings.get("ulimits", []),
-        "stop_timeout_s": int(limits["stop_timeout_s"]),
+        "stop_timeout_s": int(options["stop_timeout_s"]),
     }
-    deployment = {
+    deployment: Deployment = {
         "name": name,
         "container": container,
         "image_name": image["name"],
@@ -116,19 +125,19 @@ def build(planned: dict, wanted: dict, image: dict, manifest: str, inputs: str, 
         "port": wanted["port"],
         "probe_url": probe_url(wanted["address"], wanted["port"]),
         "requested_bytes": planned["requested_bytes"],
-        "floor_bytes": limits["floor_bytes"],
+        "floor_bytes": options["floor_bytes"],
         "inputs": inputs,
         "planned": {key: planned.get(key) for key in PLANNED},
     }
-    return dict(deployment, spec=spec_of(container, manifest))
+    return {**deployment, "spec": spec_of(container, manifest)}
 
 
-def spec_of(container: dict, manifest: str) -> str:
+def spec_of(container: Container, manifest: str) -> str:
     """Digest of all that makes a container: its settings and the model files it serves."""
     return digest({"container": container, "manifest": manifest})
 
 
-def with_its_model(deployment: dict, models: dict) -> dict:
+def with_its_model(deployment: Deployment, models: Mapping[str, Mapping[str, Any]]) -> Deployment:
     """The same deployment over the files it once ran with, wherever they are now: a model that was replaced stays beside its successor.
 
     ``models``: what M(gb10.vllm.model_info) found with O(kept), by path. Raises GB10Error when those files are gone.
@@ -142,11 +151,21 @@ def with_its_model(deployment: dict, models: dict) -> dict:
             "Put them back, or go on with the playbook site; gb10_keep says how many earlier versions of a model stay."
         )
     old = deployment["container"]
-    container = dict(old, volumes=[f"{found[0]}:/models/{deployment['name']}:ro", *old["volumes"][1:]])
-    return dict(deployment, container=container, spec=spec_of(container, manifest))
+    container: Container = {**old, "volumes": [f"{found[0]}:/models/{deployment['name']}:ro", *old["volumes"][1:]]}
+    return {**deployment, "container": container, "spec": spec_of(container, manifest)}
 
 
-def decide(fresh: dict, record: dict | None, containers: list[dict]) -> dict:
+def decision(asked: Asked) -> Decision:
+    """What a server's container must be, and whether that means a new one: {deployment, create, reason}."""
+    server, image, manifest, settings = asked["server"], asked["image"], asked["manifest"], asked["settings"]
+    options = {key: settings[key] for key in HASHED}  # type: ignore[literal-required]
+    options["repairs"] = settings.get("repairs") or {}
+    inputs = wanted_inputs(without_secrets(server), image["id"], manifest, options)
+    fresh = build(asked["planned"], server, image, manifest, inputs, settings)
+    return decide({**fresh, "repairs": options["repairs"]}, asked.get("record"), asked["containers"])
+
+
+def decide(fresh: Deployment, record: Deployment | None, containers: list[dict]) -> Decision:
     """What has to be done for a server: {deployment, create, reason}.
 
     ``record`` is the deployment that earlier proved itself on the box, ``containers`` those of box_info. With unchanged inputs the recorded
@@ -164,7 +183,7 @@ def decide(fresh: dict, record: dict | None, containers: list[dict]) -> dict:
     return {"deployment": kept, "create": True, "reason": reason}
 
 
-def changed_because(before: dict, after: dict) -> str:
+def changed_because(before: Deployment, after: Deployment) -> str:
     """One line on what differs between two deployments."""
     old, new = before["container"], after["container"]
     if old["image"] != new["image"]:
@@ -173,7 +192,7 @@ def changed_because(before: dict, after: dict) -> str:
     added = [word for word in new["command"] if word not in old["command"]]
     if removed or added:
         return f"its arguments changed ({' '.join(removed) or 'nothing'} -> {' '.join(added) or 'nothing'})"
-    keys = [key for key in new if old.get(key) != new[key]]
+    keys = [key for key, value in new.items() if old.get(key) != value]
     if not keys and before.get("manifest") != after["manifest"]:
         return f"the files in {after['model_path']} changed"
     return f"its {', '.join(keys)} changed" if keys else "its container was changed by hand"
@@ -219,8 +238,7 @@ def comparison(planned: dict, facts: dict) -> str:
         share = f"{one['share']:+.1%}" if one["share"] is not None else ""
         mark = "more than 2 %; the next plan uses what was measured" if one["drift"] else ""
         rows.append((one["name"], *(_figure(one["figure"], one[key], sign) for key, sign in FIGURES), f"{share} {mark}".strip()))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    return "\n".join(table(rows))
 
 
 FIGURES = (("predicted", ""), ("measured", ""), ("difference", "+"))

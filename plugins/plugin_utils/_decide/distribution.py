@@ -23,7 +23,7 @@ METHODS = ("auto", "fan_out", "build_everywhere")
 def settings(given: Mapping[str, Any] | None) -> dict[str, Any]:
     """``gb10_distribution`` with its defaults, or GB10Error for what is wrong with it."""
     given = dict(given or {})
-    done = {"method": "auto", "source": "auto", "port": 8417, "rate_limit_mib_s": 0.0, "connections": 4}
+    done: dict[str, Any] = {"method": "auto", "source": "auto", "port": 8417, "rate_limit_mib_s": 0.0, "connections": 4}
     unknown = sorted(set(given) - set(done))
     if unknown:
         raise GB10Error(f"gb10_distribution has no key {unknown[0]}; it knows {', '.join(done)}.")
@@ -40,15 +40,46 @@ def settings(given: Mapping[str, Any] | None) -> dict[str, Any]:
     return done
 
 
-def choose_source(hosts: Sequence[str], having: Sequence[str], wanted: str = "auto") -> str:
-    """The box that builds, pulls or downloads: the one asked for, else the first that has it, else the first."""
+def choose_source(hosts: Sequence[str], having: Sequence[str] | Mapping[str, Mapping[str, Any]], wanted: str = "auto") -> str:
+    """The box that builds, pulls or downloads: the one asked for, else the first that has it, else the first.
+
+    ``having``: names, or by host what it has of the image (``{id, identity, damaged}``, empty for nothing). A box whose Docker cannot read its
+    copy (``damaged``) is passed over, also when it is asked for; the first choice is then one that has the same image.
+    """
     if not hosts:
         raise GB10Error("No box is in this play, so there is nowhere to build or download.")
+    copies = having if isinstance(having, Mapping) else {host: {"id": None} for host in having}
+    damaged = [host for host in hosts if (copies.get(host) or {}).get("damaged")]
     if wanted and wanted != "auto":
         if wanted not in hosts:
             raise GB10Error(f"gb10_distribution.source is {wanted}, which is not among the boxes of this run ({', '.join(hosts)}).")
-        return wanted
-    return next((host for host in hosts if host in having), hosts[0])
+        if wanted not in damaged:
+            return wanted
+    sound = [host for host in hosts if host not in damaged]
+    same = [host for host in sound if _has_image_of(copies, host, damaged)]
+    return next(iter([*same, *(host for host in sound if copies.get(host)), *sound, *hosts]))
+
+
+def stand_in(copies: Mapping[str, Mapping[str, Any]], name: str, wanted: str = "auto") -> str:
+    """Which box takes the place of those whose Docker cannot read its copy of the image, as a sentence; "" when there are none.
+
+    ``copies``: as ``having`` in choose_source.
+    """
+    damaged = {host: copy["damaged"] for host, copy in copies.items() if copy.get("damaged")}
+    if not damaged:
+        return ""
+    said = f"Docker on {', '.join(damaged)} cannot read its copy of {name} any more ({next(iter(damaged.values()))})"
+    source = choose_source(list(copies), copies, wanted)
+    if source in damaged:
+        return f"{said}, nor has another box a sound one: remove it on {source} (docker rmi {name}, docker builder prune), so that it is made anew there."
+    if _has_image_of(copies, source, list(damaged)):
+        return f"{said}: {source}, which has the same image, sends it instead."
+    return f"{said}: no other box has that image, so {source} makes it again."
+
+
+def _has_image_of(copies: Mapping[str, Mapping[str, Any]], host: str, others: Sequence[str]) -> bool:
+    mine = copies.get(host) or {}
+    return bool(mine) and any(_same_image(mine, copies[other]) for other in others)
 
 
 def wanted_models(servers: Sequence[Mapping[str, Any]], models: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -155,8 +186,8 @@ def rounds(plan: Mapping[str, Sequence[str]]) -> list[list[tuple[str, str]]]:
 def lacking(boxes: Mapping[str, Mapping[str, Any]], source: str) -> list[dict[str, Any]]:
     """What has to travel, from what the plan phase already knows; an empty list means no box need be asked anything.
 
-    ``boxes``: by host ``{image: {name, id, identity} or None, models: [as wanted_models returns them]}``. ``source`` holds the image that
-    counts; a model that counts is the source's, else that of the first box that has it. A box whose model differs is left alone
+    ``boxes``: by host ``{image: {name, id, identity, damaged} or None, models: [as wanted_models returns them]}``. ``source`` holds the image that
+    counts, a damaged copy is not sent; a model that counts is the source's, else that of the first box that has it. A box whose model differs is left alone
     unless a revision of a repository is asked for, which is ours to manage. Returns shares: ``{key, kind, reference, holders,
     targets, places: {host: image name or path}}``.
     """
@@ -165,7 +196,8 @@ def lacking(boxes: Mapping[str, Mapping[str, Any]], source: str) -> list[dict[st
     if image.get("id"):
         names = {host: (box.get("image") or {}).get("name") or image["name"] for host, box in boxes.items()}
         has = [host for host, box in boxes.items() if _same_image(box.get("image") or {}, image)]
-        shares.append(_share("image", "image", source, has, list(boxes), names))
+        sound = [host for host in has if not boxes[host]["image"].get("damaged")]
+        shares.append(_share("image", "image", source, sound, [host for host in boxes if host not in has], names))
     order = [source, *(host for host in boxes if host != source)] if source in boxes else list(boxes)
     models = {host: {one["model"]: one for one in boxes[host].get("models") or []} for host in order}
     for key in dict.fromkeys(key for host in order for key in models[host]):

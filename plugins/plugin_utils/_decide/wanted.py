@@ -9,16 +9,18 @@ from __future__ import annotations
 import difflib
 import posixpath
 import re
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.deployment import is_loopback
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.shapes import Server
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-SECRET_KEYS = ("api_key", "env")
 
 
-def _unique(servers: list[dict], key: str) -> None:
+def _unique(servers: Sequence[Mapping[str, Any]], key: str) -> None:
     seen: dict = {}
     for server in servers:
         other = seen.setdefault(server[key], server["name"])
@@ -26,14 +28,14 @@ def _unique(servers: list[dict], key: str) -> None:
             raise GB10Error(f"gb10_servers: two servers have the {key} {server[key]!r} ({other} and {server['name']}); give one of them another {key}.")
 
 
-def normalise(servers: list[dict], models_dir: str, allow_open: bool = False) -> list[dict]:
+def normalise(servers: list[dict], models_dir: str, allow_open: bool = False) -> list[Server]:
     """Servers as the rest of the collection reads them: each with name, model, port, address, model_path, repo_id, key_policy.
 
     ``model_path``: an absolute ``model`` as it is, anything else under ``models_dir``. ``repo_id``: set when the model can be a Hugging Face
     repository (ORG/NAME). ``key_policy``: ``given``, ``generate`` (reachable from outside and no key named) or ``none``.
     Raises GB10Error for a missing or bad name, model, port or address and for names or ports used twice.
     """
-    done = []
+    done: list[Server] = []
     for position, server in enumerate(servers, 1):
         name, model = str(server.get("name") or ""), str(server.get("model") or "")
         if not NAME.fullmatch(name):
@@ -49,27 +51,20 @@ def normalise(servers: list[dict], models_dir: str, allow_open: bool = False) ->
         address = str(server.get("address") or "127.0.0.1")
         open_to_others = not is_loopback(address)
         policy = "given" if server.get("api_key") else "generate" if open_to_others and not allow_open else "none"
-        done.append(
-            dict(
-                server,
-                name=name,
-                model=model,
-                port=port,
-                address=address,
-                model_path=posixpath.normpath(model if model.startswith("/") else posixpath.join(models_dir, model)),
-                repo_id=model if REPO_ID.fullmatch(model) else None,
-                served_model_name=server.get("served_model_name") or posixpath.basename(model.rstrip("/")),
-                key_policy=policy,
-            )
-        )
+        known: Server = {
+            "name": name,
+            "model": model,
+            "port": port,
+            "address": address,
+            "model_path": posixpath.normpath(model if model.startswith("/") else posixpath.join(models_dir, model)),
+            "repo_id": model if REPO_ID.fullmatch(model) else None,
+            "served_model_name": server.get("served_model_name") or posixpath.basename(model.rstrip("/")),
+            "key_policy": policy,
+        }
+        done.append(cast(Server, {**server, **known}))
     for key in ("name", "port"):
         _unique(done, key)
     return done
-
-
-def without_secrets(server: dict) -> dict:
-    """The same server without its key and environment: what may be shown, recorded and hashed."""
-    return {key: value for key, value in server.items() if key not in SECRET_KEYS}
 
 
 def unknown_variables(names: list[str], known: list[str]) -> list[str]:
@@ -82,7 +77,7 @@ def unknown_variables(names: list[str], known: list[str]) -> list[str]:
 
 
 def rollout_mistakes(batches: object) -> list[str]:
-    """One sentence for each size of a batch that is none: Ansible would take 0 for all boxes at once, and end in a traceback over other things.
+    """One sentence for each size of a batch that is not valid: Ansible would take 0 for all boxes at once, and end in a traceback over other things.
 
     ``batches``: one size or a list of them, each a whole number from 1 or a whole percentage from 1% to 100%.
     """
@@ -90,7 +85,7 @@ def rollout_mistakes(batches: object) -> list[str]:
     remedy = "use whole numbers from 1 and whole percentages from 1% to 100%, as in [1, '25%', '100%']."
     if not sizes:
         return [f"gb10_rollout is empty, so no box would ever be in a batch; {remedy}"]
-    return [f"gb10_rollout has {size!r}, which is no size of a batch of boxes; {remedy}" for size in sizes if not _is_batch(size)]
+    return [f"gb10_rollout contains {size!r}, which is not a valid batch size; {remedy}" for size in sizes if not _is_batch(size)]
 
 
 def _is_batch(size: object) -> bool:

@@ -18,6 +18,7 @@ MOST_REPAIRS = 2
 OS_FLOOR_BYTES = 12 * GIB
 MOST_UTILIZATION = 0.85
 LEAST_CONTEXT = 1024
+LEAST_BATCH = 2048
 GONE_FLAGS = ("--disable-log-requests", "--use-v2-block-manager", "--swap-space", "--disable-async-output-proc", "--num-scheduler-steps")
 """Flags of older versions whose absence changes no result."""
 KEYS = ("max_model_len", "max_num_seqs", "max_num_batched_tokens", "gpu_memory_utilization", "kv_cache_dtype", "load_format")
@@ -29,9 +30,9 @@ def decide(diagnosis: dict, facts: dict, wanted: dict, history: list[dict]) -> d
 
     :param diagnosis: from ``diagnosis.diagnose``; ``phase`` may say ``stalled``.
     :param facts: what the engine said (``engine_log.parse_facts``), and ``memory_available_bytes`` of the box.
-    :param wanted: what the server was started with: one of the plan's servers (its ``flags`` are read), or ``max_model_len``,
-        ``max_num_seqs``, ``max_num_batched_tokens``, ``gpu_memory_utilization``, ``kv_cache_dtype``, ``load_format``, ``cuda_graphs``
-        (auto, always, never) and ``args``; further ``os_floor_bytes``, ``min_max_model_len`` and ``model_files``.
+    :param wanted: what the server was started with: the ``command`` of its container or one of the plan's servers (its ``flags`` are
+        read), or ``max_model_len``, ``max_num_seqs``, ``max_num_batched_tokens``, ``gpu_memory_utilization``, ``kv_cache_dtype``,
+        ``load_format``, ``cuda_graphs`` (auto, always, never) and ``args``; further ``os_floor_bytes`` and ``model_files``.
     :param history: repairs already made to this start, oldest first.
     :returns: ``{id, set, reason, wait_for_memory}``. ``set`` holds new values for the keys of ``wanted``, and maybe
         ``env`` (name -> value, None removes it), ``args`` (flag -> value, None removes it) and ``container`` (docker settings).
@@ -56,10 +57,10 @@ def decide(diagnosis: dict, facts: dict, wanted: dict, history: list[dict]) -> d
 
 
 def settings(wanted: dict) -> dict:
-    """``wanted`` with what only the plan's ``flags`` say: ``--max-num-seqs 4`` as ``max_num_seqs``, the rest under ``args``."""
+    """``wanted`` with what only its ``flags`` or ``command`` say: ``--max-num-seqs 4`` as ``max_num_seqs``, the rest under ``args``."""
     known = dict(wanted)
     args = {_flag(name): value for name, value in (wanted.get("args") or {}).items()}
-    for entry in wanted.get("flags") or []:
+    for entry in [*(wanted.get("flags") or []), *flags_of(wanted.get("command") or [])]:
         key = entry["flag"].removeprefix("--").replace("-", "_")
         if key == "enforce_eager":
             known["cuda_graphs"] = "never"
@@ -69,6 +70,32 @@ def settings(wanted: dict) -> dict:
             args.setdefault(entry["flag"], entry["value"])
     known["args"] = args
     return known
+
+
+def flags_of(command: list[str]) -> list[dict]:
+    """The flags of a container's command (``... vllm serve MODEL --flag value ...``), as a plan has them: [{flag, value}].
+
+    The command is what really ran: a server whose plan is not known any more (kept, put back, of an earlier release) still has it.
+    """
+    flags: list[dict] = []
+    for word in command[command.index("serve") + 2 :] if "serve" in command else []:
+        if word.startswith("--"):
+            flags.append({"flag": word, "values": []})
+        elif flags:
+            flags[-1]["values"].append(word)
+    return [{"flag": one["flag"], "value": _value(one["values"])} for one in flags]
+
+
+def _value(words: list[str]) -> object:
+    """A bare flag is true, one word a number where it reads as one, several words a list."""
+    if len(words) != 1:
+        return words or True
+    for kind in (int, float):
+        try:
+            return kind(words[0])
+        except ValueError:
+            continue
+    return words[0]
 
 
 def _flag(name: str) -> str:
@@ -106,7 +133,7 @@ def _fit_context(diagnosis, facts, wanted):
         return
     fits = int(fits) if values.get("derived") else round_context(int(fits))
     now = wanted.get("max_model_len")
-    if fits < max(LEAST_CONTEXT, int(wanted.get("min_max_model_len") or 0)) or (_is_number(now) and fits >= int(now)):
+    if fits < LEAST_CONTEXT or (_is_number(now) and fits >= int(now)):
         return
     limit = "the model's own length" if values.get("derived") else "what the engine says fits into its KV cache"
     yield {"max_model_len": fits}, f"max_model_len {now or '(the model default)'} -> {fits}: {limit}"
@@ -122,9 +149,9 @@ def _cap_sequences(diagnosis, _facts, wanted):
 
 
 def _lower_batch(_diagnosis, _facts, wanted):
-    now = int(wanted["max_num_batched_tokens"]) if _is_number(wanted.get("max_num_batched_tokens")) else 8192
-    fewer = max(2048, now // 2)
-    if fewer < now:
+    now = wanted.get("max_num_batched_tokens")
+    fewer = max(LEAST_BATCH, int(now) // 2) if _is_number(now) else None
+    if fewer and fewer < int(now):
         yield {"max_num_batched_tokens": fewer}, f"max_num_batched_tokens {now} -> {fewer}: the activation peak follows it"
     yield from _lower_utilization(_diagnosis, _facts, wanted)
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet import fleet
+from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet import lock as locks
 
 GROUP = "gb10_lock"
 HEADER = """\
@@ -32,20 +32,23 @@ HEADER = """\
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):
+_SafeDumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+
+class _Dumper(_SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
 
 def dump(lock: Mapping[str, Any]) -> str:
     """The text of a lock; the same lock gives the same text."""
-    # Ansible's own types of strings are none that YAML knows; JSON makes them plain.
-    plain = json.loads(json.dumps(fleet.pack(lock)))
+    # YAML does not know Ansible's own types of strings; JSON makes them plain.
+    plain = json.loads(json.dumps(locks.pack(lock)))
     return HEADER + yaml.dump({GROUP: {"vars": plain}}, Dumper=_Dumper, sort_keys=True, default_flow_style=False, width=10_000, allow_unicode=True)
 
 
 def load(text: str, path: str) -> dict[str, Any]:
-    """The lock in a text; {} for no text. Raises GB10Error for what is no lock file."""
+    """The lock in a text; {} for no text. Raises GB10Error for what is not a lock file."""
     if not text.strip():
         return {}
     try:
@@ -54,6 +57,6 @@ def load(text: str, path: str) -> dict[str, Any]:
         packed = document[GROUP]["vars"]
     except (yaml.YAMLError, KeyError, TypeError):
         raise GB10Error(
-            f"{path} is no lock file of gb10.vllm; restore it from version control, or delete it and run site once to have it written anew."
+            f"{path} is not a lock file of gb10.vllm; restore it from version control, or delete it and run site once to have it written anew."
         ) from None
-    return fleet.unpack(packed, path)
+    return locks.unpack(packed, path)

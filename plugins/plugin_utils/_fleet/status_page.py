@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet.fleet import short
+from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet.lock import short
 from ansible_collections.gb10.vllm.plugins.plugin_utils._report.words import gib
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 

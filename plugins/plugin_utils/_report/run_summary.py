@@ -14,10 +14,10 @@ from ansible_collections.gb10.vllm.plugins.plugin_utils._report.table import tab
 from ansible_collections.gb10.vllm.plugins.plugin_utils._report.words import duration
 
 STATES = ("failed", "unreachable", "put back", "held back", "ok")
-# The task of roles/server/tasks/unlock.yml with which all boxes of a run end when one of them failed.
-END_OF_RUN = "End the run"
-# The task of roles/server/tasks/undo.yml with which a box ends that did nothing wrong, in a batch where another one failed.
-BATCH_PUT_BACK = "Go back with the batch"
+# The tag of the task (roles/fleet/tasks/unlock.yml) with which all boxes of a run end when one of them failed.
+END_OF_RUN = "gb10-end-of-run"
+# The tag of the task (roles/server/tasks/undo.yml) with which a box ends that did nothing wrong, in a batch where another one failed.
+BATCH_PUT_BACK = "gb10-put-back"
 MOST_TEXT = 300
 SHORT_SENTENCE = 60
 
@@ -34,7 +34,7 @@ def first_sentence(text: str) -> str:
 def state_of(box: Mapping[str, Any], last_phase: str, trouble: bool) -> str:
     """``failed``, ``unreachable``, ``put back`` (well, but in the batch of one that failed), ``held back`` (well, its turn never came) or ``ok``."""
     if box["failed"]:
-        return "put back" if box["step"] == BATCH_PUT_BACK else "failed"
+        return "put back" if BATCH_PUT_BACK in box.get("tags", ()) else "failed"
     if box["unreachable"]:
         return "unreachable"
     return "held back" if box.get("held_back") or (trouble and box["phase"] != last_phase) else "ok"
@@ -48,7 +48,7 @@ def natural(name: str) -> list:
 def summary(boxes: Sequence[Mapping[str, Any]], phases: Sequence[tuple[str, float]], check: bool = False) -> list[tuple[str, str]]:
     """Lines of text, each with the state it is about (``""`` for those about the whole run).
 
-    ``boxes``: [{name, phase, changed, repairs, busy_s, failed, unreachable, held_back, step, message}]; ``phases``: (name, wall seconds) in order.
+    ``boxes``: [{name, phase, changed, repairs, busy_s, failed, unreachable, held_back, step, tags, message}]; ``phases``: (name, wall seconds) in order.
     """
     last_phase = phases[-1][0] if phases else ""
     trouble = any(box["failed"] or box["unreachable"] for box in boxes)

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 import yaml
-from ansible_collections.gb10.vllm.plugins.module_utils._engine import probe as engine_probe
+from ansible_collections.gb10.vllm.plugins.module_utils._engine.container import collect
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import diagnosis, repair
 
 SMALL_KV = ("--kv-cache-memory-bytes", "16M")
@@ -194,7 +194,7 @@ def test_a_key_in_a_private_file_is_not_shown(engine, tmp_path):
     (tmp_path / "devstral").mkdir()
     (tmp_path / "devstral" / "key.env").write_text("VLLM_API_KEY='private-key-17'\n")
     engine.run("echo 'refused private-key-17'; exit 1")
-    (seen,) = engine_probe.collect(engine.name, config_dir=str(tmp_path))
+    (seen,) = collect(engine.name, config_dir=str(tmp_path))
     assert (seen["server"], seen["api_key"], seen["status"]) == ("devstral", True, "exited")
     assert "refused ********" in seen["log"]
     assert "private-key-17" not in json.dumps(seen)

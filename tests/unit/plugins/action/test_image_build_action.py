@@ -2,19 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Where the progress of an image is read, and what is said when it could not be made."""
+"""What is said of an image when it is ready, and when it could not be made."""
 
 from __future__ import annotations
 
-import pytest
-from ansible_collections.gb10.vllm.plugins.action.image_build import _explain, _progress_file, _summary
-from ansible_collections.gb10.vllm.plugins.module_utils._image.build import ImageBuild, Options
-
-
-@pytest.mark.parametrize("name", ["vllm-node", "vllm-node:7", "office.example:5000/ai/vllm", "office.example:5000/ai/vllm:7"])
-def test_controller_and_box_mean_the_same_file(name):
-    box = ImageBuild(Options(name=name, state_dir="/srv/state"))
-    assert _progress_file({"name": name, "state_dir": "/srv/state"}) == str(box.progress_path)
+from ansible_collections.gb10.vllm.plugins.action.image_build import _explain, _summary
 
 
 def test_a_known_failure_is_explained_with_variables_that_exist():

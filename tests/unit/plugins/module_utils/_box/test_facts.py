@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 
 from ansible_collections.gb10.vllm.plugins.module_utils._box import facts as box
 
@@ -79,9 +80,25 @@ def test_an_unreadable_record_is_named_and_the_others_are_read(tmp_path):
     assert box.read_records(str(tmp_path / "none")) == {}
 
 
-def test_a_command_that_is_missing_or_hangs_is_no_exception():
-    assert box.run(["no-such-program-here"])[0] == 127
-    assert box.run(["sleep", "5"], timeout_s=0.1)[0] == 124
+def test_what_a_command_said_last():
+    def said(stdout, stderr):
+        return box.last_line(subprocess.CompletedProcess([], 1, stdout, stderr))
+
+    assert said("a\nb\n", "") == "b"
+    assert said("a\n", "c\nd\n") == "d"
+    assert said("", " \n") == ""
+
+
+def test_an_image_is_found_by_its_name_its_tag_and_its_id(monkeypatch):
+    image = {"Id": "sha256:1", "RepoTags": ["vllm-node:latest"], "Size": 5, "Config": {"Labels": {"gb10.vllm.vllm_version": "0.1"}}}
+    monkeypatch.setattr(box, "_printed", lambda *_argv: json.dumps([image]))
+    found = box.read_images(["vllm-node", "vllm-node:latest", "sha256:1", "other"], {"sha256:1": {"cuda_version": "13.0"}})
+    assert set(found) == {"vllm-node", "vllm-node:latest", "sha256:1"}
+    assert found["vllm-node"]["vllm_version"] == "0.1" and found["vllm-node"]["cuda_version"] == "13.0" and found["vllm-node"]["size_bytes"] == 5
+
+
+def test_a_box_tells_what_its_cpu_can():
+    assert set(box.read_box(state_dir="/nonexistent", disks=[], images=[])["cpu_features"]) == {"cpu_amx", "cpu_avx512_bf16"}
 
 
 def test_a_file_that_only_its_group_may_read_is_compared_too(tmp_path):

@@ -2,80 +2,16 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the probe reads without Docker: time stamps, the HTTP API (a real server on a real socket), the key file."""
+"""Following a start: what each look decides, from a container and an API made by the test."""
 
 from __future__ import annotations
 
-import http.server
-import json
-import threading
+import re
+import time
 
 import pytest
 from ansible_collections.gb10.vllm.plugins.module_utils._engine import probe as engine_probe
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-
-
-class Server(http.server.BaseHTTPRequestHandler):
-    """Answers as an OpenAI server with the key `sesame` would."""
-
-    def do_GET(self):
-        if self.headers.get("Authorization") != "Bearer sesame":
-            return self.reply(401, {"error": "Unauthorized"})
-        return self.reply(200, {"data": [{"id": "tiny", "max_model_len": 64}]})
-
-    def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        return self.reply(200, {"asked": body})
-
-    def reply(self, status, value):
-        data = json.dumps(value).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *_arguments):
-        pass
-
-
-@pytest.fixture
-def address():
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-
-
-def test_the_key_opens_the_api(address):
-    assert engine_probe.Api(address, None).call("/v1/models")[0] == 401
-    status, body = engine_probe.Api(address, "sesame").call("/v1/models")
-    assert (status, json.loads(body)["data"][0]["id"]) == (200, "tiny")
-
-
-def test_a_question_is_posted_as_json(address):
-    status, body = engine_probe.Api(address + "/", "sesame").call("/v1/completions", {"prompt": "hi"})
-    assert (status, json.loads(body)) == (200, {"asked": {"prompt": "hi"}})
-
-
-def test_nothing_listening_is_no_exception():
-    status, reason = engine_probe.Api("http://127.0.0.1:9", None).call("/v1/models")
-    assert status == 0
-    assert "refused" in reason
-
-
-def test_a_bad_address_is_named():
-    with pytest.raises(GB10Error, match="is not an address like"):
-        engine_probe.Api("box1:8000", None)
-
-
-def test_docker_time_stamps():
-    assert engine_probe.epoch("1970-01-01T00:00:00Z") is None, "Docker's zero time"
-    assert engine_probe.epoch("0001-01-01T00:00:00Z") is None
-    assert engine_probe.epoch("not a time") is None
-    whole = engine_probe.epoch("2026-11-23T14:16:02Z")
-    assert engine_probe.epoch("2026-11-23T14:16:02.215138961Z") == pytest.approx(whole + 0.215138961)
-    assert engine_probe.epoch("2026-11-23T15:16:02.5+01:00") == whole + 0.5
 
 
 def test_an_unreadable_key_file_is_named(tmp_path):
@@ -87,10 +23,109 @@ def test_a_server_without_a_key_has_no_key_file(tmp_path):
     assert engine_probe.Follower("c", "http://127.0.0.1:1", str(tmp_path / "no.env"), None, "auto", "hi", 60.0, 5.0).secrets == []
 
 
-def test_memory_is_read_from_the_kernel():
-    assert engine_probe.memory_available_bytes() > 2**20
+STARTED = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - 10))
 
 
-def test_secrets_in_private_files():
-    text = "A=1\nVLLM_API_KEY='a b\\c'\nexport HF_TOKEN=\"hf_x\"\nMY_PASSWORD=it's\nEMPTY_KEY=\n# KEY\n"
-    assert engine_probe._secrets(text) == {"VLLM_API_KEY": "a b\\c", "HF_TOKEN": "hf_x", "MY_PASSWORD": "it's"}
+@pytest.fixture
+def look(monkeypatch):
+    """One look at a container in this state with this log, whose API gives these answers."""
+
+    def make(state, lines=(), answers=None, last=None, start=None, stall_s=600.0, kind="auto"):
+        began = engine_probe.epoch(STARTED)
+        details = None if state is None else {"State": {"StartedAt": STARTED, **state}, "Config": {"Image": "i"}, "RestartCount": 0}
+        monkeypatch.setattr(engine_probe, "inspect", lambda container: details)
+        monkeypatch.setattr(engine_probe, "logs", lambda container, since: [(began + number, line) for number, line in enumerate(lines)])
+        monkeypatch.setattr(engine_probe, "activity", lambda container: {"read_bytes": 0, "rss_bytes": 0, "processes": [1]})
+        monkeypatch.setattr(engine_probe, "kernel_log", lambda since: ["[1] oom"])
+        follower = engine_probe.Follower("c", "http://127.0.0.1:1", None, "tiny", kind, "hi", stall_s, 5.0, start=start, last=last)
+        follower.secrets = ["sesame"]
+        monkeypatch.setattr(follower.api, "call", lambda path, body=None, timeout_s=5.0: (answers or {}).get(path, (0, "refused")))
+        return follower.observe()
+
+    return make
+
+
+UP = "INFO: Application startup complete."
+MODELS = (200, '{"data": [{"id": "tiny", "max_model_len": 64}]}')
+CHAT = "/v1/chat/completions"
+
+
+def test_a_start_under_way_is_told_with_its_facts_and_without_secrets(look):
+    lines = ["Starting to load model tiny", "key sesame", "Model loading took 1.50 GiB memory and 3.5 seconds"]
+    seen = look({"Status": "running"}, lines)
+    assert (seen["phase"], seen["progress"]) == ("profiling", "measuring memory")
+    assert seen["facts"] == {"weights_bytes": round(1.5 * 2**30), "load_s": 3.5}
+    assert seen["log_tail"] == [lines[0], "key ********", lines[2]] and "log" not in seen
+
+
+def test_a_container_that_ended_has_failed_with_its_reason_as_a_line_of_its_own(look):
+    seen = look({"Status": "exited", "ExitCode": 137, "OOMKilled": True}, ["x"])
+    assert seen["phase"] == "failed" and "OOMKilled" in seen["reason"]
+    assert seen["log"] == ["x", f"gb10.vllm: {seen['reason']}"] and seen["kernel_log"] == ["[1] oom"]
+
+
+@pytest.mark.parametrize(
+    ("state", "start", "words"),
+    [
+        ({"Status": "running"}, "2026-11-23T14:00:00Z", "started again meanwhile"),
+        ({"Status": "created", "Error": "no such device"}, None, "Docker could not run it: no such device"),
+        ({"Status": "restarting", "ExitCode": 2}, None, r"restarting it over and over \(last exit code 2\)"),
+    ],
+)
+def test_other_ways_to_fail(look, state, start, words):
+    seen = look(state, ["x"], start=start)
+    assert seen["phase"] == "failed"
+    assert re.search(words, seen["reason"])
+
+
+def test_a_container_that_is_paused_or_not_there_yet_is_waited_for(look):
+    assert "docker unpause" in look({"Status": "paused"})["progress"]
+    seen = look(None)
+    assert seen["phase"] == "created" and seen["activity"]["missing_since"]
+    seen = look(None, last={"missing_since": time.time() - 61})
+    assert seen["phase"] == "failed" and "no container of this name" in seen["reason"]
+    assert look(None, start=STARTED)["reason"] == "the container was removed while it started"
+
+
+def test_ready_is_what_lists_the_model_and_answers(look):
+    answers = {"/v1/models": MODELS, CHAT: (200, '{"choices": [{"message": {"content": "hi sesame"}}], "usage": {"completion_tokens": 3}, "model": "m"}')}
+    answers["/version"] = (200, '{"version": "0.33.0"}')
+    seen = look({"Status": "running"}, ["a", UP], answers)
+    assert seen["phase"] == "ready" and seen["facts"] == {"ready_s": 1.0, "max_model_len": 64, "vllm_version": "0.33.0"}
+    assert {**seen["answer"], "latency_s": 0} == {"text": "hi ********", "model": "m", "latency_s": 0, "kind": "chat", "tokens": 3}
+
+
+@pytest.mark.parametrize(
+    ("answers", "phase", "words"),
+    [
+        ({}, "serving", "waiting for the API: refused"),
+        ({"/v1/models": (503, "")}, "serving", "waiting for /v1/models (HTTP 503)"),
+        ({"/v1/models": (401, "")}, "failed", "refuses our key"),
+        ({"/v1/models": (200, '{"data": [{"id": "other"}]}')}, "failed", "serves other, not tiny"),
+        ({"/v1/models": MODELS, CHAT: (200, "{}")}, "failed", "answered without any text"),
+        ({"/v1/models": MODELS, CHAT: (500, "boom")}, "serving", "waiting for the first answer (HTTP 500, boom)"),
+        ({"/v1/models": MODELS, CHAT: (422, "bad")}, "failed", "it refused a real request: /v1/chat/completions: HTTP 422, bad"),
+    ],
+)
+def test_an_engine_that_says_it_is_up_is_not_believed_yet(look, answers, phase, words):
+    seen = look({"Status": "running"}, [UP], answers)
+    assert seen["phase"] == phase and words in (seen["reason"] or seen["progress"])
+
+
+def test_a_model_without_chat_is_asked_for_a_completion(look):
+    answers = {"/v1/models": MODELS, CHAT: (404, '{"detail":"Not Found"}'), "/v1/completions": (200, '{"choices": [{"text": " x"}]}')}
+    assert look({"Status": "running"}, [UP], answers)["answer"]["kind"] == "completion"
+
+
+def test_several_requests_without_an_answer_are_a_failure(look):
+    seen = look({"Status": "running"}, [UP], {"/v1/models": MODELS, CHAT: (0, "reset")}, last={"unanswered": 2})
+    assert seen["phase"] == "failed" and "3 real requests in a row got no answer (reset)" in seen["reason"]
+
+
+def test_a_start_without_a_sign_of_life_is_stalled(look):
+    last = {"at": time.time() - 700, "log_mark": engine_probe.epoch(STARTED), "processes": [1], "rss_bytes": 0, "read_bytes": 0}
+    seen = look({"Status": "running"}, ["Starting to load model tiny"], last=last)
+    assert seen["phase"] == "stalled" and "no sign of life for 700 s while loading the model" in seen["reason"]
+    assert look({"Status": "running"}, ["Starting to load model tiny", "more"], last=last)["phase"] == "loading", "a new line is one"
+    noise = 'INFO: 127.0.0.1 "GET /health HTTP/1.1" 200'
+    assert look({"Status": "running"}, ["Starting to load model tiny", noise], last=last)["phase"] == "stalled", "what a hung engine prints is none"

@@ -6,9 +6,6 @@
 
 from __future__ import annotations
 
-import shlex
-
-import pytest
 from ansible_collections.gb10.vllm.plugins.module_utils._engine import readiness
 from hypothesis import given
 from hypothesis import strategies as st
@@ -102,20 +99,6 @@ def test_no_given_secret_survives(secret, around):
         assert secret not in readiness.redact(f"{around}{secret}{around}", [secret]).replace("********", "\0")
 
 
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("VLLM_API_KEY=abc\n", "abc"),
-        ("# x\nA=1\nVLLM_API_KEY=a=b=c\n", "a=b=c"),
-        ("VLLM_API_KEY=\n", None),
-        ("OTHER_VLLM_API_KEY=abc\n", None),
-        ("", None),
-    ],
-)
-def test_the_key_in_an_env_file(text, value):
-    assert readiness.env_file_value(text, "VLLM_API_KEY") == value
-
-
 def test_listed_models():
     body = {"data": [{"id": "base", "max_model_len": 10}, {"id": "lora"}]}
     assert readiness.listed_model(body, "base") == ("base", 10, ["base", "lora"])
@@ -148,10 +131,3 @@ def test_why_a_container_ended():
     assert "SIGTERM" in readiness.exit_reason({"ExitCode": 143})
     assert "no such file" in readiness.exit_reason({"ExitCode": 127, "Error": "exec: no such file"})
     assert readiness.exit_reason({"ExitCode": 1}) == "it exited with code 1"
-
-
-@pytest.mark.parametrize("key", ["plain", "it's $HOME", 'say "hi" #1', ""])
-def test_a_key_is_read_as_the_shell_reads_it(key):
-    text = f"OTHER=1\nVLLM_API_KEY={shlex.quote(key)}\n"
-    assert readiness.private_file_value(text, "VLLM_API_KEY") == (key or None)
-    assert readiness.private_file_value("VLLM_API_KEY=it's\n", "VLLM_API_KEY") == "it's"

@@ -2,65 +2,123 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Which layers must travel, and what makes two images one."""
+"""Earlier images and their names, and which failure of docker save is damage."""
 
 from __future__ import annotations
 
-import pytest
-from ansible_collections.gb10.vllm.plugins.module_utils._image import store as image_store
-from hypothesis import given
-from hypothesis import strategies as st
+import hashlib
+import io
+import json
+import tarfile
 
-LAYERS = [{"blob": f"b{number}", "diff_id": f"d{number}"} for number in range(4)]
+import pytest
+from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._image import saved
+from ansible_collections.gb10.vllm.plugins.module_utils._image.store import ImageStore
+from fake_docker import FakeDocker
+
+ID, OTHER = "sha256:" + "1" * 64, "sha256:" + "2" * 64
+
+
+@pytest.fixture
+def docker(tmp_path):
+    return FakeDocker(tmp_path / "bin")
+
+
+def test_one_that_a_container_uses_keeps_its_earlier_name(docker):
+    names = [f"vllm-node:previous-2026010{number}000000" for number in range(1, 5)]
+    docker.answer("'images --format '*", "printf '%s\\n' " + " ".join([*names, "vllm-node:latest", "vllm-node:1-previous-20260101000000"]))
+    for number, name in enumerate(names):
+        docker.has(name, f"sha256:{number}")
+    docker.answer("'ps '*", "echo container")
+    docker.answer("'inspect --format '*", "echo sha256:1")
+    store = ImageStore(str(docker.path))
+    assert store.prune_previous("vllm-node", 1, check=True) == [names[2], names[0]] and docker.calls("rmi") == []
+    assert store.prune_previous("vllm-node", 1) == [names[2], names[0]]
+    assert docker.calls("rmi") == [f"rmi {names[2]}", f"rmi {names[0]}"]
+
+
+def test_a_name_is_given_before_an_earlier_image_goes_and_one_that_stays_is_no_failure(docker):
+    docker.has("vllm-node:latest", OTHER)
+    docker.answer("'images --format '*", "echo vllm-node:previous-20260101000000")
+    docker.answer("'rmi '*", "echo 'Error response from daemon: conflict' >&2; exit 1")
+    ImageStore(str(docker.path)).give_name(ID, "vllm-node", 0)
+    calls = [line for line in docker.calls() if line.startswith(("tag", "rmi"))]
+    assert calls == [f"tag {ID} vllm-node:latest", "rmi vllm-node:previous-20260101000000"]
 
 
 @pytest.mark.parametrize(
-    ("held", "travel"),
+    ("text", "status", "damage"),
     [
-        ([], {"b0", "b1", "b2", "b3"}),
-        ([["d0", "d1", "x"]], {"b2", "b3"}),
-        ([["x"], ["d0", "d1", "d2", "d3", "more"]], set()),
-        ([["x", "d1", "d2", "d3"]], {"b0", "b1", "b2", "b3"}),
+        ("Error response from daemon: file integrity checksum failed for usr/x", 1, True),
+        ("Error response from daemon: open /var/lib/docker/overlay2/x: no such file or directory", 1, True),
+        ("Error response from daemon: read /var/lib/docker/x: input/output error", 1, True),
+        ("Error response from daemon: unexpected EOF", 1, True),
+        ("", 0, True),
+        ("unexpected EOF", 1, False),
+        ("Error response from daemon: write /var/lib/docker/tmp/x: no space left on device", 1, False),
+        ("Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?", 1, False),
+        ("permission denied while trying to connect to the Docker daemon socket", 1, False),
+        ("", -9, False),
     ],
 )
-def test_the_classic_store_keeps_a_layer_only_with_those_under_it(held, travel):
-    assert image_store.absent_layers(LAYERS, "classic", held, set()) == travel
+def test_damage_is_what_no_other_try_gets_past(text, status, damage):
+    assert saved.is_damage(text, status) is damage
 
 
-def test_containerd_keeps_blobs_each_for_itself():
-    assert image_store.absent_layers(LAYERS, "containerd", [["d0", "d1", "d2", "d3"]], {"b1", "b3", "other"}) == {"b0", "b2"}
+# Out of one engine and into another
 
 
-@given(st.lists(st.integers(0, 3), max_size=8), st.lists(st.lists(st.integers(0, 3), max_size=8), max_size=4))
-def test_what_travels_and_what_is_there_make_the_whole_image(image, held):
-    layers = [{"blob": f"b{one}", "diff_id": f"d{one}"} for one in image]
-    there = [[f"d{one}" for one in other] for other in held]
-    travel = image_store.absent_layers(layers, "classic", there, set())
-    same = 0
-    while same < len(image) and any(other[: same + 1] == image[: same + 1] for other in held):
-        same += 1
-    assert {layer["blob"] for layer in layers[same:]} - travel <= {layer["blob"] for layer in layers[:same]}
-    assert all(layer["blob"] in travel or layer["blob"] in {one["blob"] for one in layers[:same]} for layer in layers)
+def saved_archive(path, layers=(b"layer one", b"layer two")):
+    """As docker save of the classic store writes it; returns the SHA-256 of configuration and layers."""
+    config = json.dumps({"rootfs": {"diff_ids": [f"d{number}" for number in range(len(layers))]}}).encode()
+    files = {"config.json": config, **{f"{number}/layer.tar": layer for number, layer in enumerate(layers)}, "0/VERSION": b"1.0", "0/json": b"{}"}
+    files["manifest.json"] = json.dumps([{"Config": "config.json", "RepoTags": ["x:1"], "Layers": [f"{n}/layer.tar" for n in range(len(layers))]}]).encode()
+    with tarfile.open(path, "w") as tar:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return [hashlib.sha256(content).hexdigest() for content in (config, *layers)]
 
 
-INSPECTED = {
-    "Id": "sha256:1", "Created": "2026-11-23T10:00:00Z", "Architecture": "arm64", "Os": "linux",
-    "Config": {"Env": ["A=1"], "Cmd": None, "Labels": {"x": "1"}, "Hostname": ""}, "RootFS": {"Layers": ["d0", "d1"]},
-}  # fmt: skip
+def test_an_image_leaves_one_engine_and_enters_another(tmp_path, docker):
+    config, one, two = saved_archive(tmp_path / "save.tar")
+    docker.has("x:1", ID)
+    docker.answer("'save x:1'", f"cat {tmp_path}/save.tar")
+    counted: list[int] = []
+    archive = ImageStore(str(docker.path)).export("x:1", str(tmp_path / "blobs"), skip_layers=1, told=counted.append)
+    assert archive["config"] == config and archive["layers"] == [{"blob": one, "diff_id": "d0"}, {"blob": two, "diff_id": "d1"}]
+    assert archive["sizes"].keys() == {config, one, two} and sum(counted) == sum(archive["sizes"].values())
+    assert sorted(path.name for path in (tmp_path / "blobs").iterdir()) == sorted([config, two]), "nobody lacks the first layer"
 
-
-def test_one_image_has_one_identity_in_both_stores():
-    other = {**INSPECTED, "Id": "sha256:2", "RepoTags": ["x"], "Config": {"Env": ["A=1"], "Labels": {"x": "1"}, "Entrypoint": []}}
-    assert image_store.identity(other) == image_store.identity(INSPECTED)
+    other = FakeDocker(tmp_path / "other")
+    temporary = f"gb10-vllm-incoming:{archive['identity'][:12]}"
+    other.has("vllm-node:latest", OTHER)
+    other.has(temporary, ID)
+    other.answer("'load --quiet'", f"cat > {tmp_path}/load.tar")
+    assert ImageStore(str(other.path)).load(archive, str(tmp_path / "blobs"), "vllm-node", keep=1) == ID
+    with tarfile.open(tmp_path / "load.tar") as tar:
+        assert tar.getnames() == [*sorted([f"blobs/sha256/{config}", f"blobs/sha256/{two}"]), "manifest.json"]
+    tags = other.calls("tag")
+    assert tags[0].startswith(f"tag {OTHER} vllm-node:previous-") and tags[1:] == [f"tag {temporary} vllm-node:latest"]
+    assert other.calls("rmi") == [f"rmi {temporary}"]
 
 
 @pytest.mark.parametrize(
-    "change", [{"RootFS": {"Layers": ["d0"]}}, {"Created": "2026"}, {"Config": {"Env": ["A=2"], "Labels": {"x": "1"}}}, {"Architecture": "amd64"}]
+    ("script", "said"),
+    [
+        ("exec <&-; sleep 0.2; exit 1", "Docker did not accept the image vllm-node that was sent to this box: "),
+        ("cat > /dev/null; echo 'invalid diffID' >&2; exit 1", "Docker did not accept the image vllm-node .*: invalid diffID"),
+        ("cat > /dev/null; echo 'write /x: no space left on device' >&2; exit 1", "the disk of /var/lib/docker became full while Docker loaded vllm-node"),
+        ("cat > /dev/null", "Docker made another image than the one that was sent as vllm-node; the previous image keeps its name"),
+    ],
 )
-def test_whatever_runs_differently_is_another_image(change):
-    assert image_store.identity({**INSPECTED, **change}) != image_store.identity(INSPECTED)
-
-
-@pytest.mark.parametrize(("name", "full"), [("vllm-node", "vllm-node:latest"), ("r:5000/x", "r:5000/x:latest"), ("a:b", "a:b"), ("a@sha256:1", "a@sha256:1")])
-def test_names_have_a_tag(name, full):
-    assert image_store.full_name(name) == full
+def test_an_image_that_is_refused_leaves_the_name_where_it_was(tmp_path, docker, script, said):
+    (tmp_path / "blobs").mkdir()
+    (tmp_path / "blobs" / "b").write_bytes(bytes(3_000_000))
+    docker.answer("'load --quiet'", script)
+    archive = {"identity": "0" * 64, "config": "b", "layers": [], "sizes": {"b": 3_000_000}}
+    with pytest.raises(GB10Error, match=said):
+        ImageStore(str(docker.path)).load(archive, str(tmp_path / "blobs"), "vllm-node")
+    assert docker.calls("tag") == []

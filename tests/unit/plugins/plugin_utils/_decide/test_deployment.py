@@ -20,7 +20,7 @@ LIMITS = {"shm_gib": 8, "floor_bytes": 12 * 2**30, "stop_timeout_s": 60}
 
 
 def build(planned=PLANNED, wanted=WANTED, image=IMAGE, manifest="m1", inputs="i"):
-    return deployment.build(planned, wanted, image, manifest, inputs, PATHS, LIMITS)
+    return deployment.build(planned, wanted, image, manifest, inputs, PATHS | LIMITS)
 
 
 def container_of(built):

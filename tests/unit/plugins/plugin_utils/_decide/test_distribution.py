@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
@@ -48,6 +49,50 @@ def test_nobody_has_it():
 )
 def test_the_box_that_builds(having, wanted, source):
     assert distribution.choose_source(["a", "b", "c"], having, wanted) == source
+
+
+SOUND, OTHER, DAMAGED = {"id": "sha256:1"}, {"id": "sha256:0"}, {"id": "sha256:1", "damaged": "file integrity checksum failed"}
+
+
+@pytest.mark.parametrize(
+    ("copies", "wanted", "source"),
+    [
+        ({"a": SOUND, "b": {}, "c": SOUND}, "auto", "a"),
+        ({"a": DAMAGED, "b": {}, "c": SOUND}, "auto", "c"),
+        ({"a": DAMAGED, "b": OTHER, "c": SOUND}, "auto", "c"),
+        ({"a": DAMAGED, "b": {}, "c": OTHER}, "auto", "c"),
+        ({"a": DAMAGED, "b": {}, "c": {}}, "auto", "b"),
+        ({"a": DAMAGED, "b": {}, "c": {}}, "a", "b"),
+        ({"a": DAMAGED, "b": {}, "c": SOUND}, "b", "b"),
+        ({"a": DAMAGED, "b": DAMAGED, "c": DAMAGED}, "auto", "a"),
+    ],
+)
+def test_a_box_whose_docker_cannot_read_its_copy_is_passed_over(copies, wanted, source):
+    assert distribution.choose_source(["a", "b", "c"], copies, wanted) == source
+
+
+@pytest.mark.parametrize(
+    ("copies", "said"),
+    [
+        ({"a": SOUND, "b": {}}, "^$"),
+        (
+            {"a": DAMAGED, "b": {}, "c": SOUND},
+            r"^Docker on a cannot read its copy of vllm-node any more \(file integrity checksum failed\): c, which has the same image, sends it instead\.$",
+        ),
+        ({"a": DAMAGED, "b": {}}, r": no other box has that image, so b makes it again\.$"),
+        ({"a": DAMAGED, "b": OTHER}, r": no other box has that image, so b makes it again\.$"),
+        ({"a": DAMAGED, "b": DAMAGED}, r"on a, b cannot .* nor has another box a sound one: remove it on a \(docker rmi vllm-node, docker builder prune\)"),
+    ],
+)
+def test_which_box_stands_in_is_said(copies, said):
+    assert re.search(said, distribution.stand_in(copies, "vllm-node"))
+
+
+def test_a_damaged_copy_is_neither_sent_nor_replaced():
+    boxes = {"a": box("sha256:1"), "b": box("sha256:1"), "c": box("")}
+    boxes["a"]["image"]["damaged"] = "file integrity checksum failed"
+    image = distribution.lacking(boxes, "b")[0]
+    assert (image["reference"], image["holders"], image["targets"]) == ("b", ["b"], ["c"])
 
 
 def test_a_source_outside_the_run_is_refused():

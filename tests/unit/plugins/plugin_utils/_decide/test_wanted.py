@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.wanted import normalise, rollout_mistakes, unknown_variables, without_secrets
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.deployment import without_secrets
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.wanted import normalise, rollout_mistakes, unknown_variables
 
 SERVER = {"name": "devstral", "model": "devstral-small-2-24b/safetensors"}
 

@@ -38,7 +38,6 @@ def test_a_short_estimate_is_taken_exactly_and_a_useless_one_not_at_all():
     assert decide(log(1504), {"max_model_len": 8192})["set"] == {"max_model_len": 1504}
     assert decide(log(0), {"max_model_len": 8192}) is None
     assert decide(log(512), {"max_model_len": 8192}) is None
-    assert decide(log(6000), {"max_model_len": 8192, "min_max_model_len": 8000}) is None
 
 
 def test_the_models_own_length_is_taken_exactly():

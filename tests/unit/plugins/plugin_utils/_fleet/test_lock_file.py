@@ -11,7 +11,8 @@ import time
 import pytest
 import yaml
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet import fleet, lock_file
+from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet import lock as locks
+from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet import lock_file
 from fleet_boxes import box, deployed, planned, server
 
 
@@ -20,7 +21,7 @@ def lock(count=2):
     boxes = {}
     for number in range(count):
         one = deployed(requested_bytes=90 * 2**30 + number, arguments=[*planned(server())["arguments"], "--kv-cache-memory-bytes", str(60 * 2**30 - number)])
-        boxes[f"spark-{number}"] = fleet.locked_box(f"10.0.0.{number}", box(one))
+        boxes[f"spark-{number}"] = locks.locked_box(f"10.0.0.{number}", box(one))
     return boxes
 
 
@@ -50,7 +51,7 @@ def test_nothing_in_it_is_nothing():
     "text", ["- a", "a: b", "gb10_lock:", "gb10_lock: {vars: }", "{", "gb10_lock: {vars: {format: 1, boxes: 1, deployments: {}}}", "x\x00"]
 )
 def test_what_is_no_lock_file_is_named_with_the_remedy(text):
-    with pytest.raises(GB10Error, match=r"^gb10.lock.yml is no lock file of gb10.vllm; restore it"):
+    with pytest.raises(GB10Error, match=r"^gb10.lock.yml is not a lock file of gb10.vllm; restore it"):
         lock_file.load(text, "gb10.lock.yml")
 
 

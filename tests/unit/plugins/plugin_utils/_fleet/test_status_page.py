@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from html.parser import HTMLParser
 
-from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet import fleet, status_page
+from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet import status, status_page
 from fleet_boxes import UNIT_DIGEST, box, deployed, server
 
 VOID = {"meta", "br"}
@@ -32,7 +32,7 @@ class Reader(HTMLParser):
 
 
 def read(seen, pictures=None):
-    html = status_page.page(fleet.status(seen, "2026-11-23 14:02"), pictures or {})
+    html = status_page.page(status.status(seen, "2026-11-23 14:02"), pictures or {})
     reader = Reader()
     reader.feed(html)
     assert reader.open == []
@@ -42,7 +42,7 @@ def read(seen, pictures=None):
 def seen(one, **more):
     decision = {"create": False, "reason": "unchanged", "deployment": deployed()}
     ready = {"phase": "ready", "answer": {"latency_s": 0.2}}
-    base = {"wanted": [server()], "decisions": {"devstral": decision}, "unit_digests": {"devstral": UNIT_DIGEST}, "answers": {"devstral": ready}}
+    base = {"wanted": [server()], "decisions": {"devstral": {**decision, "unit_digest": UNIT_DIGEST}}, "answers": {"devstral": ready}}
     return {"box": one, **base, **more}
 
 

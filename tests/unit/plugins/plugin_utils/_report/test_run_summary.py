@@ -46,7 +46,8 @@ def test_a_box_that_ended_with_the_run_is_held_back_in_the_phase_in_which_the_ot
 
 
 def test_a_box_that_went_back_with_its_batch_is_told_after_the_one_that_failed():
-    boxes = [box("a", phase="Activate", failed=True, step=BATCH_PUT_BACK, message="a: its new servers were put back because b failed in the same batch.")]
+    message = "a: its new servers were put back because b failed in the same batch."
+    boxes = [box("a", phase="Activate", failed=True, step="Go back", tags=[BATCH_PUT_BACK], message=message)]
     boxes += [box("b", phase="Activate", failed=True, step="Prove it", message="It did not answer.")]
     lines = texts(boxes, [("Activate", 1)])
     assert lines[0] == "2 boxes: 1 failed, 1 put back; the run stopped in phase Activate"

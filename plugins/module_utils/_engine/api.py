@@ -1,0 +1,53 @@
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The HTTP API of a vLLM server, asked from the box it runs on."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import urllib.parse
+from typing import Any
+
+from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+
+
+class Api:
+    """The server's HTTP API as one box sees it; the key never leaves this object.
+
+    :param base_url: ``http://127.0.0.1:8000``.
+    :param key: bearer token or None.
+    """
+
+    def __init__(self, base_url: str, key: str | None) -> None:
+        url = urllib.parse.urlsplit(base_url)
+        if url.scheme not in ("http", "https") or not url.hostname:
+            raise GB10Error(f"base_url {base_url!r} is not an address like http://127.0.0.1:8000.")
+        self._connection = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
+        self._host, self._port, self._prefix = url.hostname, url.port, url.path.rstrip("/")
+        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
+
+    def call(self, path: str, body: dict[str, Any] | None = None, timeout_s: float = 5.0) -> tuple[int, str]:
+        """(HTTP status, body); status 0 and the reason when nothing answered."""
+        connection = self._connection(self._host, self._port, timeout=timeout_s)
+        try:
+            data = json.dumps(body) if body is not None else None
+            headers = {**self._headers, "Content-Type": "application/json"} if data else self._headers
+            connection.request("POST" if data else "GET", self._prefix + path, body=data, headers=headers)
+            reply = connection.getresponse()
+            return reply.status, reply.read().decode("utf-8", "replace")
+        except (OSError, http.client.HTTPException) as error:
+            return 0, str(error) or type(error).__name__
+        finally:
+            connection.close()
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """The JSON object in a reply, an empty one when it holds none."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}

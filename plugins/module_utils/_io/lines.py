@@ -1,0 +1,114 @@
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""One reader of lines for every log: builds, starts, groups, the kernel, in whatever dress people keep or paste them.
+
+What stands in front of a program's own words says who printed them and when, not what happened. It is taken off once, here, before
+anything else looks at a line. ``clean_line(clean_line(x)) == clean_line(x)``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+
+LONGEST_LINE = 8192
+"""Characters of a line that are looked at; what is longer was not written for people."""
+LONGEST_JSON = 65536
+"""Characters of a line of JSON, which may hold a whole traceback."""
+_ROUNDS = 8
+
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[@-Z\\-_]|\\x1b\[[0-9;]*m|\^\[\[[0-9;]*m")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufeff\u200b]")
+_DATE = r"\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?"
+_ZONE = r"(?: ?(?:Z|UTC|[+-]\d\d:?\d\d))?"
+_LEVEL = r"(?:TRACE|DEBUG|INFO|NOTICE|WARN|WARNING|ERROR|CRITICAL|FATAL)"
+_PREFIXES = tuple(
+    re.compile(pattern)
+    for pattern in (
+        r"^(?:> ?)+(?=\S|$|\s)",  # a quote in an issue
+        r"^#\d{1,4} (?:\d+\.\d+ )?(?!\[)(?=\s*\S)",  # BuildKit: the step and its seconds; `#7 [2/9] RUN` names the step itself
+        r"^\d{1,5}\.\d{2,3} (?!GiB|MiB|GB|MB|kB|s\b|sec|ms\b|tokens|req|it/s|%)(?=\s*\S)",  # BuildKit's summary of a failed step: seconds alone
+        r"^\[[a-z]+/[\w.-]+(?:/[\w.-]+)?\] ",  # kubectl logs --prefix
+        rf"^{_DATE}{_ZONE} (?:stdout|stderr) [FP] ",  # containerd
+        r"^(?:[\w.-]+-\d+|[\w.-]+_\d+|[a-z][\w.-]*) +\| ?",  # docker compose: the service and a bar
+        r"^\[\d\d[-/]\d\d[-/]\d{2,4} \d\d:\d\d:\d\d\] ?",  # rich
+        r"^(?:[A-Z][a-z]{2} )?[A-Z][a-z]{2} [ \d]\d (?:\d{4} )?\d\d:\d\d:\d\d(?:\.\d+)? [\w.-]+ [\w@.:/-]+?(?:\[\d+\])?: ",  # journald, syslog
+        rf"^(?:[A-Z][a-z]{{2}} )?{_DATE}{_ZONE} [\w.-]+ [\w@.:/-]+?\[\d+\]: ",  # journald, ISO dates
+        rf"^\[?{_DATE}{_ZONE}\]?(?: - |[ \t]|:|$)",  # docker logs -t, Docker Desktop, python's logging
+        r"^\d{10}\.\d{3,6} [\w.-]+ [\w@./-]+\[\d+\]: ",  # journald, short-unix
+        r"^(?:[\w.-]+ )?kernel: (?=\S)",
+        r"^\[ *\d+\.\d{3,6}\] (?:[\w.-]+ (?:kernel|[\w@./-]+\[\d+\]): )?",  # dmesg, journald short-monotonic
+        r"^\[[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \d{4}\] ",  # dmesg -T
+        r"^\([A-Za-z]\w*(?:[-_ ]\w+)*(?:,? ?(?:pid|rank|actor|ip|node)=[^,)\s]+)*\) ?",  # (EngineCore_DP0 pid=9), (RayWorkerWrapper pid=9, ip=192.0.2.8)
+        r"^\((?:pid|ip|rank)=[^)\s]+(?:, ?\w+=[^)\s]+)*\) ?",
+        r"^\[\d+,\d+\]<std(?:out|err)>:",  # mpirun
+        r"^\[default\d+\]:",  # torchrun
+        r"^\[(?:node|worker|tp|pp|dp|ep)[-_ ]?\d+\]: ?",
+        r"^\[[Rr]ank[ :]?\d+\] ?(?:: ?)?",
+        r"^[Rr]ank ?\d+: ",
+        rf"^{_LEVEL}\s+\d\d-\d\d \d\d:\d\d:\d\d(?:[.,]\d+)?\s+(?:\[[^\]]+\] ?|[\w./-]+\.py:\d+\] ?)?",  # vLLM
+        rf"^\[?{_LEVEL}\]?\s+{_DATE}\s+(?:\[[^\]]+\] ?)?",
+        rf"^{_LEVEL}:[\w.]+:(?=\S)",  # logging.basicConfig
+        rf"^(?:[\w.]+ - )?{_LEVEL} - (?:[\w.]+ - )?",
+        r"^(?:DEBUG|INFO|WARNING|ERROR|CRITICAL):\s+(?=[A-Z\d])",  # uvicorn
+    )
+)
+_REPEATED = re.compile(r" ?\[repeated \d+x across cluster\](?: \(Ray deduplicates logs.*)?$")
+_FENCE = re.compile(r"^\s*(?:```|~~~)\w*\s*$")
+_ERROR_LEVEL = re.compile(r"\b(?:ERROR|CRITICAL|FATAL)\b|\"level\": ?\"(?:error|critical|fatal)\"")
+# Where loggers and Docker put the text of a line, and what they add to it.
+_TEXT_KEYS = ("log", "message", "msg", "MESSAGE", "event", "text", "body", "line")
+_TRACE_KEYS = ("exc_info", "exception", "stack_trace", "stacktrace", "traceback", "stack", "error")
+
+
+def clean_line(line: str) -> str:
+    """``line`` without colours, time stamps, names of processes, containers and loggers; its own indentation stays."""
+    return _undressed(line)[:LONGEST_LINE].rstrip()
+
+
+def _undressed(line: str) -> str:
+    line = _CONTROL.sub("", _ANSI.sub("", line[:LONGEST_JSON])).rstrip()
+    for _round in range(_ROUNDS):  # prefixes nest, in any order
+        before = line
+        for prefix in _PREFIXES:
+            line = prefix.sub("", line, count=1)
+        if line == before:
+            break
+    return _REPEATED.sub("", line).rstrip()
+
+
+def _unpacked(line: str, depth: int = 3) -> list[str]:
+    """The cleaned lines in a raw one: JSON, as Docker's json-file driver and structured loggers write it, may hold several, dressed in their turn."""
+    bare = _undressed(line)
+    if depth and bare.startswith("{") and bare.endswith("}"):
+        try:
+            value = json.loads(bare)
+        except (ValueError, RecursionError):
+            value = None
+        texts = [value[key] for key in _TEXT_KEYS if isinstance(value.get(key), str)][:1] if isinstance(value, dict) else []
+        if texts and value is not None:
+            texts += [value[key] for key in _TRACE_KEYS if isinstance(value.get(key), str)]
+            return [one for text in texts for part in split_lines(text) for one in _unpacked(part, depth - 1)]
+    return [bare[:LONGEST_LINE].rstrip()]
+
+
+def split_lines(text: str) -> list[str]:
+    """Raw lines of a log that say something; what a progress bar overwrote with carriage returns becomes lines of its own."""
+    return [line for line in re.split(r"[\r\n]+", text) if line.strip()]
+
+
+def levelled(lines: Iterable[str]) -> Iterator[tuple[bool, str]]:
+    """(said to be an error by the logger's own level, the line cleaned) for every line that says something; ``lines`` may be an open file."""
+    for raw in lines:
+        for part in split_lines(raw):
+            for line in _unpacked(part):
+                if line.strip() and not _FENCE.match(line):
+                    yield bool(_ERROR_LEVEL.search(part[:160])), line
+
+
+def clean_lines(text: str) -> list[str]:
+    """All lines of a log, cleaned (see ``clean_line``)."""
+    return [line for _error, line in levelled(split_lines(text))]

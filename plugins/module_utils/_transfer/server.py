@@ -1,0 +1,253 @@
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The side that answers: a process of its own that outlives the task and passes files on while they still arrive."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import socket
+import socketserver
+import ssl
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, BinaryIO
+
+from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._io.files import CHUNK, INCOMING, read_json
+from ansible_collections.gb10.vllm.plugins.module_utils._transfer import wire
+from ansible_collections.gb10.vllm.plugins.module_utils._transfer.index import DONE, alive, end_reason, index_path, workers
+from ansible_collections.gb10.vllm.plugins.module_utils._transfer.keys import remove_keys, server_context, trusted_path
+
+BEAT_S = 2.0
+"""How often a client is told that we live while there is nothing to send, in seconds."""
+BEGIN_S = 300.0
+"""How long a box that was opened may take to begin its own part before others stop waiting for it, in seconds."""
+CLIENT_S = 60.0
+"""How long a client may neither read nor ask, in seconds."""
+PID = "server.pid"
+
+
+class _Server(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+    allow_reuse_address = True
+    request_queue_size = 64
+
+    def __init__(self, root: str, keys: str, port: int, idle_s: float) -> None:
+        self.root, self.keys, self.idle_s = root, keys, idle_s
+        self.used_at = time.monotonic()
+        self._trusted: tuple[float, ssl.SSLContext] | None = None
+        self._lock = threading.Lock()
+        if socket.has_dualstack_ipv6():
+            self.address_family = socket.AF_INET6
+        super().__init__(("::" if self.address_family == socket.AF_INET6 else "", port), _Handler)
+
+    def server_bind(self) -> None:
+        if self.address_family == socket.AF_INET6:
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        super().server_bind()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away is its own matter."""
+
+    def tls(self) -> ssl.SSLContext | None:
+        """The context for those we were told to trust; None until then."""
+        path = trusted_path(self.keys)
+        try:
+            changed = os.stat(path).st_mtime
+            with self._lock:
+                if self._trusted is None or self._trusted[0] != changed:
+                    with open(path, encoding="ascii") as stream:
+                        self._trusted = (changed, server_context(self.keys, stream.read()))
+                return self._trusted[1]
+        except (OSError, ssl.SSLError):
+            return None
+
+
+class _Handler(socketserver.BaseRequestHandler):
+    server: _Server
+
+    def handle(self) -> None:
+        context = self.server.tls()
+        if context is None:
+            return
+        self.request.settimeout(CLIENT_S)
+        with contextlib.suppress(OSError), context.wrap_socket(self.request, server_side=True) as self.connection, self.connection.makefile("rb") as lines:
+            while line := lines.readline(wire.LONGEST_REQUEST):
+                self.server.used_at = time.monotonic()
+                self._answer(wire.Request.parse(line))
+                self.server.used_at = time.monotonic()
+
+    def _send(self, letter: bytes, payload: bytes | memoryview = b"") -> None:
+        self.connection.sendall(wire.header(letter, len(payload)))
+        if payload:
+            self.connection.sendall(payload)
+
+    def _answer(self, wanted: wire.Request) -> None:
+        self._path = index_path(self.server.root, wanted.share)
+        self._beat_at = time.monotonic()
+        index = self._wait(lambda index: index if index and "items" in index else None)
+        if index is None:
+            return
+        if wanted.item is None:
+            self._send(wire.LIST, json.dumps(listing(index)).encode())
+        elif not 0 <= wanted.item < len(index["items"]) or index["items"][wanted.item].get("absent"):
+            self._send(wire.NOT_HERE)
+        else:
+            self._send_item(index, wanted.item, wanted.offset)
+
+    def _wait(self, ready: Callable[[Any], Any]) -> Any:
+        """Poll the share's index until ``ready`` gives something, telling the client that we live; None when we had to give up."""
+        begun = time.monotonic()
+        while True:
+            index = read_json(self._path)
+            found = ready(index)
+            if found is not None:
+                return found
+            if index is None and time.monotonic() - begun > BEGIN_S:
+                self._send(wire.CANNOT, f"it has not begun its own transfer in {BEGIN_S:.0f} s".encode())
+                return None
+            if reason := end_reason(index or {}):
+                self._send(wire.CANNOT, reason.encode())
+                return None
+            if index and index.get("state") == DONE:
+                self._send(wire.NOT_HERE)
+                return None
+            self._beat()
+            time.sleep(0.1)
+
+    def _beat(self) -> None:
+        self.server.used_at = now = time.monotonic()
+        if now - self._beat_at >= BEAT_S:
+            self._beat_at = now
+            self._send(wire.WAITING)
+
+    def _send_item(self, index: Mapping[str, Any], number: int, offset: int) -> None:
+        item = index["items"][number]
+        stream = self._wait(lambda now: open_item((now or index)["roots"], item["name"]))
+        if stream is None:
+            return
+        with stream:
+            if not self._send_bytes(stream, int(item["size"]), offset):
+                return
+        digest = self._wait(lambda now: (now or index)["items"][number].get("sha256"))
+        if digest is not None:
+            self._send(wire.COMPLETE, digest.encode())
+
+    def _send_bytes(self, stream: Any, size: int, offset: int) -> bool:
+        """Send a file from ``offset`` on, as fast as it arrives here; False when it will not become whole, which the client was told."""
+        buffer = memoryview(bytearray(CHUNK))
+        looked = time.monotonic()
+        stream.seek(offset)
+        while offset < size:
+            got = stream.readinto(buffer[: min(CHUNK, size - offset)])
+            if got:
+                self._send(wire.DATA, buffer[:got])
+                offset += got
+                self._beat_at = self.server.used_at = time.monotonic()
+                continue
+            if os.fstat(stream.fileno()).st_nlink == 0:
+                self._send(wire.CANNOT, b"the file is being fetched anew")
+                return False
+            self._beat()
+            if time.monotonic() - looked > 1.0:
+                looked = time.monotonic()
+                if reason := end_reason(read_json(self._path) or {}):
+                    self._send(wire.CANNOT, reason.encode())
+                    return False
+            time.sleep(0.02)
+        return True
+
+
+def listing(index: Mapping[str, Any]) -> dict[str, Any]:
+    """What a client is told of a share: its files without what is the server's own business."""
+    items = [{key: item[key] for key in ("name", "size", "sha256", "mtime_ns") if key in item} for item in index["items"]]
+    return {"items": items, "meta": index.get("meta")}
+
+
+def open_item(roots: Sequence[str], name: str) -> BinaryIO | None:
+    """A file of a share wherever it lies now, whole or still arriving; None when it is nowhere yet."""
+    for root in roots:
+        for path in (os.path.join(root, name), os.path.join(root, name + INCOMING)):
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                return open(path, "rb", buffering=0)
+    return None
+
+
+def start_server(root: str, keys: str, port: int, idle_s: float = 900.0) -> int:
+    """Start serving in a process of its own and return its port; a server of an earlier run ends first.
+
+    It ends by itself when nothing asked for ``idle_s`` seconds and no transfer works on this box. GB10Error when the port is taken.
+    """
+    stop_server(keys)
+    try:
+        server = _Server(root, keys, port, idle_s)
+    except OSError as error:
+        raise GB10Error(f"port {port} of this box cannot be used for the transfer ({error.strerror}); set gb10_distribution.port to a free one") from None
+    lock = os.open(os.path.join(keys, PID), os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    child = os.fork()
+    if child:
+        os.close(lock)
+        found = server.server_address[1]
+        server.socket.close()
+        os.waitpid(child, 0)
+        return int(found)
+    # Two forks and a session of its own: neither Ansible nor the SSH session waits for it or takes it along.
+    os.setsid()
+    grandchild = os.fork()
+    if grandchild:
+        os.ftruncate(lock, 0)
+        os.write(lock, str(grandchild).encode())
+        os._exit(0)
+    try:
+        os.chdir("/")
+        quiet = os.open(os.devnull, os.O_RDWR)
+        for descriptor in (0, 1, 2):
+            os.dup2(quiet, descriptor)
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+        threading.Thread(target=_end_when_idle, args=(server,), daemon=True).start()
+        server.serve_forever()
+    finally:
+        os._exit(0)
+
+
+def _end_when_idle(server: _Server) -> None:
+    while True:
+        time.sleep(min(5.0, server.idle_s / 3))
+        with contextlib.suppress(OSError):
+            if any(alive(pid) for pid in workers(server.root)):
+                server.used_at = time.monotonic()
+        if time.monotonic() - server.used_at > server.idle_s:
+            remove_keys(server.keys)
+            os._exit(0)
+
+
+def stop_server(keys: str) -> bool:
+    """End the server that uses ``keys``, if one runs; whether there was one. The lock it holds proves that the pid is its."""
+    try:
+        lock = os.open(os.path.join(keys, PID), os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    try:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            for attempt in range(50):
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    return number != signal.SIGTERM or attempt > 0
+                except BlockingIOError:
+                    text = os.pread(lock, 32, 0)
+                    with contextlib.suppress(ProcessLookupError):
+                        if text.isdigit():
+                            os.kill(int(text), number)
+                    time.sleep(0.05)
+        return True
+    finally:
+        os.close(lock)

@@ -1,0 +1,195 @@
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The work order: all that has to be done for one server on one box, whether it is served, looked at or put back. Pure.
+
+The role ``server`` carries orders out and decides nothing itself; the role ``fleet`` compares them with what runs and with the lock file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, cast
+
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import deployment as deployments
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.shapes import Decision, Deployment, Fallback, File, Given, Image, Order, Record
+from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.repair import MOST_REPAIRS
+
+UNIT_DIR = "/etc/systemd/system"
+PUT_BACK = "What served before was put back and answers."
+NOTHING_BEFORE = "Nothing served here before, so nothing was put back."
+LEFT = "Its configuration was left as it is."
+LOST = "Nothing could be put back there."
+
+
+def work_order(given: Given) -> Order:
+    """What there is to do for one server on one box, see ``shapes.Given`` and ``shapes.Order``.
+
+    Served: what runs is kept where nothing that was asked for changed, else the plan becomes a new container. With ``back_to`` that deployment
+    comes back, whatever is wanted now. Raises GB10Error when the model files of ``back_to`` are gone.
+    """
+    name = given["wanted"]["name"]
+    record = cast(Record, (given["box"].get("servers") or {}).get(name) or {})
+    back = bool(given.get("back_to"))
+    image = _image(given, record)
+    decision = _going_back(given) if back else _decision(given, record, image)
+    deployment = decision["deployment"]
+    before: Deployment = record.get("deployment") or {}
+    measured = (record.get("measured") or {}).get("spec") or ""
+    # Only what once proved itself is worth going back to, and what is left now by going back is not.
+    proven = bool(before) and measured == before.get("spec") and not back
+    held = record.get("history") or []
+    history = ([before] if proven and before["spec"] != deployment["spec"] else []) + [one for one in held if one["spec"] != deployment["spec"]]
+    previous: Deployment = {} if back else before if proven else held[0] if held else {}
+    order: Order = {
+        "name": name,
+        "unit": f"gb10-vllm-{name}.service",
+        "watch": f"gb10-vllm-watch@{name}.timer",
+        "unit_digest": _sha256(given["unit_text"]),
+        "deployment": deployment,
+        "create": decision["create"],
+        "reason": decision["reason"],
+        "new": not before,
+        "history": history[: int(given["options"]["history"])],
+        "previous": previous,
+        "before_proven": proven,
+        "proven": measured == deployment["spec"],
+        "image_id": deployment["container"]["image"] if back else image["id"],
+        "fallback": _fallback(decision["create"], previous),
+        "lost": {"deployment": {}, "outcome": LOST},
+    }
+    order["files"] = _files(given, order, record)
+    order.update(cast(Order, _repairing(given, order, record)))
+    order.update(cast(Order, _secrets(given)))
+    order.update(cast(Order, _systemd(given, order, record)))
+    order["start"] = _anything_to_do(order)
+    return order
+
+
+def _image(given: Given, record: Record) -> Image:
+    """The image the server would run with: the locked one, else the one that is there.
+
+    An image that is gone says nothing about what is wanted; what runs is taken for it.
+    """
+    image, locked, runs = given.get("image") or {}, given.get("locked") or {}, record.get("deployment") or {}
+    name = image.get("name") or given.get("image_name") or ""
+    if locked:
+        return {"id": locked["image_id"], "name": name, "vllm_version": locked.get("vllm_version")}
+    if image.get("id"):
+        return {"id": image["id"], "name": name, "vllm_version": image.get("vllm_version")}
+    return {"id": (runs.get("container") or {}).get("image") or "", "name": name, "vllm_version": runs.get("vllm_version") or ""}
+
+
+def _decision(given: Given, record: Record, image: Image) -> Decision:
+    server, locked = given["wanted"], given.get("locked") or {}
+    return deployments.decision(
+        {
+            "planned": next(one for one in given["plan"]["servers"] if one["name"] == server["name"]),
+            "server": server,
+            "image": image,
+            "manifest": (given["models"].get(server["model_path"]) or {}).get("manifest") or locked.get("manifest") or "",
+            "record": (locked or record).get("deployment") or None,
+            "containers": given["box"]["docker"]["containers"],
+            "settings": {**given["settings"], "repairs": (locked or record).get("repairs") or {}},
+        }
+    )
+
+
+def _going_back(given: Given) -> Decision:
+    wish = given["back_to"]
+    return {"deployment": deployments.with_its_model(wish["deployment"], wish["models"]), "create": True, "reason": wish["reason"]}
+
+
+def _fallback(create: bool, previous: Deployment) -> Fallback:
+    if not previous:
+        return {"deployment": {}, "outcome": NOTHING_BEFORE}
+    return {"deployment": previous, "outcome": PUT_BACK} if create else {"deployment": {}, "outcome": LEFT}
+
+
+def _files(given: Given, order: Order, record: Record) -> list[File]:
+    """Records and unit of the server. First what can be gone back to, then what is wanted now: a run killed in between loses nothing.
+
+    Where a server goes back, what the box held when it was read says nothing about what it holds now; repairs tried since then are not its own.
+    """
+    back = bool(given.get("back_to"))
+    folder = f"{given['settings']['state_dir']}/servers/{order['name']}"
+    unit = f"{UNIT_DIR}/{order['unit']}"
+    held = ((given["box"].get("files") or {}).get(unit) or {}).get("sha256")
+    repairs = order["deployment"].get("repairs") or {}
+    return [
+        _file(f"{folder}/history.json", nice_json(order["history"]), back or order["history"] != (record.get("history") or [])),
+        _file(f"{folder}/deployment.json", nice_json(order["deployment"]), back or order["deployment"] != record.get("deployment")),
+        _file(unit, given["unit_text"], back or order["unit_digest"] != held),
+        _file(f"{folder}/repairs.json", nice_json(repairs), back and repairs != (record.get("repairs") or {})),
+    ]
+
+
+def _file(dest: str, content: str, needed: bool) -> File:
+    return {"dest": dest, "content": content, "needed": needed}
+
+
+def _repairing(given: Given, order: Order, record: Record) -> dict[str, Any]:
+    """Repairs hold for the image they were made with, at most two for a server; what goes back gets none."""
+    made = record.get("repairs") or {}
+    back = bool(given.get("back_to"))
+    repairs = list(made.get("applied") or []) if made.get("image_id") == order["image_id"] and not back else []
+    deployment, server = order["deployment"], given["wanted"]
+    return {
+        "repairs": repairs,
+        "may_repair": bool(given["options"]["repair"]) and not back and len(repairs) < MOST_REPAIRS,
+        # What the server was started with, so that a repair changes that and nothing guessed.
+        "wanted_for_repair": {
+            **(deployment.get("planned") or {}),
+            "command": deployment["container"]["command"],
+            "cuda_graphs": server.get("cuda_graphs") or "auto",
+            "os_floor_bytes": given["settings"]["floor_bytes"],
+            "model_files": ((given.get("models") or {}).get(server["model_path"]) or {}).get("names") or [],
+        },
+    }
+
+
+def _secrets(given: Given) -> dict[str, bool]:
+    """Whether key and environment have to be written. What the inventory gives is compared on the box each time: no digest of a secret is read.
+
+    A server that goes back keeps the files it has: what is wanted now may name another key.
+    """
+    server, options, back = given["wanted"], given["options"], bool(given.get("back_to"))
+    key_file = f"{given['settings']['config_dir']}/{server['name']}/key.env"
+    generate = server.get("key_policy") == "generate" and key_file not in (given["box"].get("files") or {})
+    key = server["api_key"] if "api_key" in server else options.get("api_key")
+    return {"write_key": not back and bool(key or generate), "write_env": not back and bool(server.get("env"))}
+
+
+def _systemd(given: Given, order: Order, record: Record) -> dict[str, Any]:
+    """What there is to say to systemd; ``down``: the units that do not run now or would not at boot."""
+    units: Mapping[str, Any] = given["box"].get("units") or {}
+    state = {name: units.get(name) or {} for name in (order["unit"], order["watch"])}
+    starting = record.get("starting") or {}
+    boot_id = given["box"].get("boot_id")
+    given_up = order["create"] or state[order["unit"]].get("active") == "failed"
+    return {
+        "down": [name for name, one in state.items() if not one.get("enabled") or one.get("active") != "active"],
+        "starting": "starting" in record,
+        "died_starting": starting.get("boot_id", boot_id) != boot_id,
+        # systemd counts starts to bound restarts; it knows only units that are there.
+        "reset_failed": given_up and (bool(given.get("back_to")) or order["unit"] in units),
+    }
+
+
+def _anything_to_do(order: Order) -> bool:
+    """Whether there is anything to do before and after the proof; in a steady state there is not."""
+    files = any(file["needed"] for file in order["files"])
+    secrets = order["write_key"] or order["write_env"]
+    return order["create"] or files or secrets or bool(order["down"]) or order["starting"] or not order["proven"]
+
+
+def nice_json(value: object) -> str:
+    """JSON as Ansible's filter ``to_nice_json`` writes it, which earlier releases wrote these files with, and a line's end."""
+    return json.dumps(value, indent=4, sort_keys=True) + "\n"
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,199 @@
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The known failures: entries of diagnoses.yml and of users' own files, read and checked."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+import yaml
+from ansible_collections.gb10.vllm.plugins.module_utils._engine.log import PHASES
+from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._io.lines import clean_lines
+from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.repair import RULES
+from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.vulnerabilities import exposure_verdict
+
+BUILTIN = Path(__file__).parent / "diagnoses.yml"
+
+STAGES = ("build", "startup", "runtime", "multinode", "host", "security")
+SEVERITIES = ("fatal", "degraded", "info")
+LEVELS = ("safe", "confirm", "never")
+WRAPPER_PRIORITY = 70
+"""From this number on an entry names a consequence or a marker, never a root cause."""
+MOST_HITS_PER_ENTRY = 3
+
+_REQUIRED: dict[str, type] = {"id": str, "stage": str, "signature": str, "example": str, "cause": str, "fix": str, "source": list}
+_OPTIONAL: dict[str, type | tuple[type, ...]] = {
+    "priority": int,
+    "severity": str,
+    "auto": dict,
+    "applies_to": str,
+    "evidence": str,
+    "unless": list,
+    "check": str,
+    "phases": list,
+    "also_stages": list,
+    "counter_example": (str, list),
+}
+_AUTO = {"level": str, "action": str, "why": str, "set": dict, "env": dict, "unset": list, "unset_env": list, "container": dict}
+
+
+def _version_is_old(groups: dict) -> bool:
+    version = groups.get("ver") or (f"0.{groups['minor']}.{groups['patch']}" if groups.get("minor") else "")
+    return bool(version) and exposure_verdict(version, "0.0.0.0")["verdict"] != "allow"
+
+
+CHECKS = {"version_is_old": _version_is_old}
+"""Conditions beyond a pattern that an entry may name in ``check``; they get the pattern's named groups."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One known failure, as written in diagnoses.yml."""
+
+    id: str
+    stage: str
+    signature: re.Pattern
+    example: str
+    cause: str
+    fix: str
+    source: tuple[str, ...]
+    priority: int = 20
+    severity: str = "fatal"
+    auto: dict = field(default_factory=lambda: {"level": "never"})
+    applies_to: str = ""
+    unless: tuple[str, ...] = ()
+    check: str = ""
+    phases: tuple[str, ...] = ()
+    also_stages: tuple[str, ...] = ()
+    counter_examples: tuple[str, ...] = ()
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Every stage in whose logs it may be found."""
+        return (self.stage, *self.also_stages)
+
+    def matches(self, text: str) -> list[re.Match]:
+        """The first places of a cleaned text in which it is found."""
+        found = []
+        for match in self.signature.finditer(text):
+            if match.group() and (not self.check or CHECKS[self.check](match.groupdict())):
+                found.append(match)
+                if len(found) == MOST_HITS_PER_ENTRY:
+                    break
+        return found
+
+
+def parse_entry(raw: object, where: str) -> Entry:
+    """One validated entry; GB10Error says which field of which entry is wrong and how."""
+    if not isinstance(raw, dict):
+        raise GB10Error(f"{where} is not a mapping of fields such as id, signature, cause and fix.")
+    where = f"{where} ({raw['id']})" if isinstance(raw.get("id"), str) else where
+    for name, needed in _REQUIRED.items():
+        if not raw.get(name) or not isinstance(raw[name], needed):
+            raise GB10Error(f"{where} needs the field {name} ({_kind(needed)}).")
+    for name, value in raw.items():
+        kind = _REQUIRED.get(name) or _OPTIONAL.get(name)
+        if kind is None:
+            known = ", ".join([*_REQUIRED, *_OPTIONAL])
+            raise GB10Error(f"{where} has the unknown field {name}; known are {known}.")
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            raise GB10Error(f"{where}: the field {name} must be {_kind(kind)}.")
+    _one_of(raw["stage"], STAGES, f"{where}: stage")
+    _one_of(raw.get("severity", "fatal"), SEVERITIES, f"{where}: severity")
+    for stage in raw.get("also_stages", ()):
+        _one_of(stage, STAGES, f"{where}: also_stages")
+    for phase in raw.get("phases", ()):
+        _one_of(phase, PHASES, f"{where}: phases")
+    if raw.get("check"):
+        _one_of(raw["check"], tuple(CHECKS), f"{where}: check")
+    auto = raw.get("auto", {"level": "never"})
+    _check_auto(auto, where)
+    try:
+        signature = re.compile(raw["signature"], re.MULTILINE)
+    except re.error as error:
+        raise GB10Error(f"{where}: the signature is not a regular expression: {error}.") from error
+    entry = Entry(
+        id=raw["id"],
+        stage=raw["stage"],
+        signature=signature,
+        example=raw["example"],
+        cause=raw["cause"].strip(),
+        fix=raw["fix"].strip(),
+        source=tuple(str(item) for item in raw["source"]),
+        priority=raw.get("priority", 20),
+        severity=raw.get("severity", "fatal"),
+        auto=auto,
+        applies_to=raw.get("applies_to", ""),
+        unless=tuple(raw.get("unless", ())),
+        check=raw.get("check", ""),
+        phases=tuple(raw.get("phases", ())),
+        also_stages=tuple(raw.get("also_stages", ())),
+        counter_examples=(counter,) if isinstance(counter := raw.get("counter_example", ()), str) else tuple(counter),
+    )
+    if not entry.matches("\n".join(clean_lines(entry.example))):
+        raise GB10Error(f"{where}: the signature does not match its own example, so it would never be found.")
+    for text in entry.counter_examples:
+        if entry.matches("\n".join(clean_lines(text))):
+            raise GB10Error(f"{where}: the signature matches its counter_example {text[:80]!r}.")
+    return entry
+
+
+def _check_auto(auto: dict, where: str) -> None:
+    """What is promised to be done must be something that is implemented (``repair.RULES``)."""
+    _one_of(auto.get("level"), LEVELS, f"{where}: auto.level")
+    for name, value in auto.items():
+        if name not in _AUTO or not isinstance(value, _AUTO[name]):
+            raise GB10Error(f"{where}: auto.{name} is not one of the known fields {', '.join(_AUTO)} or has the wrong type.")
+    if "action" in auto:
+        _one_of(auto["action"], tuple(RULES), f"{where}: auto.action")
+    elif auto["level"] != "never":
+        raise GB10Error(f"{where}: auto.level is {auto['level']}, so auto.action must say what is done, one of {', '.join(RULES)}.")
+
+
+def _kind(kind: type | tuple[type, ...]) -> str:
+    names = {str: "a text", list: "a list", dict: "a mapping", int: "a whole number"}
+    return " or ".join(names[one] for one in (kind if isinstance(kind, tuple) else (kind,)))
+
+
+def _one_of(value: object, allowed: tuple[str, ...], what: str) -> None:
+    if value not in allowed:
+        raise GB10Error(f"{what} is {value!r}, it must be one of {', '.join(allowed)}.")
+
+
+def read_file(path: Path) -> list[Entry]:
+    """Entries of one YAML file; GB10Error names the file and the entry."""
+    try:
+        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except OSError as error:
+        raise GB10Error(f"The file of diagnoses {path} cannot be read: {error.strerror}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise GB10Error(f"The file of diagnoses {path} is not YAML: {' '.join(str(error).split())}.") from error
+    if not isinstance(raw, list):
+        raise GB10Error(f"The file of diagnoses {path} must be a list of entries, each beginning with `- id:`.")
+    entries = [parse_entry(item, f"{path.name}, entry {number}") for number, item in enumerate(raw, 1)]
+    seen: set[str] = set()
+    for entry in entries:
+        if entry.id in seen:
+            raise GB10Error(f"{path.name} has two entries with the id {entry.id}.")
+        seen.add(entry.id)
+    return entries
+
+
+@lru_cache(maxsize=1)
+def builtin() -> tuple[Entry, ...]:
+    """The collection's own knowledge."""
+    return tuple(read_file(BUILTIN))
+
+
+def load(extra: list[str] | tuple[str, ...] = ()) -> list[Entry]:
+    """The collection's entries and those of the user's files; an entry of the user replaces ours of the same id."""
+    entries = {entry.id: entry for entry in builtin()}
+    for path in extra:
+        entries.update({entry.id: entry for entry in read_file(Path(path).expanduser())})
+    return list(entries.values())

@@ -1,0 +1,269 @@
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a log is before anybody explains it: of a build or of a server, how far it came, and which of its lines is the first cause. Pure.
+
+A failure is reported many times over: by the worker, by the engine, by the API server, by the shell, by Docker. Only the first of these
+says what happened; the others (``WRAPPERS``) are never the cause.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from ansible_collections.gb10.vllm.plugins.module_utils._engine import log as engine_log
+from ansible_collections.gb10.vllm.plugins.module_utils._io.lines import levelled, split_lines
+
+HEAD_LINES, LAST_LINES = 400, 2000
+"""Lines of a longer log that are looked at: a server says at its beginning what it is, and at its end why it ended."""
+
+BUILD, SERVER, OTHER, EMPTY, BINARY = "build", "server", "other", "empty", "binary"
+
+_BUILD_MARKS = re.compile(
+    r"^#\d+ \[|load build definition|failed to solve|^Dockerfile[\w.-]*:\d+|^(?:Step|STEP) \d+/\d+ ?:|naming to \S+|exporting to image"
+    r"|^ ?=> |did not complete successfully: exit code|Building wheels? for|Building editable|Getting requirements to build"
+    r"|Preparing metadata \("
+    r"|^(?:Collecting|Downloading) \S+|Resolved \d+ packages in|No solution found when resolving|^ *× (?:Failed|No solution)"
+    r"|\buv (?:pip|sync)\b"
+    r"|^E: |^(?:Get|Hit|Ign|Err):\d+ |^Cloning into |^fatal: (?:unable to access|[Rr]emote|could not read)|apt-get (?:update|install)|build-and-copy\.sh"
+    r"|^-- (?:Configuring|Build|Found|Check)|^\[\d+/\d+\] (?:Building|Linking)"
+    r"|^ninja: |^make(?:\[\d+\])?: \*\*\*|nvcc (?:fatal|error)|CMake Error|docker pull"
+    r"|^(?:[0-9a-f]{12}: )?Pull(?:ing| complete)|error during connect",
+    re.MULTILINE,
+)
+_SERVER_MARKS = re.compile(
+    r"vLLM API server version|Initializing an? (?:V[01] )?LLM engine|non-default args|vllm serve\b|vllm[./]entrypoints"
+    r"|vllm/v1/|vllm/engine|vllm/executor"
+    r"|EngineCore|Starting to load model|Loading (?:safetensors|pt) checkpoint|Model loading took|KV cache size"
+    r"|Resolved architecture|Automatically detected platform"
+    r"|Uvicorn running|Application startup complete|Avg prompt throughput|/v1/(?:chat/)?completions|WorkerProc|vllm: error:"
+    r"|vllm\.(?:v1|engine|entrypoints|executor|worker|model_executor)\b|api_server\.py"
+)
+_RUNNING = re.compile(
+    r"Application startup complete|Uvicorn running on |Avg prompt throughput: \d|\"(?:POST|GET) /v1/\S* HTTP/1\.\d\" [245]"
+    r"|Received request \S+|Added request \S+"
+)
+_FAMILIAR = re.compile(r"(?i)vllm|docker|cuda|nvidia|torch|python|traceback|error|nccl|kernel|model|warning|gpu|container|ray\b|systemd")
+
+WRAPPERS = re.compile(
+    r"failed to solve: (?:process|executor|rpc error: code = Unknown desc = (?:process|executor))|did not complete successfully"
+    r"|executor failed running|subprocess-exited-with-error|metadata-generation-failed"
+    r"|Encountered error while (?:generating|trying)|Failed building wheel for|Could not build wheels"
+    r"|Failed to build (?:installable wheels|`|\S+$)"
+    r"|Engine core initialization failed|Engine process failed to start|WorkerProc (?:initialization|failed|hit)"
+    r"|Engine loop (?:has died|is not running)"
+    r"|EngineDeadError|EngineGenerateError|Background loop has errored|Failed core proc"
+    r"|EngineCore (?:failed to start|encountered a fatal error|hit an exception)"
+    r"|EngineCore encountered an issue|Worker (?:failed with error|proc \S+ died)|died unexpectedly|Error executing method"
+    r"|Exception in worker|Executor failed"
+    r"|\d+ validation errors? for|ExceptionGroup|unhandled errors? in a TaskGroup"
+    r"|[Ss]ee (?:the )?(?:stack ?trace|root cause|error log)|See above for"
+    r"|The above exception was|During handling of the above|Traceback \(most recent call last\)|For further information visit"
+    r"|exit(?:ed with)?(?: code| status)?:? ?-?\d+\b|exitcode|returned non-zero exit status|SystemExit|KeyboardInterrupt"
+    r"|CancelledError|GeneratorExit"
+    r"|ChildFailedError|RayTaskError|RayActorError|ActorDiedError|WorkerCrashedError|torch\.distributed\.elastic"
+    r"|Root Cause \(first observed|main process exited"
+    r"|^make(?:\[\d+\])?: \*\*\*|ninja: build stopped|^FAILED: |error: command .* failed|Command .* (?:failed|died)|raise \w+"
+    r"|hint: |note: This error originates|ERROR conda|resource_tracker: |leaked (?:semaphore|shared_memory)"
+    r"|destroy_process_group\(\) was not called"
+    r"|^Killed$|^Aborted|core dumped\)?$|Extension modules:|Current thread 0x|Thread 0x\w+ \(most recent|Shutting down|shutting down"
+    r"|^\s*(?:raise|return|await|yield|self\.|super\(\)|with |if |for |from |import |\^+|~+)"
+)
+"""Words that report a failure which is explained elsewhere: never the cause."""
+
+_NATIVE = re.compile(
+    r"terminate called|^\s*what\(\): |c10::\w*Error|^Fatal Python error|Assertion [`'\"]?.* failed|[Ss]egmentation fault"
+    r"|SIGSEGV|[Ii]llegal instruction|SIGILL"
+    r"|\*\*\* (?:SIG|stack smashing)|double free or corruption|free\(\): invalid|bus error|SIGBUS|^Bus error|LLVM ERROR"
+    r"|PassManager::run failed|Pass(?:es)? manager"
+)
+_EXCEPTION = re.compile(
+    r"^(?:E\s+)?(?:[A-Za-z_][\w.]*\.)?[A-Z]\w*(?:Error|Exception|Interrupt|Exit|Warning|Timeout|Failure)\b(?::|$| \()"
+    r"|^(?:[a-z_]\w*\.)+[A-Z]\w+: "
+)
+_TOOL = re.compile(
+    r"^\s*(?:fatal|FATAL|error|ERROR|Error|E|panic|nvcc fatal|ptxas (?:fatal|error)|ld|/usr/bin/ld|g?cc|g\+\+|collect2|CMake Error)\b"
+    r" ?(?:\[\w+\])?:? |^\s*(?:docker|git|uv|pip|curl|wget|tar): "
+    r"|: (?:fatal )?error:? |: error \w*\d+|Error response from daemon|^× |^\s*[├╰]─▶ |: No such file or directory$"
+    r"|: [Pp]ermission denied$|: not found$|cannot stat|No space left on device"
+    r"|Out of memory|(?:CUDA|[Ee]rror).*out of memory|NCCL WARN |oom-kill|Killed process|\bXid\b|undefined symbol|cannot open shared object"
+)
+_TRACEBACK = re.compile(r"^Traceback \(most recent call last\)|^\s+File \"")
+_DEEPER = re.compile(r"^\s*(?:[├╰]─▶ |Caused by: |│ )")
+_SOFT = re.compile(
+    r"NCCL INFO|running out of memory|(?i:(?<!NCCL )\bwarn(?:ing)?\b|deprecat|will be (?:removed|ignored)|falling back|fallback|ignored|ignoring|skipp"
+    r"|retrying|optional|not installed, )"
+)
+"""Words of lines that tell of a failure which the program got over."""
+
+
+_ROUTINE = re.compile(r'Avg prompt throughput: |SpecDecoding metrics: |"(?:GET|POST) /\S* HTTP/1\.\d" 200|(?:Received|Added|Finished) request ')
+
+
+def is_routine(line: str) -> bool:
+    """Whether a line is one that a server which is well prints by the thousand."""
+    return bool(_ROUTINE.search(line))
+
+
+@dataclass(frozen=True)
+class Log:
+    """A log as the diagnosis sees it: cleaned lines, which of them a logger called errors, what it is a log of, where the server was up (inf: never)."""
+
+    node: str
+    lines: list[str]
+    errors: frozenset[int]
+    kind: str
+    up: float
+    names: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.lines)
+
+    @property
+    def phase(self) -> tuple[str, str]:
+        """(phase, in words): how far a server's start came."""
+        return engine_log.where(self.lines)
+
+
+def read(node: str, text: str) -> Log:
+    """The log of one node."""
+    raw = split_lines(text)
+    if len(raw) > HEAD_LINES + LAST_LINES:
+        raw = raw[:HEAD_LINES] + raw[-LAST_LINES:]
+    pairs = list(levelled(raw))
+    lines = [line for _error, line in pairs]
+    up = next((float(number) for number, line in enumerate(lines) if _RUNNING.search(line)), float("inf"))
+    return Log(node, lines, frozenset(number for number, (error, _line) in enumerate(pairs) if error), _kind(text, lines), up)
+
+
+def _kind(text: str, lines: list[str]) -> str:
+    if not lines:
+        return EMPTY
+    start = text[:4096]
+    if "\x00" in start or sum(one == "\ufffd" or (ord(one) < 32 and one not in "\n\r\t\x1b\x08") for one in start) > len(start) / 10:
+        return BINARY
+    joined = "\n".join(lines)
+    builds, serves = len(_BUILD_MARKS.findall(joined)), len(_SERVER_MARKS.findall(joined))
+    if not builds and not serves:
+        return OTHER
+    return BUILD if builds > serves else SERVER
+
+
+def is_familiar(log: Log) -> bool:
+    """Whether anything in it belongs to what this collection has to do with."""
+    return log.kind in (BUILD, SERVER) or any(_FAMILIAR.search(line) for line in log.lines)
+
+
+def is_wrapper(line: str) -> bool:
+    """Whether a line only reports a failure that is explained elsewhere."""
+    return bool(WRAPPERS.search(line))
+
+
+def is_error(line: str) -> bool:
+    """Whether a line is one that a program prints when something failed."""
+    return bool(_NATIVE.search(line) or _EXCEPTION.search(line.strip()) or _TOOL.search(line))
+
+
+def first_cause(log: Log) -> int | None:
+    """Number of the line that most likely says what happened; None when no line says that anything failed."""
+    begin = _last_step(log) if log.kind == BUILD else int(log.up) + 1 if log.up != float("inf") and log.kind == SERVER else 0
+    for lowest in dict.fromkeys((begin, 0)):
+        found = _first_cause(log, lowest)
+        if found is not None:
+            return found
+    return None
+
+
+def _first_cause(log: Log, begin: int) -> int | None:
+    ranked: list[tuple[int, int]] = []
+    for number in range(begin, len(log.lines)):
+        line = log.lines[number]
+        if _NATIVE.search(line):
+            ranked.append((0, _message_of_abort(log.lines, number)))
+        elif re.search(r"\d+ validation errors? for", line):
+            inner = _message_of_validation(log.lines, number)
+            if inner is not None:
+                ranked.append((1, inner))
+        elif is_wrapper(line) or _SOFT.search(line):
+            continue
+        elif _EXCEPTION.search(line.strip()):
+            ranked.append((1 if _in_traceback(log.lines, number) else 3, number))
+        elif _TOOL.search(line):
+            ranked.append((2 if log.kind != SERVER else 4, _deepest(log.lines, number)))
+        elif number in log.errors and not _TRACEBACK.search(line) and not line.startswith(" "):
+            ranked.append((5, number))
+    return min(ranked)[1] if ranked else None
+
+
+def _last_step(log: Log) -> int:
+    """Where the step of a build begins that was running when it ended: earlier ones succeeded, whatever they printed."""
+    starts = [number for number, line in enumerate(log.lines) if re.match(r"#\d+ \[[^\]]*\d+/\d+\]|Step \d+/\d+ ?:| > \[", line)]
+    return starts[-1] if starts else 0
+
+
+def _in_traceback(lines: list[str], number: int) -> bool:
+    return any(_TRACEBACK.search(line) for line in lines[max(0, number - 6) : number])
+
+
+def _deepest(lines: list[str], number: int) -> int:
+    """The last of the reasons that a program lists below its error: uv, cargo and Docker name the root there."""
+    last = number
+    while last + 1 < len(lines) and _DEEPER.search(lines[last + 1]):
+        last += 1
+    while last > number and lines[last].lstrip().startswith("│"):
+        last -= 1
+    return last
+
+
+def head_of(lines: list[str], number: int) -> int:
+    """The error below which a reason is listed (see ``_deepest``); the line itself where it is none of a list."""
+    while number > 0 and _DEEPER.search(lines[number]):
+        number -= 1
+    return number
+
+
+def _message_of_abort(lines: list[str], number: int) -> int:
+    """A C++ abort says what() in the next lines."""
+    if "terminate called" in lines[number]:
+        for later in range(number + 1, min(number + 4, len(lines))):
+            if "what():" in lines[later]:
+                return later
+    return number
+
+
+def _message_of_validation(lines: list[str], number: int) -> int | None:
+    """pydantic names the field in the next line and what is wrong with it in the one after."""
+    for later in range(number + 1, min(number + 6, len(lines))):
+        if re.search(r"\[type=\w+", lines[later]) or re.match(r"\s+(?:Value|Assertion) error", lines[later]):
+            return later
+    return number + 1 if number + 1 < len(lines) else None
+
+
+_PHASES = {
+    "created": "Before the model is loaded a start fails for its arguments, its files, parts of the image that do not match, "
+    "or a GPU that the container cannot use.",
+    "loading": "While weights are loaded a start fails for damaged or missing files, an unknown format, or memory.",
+    "profiling": "While memory is measured a start fails for memory, or for a kernel that this GPU does not have.",
+    "compiling": "While it compiles a start fails for a missing compiler, a cache of another version, or memory.",
+    "capturing": "While CUDA graphs are captured a start fails for memory, or for a kernel that cannot be captured (cuda_graphs: never tells).",
+    "serving": "When the API starts it fails for a port that is taken, a certificate, a chat template or a parser.",
+}
+
+
+def what_to_look_at(log: Log) -> str:
+    """What a log that holds no known failure leaves to look at, by how far it came."""
+    if log.kind == BUILD:
+        return "Look at the output of the last step above its first error line; the whole log of a build lies on the box, in build/logs of the state directory."
+    if log.kind == OTHER:
+        return "Give the log from its first line on, with what the program printed before it ended; `docker logs NAME` shows it."
+    phase, words = log.phase
+    usual = _PHASES.get(phase, "")
+    ended = (
+        ""
+        if any(is_error(line) for line in log.lines)
+        else " The log may have been cut off, or something outside ended it: look at the kernel's log (`journalctl -k`) and at `docker inspect NAME`."
+    )
+    return f"It got as far as: {words}. {usual}{ended}"

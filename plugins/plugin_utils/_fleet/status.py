@@ -1,0 +1,147 @@
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The status of a fleet: one row for each server, as plain values and as tables for the terminal. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.shapes import Record, Seen
+from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet.drift import drift, health, leftovers
+from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet.lock import Read, measured_figures, short
+from ansible_collections.gb10.vllm.plugins.plugin_utils._report.table import table
+
+FORMAT = 1
+
+
+UNTOLD = {"look": "The box could not be read.", "plan": "The plan could not be computed."}
+
+
+def problem(seen: Seen) -> str | None:
+    """What stood in the way of reading and planning a box, in one text; None when nothing did."""
+    failures = seen.get("failures") or {}
+    told = [failures[step] or untold for step, untold in UNTOLD.items() if step in failures]
+    return " ".join([*told, *([seen["problem"]] if seen.get("problem") else [])]) or None
+
+
+def status_rows(seen: Seen) -> list[dict[str, Any]]:
+    """The servers of one box, wanted ones first: one row each, plain values."""
+    box = seen.get("box") or {}
+    models = {server["name"]: server["model"] for server in seen.get("wanted") or []}
+    return [_row(name, seen, models.get(name)) for name in [*models, *leftovers(box, list(models))]]
+
+
+def _row(name: str, seen: Seen, wanted_model: str | None) -> dict[str, Any]:
+    """The row of one server; ``wanted_model``: None for a server that nobody wants any more."""
+    box = seen.get("box") or {}
+    record = cast(Record, (box.get("servers") or {}).get(name) or {})
+    deployed, measured = record.get("deployment"), measured_figures(record.get("measured"))
+    planned = (deployed or {}).get("planned") or {}
+    figures = measured if measured.get("kv_tokens") else planned
+    return {
+        "server": name,
+        "wanted": wanted_model is not None,
+        "model": (deployed or {}).get("model") or wanted_model,
+        "image_id": deployed["container"]["image"] if deployed else None,
+        "vllm_version": (deployed or {}).get("vllm_version"),
+        "spec": (deployed or {}).get("spec"),
+        "endpoint": f"{deployed['address']}:{deployed['port']}" if deployed else None,
+        "drift": _differs(name, seen, wanted_model is not None, bool(deployed)),
+        "health": health((seen.get("answers") or {}).get(name), bool(deployed)) if box else "unreachable",
+        "kv_tokens": figures.get("kv_tokens"),
+        "concurrency": measured.get("concurrency") or planned.get("concurrency"),
+        "max_model_len": planned.get("max_model_len"),
+        "figures": None if not figures.get("kv_tokens") else "measured" if figures is measured else "planned",
+        "planned": planned,
+        "measured": measured,
+        "repairs": [one.get("id", "") for one in (record.get("repairs") or {}).get("applied", [])],
+        "history": [
+            {"image_id": one["container"]["image"], "vllm_version": one.get("vllm_version"), "spec": one.get("spec"), "model": one.get("model")}
+            for one in record.get("history") or []
+        ],
+        "unreadable": record.get("unreadable") or [],
+    }
+
+
+def _differs(name: str, seen: Seen, wanted: bool, deployed: bool) -> list[str]:
+    """How one server differs from what is wanted and locked; nothing where the box could not be read."""
+    box = seen.get("box") or {}
+    order = (seen.get("decisions") or {}).get(name) if wanted else None
+    if not box:
+        return []
+    if wanted and order is None:
+        return ["what is wanted could not be worked out"] if deployed else ["not deployed yet"]
+    return drift(name, box, order, (seen.get("locked") or {}).get(name), bool(seen.get("prune")))
+
+
+def status(seen: Mapping[str, Seen], made_at: str) -> dict[str, Any]:
+    """The fleet as one JSON value: {format, made_at, boxes: {name: {problem, memory, servers}}}; ``seen`` by box, see ``status_rows``."""
+    boxes = {}
+    for name in sorted(seen):
+        memory = (seen[name].get("box") or {}).get("memory") or {}
+        boxes[name] = {
+            "problem": problem(seen[name]),
+            "memory": {key: memory.get(key) for key in ("total_bytes", "available_bytes", "cuda_total_bytes")} if memory else None,
+            "servers": status_rows(seen[name]),
+        }
+    return {"format": FORMAT, "made_at": made_at, "boxes": boxes}
+
+
+def status_table(fleet: Mapping[str, Any]) -> str:
+    """The status as a table for the terminal, with one line below it for each drift and problem."""
+    head = ("box", "server", "runs", "vLLM", "health", "KV tokens", "concurrency", "memory left", "history", "drift")
+    rows: list[tuple[str, ...]] = []
+    notes = []
+    for name, box in fleet["boxes"].items():
+        free = (box["memory"] or {}).get("available_bytes")
+        left = f"{free / 2**30:.1f} GiB" if free is not None else "-"
+        if box["problem"]:
+            notes.append(f"{name}: {box['problem']}")
+        if not box["servers"]:
+            rows.append((name, "-", "-", "-", "-", "-", "-", left, "-", "-"))
+        for server in box["servers"]:
+            tokens = f"{server['kv_tokens']:,}" if server["kv_tokens"] else "-"
+            times = f"{server['concurrency']:.2f}x" if server["concurrency"] else "-"
+            state, _colon, _why = server["health"].partition(":")
+            runs = f"{server['model']} on {short(server['image_id'])}" if server["image_id"] else "-"
+            mark = "unknown" if state == "unreachable" else f"{len(server['drift'])} below" if server["drift"] else "none"
+            earlier = str(len(server["history"]) or "-")
+            rows.append((name, server["server"], runs, server["vllm_version"] or "-", state, tokens, times, left, earlier, mark))
+            notes += [f"{name} {server['server']}: {one}." for one in server["drift"]]
+            if state != server["health"]:
+                notes.append(f"{name} {server['server']} {server['health']}")
+            notes += [f"{name} {server['server']}: its record {kind}.json cannot be read; site writes it anew." for kind in server["unreadable"]]
+    return "\n".join([*table([head, *rows]), *(["", *notes] if notes else [])])
+
+
+def report_table(seen: Mapping[str, Read]) -> str:
+    """What runs where and what was predicted against what the start measured; ``seen``: {box: {"box": facts}}."""
+    head = ("box", "server", "runs", "vLLM", "endpoint", "KV tokens", "predicted", "difference", "concurrency", "weights", "predicted")
+    rows = []
+    for name in sorted(seen):
+        for server, record in sorted((seen[name]["box"].get("servers") or {}).items()):
+            deployed = record.get("deployment")
+            if not deployed:
+                continue
+            planned, measured = deployed.get("planned") or {}, measured_figures(record.get("measured"))
+            was, is_now = planned.get("kv_tokens"), measured.get("kv_tokens")
+            weights = planned.get("weights_bytes") or {}
+            rows.append(
+                (
+                    name,
+                    server,
+                    f"{deployed['model']} on {short(deployed['container']['image'])}",
+                    deployed.get("vllm_version") or "-",
+                    f"{deployed['address']}:{deployed['port']}",
+                    f"{is_now:,}" if is_now else "not measured",
+                    f"{was:,}" if was else "-",
+                    f"{(is_now - was) / was:+.1%}" if was and is_now else "-",
+                    f"{measured['concurrency']:.2f}x" if measured.get("concurrency") else "-",
+                    f"{measured['weights_bytes'] / 2**30:.2f} GiB" if measured.get("weights_bytes") else "-",
+                    f"{weights['value'] / 2**30:.2f} GiB" if weights.get("value") else "-",
+                )
+            )
+    return "\n".join(table([head, *rows])) if rows else "No server runs on these boxes."

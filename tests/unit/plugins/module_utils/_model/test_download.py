@@ -1,0 +1,170 @@
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A download attempt by attempt, from answers made of memory; a real hub is in tests/on_machine/test_model_fetch.py."""
+
+from __future__ import annotations
+
+import email.message
+import hashlib
+import http.client
+import io
+import ssl
+import threading
+import urllib.error
+
+import pytest
+from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._model import download as file
+from ansible_collections.gb10.vllm.plugins.module_utils._model.download import Download, read_environment
+from ansible_collections.gb10.vllm.plugins.module_utils._model.hub import is_repo_id, top_files
+
+DATA = bytes(range(256)) * 40
+URL = "http://hub/acme/tiny/resolve/c/w"
+
+
+class Answer(io.BytesIO):
+    """What urlopen gives: a body that may end too early or break."""
+
+    def __init__(self, body, status=200, breaks=None):
+        super().__init__(body)
+        self.status, self.breaks = status, breaks
+
+    def read(self, count=-1):
+        data = super().read(count)
+        if not data and self.breaks:
+            raise self.breaks
+        return data
+
+
+class Hub(Download):
+    """Answers in the order they were given; remembers which bytes it was asked for and how long it waited."""
+
+    def __init__(self, *answers, retries=3):
+        super().__init__({"HF_ENDPOINT": "http://hub"}, pause_s=1, timeout_s=5, retries=retries)
+        self.answers, self.ranges, self.waited = list(answers), [], []
+        self._stop = Waits(self.waited)
+
+    def open(self, url, byte_range=""):
+        self.ranges.append(byte_range)
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+class Waits(threading.Event):
+    def __init__(self, waited):
+        super().__init__()
+        self.waited = waited
+
+    def wait(self, timeout=None):
+        self.waited.append(timeout)
+        return self.is_set()
+
+
+def refusal(code, reason="Busy", **headers):
+    message = email.message.Message()
+    for name, value in headers.items():
+        message[name.replace("_", "-")] = value
+    return urllib.error.HTTPError(URL, code, reason, message, io.BytesIO())
+
+
+def fetch(hub, tmp_path):
+    told = []
+    return hub._bytes(URL, "acme/tiny", str(tmp_path / "w.incoming"), len(DATA), told.append), sum(told)
+
+
+WHOLE = (hashlib.sha256(DATA).hexdigest(), hashlib.sha1(b"blob %d\0" % len(DATA) + DATA).hexdigest())
+
+
+def test_what_breaks_off_is_continued_from_there(tmp_path):
+    hub = Hub(Answer(DATA[:1000]), Answer(DATA[1000:4000], 206, http.client.IncompleteRead(b"")), Answer(DATA[4000:], 206))
+    assert fetch(hub, tmp_path) == (WHOLE, len(DATA))
+    assert hub.ranges == ["", "bytes=1000-", "bytes=4000-"] and hub.waited == [], "after progress nobody waits"
+
+
+def test_a_hub_without_ranges_begins_anew(tmp_path):
+    hub = Hub(Answer(DATA[:1000]), Answer(DATA, 200))
+    assert fetch(hub, tmp_path) == (WHOLE, len(DATA) + 1000)
+    assert (tmp_path / "w.incoming").read_bytes() == DATA
+
+
+def test_the_pauses_grow_and_a_hub_that_says_how_long_is_obeyed(tmp_path):
+    hub = Hub(refusal(503), refusal(429, Retry_After="7"), urllib.error.URLError(TimeoutError()), Answer(DATA), retries=4)
+    assert fetch(hub, tmp_path)[0] == WHOLE
+    assert hub.waited == [1, 7.0, 2, 4]
+
+
+@pytest.mark.parametrize(
+    ("failure", "words"),
+    [
+        (lambda: refusal(503, "Unavailable"), "hub answered 503 Unavailable, 3 attempts"),
+        (lambda: urllib.error.URLError(TimeoutError()), "hub did not answer within 5 s, 3 attempts"),
+        (TimeoutError, "hub did not answer within 5 s, 3 attempts"),
+        (lambda: ConnectionResetError("reset"), r"hub broke off \(reset\), 3 attempts"),
+    ],
+)
+def test_after_several_attempts_that_bring_nothing_it_is_said(tmp_path, failure, words):
+    hub = Hub(Answer(DATA[:5000]), failure(), failure(), failure())
+    with pytest.raises(GB10Error, match=r"stopped at 0\.0 of 0\.0 MB: " + words + " in a row.*kept; run again"):
+        fetch(hub, tmp_path)
+    assert (tmp_path / "w.incoming").stat().st_size == 5000
+
+
+def test_what_another_attempt_would_not_mend_is_said_at_once(tmp_path):
+    with pytest.raises(GB10Error, match="acme/tiny or the file is not there on http://hub"):
+        fetch(Hub(refusal(404, "Not Found")), tmp_path)
+    untrusted = ssl.SSLCertVerificationError("no")
+    untrusted.verify_message = "self-signed certificate"
+    with pytest.raises(GB10Error, match=r"certificate of http://hub is not trusted \(self-signed certificate\): set gb10_ca_bundle"):
+        fetch(Hub(urllib.error.URLError(untrusted)), tmp_path)
+
+
+def test_another_file_that_failed_stops_this_one(tmp_path):
+    hub = Hub(Answer(DATA))
+    hub._stop.set()
+    with pytest.raises(GB10Error, match="stopped because another file failed"):
+        fetch(hub, tmp_path)
+    hub.answers = [refusal(503)]
+    with pytest.raises(GB10Error, match="stopped because another file failed"):
+        fetch(hub, tmp_path)
+
+
+def test_a_file_that_is_there_is_not_asked_for(tmp_path):
+    (tmp_path / "w.incoming").write_bytes(DATA)
+    hub = Hub()
+    assert fetch(hub, tmp_path) == (WHOLE, 0)
+
+
+def test_only_what_concerns_the_hub_is_read_from_the_private_file(tmp_path):
+    path = tmp_path / "hub.env"
+    path.write_text("HF_TOKEN='a b'\nhttps_proxy=http://p:1\nPATH=/evil\nLD_PRELOAD=x\nSSL_CERT_FILE=/ca\n")
+    path.chmod(0o600)
+    assert read_environment(str(path)) == {"HF_TOKEN": "a b", "https_proxy": "http://p:1", "SSL_CERT_FILE": "/ca"}
+    assert read_environment(str(tmp_path / "none")) == {}
+
+
+def test_names_of_repositories():
+    assert is_repo_id("acme/tiny-1.5_b") and not any(map(is_repo_id, ["acme", "a/b/c", "../x", "a/..", "/etc", "a b/c", ""]))
+
+
+def test_sizes_and_sums_of_a_listing_that_may_be_odd():
+    listing = [
+        {"rfilename": "w", "size": 5, "lfs": {"sha256": "f", "size": 9}}, {"rfilename": "x", "lfs": {"size": 7}}, {"rfilename": "y", "size": "many"},
+        {"rfilename": "z", "size": -1, "lfs": "?"}, {"rfilename": "sub/w", "size": 1}, {"size": 1}, "junk", None,
+    ]  # fmt: skip
+    assert top_files(listing) == ({"w": 5, "x": 7, "y": 0, "z": 0}, {"w": "f"})
+
+
+def test_a_listing_with_a_name_that_leads_outside_is_refused(monkeypatch):
+    hub = Hub()
+    for bad in ({"rfilename": "../x", "size": 1}, {"rfilename": "x"}, {"rfilename": None, "size": 1}):
+        monkeypatch.setattr(hub, "ask", lambda repo_id, revision, bad=bad: ("URL", {"sha": "c", "siblings": [bad]}))
+        with pytest.raises(GB10Error, match="without a proper name or size; nothing was downloaded"):
+            hub.listing("acme/tiny", "main")
+    monkeypatch.setattr(hub, "ask", lambda repo_id, revision: ("URL", {"siblings": []}))
+    with pytest.raises(GB10Error, match="without a commit"):
+        hub.listing("acme/tiny", "main")
+    assert file.COMMIT.fullmatch("0" * 40)

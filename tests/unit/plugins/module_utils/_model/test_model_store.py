@@ -1,0 +1,159 @@
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Model directories: what they hold, how one takes the place of another, what may go."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+
+import pytest
+from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._model import store
+
+SUM = hashlib.sha256(b"weights").hexdigest()
+
+
+@pytest.fixture
+def docker(tmp_path):
+    """A docker that shows these containers, or fails when there are none to show."""
+
+    def make(containers):
+        shown = tmp_path / "shown.json"
+        shown.write_text(json.dumps(containers))
+        path = tmp_path / "docker"
+        failing = "echo 'Cannot connect to the Docker daemon' >&2; exit 1"
+        path.write_text("#!/bin/sh\n" + (f'if [ "$1" = ps ]; then echo one; else cat {shown}; fi\n' if containers is not None else failing))
+        path.chmod(0o755)
+        return str(path)
+
+    return make
+
+
+@pytest.fixture
+def final(tmp_path):
+    place = tmp_path / "models" / "m"
+    place.mkdir(parents=True)
+    (place / "w").write_bytes(b"weights")
+    return str(place)
+
+
+def beside(final, name, mtime=None):
+    path = f"{final}{name}"
+    os.makedirs(path)
+    with open(os.path.join(path, "w"), "wb") as stream:
+        stream.write(b"weights")
+    if mtime is not None:
+        os.utime(os.path.join(path, "w"), (mtime, mtime))
+        os.utime(path, (mtime, mtime))
+    return path
+
+
+def test_files_are_listed_largest_first_with_the_sums_that_still_hold(final):
+    os.makedirs(os.path.join(final, ".cache"))
+    for name, data in {"a": b"1", ".cache/x": b"no", "b.incoming": b"no"}.items():
+        with open(os.path.join(final, name), "wb") as stream:
+            stream.write(data)
+    mtime = os.stat(os.path.join(final, "w")).st_mtime_ns
+    store.write_record(final, {"files": {"w": {"size": 7, "mtime_ns": mtime, "sha256": SUM}, "a": {"size": 1, "mtime_ns": 0, "sha256": "old"}}})
+    assert [(one["name"], one["size"], one["sha256"]) for one in store.list_files(final)] == [("w", 7, SUM), ("a", 1, None)]
+
+
+def test_a_link_that_leads_nowhere_is_named(final):
+    os.symlink("/nonexistent/blob", os.path.join(final, "x"))
+    with pytest.raises(GB10Error, match="x cannot be read .*finish or repair this model"):
+        store.list_files(final)
+
+
+def test_the_identity_is_names_sizes_and_origin(final):
+    before = store.identity(final)
+    os.utime(os.path.join(final, "w"), (1, 1))
+    assert store.identity(final) == before
+    store.write_record(final, {"repo_id": "acme/m", "revision": "r"})
+    assert store.identity(final) != before
+    assert store.identity(final + "x") is None
+
+
+def test_an_interrupted_transfer_of_the_same_goes_on_and_of_another_does_not(final):
+    partial = store.prepare_partial(final, "one")
+    with open(os.path.join(partial, "x.incoming"), "wb") as stream:
+        stream.write(b"123")
+    assert store.prepare_partial(final, "one") == partial
+    assert store.begun_bytes(partial, ["x", "y"]) == 3
+    store.prepare_partial(final, "two")
+    assert store.begun_bytes(partial, ["x", "y"]) == 0
+
+
+def test_the_same_file_of_an_earlier_version_is_linked_and_no_other(final):
+    mtime = os.stat(os.path.join(final, "w")).st_mtime_ns
+    store.write_record(final, {"files": {"w": {"size": 7, "mtime_ns": mtime, "sha256": SUM}}})
+    partial = store.prepare_partial(final, "new")
+    assert store.reuse(partial, final, [{"name": "w", "size": 7, "sha256": "other"}, {"name": "x", "size": 7, "sha256": SUM}]) == 0
+    assert store.reuse(partial, final, [{"name": "w", "size": 7, "sha256": SUM}]) == 7
+    assert os.path.samefile(os.path.join(partial, "w"), os.path.join(final, "w"))
+
+
+@pytest.mark.parametrize("exchange", [True, False])
+def test_a_new_version_takes_the_name_and_the_old_one_gets_another(final, monkeypatch, exchange):
+    if not exchange:
+        monkeypatch.setattr(store, "_exchange", lambda one, other: False)
+    store.write_record(final, {"repo_id": "acme/m", "revision": "0123456789abcdef"})
+    partial = store.prepare_partial(final, "new")
+    with open(os.path.join(partial, "w"), "wb") as stream:
+        stream.write(b"new")
+    os.chmod(os.path.join(partial, "w"), 0o600)
+    before = store.put_in_place(partial, final, {"revision": "r2", "files": {"w": {"mtime_ns": 5_000_000_000}}})
+    assert before == f"{final}@0123456789abcd" and store.read_record(before)["revision"] == "0123456789abcdef"
+    assert store.read_record(final)["revision"] == "r2" and not os.path.exists(partial)
+    status = os.stat(os.path.join(final, "w"))
+    assert stat.S_IMODE(status.st_mode) == 0o644 and status.st_mtime == 5
+    assert store.previous(final) == [before]
+
+
+def test_what_was_copied_is_verified_before_it_gets_its_name(final):
+    store.write_record(beside(final, ".partial"), {"repo_id": "acme/m", "revision": "r", "arriving": "x"})
+    with pytest.raises(GB10Error, match="x of .* did not arrive whole"):
+        store.adopt(final, {"x": {"size": 1, "sha256": "f"}})
+    with pytest.raises(GB10Error, match="w of .* arrived with a wrong checksum"):
+        store.adopt(final, {"w": {"size": 7, "sha256": "f"}})
+    heard = []
+    before = store.adopt(final, {"w": {"size": 7, "sha256": SUM}}, heard.append)
+    assert before and heard == [7] and store.read_record(final)["files"]["w"]["sha256"] == SUM and "arriving" not in store.read_record(final)
+
+
+def test_too_little_room_is_said_with_both_figures(final):
+    store.check_space(final + "/not/yet/there", 0)
+    with pytest.raises(GB10Error, match=r"GiB free and .* needs 1048576\.0 GiB .*Nothing was written"):
+        store.check_space(final + "/not/yet/there", 2**50)
+
+
+def test_what_containers_mount(docker, tmp_path):
+    mounts = [{"Source": str(tmp_path), "Destination": "/"}, {"Source": "", "Destination": "/x"}]
+    paths, held = store.mounted(docker([{"State": {"Pid": os.getpid()}, "Mounts": mounts}, {"State": {"Pid": 0}, "Mounts": []}]))
+    root = os.stat("/")
+    assert paths == {os.path.realpath(tmp_path)} and held == {(root.st_dev, root.st_ino)}
+    assert store.mounted("/nonexistent/docker") == (set(), set())
+
+
+def test_no_version_goes_that_a_container_mounts(final, docker):
+    old, older = beside(final, "@2"), beside(final, "@1")
+    command = docker([{"State": {"Pid": 0}, "Mounts": [{"Source": older + "/sub", "Destination": "/m"}]}])
+    assert store.prune([final], 0, command, check=True) == [old] and os.path.exists(old)
+    assert store.prune([final], 0, command) == [old] and not os.path.exists(old) and os.path.exists(older)
+
+
+def test_nothing_goes_while_docker_does_not_say_what_it_uses(final, docker):
+    old = beside(final, "@2")
+    assert store.prune([final], 0, docker(None)) == [] and os.path.exists(old)
+    assert store.prune([final], 0, "/nonexistent/docker") == [old]
+
+
+def test_what_an_interrupted_transfer_left_goes_after_a_while(final):
+    partial = beside(final, ".partial", mtime=1000)
+    assert store.prune_partial([final], 10**12) == [] and os.path.exists(partial)
+    assert store.prune_partial([final], 60, check=True) == [partial] and os.path.exists(partial)
+    assert store.prune_partial([final], 60) == [partial] and not os.path.exists(partial)

@@ -1,0 +1,90 @@
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The status of a fleet and the report of a run."""
+
+from __future__ import annotations
+
+import json
+
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import deployment
+from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet import status as statuses
+from fleet_boxes import OTHER_IMAGE, UNIT_DIGEST, box, deployed, server
+
+
+def order(fresh, one):
+    decision = deployment.decide(fresh, (one["servers"].get(fresh["name"]) or {}).get("deployment"), one["docker"]["containers"])
+    return {**decision, "unit_digest": UNIT_DIGEST}
+
+
+def seen(one, **more):
+    answer = {"phase": "ready", "answer": {"latency_s": 0.31}}
+    return {
+        "box": one, "wanted": [server()], "decisions": {"devstral": order(deployed(), one)} if one else {},
+        "answers": {"devstral": answer}, "locked": None, "prune": False, "problem": None,
+    } | more  # fmt: skip
+
+
+class TestStatus:
+    def test_nothing_is_text_to_ansible_core_2_18(self):
+        assert statuses.status({"a": seen(box(deployed()), locked="", problem="")}, "now") == statuses.status({"a": seen(box(deployed()))}, "now")
+
+    def test_a_box_that_is_well(self):
+        status = statuses.status({"spark-1": seen(box(deployed()))}, "now")
+        row = status["boxes"]["spark-1"]["servers"][0]
+        assert row["health"] == "answers in 0.3 s" and row["drift"] == [] and row["kv_tokens"] == 393000 and row["figures"] == "measured"
+        lines = statuses.status_table(status).splitlines()
+        assert " ".join(lines[1].split()) == "spark-1 devstral devstral-24b on aaaaaaaaaaaa 0.32.0 answers in 0.3 s 393,000 5.99x 20.0 GiB - none"
+        assert len(lines) == 2
+
+    def test_a_box_that_cannot_be_reached(self):
+        status = statuses.status({"spark-1": seen(None, problem="spark-1 cannot be reached: no route.", answers={})}, "now")
+        text = statuses.status_table(status)
+        assert "spark-1  devstral  -" in text and "unreachable" in text and text.endswith("spark-1: spark-1 cannot be reached: no route.")
+
+    def test_a_server_that_does_not_answer_and_differs(self):
+        one = box(deployed(), deployed(server("old")))
+        answers = {"devstral": {"phase": "failed", "reason": "it ended with code 1"}}
+        status = statuses.status({"spark-1": seen(one, answers=answers, decisions={"devstral": order(deployed(image=OTHER_IMAGE), one)})}, "now")
+        text = statuses.status_table(status)
+        assert "spark-1 devstral failed: it ended with code 1" in text
+        assert "spark-1 devstral: the image changed" in text
+        assert "spark-1 old: no longer in the inventory; site leaves it until gb10_prune is true." in text
+        assert [row["server"] for row in status["boxes"]["spark-1"]["servers"]] == ["devstral", "old"]
+
+    def test_a_box_without_servers_and_a_record_that_cannot_be_read(self):
+        one = box()
+        one["servers"]["devstral"] = {"unreadable": ["deployment"]}
+        text = statuses.status_table(statuses.status({"a": seen(one), "b": seen(box(), wanted=[])}, "now"))
+        assert "a devstral: its record deployment.json cannot be read; site writes it anew." in text
+        assert "not deployed" in text and "\nb    -" in text
+
+    def test_holds_no_secret(self):
+        secret = server(api_key="sk-secret", env={"HF_TOKEN": "hf_secret"})
+        text = json.dumps(statuses.status({"a": seen(box(deployed(secret)), wanted=[secret])}, "now"))
+        assert "secret" not in text
+
+
+def test_the_report_sets_what_was_measured_against_what_was_predicted():
+    fresh = box(deployed())
+    del fresh["servers"]["devstral"]["measured"]
+    lines = statuses.report_table({"a": {"box": box(deployed())}, "b": {"box": fresh}, "c": {"box": box()}}).splitlines()
+    assert lines[1].split()[:10] == ["a", "devstral", "devstral-24b", "on", "aaaaaaaaaaaa", "0.32.0", "127.0.0.1:8000", "393,000", "393,216", "-0.1%"]
+    assert "not measured" in lines[2] and len(lines) == 3
+    assert statuses.report_table({"c": {"box": box()}}) == "No server runs on these boxes."
+
+
+def test_what_stood_in_the_way_is_told_in_one_text():
+    assert statuses.problem({}) is statuses.problem({"failures": {}, "problem": ""}) is None
+    assert statuses.problem({"failures": {"look": "a cannot be reached."}}) == "a cannot be reached."
+    untold = {"failures": {"look": "", "plan": ""}, "problem": "x is not complete."}
+    assert statuses.problem(untold) == "The box could not be read. The plan could not be computed. x is not complete."
+    row = statuses.status({"a": seen(None, failures={"look": "a: no route."}, answers={})}, "now")["boxes"]["a"]
+    assert row["problem"] == "a: no route." and row["servers"][0]["health"] == "unreachable"
+
+
+def test_a_plan_that_failed_leaves_what_is_wanted_open():
+    rows = statuses.status({"a": seen(box(deployed()), decisions={}), "b": seen(box(), decisions={})}, "now")["boxes"]
+    assert rows["a"]["servers"][0]["drift"] == ["what is wanted could not be worked out"]
+    assert rows["b"]["servers"][0]["drift"] == ["not deployed yet"]

@@ -1,0 +1,102 @@
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the role hands over to the repairs is what the server was started with: through the role's own expression, on a plan of the real planner."""
+
+from __future__ import annotations
+
+import json
+
+import checkpoints
+import pytest
+import rendered
+import yaml
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing import weights
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.plan import plan_box
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import wanted
+from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import diagnosis, repair
+
+GIB = 2**30
+ENTRIES = diagnosis.load()
+OUT_OF_MEMORY = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB."
+CAPTURE = "torch.AcceleratorError: CUDA error: operation not permitted when stream is capturing"
+LOADER = "ModuleNotFoundError: No module named 'fastsafetensors'"
+ATTENTION = "ValueError: No valid attention backend found for cuda with AttentionSelectorConfig(head_size=80)"
+NOTHING_LEFT = "ValueError: No available memory for the cache blocks. Try increasing `gpu_memory_utilization`"
+GONE = "vllm: error: unrecognized arguments: --swap-space"
+CONFIG = checkpoints.golden_weights()["Qwen3-0.6B", 1]["config"]
+INFO = {"present": True, "config": CONFIG, "weights": weights.summarise(list(checkpoints.dense(CONFIG)), CONFIG), "layout": "hf", "kind": "chat",
+        "tokenizer": True, "manifest": "c" * 64, "names": ["config.json"]}  # fmt: skip
+IMAGE = {"id": "sha256:" + "a" * 64, "name": "vllm-node", "vllm_version": "0.33.0"}
+MEMORY = {"total_bytes": int(119.7 * GIB), "available_bytes": 110 * GIB, "cuda_total_bytes": int(119.7 * GIB), "cuda_total_source": "cuDeviceTotalMem"}
+BOX = {"memory": MEMORY, "holders": [], "servers": {}, "docker": {"containers": [], "images": {}}, "files": {}, "units": {}, "boot_id": "b"}
+
+
+def handed_over(**settings):
+    """What the task of the role that follows a start gets as ``wanted``, for a server with these settings."""
+    server = wanted.normalise([{"name": "qwen", "model": "qwen", "max_model_len": 32768, **settings}], "/srv/models")[0]
+    plan = plan_box(BOX, [server], {server["model_path"]: INFO}, {"vllm_version": "0.33.0"})
+    assert plan["verdict"] == "fits", plan["servers"][0]["reason"]
+    variables = rendered.variables_of("server") | {
+        "server_wanted": server,
+        "server_unit_text": "the unit's text",
+        "preflight_result": {"box": BOX},
+        "plan_result": {"plan": json.loads(json.dumps(plan))},
+        "distribution_result": {"image": IMAGE, "models": {server["model_path"]: INFO}},
+    }
+    orders = rendered.render(rendered.task("server", "order.yml", "ansible.builtin.set_fact")["server_orders"], variables)
+    variables["server_orders"] = json.loads(json.dumps(orders))
+    return rendered.render(rendered.task("server", "activate.yml", "gb10.vllm.server_ready")["wanted"], variables)
+
+
+def repaired(log, history=(), facts=None, **settings):
+    return repair.decide(diagnosis.diagnose({"spark-1": log}, ENTRIES), facts or {}, handed_over(**settings), list(history))
+
+
+def test_out_of_memory_never_raises_a_batch_that_is_as_small_as_it_gets():
+    change = repaired(OUT_OF_MEMORY, max_num_batched_tokens=2048, gpu_memory_utilization=0.8)
+    assert (change["id"], change["set"]) == ("KB-109", {"gpu_memory_utilization": 0.75})
+
+
+def test_out_of_memory_halves_the_batch_that_the_server_ran_with():
+    first = repaired(OUT_OF_MEMORY, max_num_batched_tokens=6000, gpu_memory_utilization=0.8)
+    assert first["set"] == {"max_num_batched_tokens": 3000} and "6000 -> 3000" in first["reason"]
+    assert repaired(OUT_OF_MEMORY, [first], max_num_batched_tokens=3000, gpu_memory_utilization=0.8)["set"] == {"max_num_batched_tokens": 2048}
+
+
+def test_a_batch_that_nobody_knows_is_not_guessed():
+    found = diagnosis.diagnose({"spark-1": OUT_OF_MEMORY}, ENTRIES)
+    assert repair.decide(found, {}, {}, []) is None
+    assert repair.decide(found, {}, {"gpu_memory_utilization": 0.8}, [])["set"] == {"gpu_memory_utilization": 0.75}
+
+
+@pytest.mark.parametrize(
+    ("log", "settings", "change"),
+    [
+        (LOADER, {"load_format": "fastsafetensors"}, {"load_format": "auto"}),
+        (ATTENTION, {"args": {"attention_backend": "FLASHINFER"}}, {"args": {"--attention-backend": None}}),
+        (ATTENTION, {"kv_cache_dtype": "fp8"}, {"kv_cache_dtype": "auto"}),
+        (GONE, {"args": {"swap_space": 4}}, {"args": {"--swap-space": None}}),
+        (CAPTURE, {"args": {"compilation_config": {"level": 3}}}, {"args": {"--compilation-config": {"level": 3, "cudagraph_mode": "PIECEWISE"}}}),
+        (NOTHING_LEFT, {"gpu_memory_utilization": 0.6}, {"gpu_memory_utilization": 0.65}),
+    ],
+)
+def test_each_rule_reads_what_the_server_was_started_with(log, settings, change):
+    assert repaired(log, facts={"total_bytes": 120 * GIB, "memory_available_bytes": 110 * GIB}, **settings)["set"] == change
+
+
+def test_graphs_that_are_off_or_that_the_user_insists_on_are_left_alone():
+    assert repaired(CAPTURE, cuda_graphs="always") is None
+    assert repaired(CAPTURE, cuda_graphs="never") is None
+    assert repaired(CAPTURE, args={"enforce_eager": True}) is None
+
+
+def test_the_role_waits_for_the_memory_that_the_failed_try_held():
+    """Every repair says so; the role has to do it between the stop and the next look at the box."""
+    tasks = yaml.safe_load((rendered.ROLES / "server/tasks/repair.yml").read_text())[0]["block"]
+    names = [next(key for key in task if "." in key) for task in tasks]
+    waits = next(task for task in tasks if task.get("when") == "server_offer.wait_for_memory")
+    assert names.index("ansible.builtin.systemd_service") < tasks.index(waits) < names.index("ansible.builtin.include_role")
+    variables = rendered.variables_of("server") | {"plan_result": {"plan": {"box": {"available_bytes": 110 * GIB}}}}
+    assert int(rendered.render(rendered.trusted(waits["gb10.vllm.box_info"]), variables)["wait_for_memory_bytes"]) == 110 * GIB
