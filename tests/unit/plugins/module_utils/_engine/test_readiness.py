@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import pytest
 from ansible_collections.gb10.vllm.plugins.module_utils._engine import readiness
 from hypothesis import given
 from hypothesis import strategies as st

@@ -11,8 +11,10 @@ import hashlib
 import http.client
 import io
 import ssl
+import subprocess
 import threading
 import urllib.error
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
@@ -168,3 +170,32 @@ def test_a_listing_with_a_name_that_leads_outside_is_refused(monkeypatch):
     with pytest.raises(GB10Error, match="without a commit"):
         hub.listing("acme/tiny", "main")
     assert file.COMMIT.fullmatch("0" * 40)
+
+
+class Listing(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b'{"sha": "c", "siblings": []}')
+
+    def log_message(self, *_):
+        pass
+
+
+def test_a_hub_whose_certificate_nobody_vouches_for_is_not_believed(tmp_path, monkeypatch):
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=hub", "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run(["openssl", "req", "-x509", *kind, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate, key)
+    with HTTPServer(("127.0.0.1", 0), Listing) as server:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        endpoint = f"https://127.0.0.1:{server.server_port}"
+        try:
+            with pytest.raises(GB10Error, match=f"certificate of {endpoint} is not trusted .*CA bundle"):
+                Download({"HF_ENDPOINT": endpoint}, pause_s=0).listing("acme/tiny", "main")
+            monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+            assert Download({"HF_ENDPOINT": endpoint}, pause_s=0).listing("acme/tiny", "main") == ("c", {})
+        finally:
+            server.shutdown()

@@ -152,6 +152,8 @@ def test_what_some_lack_goes_from_those_who_have_it():
 def test_a_model_of_the_users_own_is_never_replaced_and_a_pinned_one_is():
     mine = {"a": box(models=[model(manifest="new")]), "b": box(models=[model(manifest="old")])}
     assert distribution.lacking(mine, "a") == []
+    named = {host: box(models=[model(manifest=manifest, repo_id="acme/m")]) for host, manifest in (("a", "1"), ("b", "2"))}
+    assert distribution.lacking(named, "a") == [], "a directory that is called as a repository may still be somebody's own"
     pinned = {host: box(models=[model(manifest=manifest, repo_id="acme/m", revision="v2")]) for host, manifest in (("a", "new"), ("b", "old"))}
     assert distribution.lacking(pinned, "a")[0]["targets"] == ["b"]
 

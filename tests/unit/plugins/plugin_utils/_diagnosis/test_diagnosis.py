@@ -6,12 +6,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 import yaml
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import diagnosis
+from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import diagnosis, knowledge
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.repair import RULES
 
 LOGS = Path(__file__).parent / "logs"
@@ -260,3 +261,12 @@ def test_every_action_is_one_that_a_server_can_do_by_itself(entries):
     """What nothing implements is level never and names no action: "safe" is a promise."""
     assert {entry.id: entry.auto for entry in entries if entry.auto.get("action", "set") not in RULES} == {}
     assert {entry.id: entry.auto for entry in entries if (entry.auto["level"] == "never") == ("action" in entry.auto)} == {}
+
+
+def test_a_wrapper_of_one_node_comes_after_what_the_group_says():
+    """Its number alone would not put it behind: what a group says comes after every node's own words."""
+    common = {"example": "x", "cause": "c", "fix": "f", "source": ("s",)}
+    group = knowledge.Entry(id="G", stage="multinode", signature=re.compile("rendezvous lost"), **common)
+    wrapper = knowledge.Entry(id="W", stage="host", signature=re.compile("engine core died"), priority=knowledge.WRAPPER_PRIORITY, **common)
+    hits = diagnosis.find({"a": "engine core died", "b": "rendezvous lost"}, [wrapper, group])
+    assert [hit.entry.id for hit in hits] == ["G", "W"]

@@ -74,7 +74,7 @@ def test_no_text_of_a_status_can_become_markup():
     one["servers"]["devstral"]["history"] = [deployed(image="sha256:" + "e" * 64)]
     one["servers"]["devstral"]["repairs"] = {"applied": [{"id": "KB-101"}]}
     failed = {"phase": "failed", "reason": "gone"}
-    status = fleet.status({"a": seen(one, answers={"devstral": failed}), "b": seen(None, problem="no route to b")}, "2026-11-23 14:02")
+    fleet = status.status({"a": seen(one, answers={"devstral": failed}), "b": seen(None, problem="no route to b")}, "2026-11-23 14:02")
     marked = []
 
     def mark(value):
@@ -87,12 +87,12 @@ def test_no_text_of_a_status_can_become_markup():
             return marked[-1] + value
         return value
 
-    status["boxes"] = {f"<i id='box'>{name}": mark(one) for name, one in status["boxes"].items()}
-    html = status_page.page({**status, "made_at": mark("now")}, {}, title=mark("fleet"))
+    fleet["boxes"] = {f"<i id='box'>{name}": mark(one) for name, one in fleet["boxes"].items()}
+    html = status_page.page({**fleet, "made_at": mark("now")}, {}, title=mark("fleet"))
     assert "<i" not in html
-    (first, _old), (failed,) = status["boxes"]["<i id='box'>a"]["servers"], status["boxes"]["<i id='box'>b"]["servers"] or [{"server": None}]
+    (first, _old), (failed,) = fleet["boxes"]["<i id='box'>a"]["servers"], fleet["boxes"]["<i id='box'>b"]["servers"] or [{"server": None}]
     shown = [first[key] for key in ("server", "model", "vllm_version", "endpoint", "health", "figures")] + first["drift"] + first["repairs"]
-    for text in [*shown, first["history"][0]["model"], status["boxes"]["<i id='box'>b"]["problem"]]:
+    for text in [*shown, first["history"][0]["model"], fleet["boxes"]["<i id='box'>b"]["problem"]]:
         assert text.replace("<", "&lt;").replace(">", "&gt;").replace("'", "&#39;") in html, text
 
 
