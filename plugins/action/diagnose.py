@@ -16,6 +16,7 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.gb10.vllm.plugins.module_utils._engine import log as engine_log
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._io.lines import clean_lines
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import diagnosis, issue, knowledge
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.files import read_logs
 
@@ -68,7 +69,7 @@ class ActionModule(ActionBase):
         found = diagnosis.diagnose(logs, entries, context)
         text = "\n".join(logs.values())
         facts = engine_log.parse_facts(text)
-        phase, words = engine_log.where(engine_log.clean_lines(text))
+        phase, words = engine_log.where(clean_lines(text))
         heading = f"{name}: {VERDICTS[found['verdict']]}"
         if found["stage"] != "build" and (facts or found["verdict"] == "healthy"):
             heading += f"; it got as far as: {words}"

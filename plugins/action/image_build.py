@@ -12,7 +12,8 @@ import time
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.diagnosis import diagnose, explain, load
+from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.diagnosis import diagnose, explain
+from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.knowledge import load
 from ansible_collections.gb10.vllm.plugins.plugin_utils._follow.background import POLL_S
 from ansible_collections.gb10.vllm.plugins.plugin_utils._follow.long_task import follow, progress_of
 from ansible_collections.gb10.vllm.plugins.plugin_utils._follow.progress import Progress

@@ -15,7 +15,7 @@ from ansible.utils.display import Display
 from ansible_collections.gb10.vllm.plugins.module_utils._engine.log import GIB, where
 from ansible_collections.gb10.vllm.plugins.module_utils._engine.readiness import timeouts
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import diagnosis as knowledge
+from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import diagnosis, knowledge
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import repair as repairs
 from ansible_collections.gb10.vllm.plugins.plugin_utils._follow.progress import Progress
 from ansible_collections.gb10.vllm.plugins.plugin_utils._report.words import duration
@@ -118,19 +118,16 @@ class ActionModule(ActionBase):
         return seen
 
     def _explain(self, seen: dict, entries: list, box: str, server: str, given: dict) -> dict:
-        logs = {box: "\n".join(seen.pop("log", None) or seen.get("log_tail", []))}
-        kernel = seen.pop("kernel_log", [])
-        if kernel:
-            logs[f"{box} (kernel)"] = "\n".join(kernel)
-        context = {"container"} | ({"api_key"} if given.get("api_key_file") else set())
-        found = knowledge.diagnose(logs, entries, context)
+        log = seen.pop("log", None) or seen.get("log_tail", [])
+        logs, context = diagnosis.evidence(box, log, seen.pop("kernel_log", []), bool(given.get("api_key_file")))
+        found = diagnosis.diagnose(logs, entries, context)
         found["phase"] = seen["phase"]
         found["stalled_in"] = where(seen["log_tail"])[0] if seen["phase"] == "stalled" else ""
         facts = {**seen["facts"], "memory_available_bytes": seen["memory_available_bytes"]}
         allowed = boolean(given.get("repair", True))
         change = repairs.decide(found, facts, dict(given.get("wanted") or {}), _list(given.get("history")))
         happened = "made no progress" if seen["phase"] == "stalled" else "did not start"
-        message = knowledge.explain(found, f"Server {server} on {box} {happened}: {seen['reason']}")
+        message = diagnosis.explain(found, f"Server {server} on {box} {happened}: {seen['reason']}")
         if change:
             message += f"\n{'Repair' if allowed else 'A safe repair would be'}: {change['reason']}"
         seen.update(failed=True, changed=False, msg=message, diagnosis=found, repair=change if allowed else None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import diagnosis
+from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import knowledge
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTED = ("plugins/modules/*.py", "roles/*/meta/argument_specs.yml", "plugins/filter/*.yml", "plugins/callback/*.py")
@@ -28,4 +28,4 @@ def test_the_table_of_supported_versions_counts_what_is_there():
 
 def test_the_changelog_counts_the_known_failures():
     text = (ROOT / "changelogs/fragments/diagnosis.yml").read_text()
-    assert [int(number) for number in re.findall(r"(\d+) known failures", text)] == [len(diagnosis.load())]
+    assert [int(number) for number in re.findall(r"(\d+) known failures", text)] == [len(knowledge.load())]

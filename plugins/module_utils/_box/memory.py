@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from ansible_collections.gb10.vllm.plugins.module_utils._box.facts import read_memory
+from ansible_collections.gb10.vllm.plugins.module_utils._box.facts import parse_meminfo, read_text
 
 MIB = 2**20
 CLOSE_BYTES = 512 * MIB
@@ -21,7 +21,7 @@ LONGEST_S = 60.0
 
 def available_bytes() -> int:
     """MemAvailable of the box."""
-    return int(read_memory()["available_bytes"] or 0)
+    return int(parse_meminfo(read_text("/proc/meminfo")).get("MemAvailable", 0))
 
 
 def wait_for_memory(

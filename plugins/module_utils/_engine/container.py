@@ -16,11 +16,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.gb10.vllm.plugins.module_utils._engine.log import clean_line, split_lines
 from ansible_collections.gb10.vllm.plugins.module_utils._engine.readiness import exit_reason, redact
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._io.command import docker, no_docker, run
 from ansible_collections.gb10.vllm.plugins.module_utils._io.env_file import parse, secrets
+from ansible_collections.gb10.vllm.plugins.module_utils._io.lines import clean_line, split_lines
 from ansible_collections.gb10.vllm.plugins.module_utils._names import CONFIG_DIR, SERVER_LABEL
 
 LOG_HEAD_BYTES = 2 * 2**20

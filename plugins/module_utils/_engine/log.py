@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import re
 
-from ansible_collections.gb10.vllm.plugins.module_utils._io.lines import clean_line, clean_lines, split_lines  # noqa: F401 - read by those who follow a start
+from ansible_collections.gb10.vllm.plugins.module_utils._io.lines import clean_lines
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.rules import parse_version as version_tuple
 
 GIB = 2**30

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from ansible_collections.gb10.vllm.plugins.module_utils._engine import log as engine_log
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import reading
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.knowledge import SEVERITIES, WRAPPER_PRIORITY, Entry
-from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.knowledge import load as load
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.reading import BINARY, BUILD, EMPTY, SERVER, Log
 
 ANYWHERE = ("multinode", "host", "security")

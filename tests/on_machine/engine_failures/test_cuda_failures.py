@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import recipe
-from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import diagnosis, repair
+from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import knowledge, repair
 from test_engine_failures import explain
 
 HERE = Path(__file__).resolve().parent
@@ -50,7 +50,7 @@ def stand_in(engine_image):
     return image
 
 
-def log_of(entry: diagnosis.Entry, before: str) -> str:
+def log_of(entry: knowledge.Entry, before: str) -> str:
     """A healthy start up to a line, then the example, then the lines in which vLLM wraps every failure of its engine."""
     lines = [line.partition("Z ")[2] for line in HEALTHY.read_text().splitlines()]
     upto = next(number for number, line in enumerate(lines) if before in line)
@@ -63,7 +63,7 @@ def log_of(entry: diagnosis.Entry, before: str) -> str:
 @pytest.mark.parametrize("name", FAILURES)
 def test_what_a_gpu_would_say_is_explained(engine, stand_in, tmp_path, name):
     before, change = FAILURES[name]
-    entry = next(one for one in diagnosis.load() if one.id == name)
+    entry = next(one for one in knowledge.load() if one.id == name)
     (tmp_path / "log").write_text(log_of(entry, before))
     engine.image = stand_in
     engine.start("good", options=("--volume", f"{tmp_path}:/cuda:ro"))

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import yaml
 from ansible_collections.gb10.vllm.plugins.module_utils._engine.container import collect
-from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import diagnosis, repair
+from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import diagnosis, knowledge, repair
 
 SMALL_KV = ("--kv-cache-memory-bytes", "16M")
 
@@ -26,7 +26,7 @@ def explain(seen: dict, box: str = "box1") -> dict:
     logs = {box: "\n".join(seen["log"])}
     if seen["kernel_log"]:
         logs[f"{box} (kernel)"] = "\n".join(seen["kernel_log"])
-    found = diagnosis.diagnose(logs, diagnosis.load(), {"container", "api_key"})
+    found = diagnosis.diagnose(logs, knowledge.load(), {"container", "api_key"})
     return {**found, "phase": seen["phase"]}
 
 

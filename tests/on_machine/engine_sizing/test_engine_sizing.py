@@ -13,7 +13,8 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible_collections.gb10.vllm.plugins.module_utils._engine.log import clean_lines, parse_cache_config
+from ansible_collections.gb10.vllm.plugins.module_utils._engine.log import parse_cache_config
+from ansible_collections.gb10.vllm.plugins.module_utils._io.lines import clean_lines
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.capacity import auto_fit, capacity
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.engine import Engine, cpu_features
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layout import kv_layout

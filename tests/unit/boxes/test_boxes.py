@@ -90,3 +90,12 @@ def test_debian_comes_from_where_this_machine_takes_it(boxes, monkeypatch):
     assert said("Ubuntu Ubuntu http://near/ubuntu/\n") == said("") == []
     monkeypatch.setenv("DEBIAN_MIRROR", "http://mine/debian")
     assert said("Debian Debian http://near/debian/\n") == ["http://mine/debian"]
+
+
+def test_the_demo_shows_the_plan_of_what_runs_and_not_the_one_before_its_image_was_built():
+    loader = SourceFileLoader("demo_under_test", str(PROGRAM.with_name("demo")))
+    module = module_from_spec(spec_from_loader(loader.name, loader))
+    loader.exec_module(module)
+    head = "box       server  weights  KV/token"
+    first, last = [head, "spark-01  tiny    524,304", ""], [head, "spark-01  tiny    262,272", ""]
+    assert module.plan_table([*first, "TASK [x] ***", *last, "more"]) == last[:2]

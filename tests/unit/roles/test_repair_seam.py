@@ -15,10 +15,10 @@ import yaml
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing import weights
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.plan import plan_box
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import wanted
-from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import diagnosis, repair
+from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import diagnosis, knowledge, repair
 
 GIB = 2**30
-ENTRIES = diagnosis.load()
+ENTRIES = knowledge.load()
 OUT_OF_MEMORY = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB."
 CAPTURE = "torch.AcceleratorError: CUDA error: operation not permitted when stream is capturing"
 LOADER = "ModuleNotFoundError: No module named 'fastsafetensors'"

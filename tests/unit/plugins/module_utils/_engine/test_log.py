@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.gb10.vllm.plugins.module_utils._engine import log as engine_log
+from ansible_collections.gb10.vllm.plugins.module_utils._io import lines
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -153,9 +154,9 @@ def test_prefixes_of_docker_journald_vllm_and_colours_go():
         "(EngineCore_DP0 pid=8) (Worker_TP1 pid=9) ERROR 11-23 14:04:45 [core.py:402] init failed",
         "init failed",
     ):
-        assert engine_log.clean_line(raw) == "init failed", raw
-    assert engine_log.clean_line("INFO:     Application startup complete.") == "Application startup complete."
-    assert engine_log.clean_line('(EngineCore pid=8)   File "x.py", line 3') == '  File "x.py", line 3', "frames stay indented"
+        assert lines.clean_line(raw) == "init failed", raw
+    assert lines.clean_line("INFO:     Application startup complete.") == "Application startup complete."
+    assert lines.clean_line('(EngineCore pid=8)   File "x.py", line 3') == '  File "x.py", line 3', "frames stay indented"
 
 
 SHAPES = ["max seq len (", " GiB KV cache is needed", "Model loading took ", "KV cache size: ", " tokens", "%| 3/", "\x1b[0m", "1.2.3", "9" * 5000, "GiB"]
@@ -165,7 +166,7 @@ SHAPES = ["max seq len (", " GiB KV cache is needed", "Model loading took ", "KV
 def test_no_log_makes_it_fail(pieces):
     text = "".join(pieces)
     assert isinstance(engine_log.parse_facts(text), dict)
-    assert engine_log.where(engine_log.clean_lines(text))[0] in engine_log.PHASES
+    assert engine_log.where(lines.clean_lines(text))[0] in engine_log.PHASES
     assert isinstance(engine_log.parse_cache_config("vllm:cache_config_info{" + text + "} 1.0"), dict)
 
 
@@ -177,12 +178,12 @@ def test_digits_that_are_no_number_are_left_alone(number):
 
 
 def test_progress_bars_become_lines():
-    assert engine_log.split_lines("a\rb\r\nc\n\n") == ["a", "b", "c"]
+    assert lines.split_lines("a\rb\r\nc\n\n") == ["a", "b", "c"]
 
 
 def test_where_a_start_stands():
-    def where(*lines):
-        return engine_log.where([engine_log.clean_line(line) for line in lines])
+    def where(*raw):
+        return engine_log.where([lines.clean_line(line) for line in raw])
 
     start = "(EngineCore pid=1) INFO 11-23 11:40:11 [core.py:1] "
     assert where() == ("created", "starting the engine")

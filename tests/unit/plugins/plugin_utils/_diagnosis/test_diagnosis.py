@@ -33,7 +33,7 @@ ENTRY = {
 
 @pytest.fixture(scope="module")
 def entries():
-    return diagnosis.load()
+    return knowledge.load()
 
 
 def read(name: str) -> str:
@@ -202,8 +202,8 @@ def test_an_old_version_is_noted_and_a_new_one_is_not(entries):
 def test_users_add_and_replace_entries(tmp_path):
     own = tmp_path / "own.yml"
     own.write_text(yaml.safe_dump([ENTRY, {**ENTRY, "id": "KB-166", "priority": 1}]), encoding="utf-8")
-    entries = diagnosis.load([str(own)])
-    assert len(entries) == len(diagnosis.load()) + 1
+    entries = knowledge.load([str(own)])
+    assert len(entries) == len(knowledge.load()) + 1
     result = diagnosis.diagnose({"box1": "Error: out of cheese"}, entries)
     assert (result["id"], result["why"]) == ("KB-166", "There is no cheese.")
 
@@ -231,7 +231,7 @@ def test_a_broken_entry_is_named(tmp_path, change, says):
     own = tmp_path / "own.yml"
     own.write_text(yaml.safe_dump([{**ENTRY, **change}]), encoding="utf-8")
     with pytest.raises(GB10Error) as error:
-        diagnosis.load([str(own)])
+        knowledge.load([str(own)])
     assert says in str(error.value)
 
 
@@ -248,13 +248,13 @@ def test_a_broken_file_is_named(tmp_path, text, says):
     own = tmp_path / "own.yml"
     own.write_text(text, encoding="utf-8")
     with pytest.raises(GB10Error) as error:
-        diagnosis.load([str(own)])
+        knowledge.load([str(own)])
     assert says in str(error.value)
 
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(GB10Error, match="cannot be read: No such file"):
-        diagnosis.load([str(tmp_path / "none.yml")])
+        knowledge.load([str(tmp_path / "none.yml")])
 
 
 def test_every_action_is_one_that_a_server_can_do_by_itself(entries):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.gb10.vllm.plugins.module_utils._io import lines
-from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import diagnosis, reading
+from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import diagnosis, knowledge, reading
 from dresses import DRESSES
 
 HERE = Path(__file__).parent
@@ -35,7 +35,7 @@ def test_what_is_read_does_not_depend_on_the_dress(dress):
 
 
 def test_the_answer_is_the_same_in_dresses_over_dresses():
-    entries = diagnosis.load()
+    entries = knowledge.load()
     raw = raw_lines(HERE / "logs" / "failed-0.32.0-cpu-kv-too-small.log")
     bare = diagnosis.diagnose({"box1": "\n".join(raw)}, entries)
     assert bare["id"] == "KB-101"

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import diagnosis, issue
+from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import diagnosis, issue, knowledge
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_homes_and_private_addresses_are_taken_out_and_public_text_stays():
 
 def test_a_block_holds_what_decides():
     log = "vLLM API server version 0.26.0\ntorch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.18 GiB at /home/anna/x\n"
-    found = diagnosis.diagnose({"box1": log}, diagnosis.load())
+    found = diagnosis.diagnose({"box1": log}, knowledge.load())
     block = issue.block(found, {"vllm_version": "0.26.0", "max_model_len": 8192}, "loading the model", {"gb10.vllm": "0.1.0"})
     assert block.startswith("```text\nvLLM 0.26.0, gb10.vllm 0.1.0\nreached: loading the model; verdict: known KB-109\nmax_model_len=8192\n")
     assert "CUDA out of memory" in block and "anna" not in block and block.endswith("\n```")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import diagnosis, files
+from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import diagnosis, files, knowledge
 
 LOGS = Path(__file__).parent / "logs"
 ROUTINE = (
@@ -56,7 +56,7 @@ def bare_loop(path: Path) -> None:
 
 
 def test_a_log_of_50_mib_takes_at_most_four_times_a_bare_loop_over_its_lines(large, capsys):
-    entries = diagnosis.load()
+    entries = knowledge.load()
     ratio = seconds(lambda: diagnosis.diagnose({"box1": files.excerpt(large)}, entries)) / seconds(lambda: bare_loop(large))
     tracemalloc.start()
     found = diagnosis.diagnose({"box1": files.excerpt(large)}, entries)
@@ -72,7 +72,7 @@ def test_a_log_of_50_mib_takes_at_most_four_times_a_bare_loop_over_its_lines(lar
 def test_a_log_that_begins_in_the_middle_of_a_servers_life_is_one_of_a_running_server(large, tmp_path):
     path = tmp_path / "rotated.log"
     path.write_text(ROUTINE.format(minute=1, second=1, n=1) * 20_000)
-    result = diagnosis.diagnose({"box1": files.excerpt(path)}, diagnosis.load())
+    result = diagnosis.diagnose({"box1": files.excerpt(path)}, knowledge.load())
     assert (result["verdict"], result["why"]) == ("healthy", "The log holds no error.")
 
 
@@ -108,7 +108,7 @@ def test_what_cannot_be_read_is_named(tmp_path):
     ],
 )
 def test_files_that_are_no_logs_are_called_that(text, verdict, why):
-    result = diagnosis.diagnose({"box1": text}, diagnosis.load())
+    result = diagnosis.diagnose({"box1": text}, knowledge.load())
     assert (result["verdict"], result["why"], result["found"]) == (verdict, why, False)
     assert result["todo"]
 
@@ -116,13 +116,13 @@ def test_files_that_are_no_logs_are_called_that(text, verdict, why):
 def test_a_start_that_was_cut_off_is_not_called_healthy():
     whole = (LOGS / "healthy-0.33.0-gb10.log").read_text().splitlines()
     end = next(number for number, line in enumerate(whole) if "Loading safetensors" in line or "Model loading took" in line)
-    result = diagnosis.diagnose({"box1": "\n".join(whole[: end + 1])}, diagnosis.load())
+    result = diagnosis.diagnose({"box1": "\n".join(whole[: end + 1])}, knowledge.load())
     assert result["verdict"] == "unknown" and not result["found"]
     assert "did not come up" in result["why"] and "It got as far as" in result["todo"] and result["lines"]
 
 
 def test_a_build_is_never_explained_by_what_breaks_a_running_server():
     build = '#9 [stage-2 3/9] RUN make\n#9 1.234 RuntimeError: CUDA error: unspecified launch failure\nERROR: failed to solve: process "/bin/sh -c make" '
-    result = diagnosis.diagnose({"box1": build + "did not complete successfully: exit code: 1\n"}, diagnosis.load())
+    result = diagnosis.diagnose({"box1": build + "did not complete successfully: exit code: 1\n"}, knowledge.load())
     assert result["stage"] != "runtime"
     assert "unspecified launch failure" in result["what"]
