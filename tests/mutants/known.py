@@ -28,6 +28,8 @@ PLUGINS = "plugins/plugin_utils/"
 UTILS = "plugins/module_utils/"
 UNIT = "tests/unit/plugins/"
 GUARD = "roles/server/files/guard.py"
+REPAIR = PLUGINS + "_diagnosis/repair.py"
+DEPLOYMENT = PLUGINS + "_decide/deployment.py"
 PAGE = PLUGINS + "_fleet/status.html.j2"
 
 WANTED_TEST = UNIT + "plugin_utils/_decide/test_wanted.py"
@@ -41,6 +43,25 @@ READINESS_TEST = UNIT + "module_utils/_engine/test_readiness.py"
 LOG_TEST = UNIT + "module_utils/_engine/test_log.py"
 PAGE_TEST = UNIT + "plugin_utils/_fleet/test_status_page.py"
 VULNERABILITIES_TEST = UNIT + "plugin_utils/_diagnosis/test_vulnerabilities.py"
+REPAIR_TEST = UNIT + "plugin_utils/_diagnosis/test_repair.py"
+DIAGNOSIS_TEST = UNIT + "plugin_utils/_diagnosis/test_diagnosis.py"
+DEPLOYMENT_TEST = UNIT + "plugin_utils/_decide/test_deployment.py"
+DISTRIBUTION_TEST = UNIT + "plugin_utils/_decide/test_distribution.py"
+LOCK_TEST = UNIT + "plugin_utils/_fleet/test_lock.py"
+BUNDLE_TEST = UNIT + "plugin_utils/test_bundle.py"
+DIRECTORY_TEST = UNIT + "module_utils/_model/test_directory.py"
+WEIGHTS_TEST = UNIT + "module_utils/_sizing/test_weights.py"
+DOWNLOAD_TEST = UNIT + "module_utils/_model/test_download.py"
+STORE_TEST = UNIT + "module_utils/_model/test_model_store.py"
+ENV_FILE_TEST = UNIT + "module_utils/_io/test_env_file.py"
+FILES_TEST = UNIT + "module_utils/_io/test_files.py"
+CLIENT_TEST = UNIT + "module_utils/_transfer/test_client.py"
+INDEX_TEST = UNIT + "module_utils/_transfer/test_index.py"
+SHARES_TEST = UNIT + "module_utils/_transfer/test_shares.py"
+KEYS_TEST = UNIT + "module_utils/_transfer/test_keys.py"
+IMAGE_STORE_TEST = UNIT + "module_utils/_image/test_store.py"
+IMAGE_LOG_TEST = UNIT + "module_utils/_image/test_inputs_and_log.py"
+DOCKERFILE_TEST = UNIT + "module_utils/_image/test_dockerfile.py"
 GUARD_TEST = "tests/unit/roles/test_guard.py"
 
 MUTANTS = [
@@ -96,7 +117,7 @@ MUTANTS = [
         READINESS_TEST,
     ),
     Mutant("ready-redact-hf", "medium", UTILS + "_engine/readiness.py", '_HF_TOKEN.sub("hf_********", text))', "text)", READINESS_TEST),
-    Mutant("elog-rounds", "low", UTILS + "_engine/log.py", "for _round in range(3):", "for _round in range(1):", LOG_TEST),
+    Mutant("elog-rounds", "low", UTILS + "_io/lines.py", "for _round in range(_ROUNDS):", "for _round in range(1):", LOG_TEST),
     Mutant(
         "vu-fixed",
         "low",
@@ -105,6 +126,86 @@ MUTANTS = [
         'number <= _version(advisory["fixed_in"])',
         VULNERABILITIES_TEST,
     ),
+    # a repair
+    Mutant("rep-safe", "high", REPAIR, 'if auto.get("level") != "safe":', "if not auto:", REPAIR_TEST),
+    Mutant("rep-mostutil", "medium", REPAIR, "MOST_UTILIZATION = 0.85", "MOST_UTILIZATION = 0.98", REPAIR_TEST),
+    Mutant("rep-gone", "medium", REPAIR, 'if gone and len(gone) == len([word for word in refused if word.startswith("--")]):', "if gone:", REPAIR_TEST),
+    Mutant("rep-leastutil", "low", REPAIR, "    if lower >= 0.3:", "    if lower >= 0.0:", REPAIR_TEST),
+    Mutant("rep-shorter", "low", REPAIR, "if fits < LEAST_CONTEXT or (_is_number(now) and fits >= int(now)):", "if fits < LEAST_CONTEXT:", REPAIR_TEST),
+    Mutant("rep-batch", "low", REPAIR, "max(LEAST_BATCH, int(now) // 2)", "int(now) // 2", REPAIR_TEST),
+    Mutant("dia-wrapper", "low", PLUGINS + "_diagnosis/diagnosis.py", "hit.is_wrapper, echo, hit", "False, echo, hit", DIAGNOSIS_TEST),
+    # what is made of a plan
+    Mutant("deploy-offline", "medium", DEPLOYMENT, '    "HF_HUB_OFFLINE": "1",\n', "", DEPLOYMENT_TEST),
+    Mutant("deploy-config-rw", "medium", DEPLOYMENT, ":/run/gb10:ro", ":/run/gb10:rw", DEPLOYMENT_TEST),
+    Mutant("deploy-stop-timeout", "low", DEPLOYMENT, 'int(options["stop_timeout_s"])', "0", DEPLOYMENT_TEST),
+    Mutant(
+        "dist-own-model", "high", PLUGINS + "_decide/distribution.py", 'get("repo_id") and wanting[host].get("revision")', 'get("repo_id")', DISTRIBUTION_TEST
+    ),
+    Mutant("dist-store", "low", PLUGINS + "_decide/distribution.py", 'if not layers or state.get("store") != "classic":', "if not layers:", DISTRIBUTION_TEST),
+    Mutant("fleet-imageid", "low", PLUGINS + "_fleet/lock.py", ' or deployed["container"]["image"] != entry["image_id"]', "", LOCK_TEST),
+    Mutant("bun-record", "low", PLUGINS + "_bundle.py", ' and not name.endswith("/" + RECORD)', "", BUNDLE_TEST),
+    Mutant("bun-known-size", "low", PLUGINS + "_bundle.py", 'entry.get("sha256") if entry.get("size") == size else None', 'entry.get("sha256")', BUNDLE_TEST),
+    # a model's directory
+    Mutant("md-confighash", "high", UTILS + "_model/directory.py", "hashlib.sha256(config_blob).hexdigest()))", '""))', DIRECTORY_TEST),
+    Mutant("md-lastshard", "medium", UTILS + "_model/directory.py", "range(1, int(total) + 1)", "range(1, int(total))", DIRECTORY_TEST),
+    Mutant("md-py", "medium", UTILS + "_model/directory.py", '".jinja", ".py", ', '".jinja", ', DIRECTORY_TEST),
+    Mutant("md-limit", "low", UTILS + "_model/directory.py", "if len(blob) > limit:", "if len(blob) > 2**40:", DIRECTORY_TEST),
+    Mutant("w-trunc-header", "low", UTILS + "_sizing/weights.py", "if 8 + length > size_bytes:", "if length > size_bytes:", WEIGHTS_TEST),
+    Mutant("ms-space", "medium", UTILS + "_model/store.py", "free < needed_bytes + GIB:", "free < needed_bytes:", STORE_TEST),
+    Mutant("ms-chmod", "low", UTILS + "_model/store.py", "os.chmod(os.path.join(place, name), 0o644)", "pass", STORE_TEST),
+    Mutant(
+        "ms-adopt-sha",
+        "high",
+        UTILS + "_model/store.py",
+        'if file_sha256(path, on_progress) != entry["sha256"]:',
+        "if file_sha256(path, on_progress) is None:",
+        STORE_TEST,
+    ),
+    Mutant("ms-adopt-size", "low", UTILS + "_model/store.py", 'if not has_size(path, entry["size"]):', "if False:", STORE_TEST),
+    Mutant("ms-name-before", "medium", UTILS + "_model/store.py", 're.sub(r"[^\\w.-]", "-", str(', 're.sub("x", "x", str(', STORE_TEST),
+    # a download
+    Mutant("dl-safename", "high", UTILS + "_model/download.py", "or not safe_name(name) or", "or", DOWNLOAD_TEST),
+    Mutant(
+        "dl-tls",
+        "high",
+        UTILS + "_model/hub.py",
+        "build_opener(_Redirects)",
+        "build_opener(_Redirects, urllib.request.HTTPSHandler(context=ssl._create_unverified_context()))",
+        DOWNLOAD_TEST,
+    ),
+    Mutant("dl-mode-group", "medium", UTILS + "_io/env_file.py", "status.st_mode & 0o077", "status.st_mode & 0o007", ENV_FILE_TEST),
+    Mutant("safe-name-parts", "high", UTILS + "_io/files.py", 'not in ("", ".", "..")', 'not in ("", ".")', FILES_TEST),
+    # from box to box
+    Mutant("peer-index-name", "high", UTILS + "_transfer/client.py", 'if not safe_name(item["name"]) or int', "if int", CLIENT_TEST),
+    Mutant("peer-sharedir", "medium", UTILS + "_transfer/index.py", "hashlib.sha256(key.encode()).hexdigest()[:24]", "key", INDEX_TEST),
+    Mutant("peer-keydir", "low", UTILS + "_transfer/keys.py", "    os.chmod(directory, 0o700)\n", "", SHARES_TEST),
+    Mutant("share-rootmode", "medium", UTILS + "_transfer/share.py", "        os.chmod(self.root, 0o700)\n", "", SHARES_TEST),
+    Mutant("share-identity", "medium", UTILS + "_transfer/images.py", 'if archive["identity"] != share["identity"]:', "if False:", SHARES_TEST),
+    Mutant("share-space2", "medium", UTILS + "_transfer/images.py", "        check_space(self.store.root_dir(), 2 * to_come)\n", "", SHARES_TEST),
+    Mutant("share-prune", "medium", UTILS + "_transfer/directories.py", "            store.prune([final], work.keep, self.docker)\n", "", SHARES_TEST),
+    # images
+    Mutant("is-verify", "high", UTILS + "_image/store.py", "if found is None or identity(found) !=", "if found is None or None is", IMAGE_STORE_TEST),
+    Mutant("is-reverse", "medium", UTILS + "_image/store.py", "if one.startswith(mark)), reverse=True)", "if one.startswith(mark)))", IMAGE_STORE_TEST),
+    Mutant("is-inuse", "medium", UTILS + "_image/store.py", "used = self.used() if excess else set()", "used = set()", IMAGE_STORE_TEST),
+    Mutant(
+        "is-blobmode",
+        "low",
+        UTILS + "_image/store.py",
+        "os.makedirs(blobs, mode=0o700, exist_ok=True)",
+        "os.makedirs(blobs, mode=0o777, exist_ok=True)",
+        IMAGE_STORE_TEST,
+    ),
+    Mutant("il-tail", "low", UTILS + "_image/log.py", "log.splitlines()[-80:]", "log.splitlines()", IMAGE_LOG_TEST),
+    Mutant(
+        "il-min",
+        "low",
+        UTILS + "_image/log.py",
+        "return min(len(self._done) + 1, self.steps) if self.steps else 0",
+        "return len(self._done) + 1",
+        IMAGE_LOG_TEST,
+    ),
+    Mutant("il-kb", "low", UTILS + "_image/log.py", '"kB": 10**3', '"kB": 2**10', IMAGE_LOG_TEST),
+    Mutant("df-comment", "low", UTILS + "_image/dockerfile.py", 'if body and not body.startswith("#"):', "if body:", DOCKERFILE_TEST),
     # the page of a fleet
     Mutant("sp-drift", "medium", PAGE, '<li class="warn">{{ one }}</li>', '<li class="warn">{{ one | safe }}</li>', PAGE_TEST),
     Mutant("sp-repairs", "medium", PAGE, "repaired: {{ one }}", "repaired: {{ one | safe }}", PAGE_TEST),
@@ -147,5 +248,32 @@ EQUIVALENT = [
         "if port not in listening:",
         FINDINGS_TEST,
         "its owner is one of the wanted servers then, which the next condition lets pass all the same",
+    ),
+    Mutant(
+        "safe-name-root",
+        "high",
+        UTILS + "_io/files.py",
+        'not name.startswith("/") and ',
+        "",
+        FILES_TEST,
+        "the empty part in front of a leading / is refused all the same",
+    ),
+    Mutant(
+        "peer-tls10",
+        "low",
+        UTILS + "_transfer/keys.py",
+        "    context.minimum_version = ssl.TLSVersion.TLSv1_2\n",
+        "",
+        KEYS_TEST,
+        "Python 3.10 and newer ask for TLS 1.2 by themselves",
+    ),
+    Mutant(
+        "peer-umask",
+        "low",
+        UTILS + "_transfer/keys.py",
+        ", umask=0o077)",
+        ")",
+        KEYS_TEST,
+        "openssl writes private keys 0600 whatever the umask, in a directory of 0700",
     ),
 ]

@@ -194,6 +194,12 @@ def test_layers_that_all_targets_hold_need_not_be_kept(b, c, skip):
     assert plan["a"]["shares"][0]["skip_layers"] == skip
 
 
+def test_what_a_store_of_another_kind_says_of_its_layers_spares_nothing():
+    held = (["l1", "l2", "l3"],)
+    plan = distribution.instructions([SHARE], {"a": opened("i"), "b": opened(None, held=held), "c": opened(None, held=held, store="containerd")}, {})
+    assert plan["a"]["shares"][0]["skip_layers"] == 0
+
+
 def test_a_holder_whose_directory_differs_is_left_alone():
     share = dict(SHARE, kind="directory", holders=["a", "b"], targets=["c"])
     plan = distribution.instructions([share], {"a": opened("i"), "b": opened("other"), "c": opened(None)}, {})

@@ -144,7 +144,7 @@ EVERYTHING = {
     "gpu_memory_utilization": 0.8,
     "kv_cache_dtype": "fp8",
     "load_format": "fastsafetensors",
-    "cuda_graphs": "auto",
+    "cuda_graphs": "never",
     "args": {"--attention-backend": "FLASHINFER"},
     "model_files": ["params.json", "tekken.json", "consolidated.safetensors"],
 }
