@@ -99,9 +99,10 @@ def _summary(final: dict[str, Any]) -> str:
 
 def _explain(final: dict[str, Any], box: str) -> str:
     """The module's sentence with what the knowledge base knows about the log behind it, and the last lines."""
-    lines = final.get("last_lines") or []
+    last = final.get("last_lines") or []
+    lines = final.pop("log_lines", None) or last
     heading = f"{box}: {str(final.get('msg') or 'the image could not be made').rstrip('.')}"
     found = diagnose({box: "\n".join(lines)}, load()) if lines else {"found": False}
     final.pop("exception", None)  # holds the shorter message, which would be shown in place of this one
     message = explain({**found, "lines": []}, heading) if found["found"] else f"{heading}."
-    return message + ("\nLast lines:\n" + "\n".join(f"  | {line}" for line in lines) if lines else "")
+    return message + ("\nLast lines:\n" + "\n".join(f"  | {line}" for line in last) if last else "")

@@ -212,7 +212,7 @@ log:
   type: str
   returned: always
 last_lines:
-  description: Last lines of the log.
+  description: Last lines of the log. What the whole log says is explained in C(msg).
   type: list
   elements: str
   returned: failure

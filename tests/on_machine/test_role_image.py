@@ -84,7 +84,8 @@ def test_a_failure_is_one_message_with_the_last_lines_and_the_log(site):
     assert done.returncode == 2
     text = words(done.stdout)
     assert f"spark-01: building {site.name}:latest from spark-vllm-docker at" in text
-    assert "the disk is full" in text and "Full log on the box:" in text and "docker builder prune" in text
+    assert "no space left on device" in text and "Full log on the box:" in text
+    assert "Why: The disk is full" in text and "docker builder prune" in text
     assert "Traceback" not in text
     assert site.leftovers() == []
 

@@ -198,23 +198,15 @@ class Build:
         return labelled
 
     def _failed(self, status: int, log: str, attempts: int, where: str) -> GB10Error:
-        cause = image_log.explain(log)
-        advice = ""
-        if "UV_HTTP_TIMEOUT" in cause:
-            advice = (
-                f" Raise uv_http_timeout_s (now {self.o.uv_http_timeout_s}) or use a faster package index; "
-                "what was downloaded completely is kept for the next try."
-            )
-        elif "disk is full" in cause:
-            advice = f" Free space: {self.store.room_to_free()}"
-        if not cause:
-            cause = image_log.last_error(log) or f"{SCRIPT} ended with status {status}"
+        """What the log says happened; why, and what to do about it, the controller's knowledge of failures adds."""
+        cause = image_log.last_error(log) or f"{SCRIPT} ended with status {status}"
         tries = f" after {attempts} attempts" if attempts > 1 else ""
         return GB10Error(
-            f"building {self.o.name} from {where} failed{tries}: {cause}.{advice} "
+            f"building {self.o.name} from {where} failed{tries}: {cause.rstrip('.')}. "
             f"Nothing was changed, {self.o.name} is what it was before. Full log on the box: {self.work.log_path}",
             log=str(self.work.log_path),
             last_lines=image_log.tail(log),
+            log_lines=image_log.excerpt(log),
             rc=status,
             attempts=attempts,
         )

@@ -27,8 +27,6 @@ _NETWORK = re.compile(
     r"(?:502|503|504) (?:Bad Gateway|Service|Gateway)|HTTP error (?:502|503|504)|GnuTLS recv error|RPC failed|early EOF|"
     r"Failed to fetch: `|ReadTimeoutError|IncompleteRead|[Nn]etwork is unreachable|Failed to connect to|net/http: request canceled"
 )
-_UV = re.compile(r"UV_HTTP_TIMEOUT \(current value: (\d+)s\)")
-_UV_FILE = re.compile(r"Failed to (?:download|fetch):? `([^`]+)`")
 _NOISE = re.compile(
     r"^(?:-+|={3,}|\s*\d* ?\|.*|>>>.*|Dockerfile[\w.-]*:\d+|"
     r"#\d+ (?:sha256:[0-9a-f]{64}|CACHED|DONE .*|\[internal\].*|transferring (?:context|dockerfile).*))$"
@@ -167,32 +165,27 @@ class PullLog:
         self.text = f"{working} layers"
 
 
+# What looks like the network and fails the same way again: certificates, logins, names that do not exist.
+_NOT_THE_NETWORK = re.compile(
+    r"certificate|x509|UnknownIssuer|self.signed|CERTIFICATE_VERIFY_FAILED|SSLCertVerificationError|unauthorized|authentication required|access denied|denied:"
+    r"|toomanyrequests|manifest unknown|(?:401|403|404) (?:Unauthorized|Forbidden|Not Found)|HTTP (?:status client error|error) \(?(?:401|403|404)|[Nn]o space left on device"
+)
+
+
 def is_network_failure(log: str) -> bool:
-    """Whether the end of a log shows a failure of the network, which another try may get past."""
-    return bool(_NETWORK.search("\n".join(log.splitlines()[-80:])))
+    """Whether the end of a log shows a failure of the network, which another try may get past; a certificate that is not trusted is none."""
+    end = "\n".join(log.splitlines()[-80:])
+    return bool(_NETWORK.search(end)) and not _NOT_THE_NETWORK.search(end)
 
 
-def explain(log: str) -> str:
-    """The cause in one sentence, from what the log says; empty when nothing telling is found."""
-    tail = "\n".join(_ANSI.sub("", line) for line in log.splitlines()[-200:])
-    joined = re.sub(r"\n(?:#\d+ [\d.]+)?[\s│|]*", " ", tail)
-    uv = list(_UV.finditer(joined))
-    if uv:
-        files = _UV_FILE.findall(joined)
-        what = files[-1] if files else "a package"
-        return f"uv gave up downloading {what} after {uv[-1].group(1)} s without data (UV_HTTP_TIMEOUT inside the build)"
-    if "no space left on device" in tail.lower():
-        return "the disk is full"
-    if re.search(r"Killed signal terminated program|exit code: 137|signal: killed", tail):
-        return "a step was killed, most likely because memory ran out: use fewer jobs, and stop servers while compiling"
-    if "buildx component is missing" in tail:
-        return "Docker's buildx plugin is missing (install docker-buildx-plugin, or docker-buildx on Debian and Ubuntu)"
-    if re.search(r"pull access denied|manifest unknown|failed to resolve source metadata|not found: manifest", tail):
-        return "an image the build starts from could not be found or pulled"
-    network = _NETWORK.search(joined)
-    if network:
-        return f"the network failed ({network.group(0)})"
-    return ""
+def excerpt(log: str, most: int = 600) -> list[str]:
+    """What a diagnosis looks at of a build's whole log: all lines of a short one, else its beginning, those that tell of errors, and its end."""
+    lines = [line for line in log.splitlines() if line.strip()]
+    if len(lines) <= most:
+        return lines
+    head, tail = lines[: most // 6], lines[-most // 2 :]
+    between = [line for line in lines[len(head) : -len(tail)] if re.search(r"[Ee]rror|ERROR|fatal|[Ff]ailed|Killed", line)]
+    return [*head, *between[: most - len(head) - len(tail)], *tail]
 
 
 def last_error(log: str) -> str:

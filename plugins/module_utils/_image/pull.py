@@ -37,7 +37,7 @@ def reference(image: str, digest: str) -> str:
 
 def is_worth_another_try(log: str) -> bool:
     """A registry that counts our pulls says no for hours. Pure."""
-    return image_log.is_network_failure(log) and "toomanyrequests" not in log
+    return image_log.is_network_failure(log)
 
 
 class Pull:
@@ -60,7 +60,7 @@ class Pull:
         wanted = reference(self.o.image, self.o.digest)
         status, log, _attempts = self.work.tried(lambda: self._pull(wanted), self.o.retries, self.o.retry_delay_s, is_worth_another_try)
         if status:
-            cause = image_log.last_error(log) or image_log.explain(log) or f"docker pull ended with status {status}"
+            cause = image_log.last_error(log) or f"docker pull ended with status {status}"
             raise GB10Error(
                 f"pulling {wanted} failed: {cause}. Check image and digest, and that the registry can be reached from this box; "
                 f"nothing was changed. Full log on the box: {self.work.log_path}",

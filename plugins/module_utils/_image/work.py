@@ -90,7 +90,7 @@ class Work:
             if status == 0 or count > retries or not worth(log):
                 break
             pause = delay_s * 2 ** (count - 1)
-            why = image_log.explain(log) or "the network failed"
+            why = f"the network failed ({image_log.last_error(log)[:160]})"
             self.note(f"attempt {count} of {retries + 1} failed: {why}; trying again in {pause:.0f} s")
             self._wait(pause, f"{why}; attempt {count + 1} of {retries + 1} follows")
         return status, log, count
