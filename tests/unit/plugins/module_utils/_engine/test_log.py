@@ -173,8 +173,10 @@ def test_no_log_makes_it_fail(pieces):
 @pytest.mark.parametrize("number", ["9" * 5000, "1.2.3"])
 def test_digits_that_are_no_number_are_left_alone(number):
     line = f"Free memory on device cuda:0 (1.0/2.0 GiB) on startup is less than desired GPU memory utilization ({number}, 3.0 GiB)"
-    assert engine_log.parse_line(line) == {} or number == "9" * 5000
+    assert engine_log.parse_line(line) == {}
+    assert engine_log.parse_line(f"Model loading took {number} GiB memory and 1.0 seconds") == {}
     assert "kv_tokens" not in engine_log.parse_line(f"GPU KV cache size: {number} tokens")
+    assert engine_log.parse_cache_config(f'vllm:cache_config_info{{gpu_memory_utilization="{number}",block_size="16"}} 1.0') == {"block_size": 16}
 
 
 def test_progress_bars_become_lines():

@@ -132,11 +132,12 @@ class TestOverheads:
     def test_logits_are_the_floor(self):
         facts = kv_layout(CONFIG, Engine()).facts
         part = budget.activation(facts, max_num_batched_tokens=16, max_num_seqs=256)
-        assert part.value == 256 * 151936 * 4 and "logits" in part.why
+        assert part.value == 155_582_464 and "logits" in part.why
 
     def test_graphs(self):
         total = int(119.7 * GIB)
-        assert budget.graphs(total, platform="gb10", eager=False).value == int(total * 0.042)
+        share = budget.graphs(total, platform="gb10", eager=False).value / total
+        assert 0.92 - 0.8778 - 0.001 < share < 0.92 - 0.8778 + 0.001, "a log of 0.92 that behaved as 0.8778"
         assert budget.graphs(total, platform="gb10", eager=True).value == 0
         assert budget.graphs(total, platform="cpu", eager=False).value == 0
 
