@@ -167,8 +167,9 @@ class PullLog:
 
 # What looks like the network and fails the same way again: certificates, logins, names that do not exist.
 _NOT_THE_NETWORK = re.compile(
-    r"certificate|x509|UnknownIssuer|self.signed|CERTIFICATE_VERIFY_FAILED|SSLCertVerificationError|unauthorized|authentication required|access denied|denied:"
-    r"|toomanyrequests|manifest unknown|(?:401|403|404) (?:Unauthorized|Forbidden|Not Found)|HTTP (?:status client error|error) \(?(?:401|403|404)|[Nn]o space left on device"
+    r"certificate|x509|UnknownIssuer|self.signed|CERTIFICATE_VERIFY_FAILED|SSLCertVerificationError|unauthorized|authentication required"
+    r"|access denied|denied:|toomanyrequests|manifest unknown|(?:401|403|404) (?:Unauthorized|Forbidden|Not Found)"
+    r"|HTTP (?:status client error|error) \(?(?:401|403|404)|[Nn]o space left on device"
 )
 
 
