@@ -44,7 +44,7 @@ LOG_TEST = UNIT + "module_utils/_engine/test_log.py"
 PAGE_TEST = UNIT + "plugin_utils/_fleet/test_status_page.py"
 VULNERABILITIES_TEST = UNIT + "plugin_utils/_diagnosis/test_vulnerabilities.py"
 REPAIR_TEST = UNIT + "plugin_utils/_diagnosis/test_repair.py"
-DIAGNOSIS_TEST = UNIT + "plugin_utils/_diagnosis/test_diagnosis.py"
+DIAGNOSIS_TEST = UNIT + "plugin_utils/_diagnosis/test_diagnosis.py::test_a_wrapper_of_one_node_comes_after_what_the_group_says"
 DEPLOYMENT_TEST = UNIT + "plugin_utils/_decide/test_deployment.py"
 DISTRIBUTION_TEST = UNIT + "plugin_utils/_decide/test_distribution.py"
 LOCK_TEST = UNIT + "plugin_utils/_fleet/test_lock.py"
@@ -62,6 +62,7 @@ KEYS_TEST = UNIT + "module_utils/_transfer/test_keys.py"
 IMAGE_STORE_TEST = UNIT + "module_utils/_image/test_store.py"
 IMAGE_LOG_TEST = UNIT + "module_utils/_image/test_inputs_and_log.py"
 DOCKERFILE_TEST = UNIT + "module_utils/_image/test_dockerfile.py"
+WIRING_TEST = "tests/unit/roles/test_wiring.py"
 GUARD_TEST = "tests/unit/roles/test_guard.py"
 
 MUTANTS = [
@@ -215,6 +216,40 @@ MUTANTS = [
     Mutant("sp-title", "low", PAGE, "<h1>{{ title }}</h1>", "<h1>{{ title | safe }}</h1>", PAGE_TEST),
     Mutant("sp-all", "high", PLUGINS + "_fleet/status_page.py", "autoescape=True", "autoescape=False", PAGE_TEST),
     Mutant("sp-colour", "low", PAGE, '"good" if server.answers else "bad"', '"good" if server.server else "bad"', PAGE_TEST),
+    # the roles
+    Mutant("role-image-digest", "high", "roles/image/tasks/main.yml", '    digest: "{{ image_digest | default(omit, true) }}"\n', "", WIRING_TEST),
+    Mutant("role-image-checksum", "high", "roles/image/tasks/main.yml", '    checksum: "{{ image_checksum | default(omit, true) }}"\n', "", WIRING_TEST),
+    Mutant("role-image-timeout", "low", "roles/image/tasks/main.yml", '    timeout_s: "{{ image_timeout_s }}"\n', "", WIRING_TEST),
+    Mutant("role-hub-no-log", "high", "roles/model/tasks/download.yml", "  no_log: true\n", "", WIRING_TEST),
+    Mutant("role-hub-mode", "high", "roles/model/tasks/download.yml", 'mode: "0600"', 'mode: "0644"', WIRING_TEST),
+    Mutant("role-hub-ca", "medium", "roles/model/tasks/download.yml", '    ca_bundle: "{{ model_ca_bundle }}"\n', "", WIRING_TEST),
+    Mutant("role-key-force", "medium", "roles/server/tasks/secrets.yml", 'force: "{{ server_key | length > 0 }}"', "force: true", WIRING_TEST),
+    Mutant("role-key-none", "high", "roles/server/tasks/secrets.yml", "(server_key or server_random_key)", "server_key", WIRING_TEST),
+    Mutant(
+        "role-restarted", "medium", "roles/server/tasks/start.yml", "{{ 'restarted' if server_restart and", "{{ 'started' if server_restart and", WIRING_TEST
+    ),
+    Mutant("role-soak", "medium", "roles/server/tasks/settle.yml", "server_soak_s | int if server_order.create else 0", "0", WIRING_TEST),
+    Mutant("role-exposed", "high", "roles/plan/tasks/main.yml", "    that: not plan_exposed.refuse\n", "    that: true\n", WIRING_TEST),
+    Mutant("role-exposed-warn", "medium", "roles/plan/tasks/main.yml", "  when: plan_exposed.warn | length > 0\n", "  when: false\n", WIRING_TEST),
+    Mutant(
+        "role-send-rate", "low", "roles/distribution/tasks/send.yml", '    rate_limit_mib_s: "{{ distribution_settings.rate_limit_mib_s }}"\n', "", WIRING_TEST
+    ),
+    Mutant("role-send-keep", "medium", "roles/distribution/tasks/send.yml", '    keep: "{{ distribution_keep }}"\n', "", WIRING_TEST),
+    Mutant(
+        "role-send-offer", "low", "roles/distribution/tasks/send.yml", "    - ansible_forks | int < distribution_plan | length\n", "    - false\n", WIRING_TEST
+    ),
+    Mutant("role-lock-planned", "high", "playbooks/supply.yml", '            planned: "{{ preflight_result.box.servers }}"\n', "", WIRING_TEST),
+    Mutant("role-history", "medium", "roles/server/vars/main.yml", "'history': server_history | int", "'history': 5", WIRING_TEST),
+    Mutant("role-restarts", "medium", "roles/server/templates/server.service.j2", "{{ server_restarts | int + 1 }}", "4", WIRING_TEST),
+    Mutant(
+        "role-window",
+        "low",
+        "roles/server/templates/server.service.j2",
+        "StartLimitIntervalSec={{ server_restart_window_s }}",
+        "StartLimitIntervalSec=900",
+        WIRING_TEST,
+    ),
+    Mutant("role-shm", "low", "roles/server/tasks/start.yml", '        shm_size: "{{ server_deployment.container.shm_size_bytes }}"\n', "", WIRING_TEST),
     # the guard
     Mutant("guard-memfree", "medium", GUARD, 'line.startswith("MemAvailable:")', 'line.startswith("MemFree:")', GUARD_TEST),
     Mutant("guard-floor", "medium", GUARD, "if free - needed < floor:", "if free < needed:", GUARD_TEST),
