@@ -15,22 +15,10 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.modules.bundle import OPTIONS
 from ansible_collections.gb10.vllm.plugins.plugin_utils import _bundle as bundle
 from ansible_collections.gb10.vllm.plugins.plugin_utils._follow.progress import Progress
 from ansible_collections.gb10.vllm.plugins.plugin_utils._report.words import size
-
-OPTIONS = {
-    "state": {"type": "str", "required": True, "choices": ["written", "read"]},
-    "directory": {"type": "path", "required": True},
-    "image": {"type": "dict", "default": {}},
-    "models": {"type": "list", "elements": "dict", "default": []},
-    "collections": {
-        "type": "list",
-        "elements": "str",
-        "default": ["gb10.vllm", "ansible.posix", "community.docker", "community.library_inventory_filtering_v1"],
-    },
-    "contents": {"type": "bool", "default": False},
-}
 
 
 class ActionModule(ActionBase):

@@ -27,7 +27,7 @@ from typing import Any
 from ansible import constants as C
 from ansible import context
 from ansible.plugins.callback import CallbackBase
-from ansible.plugins.loader import filter_loader
+from ansible_collections.gb10.vllm.plugins.plugin_utils._follow.warm_up import warm_up
 from ansible_collections.gb10.vllm.plugins.plugin_utils._report.run_summary import END_OF_RUN, summary
 
 COLLECTION = "gb10.vllm"
@@ -52,8 +52,7 @@ class CallbackModule(CallbackBase):
         self._boxes: dict[str, dict] = {}
 
     def v2_playbook_on_start(self, playbook):
-        # Ansible forks a process for each task and box. What is loaded before need not be loaded again in every one of them.
-        filter_loader.get(f"{COLLECTION}.servers")
+        warm_up()
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
         self._close_phase()

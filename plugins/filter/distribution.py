@@ -29,6 +29,9 @@ class FilterModule:
     def filters(self) -> dict[str, Callable]:
         return as_filters(
             {
+                "distribution_boxes": distribution.boxes_of,
+                "distribution_known": distribution.known_models,
+                "distribution_outcome": distribution.outcome,
                 "distribution_settings": distribution.settings,
                 "distribution_source": distribution.choose_source,
                 "distribution_wanted": distribution.wanted_models,

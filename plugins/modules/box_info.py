@@ -174,6 +174,9 @@ lock:
   sample: {"acquired": true, "holder": null, "taken_from": null, "why": null}
 """
 
+import platform
+import sys
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gb10.vllm.plugins.module_utils._box import run_lock
 from ansible_collections.gb10.vllm.plugins.module_utils._box.facts import read_box
@@ -196,6 +199,7 @@ OPTIONS = {
     "architectures": {"type": "list", "elements": "str", "default": ["aarch64"]},
     "compute_capability": {"type": "str", "default": "12.1"},
     "builds": {"type": "bool", "default": False},
+    "wait_for_memory_bytes": {"type": "int", "default": 0},
     "models": {"type": "list", "elements": "path", "default": []},
     "allow_missing": {"type": "bool", "default": False},
     "kept": {"type": "bool", "default": False},
@@ -211,6 +215,10 @@ OPTIONS = {
 
 def main() -> None:
     module = AnsibleModule(argument_spec=OPTIONS, supports_check_mode=True)
+    # It runs on whatever Python a box has.
+    if sys.version_info < (3, 10):  # noqa: UP036
+        said = f"this collection needs Python 3.10 or newer, and {sys.executable} is {platform.python_version()}."
+        module.fail_json(msg=f"{said} Install a newer one there and name it with ansible_python_interpreter.")
     wanted = module.params
     result: dict = {"changed": False}
     try:

@@ -73,23 +73,22 @@ manifest:
 
 from ansible.module_utils.basic import AnsibleModule
 
+OPTIONS = {
+    "state": {"type": "str", "required": True, "choices": ["written", "read"]},
+    "directory": {"type": "path", "required": True},
+    "image": {"type": "dict", "default": {}},
+    "models": {"type": "list", "elements": "dict", "default": []},
+    "collections": {
+        "type": "list",
+        "elements": "str",
+        "default": ["gb10.vllm", "ansible.posix", "community.docker", "community.library_inventory_filtering_v1"],
+    },
+    "contents": {"type": "bool", "default": False},
+}
+
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            "state": {"type": "str", "required": True, "choices": ["written", "read"]},
-            "directory": {"type": "path", "required": True},
-            "image": {"type": "dict", "default": {}},
-            "models": {"type": "list", "elements": "dict", "default": []},
-            "collections": {
-                "type": "list",
-                "elements": "str",
-                "default": ["gb10.vllm", "ansible.posix", "community.docker", "community.library_inventory_filtering_v1"],
-            },
-            "contents": {"type": "bool", "default": False},
-        },
-        supports_check_mode=True,
-    )
+    module = AnsibleModule(argument_spec=OPTIONS, supports_check_mode=True)
     module.fail_json(msg="gb10.vllm.bundle runs on the controller, through its action plugin of the same name.")
 
 

@@ -94,6 +94,9 @@ options:
     type: float
     default: 10
 attributes:
+  action:
+    support: full
+    description: Where all facts are given the answer is worked out on the controller and the host is not asked.
   check_mode:
     support: full
     description: Can run in check mode, where it does the same.
@@ -165,100 +168,17 @@ models:
   sample: {}
 """
 
-import math
-import os
-
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.module_utils._model.directory import inspect_model
-from ansible_collections.gb10.vllm.plugins.module_utils._model.hub import Hub, is_repo_id
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing.budget import GIB
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing.engine import cpu_features
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing.plan import calculate, draft_models, engine_identity, plan_box
-
-
-def read_model(name: str, hub: dict) -> dict:
-    """Facts of a directory of this machine, or of a hub repository when there is no such directory."""
-    if is_repo_id(name) and not os.path.isdir(name):
-        return Hub(hub["hf_endpoint"], hub["hf_token"], hub["hf_timeout_s"]).inspect(name, hub["revision"])
-    return inspect_model(name)
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.inputs import OPTIONS, REQUIRED_ONE_OF, answer
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            "box": {"type": "dict"},
-            "servers": {"type": "list", "elements": "dict"},
-            "models": {"type": "dict", "default": {}},
-            "engine": {"type": "dict", "default": {}},
-            "os_floor_gib": {"type": "float", "default": 12.0},
-            "margin_gib": {"type": "float", "default": 1.5},
-            "assume_full_attention": {"type": "bool", "default": False},
-            "records": {"type": "dict"},
-            "model": {"type": "str"},
-            "available_gib": {"type": "float"},
-            "max_model_len": {"type": "int"},
-            "concurrency": {"type": "int"},
-            "kv_cache_dtype": {"type": "str", "default": "auto"},
-            "revision": {"type": "str", "default": "main"},
-            "hf_endpoint": {"type": "str"},
-            "hf_token": {"type": "str", "no_log": True},
-            "hf_timeout_s": {"type": "float", "default": 10.0},
-        },
-        required_one_of=[("servers", "model")],
-        supports_check_mode=True,
-    )
-    wanted = module.params
-    result: dict = {}
-    read: dict = {}
-    engine = dict(wanted["engine"])
+    module = AnsibleModule(argument_spec=OPTIONS, required_one_of=REQUIRED_ONE_OF, supports_check_mode=True)
     try:
-        if engine_identity(engine)["platform"] == "cpu":  # its blocks and states depend on the processor the engine will run on: this one
-            with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as handle:
-                engine = {**cpu_features(handle.read()), **engine}
-        if wanted["model"]:
-            available = wanted["available_gib"]
-            if available is not None and not (math.isfinite(available) and available >= 0):
-                raise GB10Error(f"available_gib is {available}: give a number of GiB, 0 or more")
-            for key in ("max_model_len", "concurrency"):
-                if wanted[key] is not None and wanted[key] < 1:
-                    raise GB10Error(f"{key} is {wanted[key]}: give a whole number above 0")
-            name = wanted["model"]
-            info = wanted["models"].get(name) or read.setdefault(name, read_model(name, wanted))
-            result["kv"] = calculate(
-                info,
-                engine,
-                available_bytes=None if available is None else int(available * GIB),
-                max_model_len=wanted["max_model_len"],
-                concurrency=wanted["concurrency"],
-                kv_cache_dtype=wanted["kv_cache_dtype"],
-                assume_full_attention=wanted["assume_full_attention"],
-            )
-        if wanted["servers"] is not None:
-            models = dict(wanted["models"])
-            for server in wanted["servers"]:
-                path, name = server.get("model_path"), server.get("model")
-                if path in models or name in models:
-                    continue
-                key = path if path and (os.path.isdir(path) or not is_repo_id(name or "")) else name
-                if not key:
-                    raise GB10Error(f"server {server.get('name')} names no model: set model to a directory or a Hugging Face repo id")
-                models[key] = read[key] = read_model(key, wanted)
-            for draft in draft_models(wanted["servers"]):
-                if draft not in models and (os.path.isdir(draft) or is_repo_id(draft)):
-                    models[draft] = read[draft] = read_model(draft, wanted)
-            result["plan"] = plan_box(
-                wanted["box"],
-                wanted["servers"],
-                models,
-                engine,
-                {key: wanted[key] for key in ("os_floor_gib", "margin_gib", "assume_full_attention")},
-                wanted["records"],
-            )
+        result = answer(module.params)
     except GB10Error as error:
         module.fail_json(msg=str(error), **error.details)
-    if read:
-        result["models"] = read
     module.exit_json(changed=False, **result)
 
 

@@ -20,6 +20,7 @@ import tarfile
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import yaml
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._io.files import file_sha256
 from ansible_collections.gb10.vllm.plugins.module_utils._model.store import RECORD, read_record
@@ -35,8 +36,8 @@ def safe_directory(model: str) -> str:
 
 def models(wanted: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The models of a fleet as the manifest lists them, each once: ``[{model, repo_id, revision, directory}]``."""
-    found = {one["model"]: {key: one.get(key) for key in ("model", "repo_id", "revision")} for one in wanted}
-    return [dict(one, directory=safe_directory(one["model"])) for one in found.values()]
+    found = {str(one["model"]): {key: one.get(key) for key in ("model", "repo_id", "revision")} for one in wanted}
+    return [dict(one, directory=safe_directory(model)) for model, one in found.items()]
 
 
 def pack_collection(path: str, directory: str) -> str:
@@ -51,7 +52,7 @@ def pack_collection(path: str, directory: str) -> str:
             listed = json.load(stream)
         info, sums = manifest["collection_info"], manifest["file_manifest_file"]
     except (OSError, ValueError, KeyError):
-        raise GB10Error(f"{path} is no installed collection (it has no MANIFEST.json); build it with ansible-galaxy collection build") from None
+        raise GB10Error(f"{path} is not an installed collection (it has no MANIFEST.json); build it with ansible-galaxy collection build") from None
     listed["files"] = [one for one in listed["files"] if os.path.exists(os.path.join(path, one["name"]))]
     documents = {"FILES.json": json.dumps(listed, indent=1).encode()}
     sums["chksum_sha256"] = hashlib.sha256(documents["FILES.json"]).hexdigest()
@@ -100,7 +101,7 @@ def read_manifest(directory: str, contents: bool = False, told: Callable[[int], 
         with open(path, encoding="utf-8") as stream:
             manifest = json.load(stream)
     except FileNotFoundError:
-        raise GB10Error(f"{directory} is no bundle (it has no manifest.json); write one with: ansible-playbook gb10.vllm.bundle") from None
+        raise GB10Error(f"{directory} is not a bundle (it has no manifest.json); write one with: ansible-playbook gb10.vllm.bundle") from None
     except (OSError, ValueError) as error:
         raise GB10Error(f"{path} cannot be read ({error}); copy the bundle again") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
@@ -130,11 +131,11 @@ def write_settings(directory: str, image: Mapping[str, Any], models: Sequence[Ma
 
 def settings_text(image: Mapping[str, Any], models: Sequence[Mapping[str, Any]]) -> str:
     """Variables with which ``site`` installs from the bundle (``gb10_bundle`` says where that is)."""
-    lines = ["---", "# Written by gb10.vllm.bundle. Use: ansible-playbook gb10.vllm.site -e gb10_bundle=DIRECTORY -e @DIRECTORY/settings.yml", "gb10_image:"]
-    lines += [f"  name: {json.dumps(image['name'])}", "  source: archive", "  archive_on: controller", '  archive: "{{ gb10_bundle }}/image.tar"']
-    lines += [f"  checksum: {json.dumps('sha256:' + image['sha256'])}"]
-    lines += [f"# {one['model']}: {one.get('revision') or 'no revision recorded'}" for one in models]
-    return "\n".join(lines) + "\n"
+    variables = {"name": image["name"], "source": "archive", "archive_on": "controller", "archive": "{{ gb10_bundle }}/image.tar"}
+    variables["checksum"] = f"sha256:{image['sha256']}"
+    head = ["---", "# Written by gb10.vllm.bundle. Use: ansible-playbook gb10.vllm.site -e gb10_bundle=DIRECTORY -e @DIRECTORY/settings.yml"]
+    held = [f"# {one['model']}: {one.get('revision') or 'no revision recorded'}" for one in models]
+    return "\n".join([*head, yaml.safe_dump({"gb10_image": variables}, sort_keys=False, width=160).rstrip("\n"), *held]) + "\n"
 
 
 def _write(path: str, text: str) -> None:

@@ -162,4 +162,4 @@ def test_a_stall_is_survived_by_the_next_attempt(recipe, index):
     finally:
         Index.do_GET = original
     assert result["changed"] and len(calls) == 2
-    assert any(line["phase"] == "retry" and "uv gave up" in line["text"] for line in recipe.progress())
+    assert any(line["phase"] == "retry" and "the network failed" in line["text"] for line in recipe.progress())

@@ -187,4 +187,4 @@ def test_a_bundle_installs_boxes_that_have_nothing(fleet, tmp_path):
     code, output = fleet.play(["supply-b", "supply-c"], read, gb10_bundle=str(bundle))
     assert code != 0 and "lacks models/tiny/model.safetensors; copy it again" in output
     code, output = fleet.play(["supply-b"], read, gb10_bundle=str(tmp_path))
-    assert code != 0 and "is no bundle (it has no manifest.json)" in output
+    assert code != 0 and "is not a bundle (it has no manifest.json)" in output

@@ -15,6 +15,7 @@ import io
 import json
 import os
 import subprocess
+import sys
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ COLLECTION = "collections/ansible_collections/gb10/vllm"
 SUBNET = "172.30"
 RECIPE = ROOT / "tests" / "boxes" / "spark-vllm-docker"
 MODEL = ROOT / ".cache" / "models" / "tiny-llama"
+INTERPRETER = "/usr/bin/python3"  # as inventory/gb10 and the inventories of tests/boxes/boxes name it
 STARTED = "2026-11-23T10:00:00.000000000Z"
 ANSIBLE_PLAYBOOK = os.environ.get("GB10_ANSIBLE_PLAYBOOK", str(ROOT / ".venv" / "bin" / "ansible-playbook"))
 
@@ -79,10 +81,22 @@ class Fleet:
         return run("docker", "exec", self.container(number), *command)
 
 
+def prepare() -> None:
+    """What a light box needs of this machine: a Docker engine that answers, the image of the emulated boxes and the tiny model."""
+    program = [sys.executable, str(ROOT / "tests" / "boxes" / "boxes")]
+    run(*program, "engine")
+    if not run("docker", "images", "-q", IMAGE).strip():
+        run(*program, "prepare")
+    if not (MODEL / "config.json").exists():
+        MODEL.parent.mkdir(parents=True, exist_ok=True)
+        run(sys.executable, str(ROOT / "tests" / "boxes" / "make_model.py"), str(MODEL))
+
+
 @contextlib.contextmanager
 def boxes(count: int, folder: Path) -> Iterator[Fleet]:
     """``count`` light boxes in a steady state, removed again at the end."""
-    _snapshot(folder)
+    prepare()
+    snapshot(folder)
     keys = folder / "keys"
     keys.mkdir()
     for key in ("user", "host"):
@@ -121,13 +135,13 @@ def _network() -> int:
     raise SystemExit(f"no network is free between {SUBNET}.20.0/24 and {SUBNET}.59.0/24: {made.stderr}")
 
 
-def _snapshot(folder: Path) -> None:
-    """The collection as it is now: nobody who edits the checkout meanwhile changes what boxes are to hold."""
+def snapshot(folder: Path, root: Path = ROOT) -> None:
+    """The collection of a checkout as it is now: nobody who edits the checkout meanwhile changes what boxes are to hold."""
     target = folder / COLLECTION
     target.mkdir(parents=True)
-    files = run("git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate")
-    kept = [name for name in files.split("\0") if name and (ROOT / name).is_file()]
-    run("cp", "--parents", "-t", str(target), *kept, cwd=ROOT)
+    files = run("git", "-C", str(root), "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate")
+    kept = [name for name in files.split("\0") if name and (root / name).is_file()]
+    run("cp", "--parents", "-t", str(target), *kept, cwd=root)
     for other in (ROOT / ".ansible" / "collections" / "ansible_collections").iterdir():
         if other.name != "gb10":
             (target.parents[1] / other.name).symlink_to(other.resolve())
@@ -139,6 +153,7 @@ def _commit(source: Path, target: Path) -> None:
     run(*git, "init", "-q")
     run(*git, "add", "-A")
     run(*git, "commit", "-q", "-m", "recipe")
+    run(*git, "checkout", "-q", "--detach")  # as Ansible leaves a commit
 
 
 def _inventory(fleet: Fleet, ref: str) -> None:
@@ -149,6 +164,7 @@ def _inventory(fleet: Fleet, ref: str) -> None:
     (folder / "known_hosts").write_text(f"{SUBNET}.{fleet.octet}.* {host_key}\n")
     variables = {
         "ansible_user": "gb10",
+        "ansible_python_interpreter": INTERPRETER,
         "ansible_ssh_private_key_file": str(folder / "keys" / "user"),
         "ansible_ssh_common_args": f"-o UserKnownHostsFile={folder}/known_hosts -o IdentitiesOnly=yes",
         "gb10_architectures": ["x86_64", "aarch64"],
@@ -183,7 +199,7 @@ def _as_root(entry: tarfile.TarInfo) -> tarfile.TarInfo:
 def _seed(fleet: Fleet) -> None:
     folder = fleet.folder
     arguments = ["-i", str(fleet.inventory), "-l", name(1), "-e", json.dumps({"collect_to": str(folder)})]
-    run(ANSIBLE_PLAYBOOK, str(folder / COLLECTION / "tests" / "benchmarks" / "light" / "collect.yml"), *arguments, cwd=folder, env=environment(folder))
+    run(ANSIBLE_PLAYBOOK, str(folder / COLLECTION / "tests" / "support" / "light" / "collect.yml"), *arguments, cwd=folder, env=environment(folder))
     collected = json.loads((folder / "collected.json").read_text())
     deployment = collected["deployment"]
     held = json.loads(fleet.ask(1, "cat", "/var/lib/light/docker.json"))

@@ -292,4 +292,6 @@ def read_box(*, state_dir: str, disks: list[str], images: list[str], holder_leas
         "units": parse_systemctl_show(units),
         "files": {path: read_file_digest(path) for pattern in OUR_FILES for path in sorted(glob.glob(pattern))},
         "servers": read_records(state_dir),
+        # Where the recipe of images lies at a commit, its HEAD says which; a branch's name says nothing.
+        "recipe": read_text(os.path.join(state_dir, "build", "checkout", ".git", "HEAD")).strip(),
     }

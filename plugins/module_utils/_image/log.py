@@ -189,12 +189,15 @@ def excerpt(log: str, most: int = 600) -> list[str]:
     return [*head, *between[: most - len(head) - len(tail)], *tail]
 
 
+_WRAPPER = re.compile(r"failed to solve|executor failed running|did not complete successfully|^(?:#\d+ )?ERROR: (?:process|exit code)")
+
+
 def last_error(log: str) -> str:
     """The most telling line of a failed build's log, for the message; empty when there is none."""
     lines = [_ANSI.sub("", line).strip() for line in log.splitlines()]
     for pattern in (r"^(?:#\d+ [\d.]+ )?(?:×|error[:\[]|Error:|ERROR: )", r"^(?:#\d+ )?ERROR", r"[Ff]ailed|[Ee]rror"):
         for line in reversed(lines):
-            if re.search(pattern, line) and not _NOISE.match(line) and "failed to solve" not in line:
+            if re.search(pattern, line) and not _NOISE.match(line) and not _WRAPPER.search(line):
                 return re.sub(r"^#\d+ [\d.]+ ", "", line)[:300]
     return next((line[:300] for line in reversed(lines) if line and not _NOISE.match(line)), "")
 

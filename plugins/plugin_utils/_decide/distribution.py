@@ -34,7 +34,7 @@ def settings(given: Mapping[str, Any] | None) -> dict[str, Any]:
         try:
             done[key] = float(done[key]) if key == "rate_limit_mib_s" else int(done[key])
         except (TypeError, ValueError):
-            raise GB10Error(f"gb10_distribution.{key} is {done[key]!r}, which is no number.") from None
+            raise GB10Error(f"gb10_distribution.{key} is {done[key]!r}, which is not a number.") from None
         if not least <= done[key] <= most:
             raise GB10Error(f"gb10_distribution.{key} is {done[key]}; it must lie between {least} and {most}.")
     return done
@@ -96,6 +96,29 @@ def wanted_models(servers: Sequence[Mapping[str, Any]], models: Mapping[str, Map
     return found
 
 
+def boxes_of(hosts: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]], source: str) -> dict[str, dict[str, Any]]:
+    """What ``lacking`` compares, by host: ``{image: {name, id, identity, damaged}, addresses, models}``, out of what the roles before this one left behind.
+
+    ``hostvars`` is Ansible's. The image that ``source`` just made counts, on the others the one that was there when they were read. The fast
+    link's address (``gb10_link_address``) is the only one where the inventory names it.
+    """
+    found = {}
+    for host in hosts:
+        known = hostvars[host]
+        name = (known.get("gb10_image") or {}).get("name", "vllm-node")
+        seen = known["preflight_result"]["box"]["docker"]["images"].get(name) or {}
+        made = (known.get("image_result") or {}).get("image") or {}
+        image_id = (made if host == source else seen).get("id") or ""
+        same = seen if seen.get("id") == image_id else {}
+        address = known.get("gb10_link_address") or known.get("ansible_host")
+        found[host] = {
+            "image": {"name": name, "id": image_id, "identity": same.get("identity") or "", "damaged": same.get("damaged") or ""},
+            "addresses": [address] if address else [],
+            "models": wanted_models(known["preflight_servers"], known["model_result"]["models"]),
+        }
+    return found
+
+
 def first_of(boxes: Mapping[str, Sequence[Mapping[str, Any]]], here: str, present: bool = True) -> list[dict[str, Any]]:
     """Models for which ``here`` answers: those it is the first box to have, or (``present=False``) the first to want while nobody has them.
 
@@ -122,6 +145,35 @@ def elsewhere(boxes: Mapping[str, Sequence[Mapping[str, Any]]], here: str, model
             if there and not one.get("present") and one["model_path"] not in found:
                 found[one["model_path"]] = {**models[host][there["model_path"]], "path": one["model_path"]}
     return found
+
+
+def known_models(models: Mapping[str, Mapping[str, Any]], here: str, hosts: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Facts of the models that box ``here`` has, and of those that another box of the run has and will send, under the paths they will have here.
+
+    ``models``: what M(gb10.vllm.box_info) found here, by path. ``hostvars`` is Ansible's, with what the role plan noted of each box. A box that
+    has all its models does not look at the others: over many boxes that would take long.
+    """
+    present = {path: info for path, info in models.items() if info.get("present")}
+    if all(one["present"] for one in hostvars[here]["plan_wanted"]):
+        return present
+    readers = [host for host in hosts if "plan_wanted" in hostvars[host]]
+    wanted = {host: hostvars[host]["plan_wanted"] for host in readers}
+    return present | elsewhere(wanted, here, {host: hostvars[host]["plan_models"]["models"] for host in readers})
+
+
+def outcome(here: str, source: str, hostvars: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """What box ``here`` has after supply: {image, models}. ``source`` made the image; ``hostvars`` is Ansible's, with what the roles left behind."""
+    known = hostvars[here]
+    image = dict((hostvars[source].get("image_result") or {}).get("image") or {})
+    models = dict(known["model_result"]["models"])
+    boxes = known.get("distribution_boxes") or {}
+    got = (known.get("__distribution_transferred") or {}).get("shares") or {}
+    image_id = (got.get("image") or {}).get("image_id") or ((boxes.get(here) or {}).get("image") or {}).get("id")
+    if image_id:
+        image["id"] = image_id
+    if got:
+        models |= arrived(known["distribution_shares"], here, list(got), {host: hostvars[host]["model_result"]["models"] for host in boxes})
+    return {"image": image, "models": models}
 
 
 def downloads(boxes: Mapping[str, Sequence[Mapping[str, Any]]], here: str, source: str, everywhere: bool = False) -> list[dict[str, Any]]:

@@ -116,6 +116,7 @@ def diagnose(logs: dict[str, str], entries: list[Entry], context: frozenset[str]
     if root is None:
         return {**_without_error(read), "notes": notes}
     others = [hit for hit in fatal if hit.entry.id != root.entry.id]
+    values = root.groups | {name: value for hit in hits if hit.entry.id == root.entry.id for name, value in hit.groups.items() if name not in root.groups}
     lines = next(log.lines for log in read if log.node == root.node)
     return {
         **NOTHING,
@@ -125,12 +126,12 @@ def diagnose(logs: dict[str, str], entries: list[Entry], context: frozenset[str]
         "stage": root.entry.stage,
         "node": root.node,
         "what": root.line.strip(),
-        "why": fill(root.entry.cause, root.groups),
-        "todo": fill(root.entry.fix, root.groups),
+        "why": fill(root.entry.cause, values),
+        "todo": fill(root.entry.fix, values),
         "source": list(root.entry.source),
         "lines": decisive_lines(lines, root.line_number, [hit.line_number for hit in others if hit.node == root.node]),
         "auto": root.entry.auto,
-        "values": root.groups,
+        "values": values,
         "also": _unique([{"id": hit.entry.id, "node": hit.node, "what": hit.line.strip()} for hit in others])[:5],
         "notes": notes,
     }

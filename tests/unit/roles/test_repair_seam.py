@@ -45,6 +45,8 @@ def handed_over(**settings):
         "plan_result": {"plan": json.loads(json.dumps(plan))},
         "distribution_result": {"image": IMAGE, "models": {server["model_path"]: INFO}},
     }
+    tasks = yaml.safe_load((rendered.ROLES / "server/tasks/order.yml").read_text())
+    variables |= rendered.trusted(tasks[0]["vars"])
     orders = rendered.render(rendered.task("server", "order.yml", "ansible.builtin.set_fact")["server_orders"], variables)
     variables["server_orders"] = json.loads(json.dumps(orders))
     return rendered.render(rendered.task("server", "activate.yml", "gb10.vllm.server_ready")["wanted"], variables)

@@ -40,7 +40,7 @@ def test_a_whole_bundle_is_believed(directory):
         (lambda root: (root / "image.tar").write_bytes(b"imagE"), "image.tar is damaged"),
         (lambda root: (root / "manifest.json").write_text('{"format": 9}'), "has format 9; this version of gb10.vllm reads format 1"),
         (lambda root: (root / "manifest.json").write_text("{"), "manifest.json cannot be read"),
-        (lambda root: (root / "manifest.json").unlink(), "is no bundle"),
+        (lambda root: (root / "manifest.json").unlink(), "is not a bundle"),
     ],
 )
 def test_a_broken_bundle_is_told(directory, break_it, text):
@@ -61,7 +61,7 @@ def test_a_model_of_any_name_gets_one_directory():
 
 
 def test_a_bare_checkout_is_no_installed_collection(tmp_path):
-    with pytest.raises(GB10Error, match="is no installed collection"):
+    with pytest.raises(GB10Error, match="is not an installed collection"):
         bundle.pack_collection(str(tmp_path), str(tmp_path))
 
 

@@ -105,7 +105,7 @@ def test_a_source_outside_the_run_is_refused():
     [
         ({"methd": "auto"}, "has no key methd"),
         ({"method": "broadcast"}, "choose one of auto, fan_out, build_everywhere"),
-        ({"port": "http"}, "port is 'http', which is no number"),
+        ({"port": "http"}, "port is 'http', which is not a number"),
         ({"port": 70000}, "must lie between 0 and 65535"),
         ({"connections": 0}, "must lie between 1 and 32"),
     ],
@@ -244,3 +244,60 @@ def test_what_a_box_wants_and_has():
     servers = [{"name": "s", "model": "m", "model_path": "/srv/m", "repo_id": None}]
     assert distribution.wanted_models(servers, {"/srv/m": {"present": True, "manifest": "x"}})[0]["manifest"] == "x"
     assert distribution.wanted_models(servers, {"/srv/m": {"present": False, "source": "hub", "manifest": "x"}})[0]["manifest"] is None
+
+
+INFO = {"present": True, "manifest": "m"}
+TINY = {"model": "tiny", "model_path": "/srv/models/tiny"}
+
+
+def seen(name="vllm-node", image="sha256:a", models=None, **more):
+    """What Ansible knows of a box after the plan phase and the roles image and model."""
+    models = {"/srv/models/tiny": INFO} if models is None else models
+    images = {name: {"id": image, "identity": "i-" + image[-1]}} if image else {}
+    present = bool(models.get("/srv/models/tiny", {}).get("present"))
+    return {
+        "preflight_result": {"box": {"docker": {"images": images}}}, "preflight_servers": [TINY], "plan_models": {"models": models},
+        "plan_wanted": [dict(TINY, present=present)], "model_result": {"models": models}, "ansible_host": "10.0.0.1", **more,
+    }  # fmt: skip
+
+
+def test_boxes_are_compared_by_what_the_roles_left_behind():
+    made = {"image": {"id": "sha256:b", "vllm_version": "0.33.0"}}
+    hostvars = {"a": seen(image_result=made), "b": seen(gb10_link_address="192.168.100.2"), "c": seen(image="")}
+    boxes = distribution.boxes_of(["a", "b", "c"], hostvars, "a")
+    assert boxes["a"]["image"] == {"name": "vllm-node", "id": "sha256:b", "identity": "", "damaged": ""}, "what it made just now has no identity yet"
+    assert boxes["b"]["image"]["identity"] == "i-a" and boxes["b"]["addresses"] == ["192.168.100.2"] and boxes["a"]["addresses"] == ["10.0.0.1"]
+    assert boxes["c"]["image"]["id"] == "" and boxes["c"]["models"][0]["manifest"] == "m"
+    assert [share["targets"] for share in distribution.lacking(boxes, "a")] == [["b", "c"]]
+
+
+class Untouched(dict):
+    """Variables of a box that nobody has to look at."""
+
+    def __getitem__(self, name):
+        raise AssertionError(f"looked at {name} of another box")
+
+
+def test_a_box_that_has_its_models_does_not_look_at_others():
+    assert distribution.known_models({"/srv/models/tiny": INFO}, "a", ["a", "b"], {"a": seen(), "b": Untouched()}) == {"/srv/models/tiny": INFO}
+
+
+def test_a_model_that_another_box_has_is_known():
+    gone = {"/srv/models/tiny": {"present": False}}
+    known = distribution.known_models(gone, "b", ["a", "b"], {"a": seen(), "b": seen(models=gone)})
+    assert known == {"/srv/models/tiny": {**INFO, "path": "/srv/models/tiny"}}
+    assert distribution.known_models(gone, "b", ["b"], {"b": seen(models=gone)}) == {}
+
+
+def test_the_outcome_is_what_was_there_and_what_arrived():
+    image = {"image": {"id": "sha256:a", "vllm_version": "0.33.0"}}
+    alone = distribution.outcome("a", "a", {"a": seen(image_result=image)})
+    assert alone == {"image": image["image"], "models": {"/srv/models/tiny": INFO}}
+    share = {"key": "tiny", "kind": "directory", "targets": ["b"], "reference": "a", "places": {"a": "/srv/models/tiny", "b": "/srv/models/tiny"}}
+    got = {"shares": {"image": {"image_id": "sha256:z"}, "tiny": {}}}
+    boxes = {"a": {"image": {"id": "sha256:a"}}, "b": {"image": {"id": ""}}}
+    there = seen(models={}, distribution_boxes=boxes, distribution_shares=[share], __distribution_transferred=got)
+    result = distribution.outcome("b", "a", {"a": seen(image_result=image), "b": there})
+    assert result["image"] == {"id": "sha256:z", "vllm_version": "0.33.0"} and result["models"]["/srv/models/tiny"]["manifest"] == "m"
+    quiet = seen(models={}, distribution_boxes={"b": {"image": {"id": "sha256:b"}}}, __distribution_transferred={"skipped": True})
+    assert distribution.outcome("b", "a", {"a": seen(image_result=image), "b": quiet})["image"]["id"] == "sha256:b"

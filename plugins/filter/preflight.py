@@ -1,0 +1,19 @@
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Filters that judge what was read of a box before anything is changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ansible_collections.gb10.vllm.plugins.plugin_utils._as_filter import as_filters
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import preflight
+
+
+class FilterModule:
+    """The filters of this file."""
+
+    def filters(self) -> dict[str, Callable]:
+        return as_filters({"box_problem": preflight.box_problem, "models_refused": preflight.models_refused})
