@@ -229,8 +229,16 @@ MUTANTS = [
         "role-restarted", "medium", "roles/server/tasks/start.yml", "{{ 'restarted' if server_restart and", "{{ 'started' if server_restart and", WIRING_TEST
     ),
     Mutant("role-soak", "medium", "roles/server/tasks/settle.yml", "server_soak_s | int if server_order.create else 0", "0", WIRING_TEST),
-    Mutant("role-exposed", "high", "roles/plan/tasks/main.yml", "    that: not plan_exposed.refuse\n", "    that: true\n", WIRING_TEST),
-    Mutant("role-exposed-warn", "medium", "roles/plan/tasks/main.yml", "  when: plan_exposed.warn | length > 0\n", "  when: false\n", WIRING_TEST),
+    Mutant("role-exposed", "high", "roles/plan/tasks/exposed.yml", "    that: not plan_exposed.refuse\n", "    that: true\n", WIRING_TEST),
+    Mutant("role-exposed-warn", "medium", "roles/plan/tasks/exposed.yml", "  when: plan_exposed.warn | length > 0\n", "  when: false\n", WIRING_TEST),
+    Mutant(
+        "role-exposed-judge",
+        "high",
+        "roles/plan/tasks/main.yml",
+        "  when: plan_exposed.warn | length > 0 or plan_exposed.refuse | length > 0\n",
+        "  when: plan_exposed.warn | length > 0\n",
+        WIRING_TEST,
+    ),
     Mutant(
         "role-send-rate", "low", "roles/distribution/tasks/send.yml", '    rate_limit_mib_s: "{{ distribution_settings.rate_limit_mib_s }}"\n', "", WIRING_TEST
     ),

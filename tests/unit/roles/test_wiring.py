@@ -153,13 +153,16 @@ def test_a_new_server_is_looked_at_for_a_while(soak, create, rounds):
 @pytest.mark.parametrize(("version", "address", "refused", "warned"), [("0.17.0", "0.0.0.0", 1, 0), ("0.30.0", "0.0.0.0", 0, 1), ("0.17.0", "127.0.0.1", 0, 0)])
 def test_a_plan_looks_at_who_can_reach_an_old_version(version, address, refused, warned):
     servers = wanted.normalise([{"name": "a", "model": "m", "address": address}], "/m", True)
-    variables = {"plan_servers": servers, "plan_result": {"plan": {"engine": {"vllm_version": version}}}}
-    exposed = rendered_all(named("roles/plan/tasks/main.yml", "Look up the known vulnerabilities")["ansible.builtin.set_fact"]["plan_exposed"], variables)
+    variables = {**rendered.variables_of("plan"), "plan_servers": servers, "plan_version": version}
+    exposed = rendered_all(variables["plan_exposed"], variables)
     assert (len(exposed["refuse"]), len(exposed["warn"])) == (refused, warned)
-    show = named("roles/plan/tasks/main.yml", "Show which servers others can reach")
-    refuse = named("roles/plan/tasks/main.yml", "Refuse servers that others can reach")
-    assert rendered_all("{{ " + show["when"] + " }}", {"plan_exposed": exposed}) == bool(warned)
-    assert rendered_all("{{ " + refuse["ansible.builtin.assert"]["that"] + " }}", {"plan_exposed": exposed}) == (not refused)
+    judge = named("roles/plan/tasks/main.yml", "Judge servers that others can reach")
+    assert judge["ansible.builtin.include_tasks"] == "exposed.yml"
+    assert rendered_all("{{ " + judge["when"] + " }}", variables) == bool(refused or warned)
+    show = named("roles/plan/tasks/exposed.yml", "Show which servers others can reach")
+    refuse = named("roles/plan/tasks/exposed.yml", "Refuse servers that others can reach")
+    assert rendered_all("{{ " + show["when"] + " }}", variables) == bool(warned)
+    assert rendered_all("{{ " + refuse["ansible.builtin.assert"]["that"] + " }}", variables) == (not refused)
 
 
 def test_a_transfer_keeps_to_the_limits_that_were_set():
