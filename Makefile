@@ -107,6 +107,7 @@ deep-fleet: setup       # a canary that fails, batches, drift, pruning
 	@$(STAGE) $@ molecule test -s fleet
 
 compat: setup
+	@$(BOXES_PREPARE)
 	@tests/compat
 
 mutants-known: setup   # harmful changes that no test found once, made one at a time in a copy of the tree

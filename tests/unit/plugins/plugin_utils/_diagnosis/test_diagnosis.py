@@ -41,6 +41,7 @@ def read(name: str) -> str:
 
 
 def test_recall_and_false_alarms(entries, capsys):
+    """Loading refuses an entry that misses its own example, so what is tried here is the noise: other words before it, a process's name in each line."""
     known = [entry for entry in entries if entry.id.startswith("KB-")]
     found = 0
     for entry in known:
