@@ -209,7 +209,6 @@ OPTIONS = {
     "planned": {"type": "dict"},
     "owner": {"type": "dict"},
     "take_over": {"type": "str"},
-    "wait_for_memory_bytes": {"type": "int", "default": 0},
 }
 
 

@@ -48,7 +48,11 @@ def words(path: Path) -> list[str]:
 
 
 # Where a module hands all its options on, who reads them.
-READERS = {"box_info": ["module_utils/_box/findings.py", "plugin_utils/_follow/locking.py"], "run_lock": ["plugin_utils/_follow/locking.py"]}
+READERS = {
+    "kv_cache_budget": ["module_utils/_sizing/inputs.py"],
+    "box_info": ["module_utils/_box/findings.py", "plugin_utils/_follow/locking.py"],
+    "run_lock": ["plugin_utils/_follow/locking.py"],
+}
 
 
 @pytest.mark.parametrize("module", [name for name in MODULES if name != "image_build"])  # its options are the fields of a dataclass

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -14,9 +13,10 @@ from typing import Any
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._model.directory import inspect_model
 from ansible_collections.gb10.vllm.plugins.module_utils._model.hub import Hub, is_repo_id
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing.budget import GIB
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing import checks
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.engine import cpu_features
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.plan import calculate, draft_models, engine_identity, plan_box
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.shapes import Calculation, EngineFacts, Options
 
 OPTIONS: dict[str, Any] = {
     "box": {"type": "dict"},
@@ -53,14 +53,18 @@ def needs_a_look(wanted: Mapping[str, Any]) -> bool:
 def answer(wanted: Mapping[str, Any]) -> dict[str, Any]:
     """{kv, plan, models} as far as they were asked for; ``models``: those that were read here, by path or repo id. Raises GB10Error."""
     read: dict[str, Any] = {}
-    engine = dict(wanted["engine"])
+    engine: EngineFacts = wanted["engine"]
     if _on_cpu(wanted):
         engine = {**_processor(wanted["box"] or {}), **engine}
     result: dict[str, Any] = {}
     if wanted["model"]:
         result["kv"] = _calculated(wanted, engine, read)
     if wanted["servers"] is not None:
-        options = {key: wanted[key] for key in ("os_floor_gib", "margin_gib", "assume_full_attention")}
+        options: Options = {
+            "os_floor_gib": wanted["os_floor_gib"],
+            "margin_gib": wanted["margin_gib"],
+            "assume_full_attention": wanted["assume_full_attention"],
+        }
         models = _models(wanted, read)
         result["plan"] = plan_box(wanted["box"], wanted["servers"], models, engine, options, wanted["records"])
     return result | ({"models": read} if read else {})
@@ -70,7 +74,7 @@ def _on_cpu(wanted: Mapping[str, Any]) -> bool:
     return engine_identity(wanted["engine"])["platform"] == "cpu"
 
 
-def _processor(box: Mapping[str, Any]) -> Mapping[str, bool]:
+def _processor(box: Mapping[str, Any]) -> EngineFacts:
     """The engine's blocks and states depend on the processor it will run on: the box's, or this machine's where the box is not given."""
     if box.get("cpu_features"):
         return box["cpu_features"]
@@ -78,10 +82,8 @@ def _processor(box: Mapping[str, Any]) -> Mapping[str, bool]:
         return cpu_features(handle.read())
 
 
-def _calculated(wanted: Mapping[str, Any], engine: Mapping[str, Any], read: dict[str, Any]) -> dict[str, Any]:
-    available = wanted["available_gib"]
-    if available is not None and not (math.isfinite(available) and available >= 0):
-        raise GB10Error(f"available_gib is {available}: give a number of GiB, 0 or more")
+def _calculated(wanted: Mapping[str, Any], engine: EngineFacts, read: dict[str, Any]) -> Calculation:
+    available = None if wanted["available_gib"] is None else checks.gib(wanted["available_gib"], "available_gib")
     for key in ("max_model_len", "concurrency"):
         if wanted[key] is not None and wanted[key] < 1:
             raise GB10Error(f"{key} is {wanted[key]}: give a whole number above 0")
@@ -89,7 +91,7 @@ def _calculated(wanted: Mapping[str, Any], engine: Mapping[str, Any], read: dict
     return calculate(
         wanted["models"].get(name) or read.setdefault(name, _read(name, wanted)),
         engine,
-        available_bytes=None if available is None else int(available * GIB),
+        available_bytes=available,
         max_model_len=wanted["max_model_len"],
         concurrency=wanted["concurrency"],
         kv_cache_dtype=wanted["kv_cache_dtype"],

@@ -15,7 +15,7 @@ import importlib
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.loader import action_loader, become_loader, connection_loader, filter_loader, lookup_loader, shell_loader, test_loader
 from ansible.template import Templar
-from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import diagnosis
+from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import knowledge
 
 try:
     from ansible.template import trust_as_template
@@ -46,6 +46,6 @@ def warm_up() -> None:
             loader.get(name) if loader in (filter_loader, test_loader) else loader.get(name, class_only=True)
     importlib.import_module("ansible.executor.module_common")
     Templar(DataLoader(), variables={}).template(trust_as_template(EXPRESSION))
-    diagnosis.load()
+    knowledge.load()
     gc.collect()
     gc.freeze()

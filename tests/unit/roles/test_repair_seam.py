@@ -49,7 +49,7 @@ def handed_over(**settings):
     variables |= rendered.trusted(tasks[0]["vars"])
     orders = rendered.render(rendered.task("server", "order.yml", "ansible.builtin.set_fact")["server_orders"], variables)
     variables["server_orders"] = json.loads(json.dumps(orders))
-    return rendered.render(rendered.task("server", "activate.yml", "gb10.vllm.server_ready")["wanted"], variables)
+    return rendered.render(rendered.task("server", "prove.yml", "gb10.vllm.server_ready")["wanted"], variables)
 
 
 def repaired(log, history=(), facts=None, **settings):
