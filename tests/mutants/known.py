@@ -223,8 +223,8 @@ MUTANTS = [
     Mutant("role-hub-no-log", "high", "roles/model/tasks/download.yml", "  no_log: true\n", "", WIRING_TEST),
     Mutant("role-hub-mode", "high", "roles/model/tasks/download.yml", 'mode: "0600"', 'mode: "0644"', WIRING_TEST),
     Mutant("role-hub-ca", "medium", "roles/model/tasks/download.yml", '    ca_bundle: "{{ model_ca_bundle }}"\n', "", WIRING_TEST),
-    Mutant("role-key-force", "medium", "roles/server/tasks/secrets.yml", 'force: "{{ server_key | length > 0 }}"', "force: true", WIRING_TEST),
-    Mutant("role-key-none", "high", "roles/server/tasks/secrets.yml", "(server_key or server_random_key)", "server_key", WIRING_TEST),
+    Mutant("role-key-force", "medium", "roles/server/tasks/start.yml", 'force: "{{ server_key | length > 0 }}"', "force: true", WIRING_TEST),
+    Mutant("role-key-none", "high", "roles/server/tasks/start.yml", "(server_key or server_random_key)", "server_key", WIRING_TEST),
     Mutant(
         "role-restarted", "medium", "roles/server/tasks/start.yml", "{{ 'restarted' if server_restart and", "{{ 'started' if server_restart and", WIRING_TEST
     ),

@@ -14,6 +14,13 @@ import yaml
 from ansible_collections.gb10.vllm.plugins.module_utils._image.options import argument_spec
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import wanted
 
+
+@pytest.fixture(scope="module", autouse=True)
+def once():
+    with rendered.collections():
+        yield
+
+
 HOST = {"inventory_hostname": "spark-01", "ansible_play_hosts": ["spark-01"], "omit": "OMITTED"}
 
 
@@ -30,8 +37,10 @@ def tasks(path):
     return list(flat(content[0]["tasks"] if "hosts" in content[0] else content))
 
 
-def named(path, beginning):
-    (found,) = [one for one in tasks(path) if one["name"].startswith(beginning)]
+def named(where, beginning):
+    """The one task of a role, or of a playbook, whose name begins so."""
+    files = [where] if where.endswith(".yml") else [f"roles/{where}/tasks/{path.name}" for path in (rendered.ROLES / where / "tasks").glob("*.yml")]
+    (found,) = [one for path in files for one in tasks(path) if one.get("name", "").startswith(beginning)]
     return rendered.trusted(found)
 
 
@@ -91,7 +100,7 @@ def test_a_download_is_told_the_hub_its_certificates_and_what_to_keep():
 
 
 def test_the_token_of_the_hub_lies_where_only_root_reads_it_and_is_never_shown():
-    task = named("roles/model/tasks/download.yml", "Keep the hub's token")
+    task = named("model", "Keep the hub's token")
     variables = {**rendered.variables_of("model"), "gb10_hub": {"token": "hf_secret"}}
     file = rendered_all(task["ansible.builtin.copy"], variables)
     assert file == {"content": "HF_TOKEN=hf_secret\n", "dest": "/etc/gb10-vllm/hub.env", "mode": "0600"}
@@ -103,7 +112,7 @@ def test_the_token_of_the_hub_lies_where_only_root_reads_it_and_is_never_shown()
 
 
 def key_file(**given):
-    task = named("roles/server/tasks/secrets.yml", "Write the API key")
+    task = named("server", "Write the API key")
     variables = {**rendered.variables_of("server"), **{key: rendered.trusted(one) for key, one in task["vars"].items()}, **given}
     return task, rendered_all({**task["ansible.builtin.copy"], "force": task["ansible.builtin.copy"]["force"]}, variables)
 
@@ -121,7 +130,7 @@ def test_a_key_that_is_given_is_written_each_time_and_one_that_is_made_up_only_o
 
 @pytest.mark.parametrize(("beginning", "file"), [("Write the API key", "key.env"), ("Write the environment", "server.env")])
 def test_secrets_of_a_server_are_private_and_never_shown(beginning, file):
-    task = named("roles/server/tasks/secrets.yml", beginning)
+    task = named("server", beginning)
     copy = task["ansible.builtin.copy"]
     assert (task["no_log"], task["diff"], copy["mode"], copy["owner"], copy["dest"].rpartition("/")[2]) == (True, False, "0600", "root", file)
 
@@ -131,7 +140,7 @@ def test_secrets_of_a_server_are_private_and_never_shown(beginning, file):
     [(True, False, False, "restarted"), (False, True, False, "restarted"), (True, True, True, "started"), (False, False, False, "started")],
 )
 def test_a_server_reads_a_changed_secret_at_once(key, environment, create, state):
-    task = named("roles/server/tasks/start.yml", "Start now and at boot")
+    task = named("server", "Start now and at boot")
     order = {"unit": "gb10-vllm-a.service", "watch": "gb10-vllm-watch@a.timer", "create": create, "down": []}
     results = {"__server_key": {"changed": key}, "__server_env": {"changed": environment}, "__server_files": {"changed": False}}
     variables = {**rendered.variables_of("server"), **task["vars"], **results, "server_order": order}
@@ -143,7 +152,7 @@ def test_a_server_reads_a_changed_secret_at_once(key, environment, create, state
 
 @pytest.mark.parametrize(("soak", "create", "rounds"), [(10, True, [0, 5]), (10, False, []), (0, True, []), (12, True, [0, 5, 10])])
 def test_a_new_server_is_looked_at_for_a_while(soak, create, rounds):
-    task = named("roles/server/tasks/settle.yml", "See that it keeps answering")
+    task = named("server", "See that it keeps answering")
     variables = {**rendered.variables_of("server"), "gb10_soak_s": soak, "server_order": {"create": create}}
     assert rendered_all(task["loop"], variables) == rounds
     assert task["loop_control"]["pause"] == 5 and task["when"] == "server_order.create"
@@ -156,11 +165,11 @@ def test_a_plan_looks_at_who_can_reach_an_old_version(version, address, refused,
     variables = {**rendered.variables_of("plan"), "plan_servers": servers, "plan_version": version}
     exposed = rendered_all(variables["plan_exposed"], variables)
     assert (len(exposed["refuse"]), len(exposed["warn"])) == (refused, warned)
-    judge = named("roles/plan/tasks/main.yml", "Judge servers that others can reach")
+    judge = named("plan", "Judge servers that others can reach")
     assert judge["ansible.builtin.include_tasks"] == "exposed.yml"
     assert rendered_all("{{ " + judge["when"] + " }}", variables) == bool(refused or warned)
-    show = named("roles/plan/tasks/exposed.yml", "Show which servers others can reach")
-    refuse = named("roles/plan/tasks/exposed.yml", "Refuse servers that others can reach")
+    show = named("plan", "Show which servers others can reach")
+    refuse = named("plan", "Refuse servers that others can reach")
     assert rendered_all("{{ " + show["when"] + " }}", variables) == bool(warned)
     assert rendered_all("{{ " + refuse["ansible.builtin.assert"]["that"] + " }}", variables) == (not refused)
 
@@ -169,11 +178,11 @@ def test_a_transfer_keeps_to_the_limits_that_were_set():
     given = {"gb10_distribution": {"connections": 2, "rate_limit_mib_s": 50, "port": 9000}, "gb10_keep": 3, "gb10_state_dir": "/state", **HOST}
     plan = {"spark-01": {"shares": [{"give": False}], "trusted": ["PEM"]}}
     variables = {**rendered.variables_of("distribution"), **given, "distribution_plan": plan, "distribution_parts": {"spark-01": []}}
-    got = rendered_all(named("roles/distribution/tasks/send.yml", "Transfer")["gb10.vllm.share"], variables)
+    got = rendered_all(named("distribution", "Transfer")["gb10.vllm.share"], variables)
     assert got == {
         "state": "transferred", "shares": [{"give": False}], "trusted": ["PEM"], "connections": 2, "rate_limit_mib_s": 50, "keep": 3, "state_dir": "/state",
     }  # fmt: skip
-    assert rendered_all(named("roles/distribution/tasks/send.yml", "Open")["gb10.vllm.share"]["port"], variables) == 9000
+    assert rendered_all(named("distribution", "Open")["gb10.vllm.share"]["port"], variables) == 9000
 
 
 @pytest.mark.parametrize(
@@ -181,7 +190,7 @@ def test_a_transfer_keeps_to_the_limits_that_were_set():
 )
 def test_with_fewer_forks_than_boxes_those_that_only_give_come_first(forks, gives, first):
     plan = {f"spark-0{number}": {"shares": [{"give": give} for give in gives]} for number in (1, 2, 3)}
-    conditions = named("roles/distribution/tasks/send.yml", "Offer")["when"]
+    conditions = named("distribution", "Offer")["when"]
     variables = {**HOST, "distribution_plan": plan, "ansible_forks": forks}
     assert all(rendered_all("{{ " + one + " }}", variables) for one in conditions) == first
 
@@ -204,6 +213,6 @@ def test_what_is_set_for_the_servers_of_a_box_acts():
     assert rendered_all(variables["server_options"], variables) == {"history": 2, "repair": False, "api_key": "k"}
     unit = rendered.render(variables["server_unit_text"], variables).splitlines()
     assert {"StartLimitIntervalSec=700", "StartLimitBurst=7", "TimeoutStopSec=120", "ExecStop=/usr/bin/docker stop --time 90 gb10-vllm-a"} <= set(unit)
-    container = named("roles/server/tasks/start.yml", "Create the container")["community.docker.docker_container"]
+    container = named("server", "Create the container")["community.docker.docker_container"]
     assert container["shm_size"] == "{{ server_deployment.container.shm_size_bytes }}"
     assert container["stop_timeout"] == "{{ server_deployment.container.stop_timeout_s }}"
