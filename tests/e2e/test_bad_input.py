@@ -119,7 +119,7 @@ CASES = {
         before="tar -c /bin/true | docker import - somebodys; docker create --name gb10-vllm-tiny somebodys /bin/true",
         after="docker rm gb10-vllm-tiny; docker rmi somebodys",
     ),
-    "no batch at all": Case(r"gb10_rollout has 0, which is no size of a batch", r"use whole numbers", variables={"gb10_rollout": [0]}),
+    "no batch at all": Case(r"gb10_rollout contains 0, which is not a valid batch size", r"use whole numbers", variables={"gb10_rollout": [0]}),
     "two servers with one name": Case(r"two servers have the name 'tiny'", r"another name", servers=[SERVER, dict(SECOND, name="tiny")]),
     "two servers with one port": Case(r"two servers have the port 8000", r"another port", servers=[SERVER, dict(SECOND, port=8000)]),
     "unreachable": Case(r"cannot be reached", r"Check that the box is on", variables={"ansible_host": "172.30.10.99", "ansible_timeout": 5}),
