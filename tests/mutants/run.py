@@ -22,6 +22,7 @@ from pathlib import Path
 from known import EQUIVALENT, MUTANTS, Mutant
 
 ROOT = Path(__file__).resolve().parents[2]
+PYTHON = str(ROOT / ".venv/bin/python") if (ROOT / ".venv").exists() else sys.executable
 TREE = Path(".ansible/collections/ansible_collections")
 SECONDS = 300
 
@@ -44,7 +45,7 @@ def copy_of_the_tree(target: Path) -> None:
 
 def tests_pass(tree: Path, tests: set[str]) -> bool | None:
     """Whether these tests pass; None when they could not be run to an end."""
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--no-header", *sorted(tests)]
+    command = [PYTHON, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--no-header", *sorted(tests)]
     # Without CI: what is missing on this machine is skipped. Without byte code: a change of the same second and length would not be seen.
     environment = {name: value for name, value in os.environ.items() if name != "CI"} | {"PYTHONDONTWRITEBYTECODE": "1"}
     try:
@@ -52,7 +53,7 @@ def tests_pass(tree: Path, tests: set[str]) -> bool | None:
     except subprocess.TimeoutExpired:
         return False
     if done.returncode not in (0, 1):
-        print(done.stdout[-2000:] + done.stderr[-2000:])
+        print(done.stdout[-2000:] + done.stderr[-2000:], file=sys.stderr)
     return {0: True, 1: False}.get(done.returncode)
 
 
@@ -87,7 +88,7 @@ def main(words: list[str]) -> int:
         tree = Path(folder)
         copy_of_the_tree(tree)
         if not tests_pass(tree, {one.tests for one in chosen}):
-            print("without any change these tests do not pass; mend them first: " + " ".join(sorted({one.tests for one in chosen})))
+            print("without any change these tests do not all pass; mend them first: pytest -x " + " ".join(sorted({one.tests for one in chosen})))
             return 1
         counts: dict[str, int] = {}
         for one in chosen:

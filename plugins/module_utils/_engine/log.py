@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 
 from ansible_collections.gb10.vllm.plugins.module_utils._io.lines import clean_lines
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.rules import parse_version as version_tuple
@@ -258,7 +259,7 @@ def parse_facts(text: str) -> dict:
 
 _CACHE_CONFIG = re.compile(r"^vllm:cache_config_info\{(.*)\}\s", re.MULTILINE)
 _LABEL = re.compile(r'([A-Za-z_]\w*)="((?:[^"\\]|\\.)*)"')
-_LABELS_WANTED = {
+_LABELS_WANTED: dict[str, tuple[str, Callable[[str], float | str]]] = {
     "num_gpu_blocks": ("num_blocks", int),
     "block_size": ("block_size", int),
     "kv_cache_size_tokens": ("kv_tokens", int),
