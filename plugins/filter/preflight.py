@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ansible_collections.gb10.vllm.plugins.plugin_utils._as_filter import as_filters
-from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import preflight
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import options, preflight
 
 
 class FilterModule:
     """The filters of this file."""
 
     def filters(self) -> dict[str, Callable]:
-        return as_filters({"box_problem": preflight.box_problem, "models_refused": preflight.models_refused})
+        return as_filters({"option_mistakes": options.option_mistakes, "box_problem": preflight.box_problem, "models_refused": preflight.models_refused})

@@ -38,7 +38,7 @@ PRUNE = """
   become: true
   tasks:
     - ansible.builtin.include_role: {name: gb10.vllm.preflight}
-    - ansible.builtin.include_role: {name: gb10.vllm.server, tasks_from: prune}
+    - ansible.builtin.include_role: {name: gb10.vllm.server, tasks_from: box}
 """
 
 

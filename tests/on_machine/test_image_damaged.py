@@ -69,10 +69,10 @@ def test_what_a_transfer_found_out_is_said_at_once(tmp_path, has, arrived, said,
         "b": {"__distribution_offered": skipped, "__distribution_transferred": skipped},
         "c": {"__distribution_offered": skipped, "__distribution_transferred": took},
     }
-    for host, known in facts.items():
+    for known in facts.values():
         known |= {
             "__distribution_opened": {"changed": False},
-            "distribution_box": {"image": {"name": "vllm-node", "id": has[host], "identity": "i" * bool(has[host])}},
+            "distribution_boxes": {one: {"image": {"name": "vllm-node", "id": has[one], "identity": "i" * bool(has[one])}} for one in has},
         }
     (tmp_path / "roles/said/tasks").mkdir(parents=True)
     (tmp_path / "roles/said/tasks/main.yml").write_text(yaml.safe_dump([task for task in tasks if task["name"].startswith(NOTES)]))

@@ -30,6 +30,10 @@ LOOK = """
     - name: Look at the models
       gb10.vllm.model_info: {models: [/srv/models/tiny], allow_missing: true, check_architecture: false}
       register: plan_models
+    - name: What the roles preflight and plan note
+      ansible.builtin.set_fact:
+        preflight_servers: "{{ gb10_servers | gb10.vllm.servers('/srv/models') }}"
+        plan_wanted: "{{ gb10_servers | gb10.vllm.servers('/srv/models') | gb10.vllm.distribution_wanted(plan_models.models) }}"
 """
 SUPPLY = """
     - name: Choose

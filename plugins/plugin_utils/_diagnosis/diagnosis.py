@@ -107,7 +107,9 @@ def diagnose(logs: dict[str, str], entries: list[Entry], context: frozenset[str]
     read = [reading.read(node, text) for node, text in logs.items()]
     hits = _find(read, entries, context)
     notes = _notes(hits)
-    fatal = [hit for hit in hits if hit.entry.severity == "fatal"]
+    started = {log.node: log.started for log in read if log.kind == SERVER}
+    # What was said before a server came up did not keep it from coming up.
+    fatal = [hit for hit in hits if hit.entry.severity == "fatal" and hit.line_number >= started.get(hit.node, 0)]
     root = _named_in(fatal[0], hits) if fatal else None
     if root is None or root.is_wrapper or reading.is_wrapper(root.line) and root.entry.priority >= WRAPPER_PRIORITY:
         unexplained = _unexplained(read, {(hit.node, hit.line_number) for hit in fatal})
@@ -245,7 +247,8 @@ def decisive_lines(lines: list[str], root: int, others: list[int]) -> list[str]:
         return {lines[number].strip() for number in numbers}
 
     errors = [number for number in range(root + 1, len(lines)) if reading.is_error(lines[number])]
-    own = [number for number in errors if not reading.is_wrapper(lines[number])][:1]  # a frame of a traceback is followed by what was raised
+    below = [number for number in range(root + 1, min(root + 8, len(lines))) if reading.is_reason(lines[number])][-1:]
+    own = below or [number for number in errors if not reading.is_wrapper(lines[number])][:1]  # a frame of a traceback is followed by what was raised
     before = [number for number in range(root - 1, -1, -1) if lines[number].strip() and not _FILLER.search(lines[number])]
     later = [*(other for other in others if other < root), *own, *sorted(others), *errors]
     for candidates, most in ((later, 2), (before, 3), (later, 3)):

@@ -61,12 +61,12 @@ WRAPPERS = re.compile(
     r"|\d+ validation errors? for|ExceptionGroup|unhandled errors? in a TaskGroup"
     r"|[Ss]ee (?:the )?(?:stack ?trace|root cause|error log)|See above for"
     r"|The above exception was|During handling of the above|Traceback \(most recent call last\)|For further information visit"
-    r"|exit(?:ed with)?(?: code| status)?:? ?-?\d+\b|exitcode|returned non-zero exit status|SystemExit|KeyboardInterrupt"
+    r"|failed to be inspected\. Please check|exit(?:ed with)?(?: code| status)?:? ?-?\d+\b|exitcode|returned non-zero exit status|SystemExit|KeyboardInterrupt"
     r"|CancelledError|GeneratorExit"
     r"|ChildFailedError|RayTaskError|RayActorError|ActorDiedError|WorkerCrashedError|torch\.distributed\.elastic"
     r"|Root Cause \(first observed|main process exited"
     r"|^make(?:\[\d+\])?: \*\*\*|ninja: build stopped|^FAILED: |error: command .* failed|Command .* (?:failed|died)|raise \w+"
-    r"|hint: |note: This error originates|ERROR conda|resource_tracker: |leaked (?:semaphore|shared_memory)"
+    r"|note: This error originates|ERROR conda|resource_tracker: |leaked (?:semaphore|shared_memory)"
     r"|destroy_process_group\(\) was not called"
     r"|^Killed$|^Aborted|core dumped\)?$|Extension modules:|Current thread 0x|Thread 0x\w+ \(most recent|Shutting down|shutting down"
     r"|^\s*(?:raise|return|await|yield|self\.|super\(\)|with |if |for |from |import |\^+|~+)"
@@ -91,7 +91,7 @@ _TOOL = re.compile(
     r"|Out of memory|(?:CUDA|[Ee]rror).*out of memory|NCCL WARN |oom-kill|Killed process|\bXid\b|undefined symbol|cannot open shared object"
 )
 _TRACEBACK = re.compile(r"^Traceback \(most recent call last\)|^\s+File \"")
-_DEEPER = re.compile(r"^\s*(?:[├╰]─▶ |Caused by: |│ )")
+_DEEPER = re.compile(r"^\s*(?:[├╰]─▶ |Caused by: |│ |hint: )")
 _SOFT = re.compile(
     r"NCCL INFO|running out of memory|(?i:(?<!NCCL )\bwarn(?:ing)?\b|deprecat|will be (?:removed|ignored)|falling back|fallback|ignored|ignoring|skipp"
     r"|retrying|optional|not installed, )"
@@ -121,6 +121,11 @@ class Log:
     @property
     def text(self) -> str:
         return "\n".join(self.lines)
+
+    @property
+    def started(self) -> int:
+        """Number of the line in which the server said that it is up, 0 when it did not."""
+        return next((number for number, line in enumerate(self.lines) if engine_log.says_started([line])), 0)
 
     @property
     def phase(self) -> tuple[str, str]:
@@ -165,6 +170,11 @@ def is_wrapper(line: str) -> bool:
 def is_error(line: str) -> bool:
     """Whether a line is one that a program prints when something failed."""
     return bool(_NATIVE.search(line) or _EXCEPTION.search(line.strip()) or _TOOL.search(line))
+
+
+def is_reason(line: str) -> bool:
+    """Whether a line is one of the reasons that a program lists below its error."""
+    return bool(_DEEPER.search(line))
 
 
 def first_cause(log: Log) -> int | None:

@@ -15,6 +15,7 @@ import importlib
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.loader import action_loader, become_loader, connection_loader, filter_loader, lookup_loader, shell_loader, test_loader
 from ansible.template import Templar
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import options
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import knowledge
 
 try:
@@ -47,5 +48,6 @@ def warm_up() -> None:
     importlib.import_module("ansible.executor.module_common")
     Templar(DataLoader(), variables={}).template(trust_as_template(EXPRESSION))
     knowledge.load()
+    options.specs()
     gc.collect()
     gc.freeze()

@@ -1,0 +1,48 @@
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Whether the user's variables are what the roles' argument specs say; all roles at once, so that a run does not validate each role on each box."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+
+ROLES = Path(__file__).resolve().parents[3] / "roles"
+
+
+@lru_cache(maxsize=1)
+def specs() -> dict[str, list[dict[str, Any]]]:
+    """Each ``gb10_*`` option as the roles describe it, once for each role that does."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for path in sorted(ROLES.glob("*/meta/argument_specs.yml")):
+        for entry in yaml.safe_load(path.read_text(encoding="utf-8"))["argument_specs"].values():
+            for name, option in (entry.get("options") or {}).items():
+                if option not in found.setdefault(name, []):
+                    found[name].append(option)
+    return found
+
+
+def option_mistakes(values: Mapping[str, Any]) -> list[str]:
+    """One sentence, in Ansible's own words, for each value of the wrong type or not among the choices. ``values``: the user's variables by name."""
+    said: list[str] = []
+    for name, value in values.items():
+        for option in specs().get(name, []):
+            result = ArgumentSpecValidator({name: option}).validate({name: _plain(value)})
+            said += [text if text.endswith(".") else f"{text}." for text in result.error_messages if text not in said]
+    return list(dict.fromkeys(said))
+
+
+def _plain(value: Any) -> Any:
+    """The same value in containers of Python's own: the validator copies what it is given, and Ansible's hold all variables of the box."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    return str(value) if isinstance(value, str) else value
