@@ -30,7 +30,7 @@ _PREFIXES = tuple(
     for pattern in (
         r"^(?:> ?)+(?=\S|$|\s)",  # a quote in an issue
         r"^#\d{1,4} (?:\d+\.\d+ )?(?!\[)(?=\s*\S)",  # BuildKit: the step and its seconds; `#7 [2/9] RUN` names the step itself
-        r"^\d{1,5}\.\d{2,3} (?!GiB|MiB|GB|MB|kB|s\b|sec|ms\b|tokens|req|it/s|%)(?=\s*\S)",  # BuildKit's summary of a failed step: seconds alone
+        r"^\d{1,5}\.\d{2,3} (?!GiB|MiB|GB|MB|kB|s\b|sec|ms\b|tokens\b|reqs?\b|it/s|%)(?=\s*\S)",  # BuildKit's summary of a failed step: seconds alone
         r"^\[[a-z]+/[\w.-]+(?:/[\w.-]+)?\] ",  # kubectl logs --prefix
         rf"^{_DATE}{_ZONE} (?:stdout|stderr) [FP] ",  # containerd
         r"^(?:[\w.-]+-\d+|[\w.-]+_\d+|[a-z][\w.-]*) +\| ?",  # docker compose: the service and a bar

@@ -87,7 +87,7 @@ def _may_act(entry: Entry, log: Log, number: int) -> bool:
         return True
     if log.kind == BUILD:
         return "build" in stages
-    if "startup" not in stages and ("runtime" not in stages or number <= log.up):
+    if "startup" not in stages and ("runtime" not in stages or number < log.up):
         return False
     return not entry.phases or engine_log.where(log.lines[: number + 1])[0] in entry.phases
 
