@@ -174,6 +174,8 @@ MUTANTS = [
         "build_opener(_Redirects, urllib.request.HTTPSHandler(context=ssl._create_unverified_context()))",
         DOWNLOAD_TEST,
     ),
+    Mutant("dl-redirect-host", "high", UTILS + "_model/hub.py", "there.netloc != here.netloc or ", "", DOWNLOAD_TEST),
+    Mutant("dl-redirect-clear", "high", UTILS + "_model/hub.py", ' or (here.scheme, there.scheme) == ("https", "http")', "", DOWNLOAD_TEST),
     Mutant("dl-mode-group", "medium", UTILS + "_io/env_file.py", "status.st_mode & 0o077", "status.st_mode & 0o007", ENV_FILE_TEST),
     Mutant("safe-name-parts", "high", UTILS + "_io/files.py", 'not in ("", ".", "..")', 'not in ("", ".")', FILES_TEST),
     # from box to box

@@ -14,13 +14,14 @@ import ssl
 import subprocess
 import threading
 import urllib.error
+import urllib.request
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._model import download as file
 from ansible_collections.gb10.vllm.plugins.module_utils._model.download import Download, read_environment
-from ansible_collections.gb10.vllm.plugins.module_utils._model.hub import is_repo_id, top_files
+from ansible_collections.gb10.vllm.plugins.module_utils._model.hub import _Redirects, is_repo_id, top_files
 
 DATA = bytes(range(256)) * 40
 URL = "http://hub/acme/tiny/resolve/c/w"
@@ -150,6 +151,15 @@ def test_only_what_concerns_the_hub_is_read_from_the_private_file(tmp_path):
 
 def test_names_of_repositories():
     assert is_repo_id("acme/tiny-1.5_b") and not any(map(is_repo_id, ["acme", "a/b/c", "../x", "a/..", "/etc", "a b/c", ""]))
+
+
+@pytest.mark.parametrize(
+    ("there", "kept"),
+    [("https://hub/b", True), ("https://cdn/b", False), ("https://hub:8443/b", False), ("http://hub/b", False), ("https://hub.evil/b", False)],
+)
+def test_only_the_hub_itself_gets_the_token_and_never_in_the_clear(there, kept):
+    request = urllib.request.Request("https://hub/a", headers={"Authorization": "Bearer hf_x"})
+    assert _Redirects().redirect_request(request, None, 302, "Found", {}, there).has_header("Authorization") == kept
 
 
 def test_sizes_and_sums_of_a_listing_that_may_be_odd():
