@@ -1,7 +1,7 @@
 # gb10.vllm: what to type. Everything sets itself up; see README.md and tests/boxes/README.md.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-failure demo-down quick test lint yamllint ruff mypy ansible-lint sanity unit integration molecule e2e deep compat build clean
+.PHONY: help setup demo demo-failure demo-down quick test lint yamllint ruff mypy ansible-lint sanity unit integration molecule e2e deep compat mutants-known build clean
 DEEP_PARTS := engines supply light server bundle fleet
 .PHONY: $(DEEP_PARTS:%=deep-%)
 BOXES ?= 1
@@ -21,6 +21,7 @@ help:
 	@echo "make test          quick, integration, molecule and the end-to-end run with the real vLLM"
 	@echo "make deep          what takes too long for every change; in parts: $(DEEP_PARTS:%=deep-%)"
 	@echo "make compat        the archive in ansible-core 2.18, 2.19, 2.20 and 2.21 (not part of make test)"
+	@echo "make mutants-known harmful changes that no test found once: each must be found now (not part of make test)"
 	@echo "make build         the archive that ansible-galaxy collection install takes"
 	@echo "make clean         demo-down and everything that was cached"
 
@@ -66,6 +67,7 @@ unit: setup
 	@$(STAGE) unit pytest -q tests/unit
 
 integration: setup
+	@tests/setup --browser
 	@$(BOXES_PREPARE)
 	@$(STAGE) integration pytest -q tests/on_machine $(DEEP:%=--ignore tests/on_machine/%)
 
@@ -105,7 +107,11 @@ deep-fleet: setup       # a canary that fails, batches, drift, pruning
 	@$(STAGE) $@ molecule test -s fleet
 
 compat: setup
+	@$(BOXES_PREPARE)
 	@tests/compat
+
+mutants-known: setup   # harmful changes that no test found once, made one at a time in a copy of the tree
+	@$(STAGE) $@ python3 tests/mutants/run.py
 
 build: setup
 	@ansible-galaxy collection build --force --output-path .cache

@@ -2,13 +2,18 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What every layer of tests needs: this checkout as ``ansible_collections.gb10.vllm``, and the helpers of ``tests/support``."""
+"""What every layer of tests needs: this checkout as ``ansible_collections.gb10.vllm``, and the helpers of ``tests/support``.
+
+``CI`` set: a test that is skipped has failed, for the set-up brings what it needs. ``GB10_REVERSE=1``: the last test first, to see that none needs another.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 COLLECTIONS = ROOT / ".ansible" / "collections"
@@ -29,3 +34,32 @@ else:
     settings.register_profile("repeatable", derandomize=True)
     if not os.environ.get("GB10_RANDOM"):
         settings.load_profile("repeatable")
+
+
+# What may be skipped in CI, and why.
+MAY_SKIP = {"tests/gpu": "needs a real GB10"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    if os.environ.get("GB10_REVERSE"):
+        items.reverse()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    return _without_silent_skip((yield), item.path)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector):
+    return _without_silent_skip((yield), collector.path)
+
+
+def _without_silent_skip(report, path):
+    allowed = any(path.is_relative_to(ROOT / one) for one in MAY_SKIP)
+    if os.environ.get("CI", "") not in ("", "0", "false") and report.skipped and not hasattr(report, "wasxfail") and not allowed:
+        reason = report.longrepr[-1] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        report.outcome = "failed"
+        report.longrepr = f"{reason}. In CI nothing is skipped: let the set-up bring what the test needs, or name it in MAY_SKIP of tests/conftest.py."
+    return report

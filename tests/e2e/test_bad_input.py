@@ -60,26 +60,26 @@ class Case:
 CASES = {
     "unknown model": Case(r"/srv/models/no-such-model does not exist", "Copy the model's directory", servers=[dict(SERVER, model="no-such-model")]),
     "missing shard": Case(
-        r"model-00002-of-00002\.safetensors",
-        r"[Dd]ownload|[Cc]opy",
+        r"lacks 1 of the 2 shards its index names, the first is model-00002-of-00002\.safetensors",
+        r"finish the download",
         before=SHARDS + "rm model-00002-of-00002.safetensors",
         servers=BAD_SERVER,
     ),
     "truncated shard": Case(
-        r"model-00001-of-00002\.safetensors.*(bytes|short|truncated)",
-        r"[Dd]ownload|[Cc]opy",
+        r"model-00001-of-00002\.safetensors is truncated: it has 100000 bytes and its header asks for \d+",
+        r"download it again",
         before=SHARDS + "truncate -s 100000 model-00001-of-00002.safetensors",
         servers=BAD_SERVER,
     ),
     "config is not JSON": Case(
-        r"config\.json.*JSON",
-        r"[Dd]ownload|[Cc]opy|[Cc]orrect",
+        r"bad/config\.json is not JSON \(line 1, column 2",
+        r"download it again or repair that line",
         before=COPY + "echo '{oops' > config.json",
         servers=BAD_SERVER,
     ),
     "unsupported architecture": Case(
-        r"AbacusForCausalLM",
-        r"vLLM|support",
+        r"'AbacusForCausalLM' .*is not known here, so its KV cache cannot be sized",
+        r"set gb10_assume_full_attention to count every layer as full attention, or leave the model to vLLM",
         before=COPY + """sed -i 's/LlamaForCausalLM/AbacusForCausalLM/; s/"llama"/"abacus"/' config.json""",
         servers=BAD_SERVER,
     ),
@@ -125,7 +125,9 @@ CASES = {
     "unreachable": Case(r"cannot be reached", r"Check that the box is on", variables={"ansible_host": "172.30.10.99", "ansible_timeout": 5}),
     "typo in a variable": Case(r"gb10_modells_dir is not a variable", r"did you mean gb10_models_dir", variables={"gb10_modells_dir": "/srv"}),
     "typo in a server": Case(r"max_modell_len", r"max_model_len", servers=[dict(SERVER, max_modell_len=1024)]),
-    "no room in memory": Case(r"cannot fit|does not fit", r"GiB", variables={"gb10_os_floor_gib": 500}),
+    "no room in memory": Case(
+        r"server tiny does not fit: .*less 500 for the system\)", r"Use a smaller or more quantised model", variables={"gb10_os_floor_gib": 500}
+    ),
 }
 
 

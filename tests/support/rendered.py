@@ -54,7 +54,13 @@ def task(role: str, file: str, module: str) -> dict[str, Any]:
 
 @contextmanager
 def collections() -> Iterator[None]:
-    """Ansible's way to import collections, as long as it is needed; what the tests themselves have imported is theirs again afterwards."""
+    """Ansible's way to import collections, as long as it is needed; what the tests themselves have imported is theirs again afterwards.
+
+    It takes a moment: who renders often enters it once around all of it.
+    """
+    if any(isinstance(finder, _AnsibleCollectionFinder) for finder in sys.meta_path):
+        yield
+        return
     ours = {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] == "ansible_collections"}
     finder = _AnsibleCollectionFinder([], scan_sys_paths=True)
     finder._install()

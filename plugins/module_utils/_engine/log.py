@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 
 from ansible_collections.gb10.vllm.plugins.module_utils._io.lines import clean_lines
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.rules import parse_version as version_tuple
@@ -22,9 +23,17 @@ GIB = 2**30
 PHASES = ("created", "loading", "profiling", "compiling", "capturing", "serving", "ready", "failed", "stalled")
 
 
+def _real(text: str) -> float:
+    """A number; ValueError for so many digits that none is left, which vLLM never prints."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(text[:20])
+    return value
+
+
 def gib_to_bytes(text: str) -> int:
     """Bytes of a printed GiB figure such as ``60.0`` or ``60.00``: the middle of what rounds to it."""
-    return round(float(text) * GIB)
+    return round(_real(text) * GIB)
 
 
 def bytes_to_gib(value: int, padded: bool = False) -> str:
@@ -34,7 +43,7 @@ def bytes_to_gib(value: int, padded: bool = False) -> str:
 
 def gib_range(text: str) -> tuple[int, int]:
     """Smallest and largest number of bytes that is printed as ``text`` (two decimals)."""
-    hundredths = round(float(text) * 100)
+    hundredths = round(_real(text) * 100)
     return math.ceil((hundredths - 0.5) * GIB / 100), math.floor((hundredths + 0.5) * GIB / 100)
 
 
@@ -50,7 +59,7 @@ def _single(key: str, convert):
 
 
 def _model_loading(match: re.Match) -> dict:
-    return {"weights_bytes": gib_to_bytes(match.group("gib")), "load_s": float(match.group("seconds"))}
+    return {"weights_bytes": gib_to_bytes(match.group("gib")), "load_s": _real(match.group("seconds"))}
 
 
 def _graphs(match: re.Match) -> dict:
@@ -61,12 +70,12 @@ def _capacity(match: re.Match) -> dict:
     facts: dict[str, float] = {"kv_tokens": _count(match.group("tokens"))}
     if match.group("length"):
         facts["max_model_len"] = _count(match.group("length"))
-        facts["concurrency"] = float(match.group("times"))
+        facts["concurrency"] = _real(match.group("times"))
     return facts
 
 
 def _concurrency(match: re.Match) -> dict:
-    return {"max_model_len": _count(match.group(1)), "concurrency": float(match.group(2))}
+    return {"max_model_len": _count(match.group(1)), "concurrency": _real(match.group(2))}
 
 
 def _auto_fit(match: re.Match) -> dict:
@@ -107,7 +116,7 @@ def _admission(match: re.Match) -> dict:
         "admission": {
             "free_bytes": gib_to_bytes(match.group("free")),
             "total_bytes": gib_to_bytes(match.group("total")),
-            "utilization": float(match.group("util")),
+            "utilization": _real(match.group("util")),
             "requested_bytes": gib_to_bytes(match.group("want")),
         }
     }
@@ -117,7 +126,7 @@ def _budget(match: re.Match) -> dict:
     facts = {
         "free_at_start_bytes": gib_to_bytes(match.group("free")),
         "total_bytes": gib_to_bytes(match.group("total")),
-        "gpu_memory_utilization": float(match.group("util")),
+        "gpu_memory_utilization": _real(match.group("util")),
         "requested_bytes": gib_to_bytes(match.group("want")),
     }
     for key in ("consumed_bytes", "activation_bytes", "graph_bytes"):
@@ -128,8 +137,8 @@ def _budget(match: re.Match) -> dict:
 
 def _utilization_equivalent(match: re.Match) -> dict:
     return {
-        "gpu_memory_utilization": float(match.group(1)),
-        "utilization_without_graphs": float(match.group(2)),
+        "gpu_memory_utilization": _real(match.group(1)),
+        "utilization_without_graphs": _real(match.group(2)),
     }
 
 
@@ -138,9 +147,9 @@ def _cpu_kv(match: re.Match) -> dict:
 
 
 def _init_engine(match: re.Match) -> dict:
-    facts = {"init_s": float(match.group(1))}
+    facts = {"init_s": _real(match.group(1))}
     if match.group(2):
-        facts["compile_s"] = float(match.group(2))
+        facts["compile_s"] = _real(match.group(2))
     return facts
 
 
@@ -157,7 +166,7 @@ _FACTS = tuple(
         (r"█\s+version v?(\d\S*)", _single("vllm_version", str)),
         (r"Resolved architecture: (\w+)", _single("architecture", str)),
         (r"Using max model len (\d+)", _single("max_model_len", int)),
-        (r"Loading weights took (\d+(?:\.\d+)?) seconds", _single("read_s", float)),
+        (r"Loading weights took (\d+(?:\.\d+)?) seconds", _single("read_s", _real)),
         (rf"Model loading took (?P<gib>{_G}) (?:GiB(?: memory)?|GB) and (?P<seconds>\d+(?:\.\d+)?) seconds", _model_loading),
         (rf"Available KV cache memory: ({_G}) GiB", _single("available_kv_bytes", gib_to_bytes)),
         (rf"(?:Explicitly|Auto) set \(({_G})/({_G})\) GiB for KV cache on node \d+", _cpu_kv),
@@ -215,7 +224,7 @@ _FACTS = tuple(
         (r"Using (?:AttentionBackendEnum\.)?(\w+) backend\.?$", _single("attention_backend", str)),
         (r"Using (\w+) KV cache layout", _single("kv_cache_layout", str)),
         (r"init engine \(profile, create kv cache, warmup model\) took (\d+(?:\.\d+)?) s(?:econds)?(?: \(compilation: (\d+(?:\.\d+)?))?", _init_engine),
-        (r"torch\.compile (?:takes|took) (\d+(?:\.\d+)?) s in total", _single("compile_s", float)),
+        (r"torch\.compile (?:takes|took) (\d+(?:\.\d+)?) s in total", _single("compile_s", _real)),
         (r"(Enforce eager set|Cudagraph is disabled under eager mode)", _flag("eager")),
     )
 )
@@ -250,14 +259,14 @@ def parse_facts(text: str) -> dict:
 
 _CACHE_CONFIG = re.compile(r"^vllm:cache_config_info\{(.*)\}\s", re.MULTILINE)
 _LABEL = re.compile(r'([A-Za-z_]\w*)="((?:[^"\\]|\\.)*)"')
-_LABELS_WANTED = {
+_LABELS_WANTED: dict[str, tuple[str, Callable[[str], float | str]]] = {
     "num_gpu_blocks": ("num_blocks", int),
     "block_size": ("block_size", int),
     "kv_cache_size_tokens": ("kv_tokens", int),
-    "kv_cache_max_concurrency": ("concurrency", float),
+    "kv_cache_max_concurrency": ("concurrency", _real),
     "kv_cache_memory_bytes": ("kv_cache_memory_bytes", int),
     "mamba_page_size_padded": ("mamba_page_bytes", int),
-    "gpu_memory_utilization": ("gpu_memory_utilization", float),
+    "gpu_memory_utilization": ("gpu_memory_utilization", _real),
     "cache_dtype": ("kv_cache_dtype", str),
     "mamba_cache_mode": ("mamba_cache_mode", str),
 }

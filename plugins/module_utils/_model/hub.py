@@ -32,11 +32,12 @@ READERS = 8
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follow redirects to the content network without handing it the token."""
+    """Follow redirects to the content network without handing it the token, nor telling it in the clear."""
 
     def redirect_request(self, req, fp, code, msg, headers, newurl):
         new = super().redirect_request(req, fp, code, msg, headers, newurl)
-        if new is not None and urllib.parse.urlsplit(newurl).netloc != urllib.parse.urlsplit(req.full_url).netloc:
+        here, there = urllib.parse.urlsplit(req.full_url), urllib.parse.urlsplit(newurl)
+        if new is not None and (there.netloc != here.netloc or (here.scheme, there.scheme) == ("https", "http")):
             new.remove_header("Authorization")
         return new
 

@@ -14,6 +14,7 @@ import ctypes
 import hashlib
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -157,7 +158,8 @@ def _open_to_readers(path: str) -> None:
 
 def _name_before(final: str) -> str:
     """The free name that what lies in ``final`` gets when something else takes its place."""
-    stamp = str(read_record(final).get("revision") or time.strftime("%Y%m%d%H%M%S", time.gmtime()))[:14]
+    # A hub or another box says what a revision is called; it has to be one part of a path.
+    stamp = re.sub(r"[^\w.-]", "-", str(read_record(final).get("revision") or time.strftime("%Y%m%d%H%M%S", time.gmtime()))[:14])
     name = f"{final}@{stamp}"
     return name + time.strftime("-%H%M%S", time.gmtime()) if os.path.lexists(name) else name
 

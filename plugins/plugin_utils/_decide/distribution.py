@@ -230,11 +230,6 @@ def chains(holders: Sequence[str], targets: Sequence[str]) -> dict[str, list[str
     return plan
 
 
-def rounds(plan: Mapping[str, Sequence[str]]) -> list[list[tuple[str, str]]]:
-    """Which (source, target) pairs are busy at the same time. A chain passes data on while it arrives, so there is one round."""
-    return [[(sources[0], target) for target, sources in plan.items()]] if plan else []
-
-
 def lacking(boxes: Mapping[str, Mapping[str, Any]], source: str) -> list[dict[str, Any]]:
     """What has to travel, from what the plan phase already knows; an empty list means no box need be asked anything.
 

@@ -11,6 +11,7 @@ import json
 import math
 
 import checkpoints
+import pytest
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._model import directory as model_dir
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing import weights
@@ -27,12 +28,23 @@ BASE = list(checkpoints.dense(GOLDEN["Qwen3-0.6B", 1]["config"]))[:12]
 MEMORY = {"total_bytes": 128 * GIB, "available_bytes": 110 * GIB, "cuda_total_bytes": 120 * GIB, "cuda_total_source": "t"}
 BOX = {"memory": MEMORY, "holders": [{"pid": 1, "name": "x", "bytes": 5}], "docker": {"containers": []}, "servers": {}}
 COUNTS: dict[str, int] = {}
+LEAST = 10_000
 
 SCALARS = st.one_of(
     st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(), st.text(max_size=6), st.sampled_from([0, 1, -1, 2**31, 1e308, "auto", "", "64K"])
 )
 VALUES = st.one_of(SCALARS, st.lists(SCALARS, max_size=3), st.dictionaries(st.text(max_size=4), SCALARS, max_size=2))
 FUZZ = settings(deadline=None, suppress_health_check=list(HealthCheck), database=None, derandomize=True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def enough(request):
+    """After the last of them, whatever their order: each kind ran, and all together often enough. A selection of tests runs fewer."""
+    yield
+    print("\nfuzz: " + ", ".join(f"{n:,} {kind}" for kind, n in COUNTS.items()))
+    ran = {item.originalname for item in request.session.items if item.path == request.path}
+    if {name for name in vars(request.module) if name.startswith("test_")} <= ran:
+        assert set(COUNTS) == {"config", "header", "file", "plan"} and sum(COUNTS.values()) >= LEAST
 
 
 def counted(kind):
@@ -182,8 +194,3 @@ def test_servers_boxes_records_and_models(data):
     json.dumps(plan, allow_nan=False)
     plan_table({"b": plan})
     plan_picture(plan, "b")
-
-
-def test_more_than_ten_thousand_inputs_were_tried():
-    print("\nfuzz: " + ", ".join(f"{n:,} {kind}" for kind, n in COUNTS.items()))
-    assert sum(COUNTS.values()) >= 10_000 or len(COUNTS) < 4  # a selection of tests runs fewer

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import io
 import json
 import os
 import shlex
@@ -41,6 +43,38 @@ def deploy(box, **changes):
     (box / "servers" / "a" / "deployment.json").write_text(json.dumps(deployment))
 
 
+@pytest.fixture
+def module(box, monkeypatch):
+    """The same file as a module, on a box whose memory a test can set."""
+    monkeypatch.setenv("GB10_STATE_DIR", str(box))
+    spec = importlib.util.spec_from_file_location("guard", GUARD)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class Answers(BaseHTTPRequestHandler):
+    """A server that says the status of the route, with an answer's body; it keeps what it was asked."""
+
+    def do_POST(self):
+        self.server.asked.append((self.path, self.headers["Authorization"]))
+        self.send_response(self.server.status[self.path])
+        self.end_headers()
+        self.wfile.write(b'{"choices": [{"text": "x"}]}')
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def vllm():
+    with HTTPServer(("127.0.0.1", 0), Answers) as server:
+        server.asked, server.status = [], {"/v1/completions": 200, "/v1/embeddings": 200}
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
 def test_a_start_that_fits_leaves_a_sentinel_and_its_end_removes_it(box):
     deploy(box)
     assert guard(box, "before-start").returncode == 0
@@ -56,6 +90,26 @@ def test_a_start_that_would_starve_the_box_is_refused_with_the_numbers(box):
     assert done.returncode == 1
     assert "takes 1073741824.0 GiB" in done.stderr and "12.0 GiB" in done.stderr
     assert not (box / "servers" / "a" / "starting.json").exists()
+
+
+@pytest.mark.parametrize(("requested", "starts"), [(88, True), (89, False), (100, False), (101, False)])
+def test_what_the_box_keeps_for_itself_stays_free(box, module, monkeypatch, requested, starts):
+    deploy(box, requested_bytes=requested * 2**30, floor_bytes=12 * 2**30)
+    monkeypatch.setattr(module, "available_bytes", lambda: 100 * 2**30)
+    assert (module.before_start("a") is None) == starts
+    assert (box / "servers" / "a" / "starting.json").exists() == starts
+
+
+def test_what_the_page_cache_holds_is_free(module, monkeypatch):
+    shown = "MemTotal:       125440336 kB\nMemFree:         1000000 kB\nMemAvailable:   100000000 kB\nCached:  90000000 kB\n"
+    monkeypatch.setattr(module, "open", lambda *_arguments, **_more: io.StringIO(shown), raising=False)
+    assert module.available_bytes() == 100000000 * 1024
+
+
+def test_a_start_of_this_boot_that_was_cut_short_may_begin_again(box):
+    deploy(box)
+    assert guard(box, "before-start").returncode == 0
+    assert guard(box, "before-start").returncode == 0, "the box is up, so the start did not bring it down"
 
 
 def test_a_box_that_died_during_a_start_does_not_start_again_by_itself(box):
@@ -96,28 +150,30 @@ def test_only_an_end_nobody_asked_for_is_worth_a_word(box):
 
 
 @pytest.mark.parametrize("key", ["k3y", 'it\'s $HOME "and" a `key`'])
-def test_a_server_that_answers_ends_its_start(box, key):
+def test_a_server_that_answers_ends_its_start(box, vllm, key):
     (box / "etc" / "a").mkdir(parents=True)
     (box / "etc" / "a" / "key.env").write_text(f"VLLM_API_KEY={shlex.quote(key)}\n")
-    asked = []
-
-    class Server(BaseHTTPRequestHandler):
-        def do_POST(self):
-            asked.append((self.path, self.headers["Authorization"]))
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(b'{"choices": [{"text": "x"}]}')
-
-        def log_message(self, *_):
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Server) as server:
-        threading.Thread(target=server.handle_request, daemon=True).start()
-        deploy(box, probe_url=f"http://127.0.0.1:{server.server_port}")
-        assert guard(box, "before-start").returncode == 0
-        assert guard(box, "watch").returncode == 0
-    assert asked == [("/v1/completions", f"Bearer {key}")]
+    deploy(box, probe_url=f"http://127.0.0.1:{vllm.server_port}")
+    assert guard(box, "before-start").returncode == 0
+    assert guard(box, "watch").returncode == 0
+    assert vllm.asked == [("/v1/completions", f"Bearer {key}")]
     assert not (box / "servers" / "a" / "starting.json").exists()
+
+
+@pytest.mark.parametrize("status", [500, 503, 401, 403])
+def test_a_server_that_refuses_does_not_answer(box, vllm, status):
+    vllm.status["/v1/completions"] = status
+    deploy(box, probe_url=f"http://127.0.0.1:{vllm.server_port}")
+    assert "a did not answer (1 of 3)" in guard(box, "watch").stdout
+    assert [route for route, _key in vllm.asked] == ["/v1/completions"], "another route would hide that this one fails"
+
+
+@pytest.mark.parametrize("status", [400, 404, 405, 501])
+def test_a_model_that_only_embeds_is_asked_for_an_embedding(box, vllm, status):
+    vllm.status["/v1/completions"] = status
+    deploy(box, probe_url=f"http://127.0.0.1:{vllm.server_port}")
+    assert guard(box, "watch").stdout == ""
+    assert [route for route, _key in vllm.asked] == ["/v1/completions", "/v1/embeddings"]
 
 
 def test_only_repeated_silence_restarts_the_unit(box):

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import pytest
@@ -74,3 +75,18 @@ def test_files_a_package_left_out_are_left_out_of_the_list(tmp_path):
     archive = bundle.pack_collection(str(tmp_path), str(tmp_path / "out"))
     with bundle.tarfile.open(archive) as stream:
         assert sorted(stream.getnames()) == ["FILES.json", "MANIFEST.json", "README.md"]
+
+
+def test_the_record_of_a_model_is_made_anew_where_it_arrives(directory):
+    model = directory / "models/acme--m"
+    (model / bundle.RECORD).write_text(json.dumps({"repo_id": "acme/m", "files": {}}))
+    manifest = bundle.write_manifest(str(directory), {})
+    assert f"models/acme--m/{bundle.RECORD}" in manifest["files"]
+    assert set(bundle.model_sums(manifest, "models/acme--m")) == {"model.safetensors", "sub/config.json"}
+
+
+def test_a_recorded_sum_counts_only_for_a_file_of_the_recorded_size(directory):
+    model = directory / "models/acme--m"
+    for size, digest in ((7, "f" * 64), (8, hashlib.sha256(b"weights").hexdigest())):
+        (model / bundle.RECORD).write_text(json.dumps({"files": {"model.safetensors": {"size": size, "sha256": "f" * 64}}}))
+        assert bundle.write_manifest(str(directory), {})["files"]["models/acme--m/model.safetensors"]["sha256"] == digest

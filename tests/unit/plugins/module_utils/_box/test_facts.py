@@ -99,3 +99,18 @@ def test_an_image_is_found_by_its_name_its_tag_and_its_id(monkeypatch):
 
 def test_a_box_tells_what_its_cpu_can():
     assert set(box.read_box(state_dir="/nonexistent", disks=[], images=[])["cpu_features"]) == {"cpu_amx", "cpu_avx512_bf16"}
+
+
+def test_a_file_that_only_its_group_may_read_is_compared_too(tmp_path):
+    file = tmp_path / "unit"
+    file.write_text("a")
+    for mode, shown in ((0o640, True), (0o604, True), (0o600, False), (0o700, False)):
+        file.chmod(mode)
+        assert (box.read_file_digest(str(file))["sha256"] is not None) == shown, oct(mode)
+
+
+def test_what_a_process_shares_counts_as_held(monkeypatch):
+    status = {"7": "RssAnon: 1024 kB\nRssFile: 9999 kB\nRssShmem: 1024 kB\n", "8": "RssAnon: 2047 kB\n", "9": "RssShmem: 4096 kB\n", "10": ""}
+    monkeypatch.setattr(box.os, "listdir", lambda _path: [*status, "self", "meminfo"])
+    monkeypatch.setattr(box, "read_text", lambda path: status[path.split("/")[2]] if path.endswith("/status") else "ollama\n")
+    assert box.read_holders(2 * 2**20) == [{"pid": 9, "name": "ollama", "bytes": 4 * 2**20}, {"pid": 7, "name": "ollama", "bytes": 2 * 2**20}]

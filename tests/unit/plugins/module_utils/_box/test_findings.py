@@ -98,6 +98,31 @@ def test_another_server_of_ours_that_is_no_longer_wanted_is_named():
     assert "our server b" in found[0]["text"]
 
 
+def test_two_of_our_servers_may_swap_their_ports():
+    wants = {**WANTS, "servers": [{"name": "a", "port": 8000}, {"name": "b", "port": 8001}]}
+    a, b = (dict(OURS, labels={"gb10.vllm.server": name}, ports=[{"address": "0.0.0.0", "port": port}]) for name, port in (("a", 8001), ("b", 8000)))
+    listeners = [*LISTENS, {"port": 8001, "address": "0.0.0.0"}]
+    assert findings(changed(listeners=listeners, docker__containers=[a, b]), wants) == []
+    (found,) = findings(changed(listeners=listeners, docker__containers=[a]), wants)
+    assert "port 8000" in found["text"] and "another program" in found["text"]
+
+
+@pytest.mark.parametrize(("free_gib", "refused"), [(59, True), (60, False)])
+def test_a_disk_needs_all_of_the_room_it_needs(free_gib, refused):
+    found = findings(changed(disks=[{"path": "/var/lib/docker", "free_bytes": free_gib * GIB, "total_bytes": 1000 * GIB}]), WANTS)
+    assert bool(found) == refused
+
+
+@pytest.mark.parametrize(("version", "warned"), [("580.95.05", False), ("589.9", False), ("590.44", True), ("591.1", False), ("600.1", False)])
+def test_only_the_driver_that_was_seen_to_fail_is_warned_about(version, warned):
+    assert bool(findings(changed(gpu__driver_version=version), WANTS)) == warned
+
+
+def test_errors_come_first():
+    found = findings(changed(os__id="fedora", gpu__compute_capability="9.0", docker__nvidia=False, listeners=LISTENS), WANTS)
+    assert [one["level"] for one in found] == ["error", "error", "warning", "warning"]
+
+
 def test_room_for_an_image_is_needed_only_while_it_is_missing():
     full = {"disks": [{"path": "/var/lib/docker", "free_bytes": GIB, "total_bytes": GIB}], "docker__images": {"vllm-node": {"id": "sha256:1"}}}
     assert findings(changed(**full), WANTS) == []

@@ -150,6 +150,8 @@ def test_prefixes_of_docker_journald_vllm_and_colours_go():
         "Nov 23 14:04:45 box1 gb10-vllm-devstral[77]: (Worker_TP1 pid=9) ERROR 11-23 14:04:45 [core.py:402] init failed",
         "\x1b[0;36m(APIServer pid=1)\x1b[0;0m ERROR 11-23 14:04:45 [core.py:402] init failed",
         "(Worker_TP0_EP0 pid=9, ip=192.0.2.4) ERROR:    init failed".replace("ERROR:    init", "ERROR 11-23 14:04:45 [core.py:402] init"),
+        "(APIServer pid=1) 2026-11-23 14:04:45 (EngineCore_DP0 pid=8254) ERROR 11-23 14:04:45 [core.py:402] init failed",
+        "(EngineCore_DP0 pid=8) (Worker_TP1 pid=9) ERROR 11-23 14:04:45 [core.py:402] init failed",
         "init failed",
     ):
         assert lines.clean_line(raw) == "init failed", raw
@@ -171,8 +173,10 @@ def test_no_log_makes_it_fail(pieces):
 @pytest.mark.parametrize("number", ["9" * 5000, "1.2.3"])
 def test_digits_that_are_no_number_are_left_alone(number):
     line = f"Free memory on device cuda:0 (1.0/2.0 GiB) on startup is less than desired GPU memory utilization ({number}, 3.0 GiB)"
-    assert engine_log.parse_line(line) == {} or number == "9" * 5000
+    assert engine_log.parse_line(line) == {}
+    assert engine_log.parse_line(f"Model loading took {number} GiB memory and 1.0 seconds") == {}
     assert "kv_tokens" not in engine_log.parse_line(f"GPU KV cache size: {number} tokens")
+    assert engine_log.parse_cache_config(f'vllm:cache_config_info{{gpu_memory_utilization="{number}",block_size="16"}} 1.0') == {"block_size": 16}
 
 
 def test_progress_bars_become_lines():

@@ -134,3 +134,9 @@ _LINES = st.sampled_from(
 def test_parsing_loses_nothing(lines, newline):
     text = "\n".join(lines) + ("\n" if newline else "")
     assert "".join(segment.raw for segment in parse(text)) == text
+
+
+def test_a_comment_or_an_empty_line_inside_does_not_end_an_instruction():
+    segments = parse("FROM a\nRUN one && \\\n    # why\n\n    two && \\\n    three\nRUN last\n")
+    assert [s.keyword for s in segments] == ["FROM", "RUN", "RUN"]
+    assert segments[1].raw.endswith("three\n")

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import pytest
 from ansible_collections.gb10.vllm.plugins.module_utils._image import inputs as image_identity
 from ansible_collections.gb10.vllm.plugins.module_utils._image import log as image_log
 
@@ -158,3 +159,20 @@ def test_the_last_lines_are_those_that_say_something():
     assert image_log.tail("#1 [internal] load .dockerignore\n#1 sha256:" + "a" * 64 + "\n#1 DONE 0.0s\n#4 CACHED\n#5 1.0 error: no\n------\n") == [
         "#5 1.0 error: no"
     ]
+
+
+def test_a_network_message_long_before_the_end_is_not_the_cause():
+    rest = "".join(f"#9 {number}.0 compiling\n" for number in range(100))
+    assert not image_log.is_network_failure("curl: Could not resolve host: x, trying the next\n" + rest + "error: patch failed: a/b.py:1")
+    assert image_log.is_network_failure(rest + "error sending request for url\n------\n")
+
+
+def test_a_build_that_is_done_is_at_its_last_step():
+    log = follow("#5 [1/2] FROM docker.io/x\n#5 DONE 0.1s\n#6 [2/2] RUN a\n#6 DONE 0.1s\n")
+    assert (log.step, log.steps) == (2, 2)
+
+
+@pytest.mark.parametrize(("text", "sizes"), [("12.5kB / 100kB", (12_500, 100_000)), ("1KiB / 2KiB", (1024, 2048)), ("3MiB / 1.5GB", (3 << 20, 1_500_000_000))])
+def test_units_of_a_transfer(text, sizes):
+    log = follow(f"#5 [1/4] FROM docker.io/x\n#5 sha256:1234 {text} 1.2s\n")
+    assert (log.bytes, log.total_bytes) == sizes

@@ -92,6 +92,8 @@ def test_an_image_leaves_one_engine_and_enters_another(tmp_path, docker):
     assert archive["sizes"].keys() == {config, one, two} and sum(counted) == sum(archive["sizes"].values())
     assert sorted(path.name for path in (tmp_path / "blobs").iterdir()) == sorted([config, two]), "nobody lacks the first layer"
 
+    assert (tmp_path / "blobs").stat().st_mode & 0o777 == 0o700, "layers are nobody's business but root's"
+
     other = FakeDocker(tmp_path / "other")
     temporary = f"gb10-vllm-incoming:{archive['identity'][:12]}"
     other.has("vllm-node:latest", OTHER)
@@ -122,3 +124,14 @@ def test_an_image_that_is_refused_leaves_the_name_where_it_was(tmp_path, docker,
     with pytest.raises(GB10Error, match=said):
         ImageStore(str(docker.path)).load(archive, str(tmp_path / "blobs"), "vllm-node")
     assert docker.calls("tag") == []
+
+
+def test_an_image_that_docker_made_another_of_does_not_get_the_name(tmp_path, docker):
+    docker.answer("'load --quiet'", "cat > /dev/null")
+    archive = {"identity": "0" * 64, "config": "b", "layers": [], "sizes": {"b": 3}}
+    (tmp_path / "blobs").mkdir()
+    (tmp_path / "blobs" / "b").write_bytes(b"123")
+    docker.has(f"gb10-vllm-incoming:{'0' * 12}", OTHER)
+    with pytest.raises(GB10Error, match="Docker made another image than the one that was sent as vllm-node; the previous image keeps its name"):
+        ImageStore(str(docker.path)).load(archive, str(tmp_path / "blobs"), "vllm-node")
+    assert docker.calls("tag") == [] and docker.calls("rmi") == [f"rmi gb10-vllm-incoming:{'0' * 12}"]

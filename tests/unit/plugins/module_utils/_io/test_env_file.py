@@ -87,3 +87,12 @@ def test_a_key_is_read_as_the_shell_reads_it(key):
     text = f"OTHER=1\nVLLM_API_KEY={shlex.quote(key)}\n"
     assert env_file.value(text, "VLLM_API_KEY") == (key or None)
     assert env_file.value("VLLM_API_KEY=it's\n", "VLLM_API_KEY") == "it's"
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o610, 0o444])
+def test_nobody_but_its_owner_may_have_anything_to_do_with_a_private_file(tmp_path, mode):
+    path = tmp_path / "hub.env"
+    path.write_text("HF_TOKEN=x\n")
+    path.chmod(mode)
+    with pytest.raises(GB10Error, match="chmod 600"):
+        env_file.read_private(str(path), "HF_TOKEN=...")

@@ -15,6 +15,7 @@ import sys
 import checkpoints
 import pytest
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._model import directory
 from ansible_collections.gb10.vllm.plugins.module_utils._model.directory import inspect_model
 
 CONFIG = {
@@ -44,7 +45,7 @@ def refused(path, match, named=None):
         inspect_model(str(path))
     text = str(caught.value)
     assert re.search(match, text), text
-    assert str(named or path) in text or os.path.dirname(path) in text
+    assert str(named or path) in text
     assert "\n" not in text and "Traceback" not in text
     return text
 
@@ -99,6 +100,21 @@ def test_manifest_changes_with_the_model(model):
     assert inspect_model(str(model))["manifest"] != first
 
 
+def test_manifest_changes_with_a_config_of_the_same_size(model):
+    found = set()
+    for theta in ("1e6", "5e5"):
+        (model / "config.json").write_text(json.dumps(CONFIG)[:-1] + f', "rope_theta": {theta}}}')
+        found.add(inspect_model(str(model))["manifest"])
+    assert len(found) == 2
+
+
+@pytest.mark.parametrize("name", ["modeling_tiny.py", "tokenizer.model", "chat_template.jinja", "vocab.txt", "generation_config.json", "x.tiktoken"])
+def test_manifest_changes_with_all_that_makes_the_model_another(model, name):
+    first = inspect_model(str(model))["manifest"]
+    (model / name).write_text("{}")
+    assert inspect_model(str(model))["manifest"] != first
+
+
 class TestRefusals:
     def test_unknown_directory_with_a_near_name(self, model):
         refused(model.parent / "tiny-lama", r"does not exist; did you mean .*/tiny-llama\?")
@@ -119,6 +135,20 @@ class TestRefusals:
         (model / "model.safetensors.index.json").unlink()
         (model / "model-00002-of-00003.safetensors").unlink()
         refused(model, r"lacks shard model-00002-of-00003\.safetensors \(2 of 3 are there\)")
+
+    @pytest.mark.parametrize("number", [1, 3])
+    def test_first_or_last_shard_missing_without_index(self, model, number):
+        (model / "model.safetensors.index.json").unlink()
+        (model / f"model-0000{number}-of-00003.safetensors").unlink()
+        refused(model, rf"lacks shard model-0000{number}-of-00003\.safetensors \(2 of 3 are there\)")
+
+    def test_config_and_index_of_a_size_no_model_has(self, model, monkeypatch):
+        os.truncate(model / "config.json", directory.CONFIG_LIMIT + 1)
+        refused(model, "is larger than 16 MiB, which no real model needs", model / "config.json")
+        (model / "config.json").write_text(json.dumps(CONFIG))
+        monkeypatch.setattr(directory, "INDEX_LIMIT", 2**20)
+        os.truncate(model / "model.safetensors.index.json", 2**20 + 1)
+        refused(model, "is larger than 1 MiB, which no real model needs", model / "model.safetensors.index.json")
 
     def test_truncated_shard(self, model):
         shard = model / "model-00003-of-00003.safetensors"

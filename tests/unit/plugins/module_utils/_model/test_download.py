@@ -11,14 +11,17 @@ import hashlib
 import http.client
 import io
 import ssl
+import subprocess
 import threading
 import urllib.error
+import urllib.request
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._model import download as file
 from ansible_collections.gb10.vllm.plugins.module_utils._model.download import Download, read_environment
-from ansible_collections.gb10.vllm.plugins.module_utils._model.hub import is_repo_id, top_files
+from ansible_collections.gb10.vllm.plugins.module_utils._model.hub import _Redirects, is_repo_id, top_files
 
 DATA = bytes(range(256)) * 40
 URL = "http://hub/acme/tiny/resolve/c/w"
@@ -150,6 +153,15 @@ def test_names_of_repositories():
     assert is_repo_id("acme/tiny-1.5_b") and not any(map(is_repo_id, ["acme", "a/b/c", "../x", "a/..", "/etc", "a b/c", ""]))
 
 
+@pytest.mark.parametrize(
+    ("there", "kept"),
+    [("https://hub/b", True), ("https://cdn/b", False), ("https://hub:8443/b", False), ("http://hub/b", False), ("https://hub.evil/b", False)],
+)
+def test_only_the_hub_itself_gets_the_token_and_never_in_the_clear(there, kept):
+    request = urllib.request.Request("https://hub/a", headers={"Authorization": "Bearer hf_x"})
+    assert _Redirects().redirect_request(request, None, 302, "Found", {}, there).has_header("Authorization") == kept
+
+
 def test_sizes_and_sums_of_a_listing_that_may_be_odd():
     listing = [
         {"rfilename": "w", "size": 5, "lfs": {"sha256": "f", "size": 9}}, {"rfilename": "x", "lfs": {"size": 7}}, {"rfilename": "y", "size": "many"},
@@ -168,3 +180,32 @@ def test_a_listing_with_a_name_that_leads_outside_is_refused(monkeypatch):
     with pytest.raises(GB10Error, match="without a commit"):
         hub.listing("acme/tiny", "main")
     assert file.COMMIT.fullmatch("0" * 40)
+
+
+class Listing(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b'{"sha": "c", "siblings": []}')
+
+    def log_message(self, *_):
+        pass
+
+
+def test_a_hub_whose_certificate_nobody_vouches_for_is_not_believed(tmp_path, monkeypatch):
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=hub", "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run(["openssl", "req", "-x509", *kind, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate, key)
+    with HTTPServer(("127.0.0.1", 0), Listing) as server:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        endpoint = f"https://127.0.0.1:{server.server_port}"
+        try:
+            with pytest.raises(GB10Error, match=f"certificate of {endpoint} is not trusted .*CA bundle"):
+                Download({"HF_ENDPOINT": endpoint}, pause_s=0).listing("acme/tiny", "main")
+            monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+            assert Download({"HF_ENDPOINT": endpoint}, pause_s=0).listing("acme/tiny", "main") == ("c", {})
+        finally:
+            server.shutdown()

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import stat
+from types import SimpleNamespace
 
 import pytest
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
@@ -129,6 +130,25 @@ def test_too_little_room_is_said_with_both_figures(final):
     store.check_space(final + "/not/yet/there", 0)
     with pytest.raises(GB10Error, match=r"GiB free and .* needs 1048576\.0 GiB .*Nothing was written"):
         store.check_space(final + "/not/yet/there", 2**50)
+
+
+@pytest.mark.parametrize(("spare", "enough"), [(2**30, True), (2**30 - 1, False)])
+def test_one_gib_stays_free(final, monkeypatch, spare, enough):
+    monkeypatch.setattr(store.shutil, "disk_usage", lambda _place: SimpleNamespace(free=50 * 2**30 + spare))
+    if enough:
+        store.check_space(final, 50 * 2**30)
+    else:
+        with pytest.raises(GB10Error, match="and 1 GiB to spare"):
+            store.check_space(final, 50 * 2**30)
+
+
+@pytest.mark.parametrize("revision", ["/../../x", "../..", "a/b", "..", "\0"])
+def test_an_earlier_version_stays_beside_its_successor_whatever_its_record_says(final, tmp_path, revision):
+    store.write_record(final, {"repo_id": "acme/m", "revision": revision})
+    partial = store.prepare_partial(final, "new")
+    before = store.put_in_place(partial, final, {"revision": "r2"})
+    assert os.path.dirname(before) == os.path.dirname(final) and store.previous(final) == [before]
+    assert os.listdir(tmp_path) == ["models"]
 
 
 def test_what_containers_mount(docker, tmp_path):

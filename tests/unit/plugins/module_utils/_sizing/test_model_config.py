@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.config import Config
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.engine import Engine, cpu_features
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layer_types import FULL, SLIDING, layer_types
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layout import kv_layout
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.model_config import is_mistral_params, model_facts
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.rules import rules_for
@@ -240,3 +242,11 @@ def test_what_a_cpu_can_do() -> None:
     assert cpu_features("processor : 0\nflags\t\t: fpu avx512f avx512_bf16 amx_bf16 amx_tile\n") == {"cpu_amx": True, "cpu_avx512_bf16": True}
     assert cpu_features("Features : fp asimd bf16 sve\n") == {"cpu_amx": False, "cpu_avx512_bf16": False}
     assert cpu_features("") == {"cpu_amx": False, "cpu_avx512_bf16": False}
+
+
+@pytest.mark.parametrize(
+    ("model_type", "names"),
+    [("cwm", [FULL, SLIDING, SLIDING, SLIDING, FULL]), ("gpt_oss", [SLIDING, FULL, SLIDING, FULL, SLIDING]), ("gemma2", [SLIDING, FULL] * 2 + [SLIDING])],
+)
+def test_which_layer_is_full_where_the_file_does_not_say(model_type, names) -> None:
+    assert layer_types(Config({"sliding_window": 4096}), model_type, 5, 4096) == names

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing.capacity import auto_fit, capacity, format_gib
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.capacity import auto_fit, bytes_for, capacity, format_gib
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.engine import Engine
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layout import kv_layout
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.rules import CHANGES, parse_version, rules_for
@@ -164,3 +164,22 @@ def test_yarn_lengths_through_the_ages() -> None:
     config = {**PLAIN, "max_position_embeddings": 8192, "rope_scaling": rope}
     assert kv_layout(config, Engine(vllm_version="0.29.0")).derived_max_model_len == 16384
     assert kv_layout(config, Engine(vllm_version="0.30.0")).derived_max_model_len == 8192
+
+
+def test_ranks_that_share_a_context_hold_more_tokens_before_0202_too() -> None:
+    for ranks in (1, 2):
+        layout = kv_layout(PLAIN, Engine(vllm_version="0.20.0", tensor_parallel_size=8, decode_context_parallel_size=ranks))
+        assert capacity(layout, 100 * layout.bytes_per_block, 1024).tokens == 100 * 16 * ranks
+
+
+def test_part_of_a_request_is_rounded_up_to_a_whole_block() -> None:
+    layout = kv_layout(PLAIN, Engine(vllm_version="0.28.0"))
+    assert layout.blocks_per_request(48) == 3
+    assert bytes_for(layout, 48, 1.5) == 5 * layout.bytes_per_block
+
+
+def test_a_batch_is_never_larger_than_all_sequences_together() -> None:
+    layout = kv_layout(PLAIN, Engine(max_num_seqs=2))
+    assert layout.default_batched_tokens > 2 * 512
+    assert layout.batch_tokens(512) == 2 * 512
+    assert layout.batch_tokens(8192) == layout.default_batched_tokens

@@ -91,8 +91,26 @@ class TestProperties:
         value = solver.smallest_utilization(needed, total, needed + slack)
         assert 0 < value <= 1 or needed == total
         assert math.ceil(total * value) >= needed
+        # nine digits of 130 GiB are 140 bytes: nearer than that to the limit there is no such number
+        assert math.ceil(total * value) <= needed + max(slack, 2 + total // 10**9)
         if slack > total // 500 and math.ceil(total * value) <= total:
             assert value == round(value, 3) or needed > total * 0.998
+
+    @settings(max_examples=100, deadline=None)
+    @given(AVAILABLE, st.lists(st.integers(1, 8), min_size=2, max_size=4))
+    def test_servers_that_all_fit_ask_together_for_no_more_than_there_is(self, available, gibs):
+        wanted = [{"name": f"s{i}", "model_path": "/m", "port": 8000 + i, "kv_cache_memory_gib": gib} for i, gib in enumerate(gibs)]
+        result = plan_box(box(available), wanted, {"/m": INFO})
+        if all(entry["verdict"] == "fits" for entry in result["servers"]):
+            assert sum(entry["requested_bytes"] for entry in result["servers"]) <= result["box"]["usable_bytes"]
+
+
+def test_utilisation_keeps_to_its_limit():
+    total = 100 * GIB
+    needed = total * 50_012 // 100_000
+    assert solver.smallest_utilization(needed, total, total) == 0.501, "round where there is room"
+    assert solver.smallest_utilization(needed, total, total * 50_025 // 100_000) == 0.5002
+    assert solver.smallest_utilization(needed, total, total * 50_013 // 100_000) == 0.50012
 
 
 class TestOverheads:
@@ -114,11 +132,12 @@ class TestOverheads:
     def test_logits_are_the_floor(self):
         facts = kv_layout(CONFIG, Engine()).facts
         part = budget.activation(facts, max_num_batched_tokens=16, max_num_seqs=256)
-        assert part.value == 256 * 151936 * 4 and "logits" in part.why
+        assert part.value == 155_582_464 and "logits" in part.why
 
     def test_graphs(self):
         total = int(119.7 * GIB)
-        assert budget.graphs(total, platform="gb10", eager=False).value == int(total * 0.042)
+        share = budget.graphs(total, platform="gb10", eager=False).value / total
+        assert 0.92 - 0.8778 - 0.001 < share < 0.92 - 0.8778 + 0.001, "a log of 0.92 that behaved as 0.8778"
         assert budget.graphs(total, platform="gb10", eager=True).value == 0
         assert budget.graphs(total, platform="cpu", eager=False).value == 0
 
@@ -144,6 +163,16 @@ class TestFlags:
     def test_other_numbers_are_refused(self, text):
         with pytest.raises(GB10Error, match="is not a whole number"):
             checks.human_int(text, "x")
+
+    @pytest.mark.parametrize("dashes", ["", "--"])
+    @pytest.mark.parametrize("name", ["api_key", "hf_token", "ssl_keyfile_password"])
+    def test_no_secret_gets_onto_a_command_line(self, name, dashes):
+        for key in (dashes + name, dashes + name.replace("_", "-")):
+            with pytest.raises(GB10Error, match=f"{name} in args would show on the command line"):
+                flags.normalise_args({key: "s3cret"}, "a")
+
+    def test_a_flag_without_a_value_is_left_away(self):
+        assert flags.normalise_args({"max_num_seqs": None, "seed": 0}, "a") == {"seed": 0}
 
     def test_nested_options_keep_their_underscores(self):
         assert flags.flag_name("compilation_config.cudagraph_mode") == "--compilation-config.cudagraph_mode"

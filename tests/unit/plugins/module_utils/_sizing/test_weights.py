@@ -247,3 +247,10 @@ def test_run_dtype():
     assert weights.run_dtype({"torch_dtype": "float32"}) == "bfloat16"
     assert weights.run_dtype({"text_config": {"dtype": "float16"}}) == "float16"
     assert weights.run_dtype({}, "float32") == "float32"
+
+
+def test_a_header_and_its_length_have_to_fit_into_the_file():
+    prefix = (20).to_bytes(8, "little")
+    assert weights.header_length(prefix, 28, "x.safetensors") == 20
+    with pytest.raises(GB10Error, match="declares a header of 20 bytes but the file has only 27: it is truncated"):
+        weights.header_length(prefix, 27, "x.safetensors")

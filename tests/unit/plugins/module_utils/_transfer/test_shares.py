@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from types import SimpleNamespace
 
 import pytest
@@ -19,6 +20,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._transfer import images 
 from ansible_collections.gb10.vllm.plugins.module_utils._transfer.directories import Directories, fill_in_sums
 from ansible_collections.gb10.vllm.plugins.module_utils._transfer.images import Images
 from ansible_collections.gb10.vllm.plugins.module_utils._transfer.index import Descriptions, index_path
+from ansible_collections.gb10.vllm.plugins.module_utils._transfer.share import Shares
 from ansible_collections.gb10.vllm.plugins.module_utils._transfer.work import Work
 
 LAYERS = {"base": b"b" * 50, "middle": b"m" * 30, "top": b"t" * 10}
@@ -232,6 +234,28 @@ def test_a_directory_arrives_beside_its_place_and_takes_it_with_its_record(work,
     assert record["revision"] == "r" and record["files"]["w.safetensors"]["sha256"] == hashlib.sha256(FILES["w.safetensors"]).hexdigest()
     assert described(tmp_path)["state"] == "done"
     assert work.said[0] == ("wait", f"for a to offer {final}")
+
+
+def test_of_the_earlier_versions_of_a_model_only_the_newest_stay(tmp_path):
+    items = store.list_files(model(tmp_path / "there"))
+    final = tmp_path / "here" / "m"
+    for name in ("m", "m@1", "m@2"):
+        model(tmp_path / "here" / name)
+    work = Work(Descriptions(str(tmp_path), ["s"]), Heard(), keep=1)
+    share = {"key": "s", "place": str(final), "identity": "i", "sources": [{"name": "a"}]}
+    before = Directories("/nonexistent/docker").take(share, Source(items, {"record": {}}, FILES), work)()["previous"]
+    assert store.previous(str(final)) == [before]
+
+
+def test_where_shares_and_keys_lie_only_root_looks_in(tmp_path):
+    (tmp_path / "transfer").mkdir(mode=0o755)
+    (tmp_path / "keys").mkdir(mode=0o755)
+    shares = Shares(str(tmp_path), keys=str(tmp_path / "keys"))
+    shares.open([], "a", 0)
+    try:
+        assert [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("transfer", "keys")] == [0o700, 0o700]
+    finally:
+        assert shares.close(complete=True)
 
 
 def test_sums_of_what_is_there_are_taken_from_who_knows_them(tmp_path):

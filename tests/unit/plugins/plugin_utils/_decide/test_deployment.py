@@ -34,6 +34,13 @@ def test_the_model_is_read_only_and_the_port_is_published_where_asked():
     assert container["command"][-4:] == PLANNED["arguments"]
 
 
+def test_a_container_may_write_its_cache_and_nothing_else_and_asks_no_hub():
+    container = build()["container"]
+    assert container["volumes"] == ["/srv/models/m:/models/a:ro", "/etc/gb10-vllm/a:/run/gb10:ro", "/var/lib/gb10-vllm/cache/a:/cache:rw"]
+    assert container["env"]["HF_HUB_OFFLINE"] == container["env"]["TRANSFORMERS_OFFLINE"] == container["env"]["VLLM_NO_USAGE_STATS"] == "1"
+    assert (container["stop_timeout_s"], container["shm_size_bytes"]) == (60, 8 * 2**30)
+
+
 def test_no_secret_enters_a_deployment():
     built = build(wanted=dict(WANTED, api_key="hunter2", env={"HF_TOKEN": "hunter2"}))
     assert "hunter2" not in json.dumps(built)

@@ -59,6 +59,17 @@ def test_a_mistake_is_one_sentence_that_names_it(servers, words):
         normalise(servers, "/srv/models")
 
 
+@pytest.mark.parametrize("name", ["a b", "a/../../x", "..", "a/b", "a\n", "a\nUser=root", "-a", "a-", "a.b", "A", "a" * 41])
+def test_a_name_that_could_leave_its_directory_or_its_line_in_a_unit_is_refused(name):
+    with pytest.raises(GB10Error, match="inner dashes"):
+        normalise([dict(SERVER, name=name)], "/srv/models")
+
+
+@pytest.mark.parametrize("name", ["a", "a1", "a-b", "0", "a" * 40])
+def test_a_plain_name_is_taken(name):
+    assert normalise([dict(SERVER, name=name)], "/srv/models")[0]["name"] == name
+
+
 def test_secrets_are_left_out():
     assert without_secrets(dict(SERVER, api_key="k", env={"HF_TOKEN": "t"})) == SERVER
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,7 @@ def read(name: str) -> str:
 
 
 def test_recall_and_false_alarms(entries, capsys):
+    """Loading refuses an entry that misses its own example, so what is tried here is the noise: other words before it, a process's name in each line."""
     known = [entry for entry in entries if entry.id.startswith("KB-")]
     found = 0
     for entry in known:
@@ -260,3 +262,12 @@ def test_every_action_is_one_that_a_server_can_do_by_itself(entries):
     """What nothing implements is level never and names no action: "safe" is a promise."""
     assert {entry.id: entry.auto for entry in entries if entry.auto.get("action", "set") not in RULES} == {}
     assert {entry.id: entry.auto for entry in entries if (entry.auto["level"] == "never") == ("action" in entry.auto)} == {}
+
+
+def test_a_wrapper_of_one_node_comes_after_what_the_group_says():
+    """Its number alone would not put it behind: what a group says comes after every node's own words."""
+    common = {"example": "x", "cause": "c", "fix": "f", "source": ("s",)}
+    group = knowledge.Entry(id="G", stage="multinode", signature=re.compile("rendezvous lost"), **common)
+    wrapper = knowledge.Entry(id="W", stage="host", signature=re.compile("engine core died"), priority=knowledge.WRAPPER_PRIORITY, **common)
+    hits = diagnosis.find({"a": "engine core died", "b": "rendezvous lost"}, [wrapper, group])
+    assert [hit.entry.id for hit in hits] == ["G", "W"]

@@ -137,6 +137,65 @@ def test_environment_and_container_settings_come_from_the_entry():
     assert decide(shm, {})["set"] == {"container": {"shm_size": "16g"}}
 
 
+EVERYTHING = {
+    "max_model_len": 65536,
+    "max_num_seqs": 256,
+    "max_num_batched_tokens": 8192,
+    "gpu_memory_utilization": 0.8,
+    "kv_cache_dtype": "fp8",
+    "load_format": "fastsafetensors",
+    "cuda_graphs": "never",
+    "args": {"--attention-backend": "FLASHINFER"},
+    "model_files": ["params.json", "tekken.json", "consolidated.safetensors"],
+}
+ASKED_FIRST = [entry for entry in ENTRIES if entry.auto["level"] != "safe" and entry.auto.get("action") in repair.RULES]
+
+
+def test_some_repairs_that_are_asked_for_first_have_a_rule():
+    assert {"KB-105", "KB-121", "KB-133"} <= {entry.id for entry in ASKED_FIRST}
+
+
+@pytest.mark.parametrize("entry", ASKED_FIRST, ids=lambda entry: entry.id)
+def test_what_has_to_be_confirmed_is_never_done_unasked(entry):
+    found = {"found": True, "id": entry.id, "values": {}, "auto": entry.auto}
+    facts = {"total_bytes": 120 * GIB, "memory_available_bytes": 118 * GIB, "kv_too_small": {"estimated_max_model_len": 30000}}
+    assert repair.decide(found, facts, EVERYTHING, []) is None
+    safe = {**found, "auto": {**entry.auto, "level": "safe"}}
+    assert repair.decide(safe, facts, EVERYTHING, []) is not None, "nothing but its level holds it back"
+
+
+def apply(rule, wanted, facts=(), **values):
+    return [change for change, _reason in repair.RULES[rule]({"values": values}, dict(facts), repair.settings(wanted))]
+
+
+@pytest.mark.parametrize(("now", "higher"), [(0.6, 0.65), (0.83, 0.85), (0.85, None), (0.9, None)])
+def test_utilisation_is_raised_to_085_at_most(now, higher):
+    facts = {"total_bytes": 120 * GIB, "memory_available_bytes": 119 * GIB, "os_floor_bytes": GIB}
+    changes = apply("raise_utilization", {"gpu_memory_utilization": now, "os_floor_bytes": GIB}, facts)
+    assert changes == ([{"gpu_memory_utilization": higher}] if higher else [])
+
+
+@pytest.mark.parametrize(("now", "lower"), [(0.8, 0.75), (0.35, 0.3), (0.34, None)])
+def test_utilisation_is_lowered_to_03_at_least(now, lower):
+    assert apply("lower_utilization", {"gpu_memory_utilization": now}) == ([{"gpu_memory_utilization": lower}] if lower else [])
+
+
+@pytest.mark.parametrize(("now", "fewer"), [(8192, 4096), (4096, 2048), (3000, 2048), (2048, None), (1024, None)])
+def test_a_batch_is_halved_to_2048_at_least(now, fewer):
+    assert apply("lower_batch", {"max_num_batched_tokens": now}) == ([{"max_num_batched_tokens": fewer}] if fewer else [])
+
+
+@pytest.mark.parametrize(("now", "repaired"), [(8192, 4096), (4097, 4096), (4096, None), (2048, None)])
+def test_a_context_is_only_ever_made_shorter(now, repaired):
+    assert apply("fit_context", {"max_model_len": now}, est_max_len="4100") == ([{"max_model_len": repaired}] if repaired else [])
+
+
+def test_a_flag_nobody_knows_keeps_the_others_from_being_dropped():
+    args = {"--disable-log-requests": True, "--my-flag": 3}
+    assert apply("drop_flags", {"args": args}, args="--disable-log-requests --my-flag 3") == []
+    assert apply("drop_flags", {"args": args}, args="--disable-log-requests") == [{"args": {"--disable-log-requests": None}}]
+
+
 def test_a_flag_is_dropped_only_when_it_is_known_to_have_gone():
     log = "vllm serve: error: unrecognized arguments: --disable-log-requests"
     assert decide(log, {"args": {"--disable-log-requests": True}})["set"] == {"args": {"--disable-log-requests": None}}

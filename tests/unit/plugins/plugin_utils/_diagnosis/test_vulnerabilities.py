@@ -64,3 +64,11 @@ def test_the_table_is_complete():
         assert entry["id"] and entry["risk"]
         assert "fixed_in" in entry or "affected_from" in entry
         assert all(release(entry[key]) for key in ("fixed_in", "affected_from") if key in entry)
+
+
+def test_a_release_no_longer_has_what_it_fixed():
+    before, fixed = (exposure_verdict(version, "192.0.2.10")["advisories"] for version in ("0.17.9", "0.18.0"))
+    assert "CVE-2026-27893" in before and "CVE-2026-27893" not in fixed
+    for entry in table()["advisories"]:
+        if "fixed_in" in entry:
+            assert entry["id"] not in exposure_verdict(entry["fixed_in"], "192.0.2.10")["advisories"]

@@ -67,6 +67,10 @@ class TestLock:
         next(iter(edited["deployments"].values()))["container"]["command"].append("--enforce-eager")
         with pytest.raises(GB10Error, match="edited by hand: server devstral of a"):
             locks.unpack(edited, "x.yml")
+        other = copy.deepcopy(packed)
+        other["boxes"]["a"]["servers"]["devstral"]["image_id"] = OTHER_IMAGE
+        with pytest.raises(GB10Error, match="edited by hand: server devstral of a"):
+            locks.unpack(other, "x.yml")
         torn = dict(packed, deployments={})
         with pytest.raises(GB10Error, match="not complete"):
             locks.unpack(torn, "x.yml")

@@ -67,3 +67,37 @@ def test_tells_what_differs_and_what_can_be_gone_back_to():
     html, _reader = read({"a": seen(one)})
     assert "no longer in the inventory" in html and "(not in the inventory)" in html
     assert "1 earlier deployments to go back to" in html and "eeeeeeeeeeee" in html
+
+
+def test_no_text_of_a_status_can_become_markup():
+    one = box(deployed(), deployed(server("old")))
+    one["servers"]["devstral"]["history"] = [deployed(image="sha256:" + "e" * 64)]
+    one["servers"]["devstral"]["repairs"] = {"applied": [{"id": "KB-101"}]}
+    failed = {"phase": "failed", "reason": "gone"}
+    fleet = status.status({"a": seen(one, answers={"devstral": failed}), "b": seen(None, problem="no route to b")}, "2026-11-23 14:02")
+    marked = []
+
+    def mark(value):
+        if isinstance(value, dict):
+            return {key: mark(one) for key, one in value.items()}
+        if isinstance(value, list):
+            return [mark(one) for one in value]
+        if isinstance(value, str):
+            marked.append(f"<i id='{len(marked)}'>")
+            return marked[-1] + value
+        return value
+
+    fleet["boxes"] = {f"<i id='box'>{name}": mark(one) for name, one in fleet["boxes"].items()}
+    html = status_page.page({**fleet, "made_at": mark("now")}, {}, title=mark("fleet"))
+    assert "<i" not in html
+    (first, _old), (failed,) = fleet["boxes"]["<i id='box'>a"]["servers"], fleet["boxes"]["<i id='box'>b"]["servers"] or [{"server": None}]
+    shown = [first[key] for key in ("server", "model", "vllm_version", "endpoint", "health", "figures")] + first["drift"] + first["repairs"]
+    for text in [*shown, first["history"][0]["model"], fleet["boxes"]["<i id='box'>b"]["problem"]]:
+        assert text.replace("<", "&lt;").replace(">", "&gt;").replace("'", "&#39;") in html, text
+
+
+def test_what_does_not_answer_is_not_green():
+    html, _reader = read({"a": seen(box(deployed()))})
+    assert '<td class="good">answers in 0.2 s</td>' in html and 'class="bad"' not in html
+    html, _reader = read({"a": seen(box(deployed()), answers={"devstral": {"phase": "failed", "reason": "it exited with code 1"}})})
+    assert '<td class="bad">failed</td>' in html and 'class="good"' not in html

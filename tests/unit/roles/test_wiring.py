@@ -1,0 +1,218 @@
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a user sets reaches the module that acts on it: the roles' own expressions, rendered by Ansible's own templates."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import rendered
+import yaml
+from ansible_collections.gb10.vllm.plugins.module_utils._image.options import argument_spec
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import wanted
+
+
+@pytest.fixture(scope="module", autouse=True)
+def once():
+    with rendered.collections():
+        yield
+
+
+HOST = {"inventory_hostname": "spark-01", "ansible_play_hosts": ["spark-01"], "omit": "OMITTED"}
+
+
+def tasks(path):
+    """All tasks of a file, those in blocks too."""
+
+    def flat(found):
+        for one in found:
+            yield one
+            for part in ("block", "rescue", "always"):
+                yield from flat(one.get(part, []))
+
+    content = yaml.safe_load((rendered.ROLES.parent / path).read_text())
+    return list(flat(content[0]["tasks"] if "hosts" in content[0] else content))
+
+
+def named(where, beginning):
+    """The one task of a role, or of a playbook, whose name begins so."""
+    files = [where] if where.endswith(".yml") else [f"roles/{where}/tasks/{path.name}" for path in (rendered.ROLES / where / "tasks").glob("*.yml")]
+    (found,) = [one for path in files for one in tasks(path) if one.get("name", "").startswith(beginning)]
+    return rendered.trusted(found)
+
+
+def rendered_all(value, variables):
+    """Plain values of a template."""
+    return json.loads(json.dumps(rendered.render(rendered.trusted(value), variables)))
+
+
+IMAGE = {
+    "name": "my-node",
+    "source": "build",
+    "ref": "main",
+    "wheels": "nightly",
+    "vllm_ref": "v0.32.0",
+    "jobs": 3,
+    "transformers": "pre",
+    "rebuild": ["vllm"],
+    "arguments": ["--x"],
+    "build_args": {"A": "b"},
+    "image": "registry/x:1",
+    "digest": "sha256:1",
+    "archive": "/x.tar",
+    "archive_on": "controller",
+    "checksum": "sha256:2",
+    "keep_previous": 4,
+    "timeout_s": 60,
+}
+AROUND = {"gb10_state_dir": "/state", "gb10_uv_http_timeout_s": 7, "gb10_uv_http_retries": 8, "gb10_ca_bundle": "/ca", "gb10_least_free_gib": {"docker": 9}}
+
+
+def image_arguments(**given):
+    return rendered_all(rendered.task("image", "main.yml", "gb10.vllm.image_build"), {**rendered.variables_of("image"), **HOST, **given})
+
+
+def test_everything_that_is_said_of_the_image_reaches_who_makes_it():
+    got = image_arguments(gb10_image=IMAGE, **AROUND)
+    options = set(argument_spec())
+    others = {"state_dir": "/state", "checkout": "/state/build/checkout", "uv_http_timeout_s": 7, "uv_http_retries": 8, "ca_bundle": "/ca", "min_free_gib": 9}
+    assert got == {**IMAGE, **others}
+    assert options - set(got) == {"archive_identity", "retries", "retry_delay_s"}, "the first is the action's own; any other the role has to hand on"
+
+
+def test_what_is_not_said_of_the_image_is_left_to_the_module():
+    got = image_arguments()
+    left = ("vllm_ref", "jobs", "ca_bundle", "digest", "archive", "checksum", "min_free_gib")
+    assert {key: got[key] for key in left} == dict.fromkeys(left, "OMITTED")
+    assert (got["keep_previous"], image_arguments(gb10_keep=3)["keep_previous"]) == (1, 3)
+
+
+def test_a_download_is_told_the_hub_its_certificates_and_what_to_keep():
+    given = {"gb10_hub": {"endpoint": "https://mirror", "token": "hf_secret"}, "gb10_ca_bundle": "/ca", "gb10_keep": 2, "gb10_config_dir": "/etc/x"}
+    item = {"repo_id": "acme/m", "revision": "v1", "path": "/srv/m", "load_format": "auto"}
+    got = rendered_all(rendered.task("model", "download.yml", "gb10.vllm.model_fetch"), {**rendered.variables_of("model"), **given, "item": item})
+    assert got == {
+        **item, "endpoint": "https://mirror", "env_file": "/etc/x/hub.env", "ca_bundle": "/ca", "keep": 2, "state_dir": "/var/lib/gb10-vllm",
+    }  # fmt: skip
+
+
+def test_the_token_of_the_hub_lies_where_only_root_reads_it_and_is_never_shown():
+    task = named("model", "Keep the hub's token")
+    variables = {**rendered.variables_of("model"), "gb10_hub": {"token": "hf_secret"}}
+    file = rendered_all(task["ansible.builtin.copy"], variables)
+    assert file == {"content": "HF_TOKEN=hf_secret\n", "dest": "/etc/gb10-vllm/hub.env", "mode": "0600"}
+    assert task["no_log"] is True
+    when = "{{ " + task["when"] + " }}"
+    assert [rendered_all(when, {**variables, "gb10_hub": hub}) for hub in ({"token": "x"}, {})] == [True, False]
+    others = [one for one in tasks("roles/model/tasks/download.yml") if one["name"] != task["name"]]
+    assert "model_hub_token }}" not in yaml.safe_dump(others), "nothing else is told the token"
+
+
+def key_file(**given):
+    task = named("server", "Write the API key")
+    variables = {**rendered.variables_of("server"), **{key: rendered.trusted(one) for key, one in task["vars"].items()}, **given}
+    return task, rendered_all({**task["ansible.builtin.copy"], "force": task["ansible.builtin.copy"]["force"]}, variables)
+
+
+def test_a_key_that_is_given_is_written_each_time_and_one_that_is_made_up_only_once():
+    _task, given = key_file(server_wanted={"name": "a", "api_key": "it's"})
+    assert given["content"].strip() == """VLLM_API_KEY='it'"'"'s'""" and given["force"] is True
+    _task, fleet = key_file(server_wanted={"name": "a"}, gb10_api_key="for all")
+    assert fleet["content"].strip() == "VLLM_API_KEY='for all'" and fleet["force"] is True
+    _task, made = key_file(server_wanted={"name": "a"})
+    key = made["content"].strip().removeprefix("VLLM_API_KEY=")
+    assert len(key) == 43 and key.isalnum() and made["force"] is False
+    assert key_file(server_wanted={"name": "a"})[1]["content"] != made["content"]
+
+
+@pytest.mark.parametrize(("beginning", "file"), [("Write the API key", "key.env"), ("Write the environment", "server.env")])
+def test_secrets_of_a_server_are_private_and_never_shown(beginning, file):
+    task = named("server", beginning)
+    copy = task["ansible.builtin.copy"]
+    assert (task["no_log"], task["diff"], copy["mode"], copy["owner"], copy["dest"].rpartition("/")[2]) == (True, False, "0600", "root", file)
+
+
+@pytest.mark.parametrize(
+    ("key", "environment", "create", "state"),
+    [(True, False, False, "restarted"), (False, True, False, "restarted"), (True, True, True, "started"), (False, False, False, "started")],
+)
+def test_a_server_reads_a_changed_secret_at_once(key, environment, create, state):
+    task = named("server", "Start now and at boot")
+    order = {"unit": "gb10-vllm-a.service", "watch": "gb10-vllm-watch@a.timer", "create": create, "down": []}
+    results = {"__server_key": {"changed": key}, "__server_env": {"changed": environment}, "__server_files": {"changed": False}}
+    variables = {**rendered.variables_of("server"), **task["vars"], **results, "server_order": order}
+    states = [rendered_all(task["ansible.builtin.systemd_service"]["state"], {**variables, "item": order[unit]}) for unit in ("unit", "watch")]
+    assert states == [state, "started"]
+    needed = [rendered_all("{{ " + task["when"] + " }}", {**variables, "item": order["unit"]})]
+    assert needed == [key or environment or create]
+
+
+@pytest.mark.parametrize(("soak", "create", "rounds"), [(10, True, [0, 5]), (10, False, []), (0, True, []), (12, True, [0, 5, 10])])
+def test_a_new_server_is_looked_at_for_a_while(soak, create, rounds):
+    task = named("server", "See that it keeps answering")
+    variables = {**rendered.variables_of("server"), "gb10_soak_s": soak, "server_order": {"create": create}}
+    assert rendered_all(task["loop"], variables) == rounds
+    assert task["loop_control"]["pause"] == 5 and task["when"] == "server_order.create"
+    assert "failed_when" not in task and "ignore_errors" not in task, "a server that falls silent then is a failed start"
+
+
+@pytest.mark.parametrize(("version", "address", "refused", "warned"), [("0.17.0", "0.0.0.0", 1, 0), ("0.30.0", "0.0.0.0", 0, 1), ("0.17.0", "127.0.0.1", 0, 0)])
+def test_a_plan_looks_at_who_can_reach_an_old_version(version, address, refused, warned):
+    servers = wanted.normalise([{"name": "a", "model": "m", "address": address}], "/m", True)
+    variables = {**rendered.variables_of("plan"), "plan_servers": servers, "plan_version": version}
+    exposed = rendered_all(variables["plan_exposed"], variables)
+    assert (len(exposed["refuse"]), len(exposed["warn"])) == (refused, warned)
+    judge = named("plan", "Judge servers that others can reach")
+    assert judge["ansible.builtin.include_tasks"] == "exposed.yml"
+    assert rendered_all("{{ " + judge["when"] + " }}", variables) == bool(refused or warned)
+    show = named("plan", "Show which servers others can reach")
+    refuse = named("plan", "Refuse servers that others can reach")
+    assert rendered_all("{{ " + show["when"] + " }}", variables) == bool(warned)
+    assert rendered_all("{{ " + refuse["ansible.builtin.assert"]["that"] + " }}", variables) == (not refused)
+
+
+def test_a_transfer_keeps_to_the_limits_that_were_set():
+    given = {"gb10_distribution": {"connections": 2, "rate_limit_mib_s": 50, "port": 9000}, "gb10_keep": 3, "gb10_state_dir": "/state", **HOST}
+    plan = {"spark-01": {"shares": [{"give": False}], "trusted": ["PEM"]}}
+    variables = {**rendered.variables_of("distribution"), **given, "distribution_plan": plan, "distribution_parts": {"spark-01": []}}
+    got = rendered_all(named("distribution", "Transfer")["gb10.vllm.share"], variables)
+    assert got == {
+        "state": "transferred", "shares": [{"give": False}], "trusted": ["PEM"], "connections": 2, "rate_limit_mib_s": 50, "keep": 3, "state_dir": "/state",
+    }  # fmt: skip
+    assert rendered_all(named("distribution", "Open")["gb10.vllm.share"]["port"], variables) == 9000
+
+
+@pytest.mark.parametrize(
+    ("forks", "gives", "first"), [(2, [True], True), (2, [True, True], True), (2, [True, False], False), (2, [False], False), (3, [True], False)]
+)
+def test_with_fewer_forks_than_boxes_those_that_only_give_come_first(forks, gives, first):
+    plan = {f"spark-0{number}": {"shares": [{"give": give} for give in gives]} for number in (1, 2, 3)}
+    conditions = named("distribution", "Offer")["when"]
+    variables = {**HOST, "distribution_plan": plan, "ansible_forks": forks}
+    assert all(rendered_all("{{ " + one + " }}", variables) for one in conditions) == first
+
+
+def test_supply_takes_its_lock_for_what_was_planned():
+    task = named("playbooks/supply.yml", "Let no other run change these boxes")
+    boxes = {"box": {"servers": {"a": {"deployment": {"spec": "1"}}}}}
+    assert rendered_all(task["gb10.vllm.run_lock"]["planned"], {"preflight_result": boxes}) == boxes["box"]["servers"]
+
+
+def test_what_is_set_for_the_servers_of_a_box_acts():
+    given = {
+        "gb10_history": 2, "gb10_restarts": 6, "gb10_restart_window_s": 700, "gb10_stop_timeout_s": 90, "gb10_shm_gib": 16, "gb10_os_floor_gib": 20,
+        "gb10_repair": False, "gb10_api_key": "k", "gb10_state_dir": "/state", "gb10_config_dir": "/etc/x",
+    }  # fmt: skip
+    variables = {**rendered.variables_of("server"), **given, "server_wanted": {"name": "a", "model_path": "/srv/m"}}
+    assert rendered_all(variables["server_settings"], variables) == {
+        "state_dir": "/state", "config_dir": "/etc/x", "shm_gib": 16, "floor_bytes": 20 * 2**30, "stop_timeout_s": 90,
+    }  # fmt: skip
+    assert rendered_all(variables["server_options"], variables) == {"history": 2, "repair": False, "api_key": "k"}
+    unit = rendered.render(variables["server_unit_text"], variables).splitlines()
+    assert {"StartLimitIntervalSec=700", "StartLimitBurst=7", "TimeoutStopSec=120", "ExecStop=/usr/bin/docker stop --time 90 gb10-vllm-a"} <= set(unit)
+    container = named("server", "Create the container")["community.docker.docker_container"]
+    assert container["shm_size"] == "{{ server_deployment.container.shm_size_bytes }}"
+    assert container["stop_timeout"] == "{{ server_deployment.container.stop_timeout_s }}"
