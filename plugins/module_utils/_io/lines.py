@@ -43,6 +43,7 @@ _PREFIXES = tuple(
         r"^\[ *\d+\.\d{3,6}\] (?:[\w.-]+ (?:kernel|[\w@./-]+\[\d+\]): )?",  # dmesg, journald short-monotonic
         r"^\[[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \d{4}\] ",  # dmesg -T
         r"^\([A-Za-z]\w*(?:[-_ ]\w+)*(?:,? ?(?:pid|rank|actor|ip|node)=[^,)\s]+)*\) ?",  # (EngineCore_DP0 pid=9), (RayWorkerWrapper pid=9, ip=192.0.2.8)
+        r"^\((?:autoscaler|raylet|gcs_server|scheduler)(?: [+\w.]+)?\) ?",
         r"^\((?:pid|ip|rank)=[^)\s]+(?:, ?\w+=[^)\s]+)*\) ?",
         r"^\[\d+,\d+\]<std(?:out|err)>:",  # mpirun
         r"^\[default\d+\]:",  # torchrun

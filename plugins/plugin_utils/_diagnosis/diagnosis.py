@@ -28,6 +28,8 @@ class Hit:
     line_number: int
     line: str
     groups: dict
+    shown: int
+    """Number of the line a reader has to see: where a signature spans several lines, the one of them that tells of an error."""
 
     @property
     def is_wrapper(self) -> bool:
@@ -67,7 +69,8 @@ def _find(logs: list[Log], entries: list[Entry], context: frozenset[str] | set[s
                 number = bisect_right(starts, match.start()) - 1
                 if _may_act(entry, log, number):
                     groups = {name: value for name, value in match.groupdict().items() if value is not None}
-                    hits.append(Hit(entry, log.node, number, log.lines[number], groups))
+                    end = bisect_right(starts, max(match.start(), match.end() - 1)) - 1
+                    hits.append(Hit(entry, log.node, number, log.lines[number], groups, _telling(log.lines, number, end)))
     order = {severity: rank for rank, severity in enumerate(SEVERITIES)}
 
     def importance(hit: Hit) -> tuple:
@@ -78,6 +81,11 @@ def _find(logs: list[Log], entries: list[Entry], context: frozenset[str] | set[s
         return order[hit.entry.severity], hit.is_wrapper, echo, hit.entry.priority, late, hit.line_number
 
     return sorted(hits, key=importance)
+
+
+def _telling(lines: list[str], first: int, last: int) -> int:
+    """The last line of a match that tells of an error; its first line where none does."""
+    return next((number for number in range(last, first, -1) if reading.is_error(lines[number]) and not reading.is_wrapper(lines[number])), first)
 
 
 def _may_act(entry: Entry, log: Log, number: int) -> bool:
@@ -115,6 +123,7 @@ def diagnose(logs: dict[str, str], entries: list[Entry], context: frozenset[str]
         unexplained = _unexplained(read, {(hit.node, hit.line_number) for hit in fatal})
         if unexplained is not None:
             return {**unexplained, "notes": notes}
+    root = root or next((hit for hit in hits if hit.entry.severity == "degraded" and hit.entry.stage == "runtime" and _REFUSAL.search(hit.line)), None)
     if root is None:
         return {**_without_error(read), "notes": notes}
     others = [hit for hit in fatal if hit.entry.id != root.entry.id]
@@ -127,17 +136,23 @@ def diagnose(logs: dict[str, str], entries: list[Entry], context: frozenset[str]
         "id": root.entry.id,
         "stage": root.entry.stage,
         "node": root.node,
-        "what": root.line.strip(),
+        "what": lines[root.shown].strip(),
         "why": fill(root.entry.cause, values),
         "todo": fill(root.entry.fix, values),
         "source": list(root.entry.source),
-        "lines": decisive_lines(lines, root.line_number, [hit.line_number for hit in others if hit.node == root.node]),
+        "lines": decisive_lines(lines, root.shown, [hit.line_number for hit in others if hit.node == root.node]),
         "auto": root.entry.auto,
         "values": values,
         "also": _unique([{"id": hit.entry.id, "node": hit.node, "what": hit.line.strip()} for hit in others])[:5],
         "notes": notes,
     }
 
+
+# A server that is well refuses a request: what its client, or its own log, shows of the answer.
+_REFUSAL = re.compile(
+    r'"(?:object|type|code)": ?"?(?:error|BadRequest|invalid|NotFound|4\d\d)|\b(?:BadRequest|HTTP\w*|APIStatus|Value|NotFound)(?:Error|Exception)\b'
+    r'|HTTP/1\.\d" 4\d\d|Error code: 4\d\d'
+)
 
 NOTHING: dict = {
     "verdict": "nothing", "found": False, "id": "", "stage": "", "node": "", "what": "", "why": "", "todo": "", "source": [], "lines": [],
@@ -233,7 +248,11 @@ def fill(text: str, groups: dict) -> str:
 
 
 # Lines that stand in every log and decide nothing.
-_FILLER = re.compile(r"^(?:Traceback|\s|\[?[WIE]\d{4}[ :]|Found ulimit|Route: |non-default args|During handling|The above exception)|Warning: ")
+_FILLER = re.compile(r"NCCL INFO|^(?:Traceback|\s|\[?[WIE]\d{4}[ :]|Found ulimit|Route: |non-default args|During handling|The above exception)|Warning: ")
+
+
+NEAR_LINES = 15
+"""An error this near before the decisive line belongs to the same failure."""
 
 
 def decisive_lines(lines: list[str], root: int, others: list[int]) -> list[str]:
@@ -249,7 +268,9 @@ def decisive_lines(lines: list[str], root: int, others: list[int]) -> list[str]:
     errors = [number for number in range(root + 1, len(lines)) if reading.is_error(lines[number])]
     below = [number for number in range(root + 1, min(root + 8, len(lines))) if reading.is_reason(lines[number])][-1:]
     own = below or [number for number in errors if not reading.is_wrapper(lines[number])][:1]  # a frame of a traceback is followed by what was raised
-    before = [number for number in range(root - 1, -1, -1) if lines[number].strip() and not _FILLER.search(lines[number])]
+    plain = [number for number in range(root - 1, -1, -1) if lines[number].strip() and not _FILLER.search(lines[number])]
+    told_before = [number for number in plain if root - number <= NEAR_LINES and reading.is_error(lines[number]) and not reading.is_wrapper(lines[number])]
+    before = [*told_before[:1], *(number for number in plain if not reading.is_wrapper(lines[number])), *plain]
     later = [*(other for other in others if other < root), *own, *sorted(others), *errors]
     for candidates, most in ((later, 2), (before, 3), (later, 3)):
         for number in candidates:
