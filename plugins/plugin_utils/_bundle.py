@@ -131,7 +131,8 @@ def write_settings(directory: str, image: Mapping[str, Any], models: Sequence[Ma
 
 def settings_text(image: Mapping[str, Any], models: Sequence[Mapping[str, Any]]) -> str:
     """Variables with which ``site`` installs from the bundle (``gb10_bundle`` says where that is)."""
-    variables = {"name": image["name"], "source": "archive", "archive_on": "controller", "archive": "{{ gb10_bundle }}/image.tar"}
+    # Ansible's own kind of text, which remembers where it came from, is nothing that YAML can write.
+    variables = {"name": "".join(image["name"]), "source": "archive", "archive_on": "controller", "archive": "{{ gb10_bundle }}/image.tar"}
     variables["checksum"] = f"sha256:{image['sha256']}"
     head = ["---", "# Written by gb10.vllm.bundle. Use: ansible-playbook gb10.vllm.site -e gb10_bundle=DIRECTORY -e @DIRECTORY/settings.yml"]
     held = [f"# {one['model']}: {one.get('revision') or 'no revision recorded'}" for one in models]

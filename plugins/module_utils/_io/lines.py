@@ -37,6 +37,7 @@ _PREFIXES = tuple(
         r"^\[\d\d[-/]\d\d[-/]\d{2,4} \d\d:\d\d:\d\d\] ?",  # rich
         r"^(?:[A-Z][a-z]{2} )?[A-Z][a-z]{2} [ \d]\d (?:\d{4} )?\d\d:\d\d:\d\d(?:\.\d+)? [\w.-]+ [\w@.:/-]+?(?:\[\d+\])?: ",  # journald, syslog
         rf"^(?:[A-Z][a-z]{{2}} )?{_DATE}{_ZONE} [\w.-]+ [\w@.:/-]+?\[\d+\]: ",  # journald, ISO dates
+        r"^[\w.-]+ (?:systemd|docker|containerd|podman|kubelet|vllm|gb10|python|bash|sh|ray)[\w.@-]*\[\d+\]: ",  # journald with its dates cut off
         rf"^\[?{_DATE}{_ZONE}\]?(?: - |[ \t]|:|$)",  # docker logs -t, Docker Desktop, python's logging
         r"^\d{10}\.\d{3,6} [\w.-]+ [\w@./-]+\[\d+\]: ",  # journald, short-unix
         r"^(?:[\w.-]+ )?kernel: (?=\S)",

@@ -49,6 +49,14 @@ def test_a_broken_bundle_is_told(directory, break_it, text):
         bundle.read_manifest(str(directory), contents=True)
 
 
+def test_settings_are_written_of_texts_that_ansible_has_tagged():
+    class Tagged(str):
+        """As ansible-core 2.19 and newer hand texts of templates to plugins."""
+
+    written = bundle.settings_text({"name": Tagged("vllm-node"), "sha256": Tagged("ab")}, [{"model": Tagged("m")}])
+    assert yaml.safe_load(written)["gb10_image"]["name"] == "vllm-node"
+
+
 def test_settings_install_from_the_bundle():
     settings = yaml.safe_load(bundle.settings_text({"name": "vllm-node", "sha256": "ab"}, [{"model": "m"}]))
     assert settings["gb10_image"] == {
