@@ -94,6 +94,38 @@ def parse_entry(raw: object, where: str) -> Entry:
     if not isinstance(raw, dict):
         raise GB10Error(f"{where} is not a mapping of fields such as id, signature, cause and fix.")
     where = f"{where} ({raw['id']})" if isinstance(raw.get("id"), str) else where
+    _check_fields(raw, where)
+    auto = raw.get("auto", {"level": "never"})
+    _check_auto(auto, where)
+    try:
+        signature = re.compile(raw["signature"], re.MULTILINE)
+    except re.error as error:
+        raise GB10Error(f"{where}: the signature is not a regular expression: {error}.") from error
+    counter = raw.get("counter_example", ())
+    entry = Entry(
+        id=raw["id"],
+        stage=raw["stage"],
+        signature=signature,
+        example=raw["example"],
+        cause=raw["cause"].strip(),
+        fix=raw["fix"].strip(),
+        source=tuple(str(item) for item in raw["source"]),
+        priority=raw.get("priority", 20),
+        severity=raw.get("severity", "fatal"),
+        auto=auto,
+        applies_to=raw.get("applies_to", ""),
+        unless=tuple(raw.get("unless", ())),
+        check=raw.get("check", ""),
+        phases=tuple(raw.get("phases", ())),
+        also_stages=tuple(raw.get("also_stages", ())),
+        counter_examples=(counter,) if isinstance(counter, str) else tuple(counter),
+    )
+    _check_examples(entry, where)
+    return entry
+
+
+def _check_fields(raw: dict, where: str) -> None:
+    """Every field is known and of its type, and names what exists."""
     for name, needed in _REQUIRED.items():
         if not raw.get(name) or not isinstance(raw[name], needed):
             raise GB10Error(f"{where} needs the field {name} ({_kind(needed)}).")
@@ -112,36 +144,14 @@ def parse_entry(raw: object, where: str) -> Entry:
         _one_of(phase, PHASES, f"{where}: phases")
     if raw.get("check"):
         _one_of(raw["check"], tuple(CHECKS), f"{where}: check")
-    auto = raw.get("auto", {"level": "never"})
-    _check_auto(auto, where)
-    try:
-        signature = re.compile(raw["signature"], re.MULTILINE)
-    except re.error as error:
-        raise GB10Error(f"{where}: the signature is not a regular expression: {error}.") from error
-    entry = Entry(
-        id=raw["id"],
-        stage=raw["stage"],
-        signature=signature,
-        example=raw["example"],
-        cause=raw["cause"].strip(),
-        fix=raw["fix"].strip(),
-        source=tuple(str(item) for item in raw["source"]),
-        priority=raw.get("priority", 20),
-        severity=raw.get("severity", "fatal"),
-        auto=auto,
-        applies_to=raw.get("applies_to", ""),
-        unless=tuple(raw.get("unless", ())),
-        check=raw.get("check", ""),
-        phases=tuple(raw.get("phases", ())),
-        also_stages=tuple(raw.get("also_stages", ())),
-        counter_examples=(counter,) if isinstance(counter := raw.get("counter_example", ()), str) else tuple(counter),
-    )
+
+
+def _check_examples(entry: Entry, where: str) -> None:
     if not entry.matches("\n".join(clean_lines(entry.example))):
         raise GB10Error(f"{where}: the signature does not match its own example, so it would never be found.")
     for text in entry.counter_examples:
         if entry.matches("\n".join(clean_lines(text))):
             raise GB10Error(f"{where}: the signature matches its counter_example {text[:80]!r}.")
-    return entry
 
 
 def _check_auto(auto: dict, where: str) -> None:
