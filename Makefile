@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-failure demo-down quick test lint yamllint ruff mypy ansible-lint sanity unit integration molecule e2e deep compat mutants-known build clean
-DEEP_PARTS := engines supply light server bundle fleet
+DEEP_PARTS := engines supply light server bundle upgrade fleet
 .PHONY: $(DEEP_PARTS:%=deep-%)
 BOXES ?= 1
 BIN := .venv/bin
@@ -75,7 +75,7 @@ molecule: setup
 	@$(STAGE) molecule molecule test -s default
 
 e2e: setup
-	@$(STAGE) e2e pytest -v -x tests/e2e --ignore tests/e2e/test_server.py --ignore tests/e2e/test_bundle.py
+	@$(STAGE) e2e pytest -v -x tests/e2e --ignore tests/e2e/test_server.py --ignore tests/e2e/test_bundle.py --ignore tests/e2e/test_upgrade.py
 
 # What takes too long for every change, in parts that run in any order and bring what they need.
 deep: setup
@@ -101,6 +101,10 @@ deep-server: setup      # a server that is killed in every way
 deep-bundle: setup      # a box without a network, from a bundle to an answer
 	@$(BOXES_PREPARE)
 	@$(STAGE) $@ pytest -q -s tests/e2e/test_bundle.py
+
+deep-upgrade: setup     # a box that an earlier state of this collection deployed
+	@$(BOXES_PREPARE)
+	@$(STAGE) $@ pytest -q tests/e2e/test_upgrade.py
 
 deep-fleet: setup       # a canary that fails, batches, drift, pruning
 	@$(BOXES_PREPARE)

@@ -1,0 +1,51 @@
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A box that an earlier state of this collection deployed is taken over as it is: nothing is rebuilt, replaced or written again."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+INVENTORY = ROOT / ".cache/inventory/test"
+HELD = "cat /var/lib/gb10-vllm/servers/tiny/deployment.json; docker ps --no-trunc --format '{{.ID}} {{.Image}}'; docker images -q --no-trunc | sort"
+EARLIER = "d14c48c"  # the last commit before the tree was put in order (November 2026)
+
+
+@pytest.fixture(scope="module")
+def earlier(tmp_path_factory) -> dict[str, str]:
+    """An environment in which that commit is the collection."""
+    collections = tmp_path_factory.mktemp("earlier") / "ansible_collections"
+    tree = collections / "gb10" / "vllm"
+    tree.mkdir(parents=True)
+    packed = subprocess.run(["git", "-C", ROOT, "archive", EARLIER], stdout=subprocess.PIPE, check=True).stdout
+    subprocess.run(["tar", "-x", "-C", tree], input=packed, check=True)
+    for other in ("community", "ansible"):
+        (collections / other).symlink_to(ROOT / ".ansible/collections/ansible_collections" / other)
+    return dict(os.environ, ANSIBLE_COLLECTIONS_PATH=str(collections.parent), ANSIBLE_CONFIG=str(tree / "ansible.cfg"), ANSIBLE_FORCE_COLOR="0")
+
+
+def test_nothing_changes_on_a_box_of_the_earlier_state(box, earlier):
+    command = [ROOT / ".venv/bin/ansible-playbook", "gb10.vllm.site", "-i", INVENTORY]
+    done = subprocess.run(command, env=earlier, capture_output=True, text=True, timeout=900, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
+    assert "Work out what there is to do" not in done.stdout, "this state ran instead of the earlier one"
+    before = box.root(HELD)
+
+    run = box.playbook("site.yml", "--check")
+    assert (run.code, run.changed) == (0, 0), run.text[-3000:]
+    run = box.playbook("site.yml")
+    assert (run.code, run.changed) == (0, 0), run.text[-3000:]
+    after = box.root(HELD)
+    assert after == before
+    assert box.chat()["usage"]["completion_tokens"] > 0
+
+    status = box.playbook("gb10.vllm.status")
+    assert (status.code, status.changed) == (0, 0), status.text[-3000:]
+    assert "site replaces the container" not in status.text and "site writes it" not in status.text
