@@ -56,10 +56,10 @@ WRAPPERS = re.compile(
     r"|Engine loop (?:has died|is not running)"
     r"|EngineDeadError|EngineGenerateError|Background loop has errored|Failed core proc"
     r"|EngineCore (?:failed to start|encountered a fatal error|hit an exception)"
-    r"|EngineCore encountered an issue|Worker (?:failed with error|proc \S+ died)|died unexpectedly|Error executing method"
+    r"|EngineCore encountered an issue|Worker (?:failed with error (?!'[^']{8})|proc \S+ died)|died unexpectedly|Error executing method"
     r"|Exception in worker|Executor failed"
     r"|\d+ validation errors? for|ExceptionGroup|unhandled errors? in a TaskGroup"
-    r"|[Ss]ee (?:the )?(?:stack ?trace|root cause|error log)|See above for"
+    r"|(?<!check the )[Ss]ee (?:the )?(?:stack ?trace|root cause|error log)|See above for"
     r"|The above exception was|During handling of the above|Traceback \(most recent call last\)|For further information visit"
     r"|failed to be inspected\. Please check|exit(?:ed with)?(?: code| status)?:? ?-?\d+\b|exitcode|returned non-zero exit status|SystemExit|KeyboardInterrupt"
     r"|CancelledError|GeneratorExit"
@@ -84,7 +84,7 @@ _EXCEPTION = re.compile(
     r"|^(?:[a-z_]\w*\.)+[A-Z]\w+: "
 )
 _TOOL = re.compile(
-    r"^\s*(?:fatal|FATAL|error|ERROR|Error|E|panic|nvcc fatal|ptxas (?:fatal|error)|ld|/usr/bin/ld|g?cc|g\+\+|collect2|CMake Error)\b"
+    r"^\s*(?:fatal|FATAL|error|ERROR|Error|E|panic|nvcc fatal|ptxas[\w-]* (?:fatal|error)|ld|/usr/bin/ld|g?cc|g\+\+|collect2|CMake Error)\b"
     r" ?(?:\[\w+\])?:? |^\s*(?:docker|git|uv|pip|curl|wget|tar): "
     r"|: (?:fatal )?error:? |: error \w*\d+|Error response from daemon|^× |^\s*[├╰]─▶ |: No such file or directory$"
     r"|: [Pp]ermission denied$|: not found$|cannot stat|No space left on device"
@@ -169,7 +169,7 @@ def is_wrapper(line: str) -> bool:
 
 def is_error(line: str) -> bool:
     """Whether a line is one that a program prints when something failed."""
-    return bool(_NATIVE.search(line) or _EXCEPTION.search(line.strip()) or _TOOL.search(line))
+    return bool(_NATIVE.search(line) or re.search(r"\[type=\w+, input_value=", line) or _EXCEPTION.search(line.strip()) or _TOOL.search(line))
 
 
 def is_reason(line: str) -> bool:
