@@ -41,12 +41,9 @@ def large(tmp_path_factory) -> Path:
 
 
 def seconds(function) -> float:
-    best = float("inf")
-    for _try in range(5):
-        began = time.perf_counter()
-        function()
-        best = min(best, time.perf_counter() - began)
-    return best
+    began = time.perf_counter()
+    function()
+    return time.perf_counter() - began
 
 
 def bare_loop(path: Path) -> None:
@@ -57,7 +54,13 @@ def bare_loop(path: Path) -> None:
 
 def test_a_log_of_50_mib_takes_at_most_four_times_a_bare_loop_over_its_lines(large, capsys):
     entries = knowledge.load()
-    ratio = seconds(lambda: diagnosis.diagnose({"box1": files.excerpt(large)}, entries)) / seconds(lambda: bare_loop(large))
+    ours = bare = float("inf")
+    for number in range(20):  # in turns, the best of each: other work on the machine only makes either slower
+        ours = min(ours, seconds(lambda: diagnosis.diagnose({"box1": files.excerpt(large)}, entries)))
+        bare = min(bare, seconds(lambda: bare_loop(large)))
+        if number >= 4 and ours <= 3.5 * bare:
+            break
+    ratio = ours / bare
     tracemalloc.start()
     found = diagnosis.diagnose({"box1": files.excerpt(large)}, entries)
     memory = tracemalloc.get_traced_memory()[1]
