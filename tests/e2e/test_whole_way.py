@@ -14,6 +14,8 @@ import re
 import time
 from pathlib import Path
 
+from server_box import SERVER
+
 # What a look over SSH moves by itself: logs, the journal, temporary files, Ansible's own scratch directory, engine internals.
 UNMOVED = "/proc /sys /run /tmp /var/log /var/tmp /var/lib/systemd /var/lib/docker /var/lib/containerd /home/gb10/.ansible /root/.ansible"
 FILES = "find / {} -printf '%p %y %m %u %s %T@\\n' | sort".format("".join(f"-path {one} -prune -o " for one in UNMOVED.split()))
@@ -79,6 +81,14 @@ def test_check_of_a_running_server_changes_nothing(box):
     assert run.code == 0, run.text[-3000:]
     assert run.changed == 0
     assert state(box) == before
+
+
+def test_no_secret_is_shown_however_talkative_a_run_is(box):
+    secrets = {"api_key": "whole-way-key-rj7w", "env": {"HF_TOKEN": "whole-way-token-kq3v"}}
+    for playbook in ("site.yml", "gb10.vllm.status"):
+        run = box.playbook(playbook, "--check", "-vvv", "--diff", variables={"gb10_servers": [dict(SERVER, **secrets)]})
+        assert run.code == 0, run.text[-3000:]
+        assert [secret for secret in ("rj7w", "kq3v") if secret in run.text.replace(json.dumps(secrets)[1:-1], "")] == []
 
 
 def test_after_a_reboot_it_answers_without_ansible(box):
