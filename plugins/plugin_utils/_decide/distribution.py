@@ -40,8 +40,16 @@ def settings(given: Mapping[str, Any] | None) -> dict[str, Any]:
     return done
 
 
-def choose_source(hosts: Sequence[str], having: Sequence[str] | Mapping[str, Mapping[str, Any]], wanted: str = "auto") -> str:
+def choose_source(
+    hosts: Sequence[str],
+    having: Sequence[str] | Mapping[str, Mapping[str, Any]],
+    wanted: str = "auto",
+    recipes: Mapping[str, str] | None = None,
+) -> str:
     """The box that builds, pulls or downloads: the one asked for, else the first that has it, else the first.
+
+    Of several that have it the one that holds the ``recipe`` too (``recipes``: HEAD of its checkout by host): it is the one that built it, and another
+    one would have to clone the recipe only to see that nothing is to be done.
 
     ``having``: names, or by host what it has of the image (``{id, identity, damaged}``, empty for nothing). A box whose Docker cannot read its
     copy (``damaged``) is passed over, also when it is asked for; the first choice is then one that has the same image.
@@ -57,7 +65,8 @@ def choose_source(hosts: Sequence[str], having: Sequence[str] | Mapping[str, Map
             return wanted
     sound = [host for host in hosts if host not in damaged]
     same = [host for host in sound if _has_image_of(copies, host, damaged)]
-    return next(iter([*same, *(host for host in sound if copies.get(host)), *sound, *hosts]))
+    held = sorted((host for host in sound if copies.get(host)), key=lambda host: not (recipes or {}).get(host))
+    return next(iter([*same, *held, *sound, *hosts]))
 
 
 def stand_in(copies: Mapping[str, Mapping[str, Any]], name: str, wanted: str = "auto") -> str:

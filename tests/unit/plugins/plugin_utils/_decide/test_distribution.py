@@ -49,6 +49,13 @@ def test_the_box_that_builds(having, wanted, source):
     assert distribution.choose_source(["a", "b", "c"], having, wanted) == source
 
 
+def test_of_boxes_that_have_the_image_the_one_with_its_recipe_is_asked():
+    copies = {"a": {"id": "sha256:1"}, "b": {"id": "sha256:1"}, "c": {}}
+    assert distribution.choose_source(["a", "b", "c"], copies, "auto", {"a": "", "b": "ref: refs/heads/main", "c": "ref"}) == "b"
+    assert distribution.choose_source(["a", "b", "c"], copies, "auto", {"a": "", "b": "", "c": "ref"}) == "a"
+    assert distribution.choose_source(["a", "b", "c"], copies, "auto", {}) == "a"
+
+
 SOUND, OTHER, DAMAGED = {"id": "sha256:1"}, {"id": "sha256:0"}, {"id": "sha256:1", "damaged": "file integrity checksum failed"}
 
 
