@@ -127,8 +127,12 @@ def diagnose(logs: dict[str, str], entries: list[Entry], context: frozenset[str]
     if root is None:
         return {**_without_error(read), "notes": notes}
     others = [hit for hit in fatal if hit.entry.id != root.entry.id]
+    same = [hit.shown for hit in hits if (hit.entry.id, hit.node) == (root.entry.id, root.node)]
     values = root.groups | {name: value for hit in hits if hit.entry.id == root.entry.id for name, value in hit.groups.items() if name not in root.groups}
     lines = next(log.lines for log in read if log.node == root.node)
+    shown = root.shown
+    if reading.is_wrapper(lines[shown]):  # the `raise` of a traceback; what was raised stands below
+        shown = next((number for number in sorted(same) if reading.is_error(lines[number]) and not reading.is_wrapper(lines[number])), shown)
     return {
         **NOTHING,
         "verdict": "known",
@@ -136,11 +140,11 @@ def diagnose(logs: dict[str, str], entries: list[Entry], context: frozenset[str]
         "id": root.entry.id,
         "stage": root.entry.stage,
         "node": root.node,
-        "what": lines[root.shown].strip(),
+        "what": lines[shown].strip(),
         "why": fill(root.entry.cause, values),
         "todo": fill(root.entry.fix, values),
         "source": list(root.entry.source),
-        "lines": decisive_lines(lines, root.shown, [hit.line_number for hit in others if hit.node == root.node]),
+        "lines": decisive_lines(lines, shown, [hit.line_number for hit in others if hit.node == root.node]),
         "auto": root.entry.auto,
         "values": values,
         "also": _unique([{"id": hit.entry.id, "node": hit.node, "what": hit.line.strip()} for hit in others])[:5],
@@ -270,8 +274,10 @@ def decisive_lines(lines: list[str], root: int, others: list[int]) -> list[str]:
     own = below or [number for number in errors if not reading.is_wrapper(lines[number])][:1]  # a frame of a traceback is followed by what was raised
     plain = [number for number in range(root - 1, -1, -1) if lines[number].strip() and not _FILLER.search(lines[number])]
     told_before = [number for number in plain if root - number <= NEAR_LINES and reading.is_error(lines[number]) and not reading.is_wrapper(lines[number])]
+    if lines[root].startswith("AssertionError"):  # the assertion itself is the line above
+        told_before = [number for number in range(root - 1, max(-1, root - 3), -1) if lines[number].lstrip().startswith("assert ")] + told_before
     before = [*told_before[:1], *(number for number in plain if not reading.is_wrapper(lines[number])), *plain]
-    later = [*(other for other in others if other < root), *own, *sorted(others), *errors]
+    later = [*own, *sorted(others), *errors]
     for candidates, most in ((later, 2), (before, 3), (later, 3)):
         for number in candidates:
             if len(numbers) < most and lines[number].strip() not in told():

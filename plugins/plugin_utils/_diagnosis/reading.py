@@ -43,7 +43,7 @@ _SERVER_MARKS = re.compile(
 )
 _RUNNING = re.compile(
     r"Application startup complete|Uvicorn running on |Avg prompt throughput: \d|\"(?:POST|GET) /v1/\S* HTTP/1\.\d\" [245]"
-    r"|Received request \S+|Added request \S+"
+    r"|Received request \S+|Added request \S+|entrypoints/openai/(?:\w+/)*serving\w*\.py\", line \d+, in (?!__init__)"
 )
 _FAMILIAR = re.compile(r"(?i)vllm|docker|cuda|nvidia|torch|python|traceback|error|nccl|kernel|model|warning|gpu|container|ray\b|systemd")
 
