@@ -14,6 +14,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, cast
 
+from ansible_collections.gb10.vllm.plugins.module_utils._names import unit_name, watch_name
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import deployment as deployments
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.shapes import Decision, Deployment, Fallback, File, Given, Image, Order, Record
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.repair import MOST_REPAIRS
@@ -46,8 +47,8 @@ def work_order(given: Given) -> Order:
     previous: Deployment = {} if back else before if proven else held[0] if held else {}
     order: Order = {
         "name": name,
-        "unit": f"gb10-vllm-{name}.service",
-        "watch": f"gb10-vllm-watch@{name}.timer",
+        "unit": unit_name(name),
+        "watch": watch_name(name),
         "unit_digest": _sha256(given["unit_text"]),
         "deployment": deployment,
         "create": decision["create"],

@@ -119,7 +119,7 @@ def diagnose(logs: dict[str, str], entries: list[Entry], context: frozenset[str]
     # What was said before a server came up did not keep it from coming up.
     fatal = [hit for hit in hits if hit.entry.severity == "fatal" and hit.line_number >= started.get(hit.node, 0)]
     root = _named_in(fatal[0], hits) if fatal else None
-    if root is None or root.is_wrapper or reading.is_wrapper(root.line) and root.entry.priority >= WRAPPER_PRIORITY:
+    if root is None or root.is_wrapper:
         unexplained = _unexplained(read, {(hit.node, hit.line_number) for hit in fatal})
         if unexplained is not None:
             return {**unexplained, "notes": notes}

@@ -11,7 +11,7 @@ says what happened; the others (``WRAPPERS``) are never the cause.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ansible_collections.gb10.vllm.plugins.module_utils._engine import log as engine_log
 from ansible_collections.gb10.vllm.plugins.module_utils._io.lines import levelled, split_lines
@@ -116,7 +116,6 @@ class Log:
     errors: frozenset[int]
     kind: str
     up: float
-    names: dict[str, int] = field(default_factory=dict)
 
     @property
     def text(self) -> str:
