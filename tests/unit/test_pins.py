@@ -96,8 +96,9 @@ IPV6 = {"address": "fd00::5", "key_policy": "generate"}
 PLAIN = [DEPLOYMENT["inputs"], DEPLOYMENT["spec"], "a9168f55f90f223ec59a4dda01c950f39db1a23c2e196bfa14448a686b464625"]
 REPAIRED = ["b80d00024bc6b61b27479574b584aa07cea47dbfe08914e7e67623cc99774002", "6077514992ea7928cbd700ede1f27303b19a5317ba9f2d3df8406486795ea981",
             "3eeced27fea89e200fec75cfebae561ce750a844d4c48ea7c326315d91e5d5ba"]
-AT_IPV6 = ["83b8e5d38ca6c8e95aba7bd82fc4216ac8da85ad3b2de7765a2da7388f524b13", "8b1ba0369461e7b79b6c8c068abff547ff07656cdc6c87c20b325d3551734e1f",
-           "3645196dd619cd840a7649de6374aa6f044120932e85a57af3095e0ee0847b78"]
+# Moved with issue 11: no server ever ran on an IPv6 address, as its port was named without the brackets that docker_container wants.
+AT_IPV6 = ["83b8e5d38ca6c8e95aba7bd82fc4216ac8da85ad3b2de7765a2da7388f524b13", "3f0bf90246eba9d5d7f96de2fb5212b6001eb533a80fb58f737df832d2f6e210",
+           "916eb534dc1812cd71aa6c99a5b3da9f68bbb359cebefddacbae8fd42812c02b"]
 # fmt: on
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import importlib.util
+import ipaddress
 import json
 import os
 import platform
@@ -66,17 +67,15 @@ def parse_os_release(text: str) -> dict[str, str]:
 
 
 def parse_listeners(text: str) -> list[dict]:
-    """/proc/net/tcp or tcp6: the listening sockets as [{port, address}], address in the kernel's hexadecimal form resolved for IPv4."""
+    """/proc/net/tcp or tcp6: the listening sockets as [{port, address}], addresses as people write them."""
     listeners = []
     for line in text.splitlines()[1:]:
         fields = line.split()
         if len(fields) > 3 and fields[3] == "0A":
-            address, _colon, port = fields[1].rpartition(":")
-            if len(address) == 8:
-                address = ".".join(str(int(address[i : i + 2], 16)) for i in (6, 4, 2, 0))
-            elif set(address) == {"0"}:
-                address = "::"
-            listeners.append({"port": int(port, 16), "address": address})
+            words, _colon, port = fields[1].rpartition(":")
+            # The kernel prints words of 32 bits, each in the processor's order; both of ours begin with the lowest byte.
+            packed = b"".join(bytes.fromhex(words[i : i + 8])[::-1] for i in range(0, len(words), 8))
+            listeners.append({"port": int(port, 16), "address": str(ipaddress.ip_address(packed))})
     return listeners
 
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import posixpath
 import re
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,26 @@ def _unique(servers: Sequence[Mapping[str, Any]], key: str) -> None:
         other = seen.setdefault(server[key], server["name"])
         if other != server["name"] or sum(one["name"] == server["name"] for one in servers) > 1:
             raise GB10Error(f"gb10_servers: two servers have the {key} {server[key]!r} ({other} and {server['name']}); give one of them another {key}.")
+
+
+def listening(given: object) -> str:
+    """The address a server is published on, as it is written everywhere; nothing means loopback.
+
+    Raises GB10Error for what is no address, or none on which Docker can listen.
+    """
+    text = str(given or "127.0.0.1").strip()
+    text = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    is_loopback(text)  # says what is wrong with what is no address
+    address = ipaddress.ip_address(text)
+    address = getattr(address, "ipv4_mapped", None) or address
+    if getattr(address, "scope_id", None) or (address.version == 6 and address.is_link_local):
+        raise GB10Error(
+            f"`address: {text}` holds on one link only (its zone, as link-local IPv6 addresses do), and Docker cannot publish a port on a zone. "
+            "Use a global or unique local address of the box, or :: for all of them."
+        )
+    if address.is_multicast:
+        raise GB10Error(f"`address: {text}` is a multicast address; name an address of the box, 0.0.0.0 for all of them or 127.0.0.1 for none.")
+    return str(address)
 
 
 def normalise(servers: list[dict], models_dir: str, allow_open: bool = False) -> list[Server]:
@@ -48,7 +69,7 @@ def normalise(servers: list[dict], models_dir: str, allow_open: bool = False) ->
             port = 0
         if not 0 < port < 65536:
             raise GB10Error(f"gb10_servers entry {position} ({name}): `port: {server.get('port')}` is not a port; use a number from 1 to 65535.")
-        address = str(server.get("address") or "127.0.0.1")
+        address = listening(server.get("address"))
         open_to_others = not is_loopback(address)
         policy = "given" if server.get("api_key") else "generate" if open_to_others and not allow_open else "none"
         known: Server = {

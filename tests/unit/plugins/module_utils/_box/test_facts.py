@@ -28,6 +28,8 @@ def test_only_listening_sockets_count():
     )
     assert box.parse_listeners(text) == [{"port": 8000, "address": "127.0.0.1"}]
     assert box.parse_listeners("h\n 0: 00000000000000000000000000000000:1F41 0:0 0A") == [{"port": 8001, "address": "::"}]
+    assert box.parse_listeners("h\n 0: 00000000000000000000000001000000:1F40 0:0 0A") == [{"port": 8000, "address": "::1"}]
+    assert box.parse_listeners("h\n 0: 000000FD000000000000000005000000:1F40 0:0 0A") == [{"port": 8000, "address": "fd00::5"}]
 
 
 def test_gpu_as_a_gb10_prints_it():

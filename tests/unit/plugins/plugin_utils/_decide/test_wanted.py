@@ -93,3 +93,19 @@ def test_what_is_no_batch_is_named(batch):
 def test_no_batches_at_all():
     (sentence,) = rollout_mistakes([])
     assert "gb10_rollout is empty" in sentence
+
+
+@pytest.mark.parametrize(
+    ("given", "address"),
+    [(None, "127.0.0.1"), ("::1", "::1"), ("[::1]", "::1"), ("FD00::0005", "fd00::5"), ("::", "::"), ("::ffff:192.168.1.5", "192.168.1.5"), (" ::1 ", "::1")],
+)
+def test_an_address_is_written_in_one_way(given, address):
+    assert normalise([dict(SERVER, address=given)], "/m")[0]["address"] == address
+
+
+@pytest.mark.parametrize(
+    ("given", "why"), [("fe80::1%eth0", "zone"), ("fe80::1", "zone"), ("fd00::1%2", "zone"), ("ff02::1", "multicast"), ("224.0.0.1", "multicast")]
+)
+def test_an_address_that_docker_cannot_publish_on_is_refused_before_anything_is_stopped(given, why):
+    with pytest.raises(GB10Error, match=why):
+        normalise([dict(SERVER, address=given)], "/m")
