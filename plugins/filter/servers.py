@@ -52,6 +52,7 @@ class FilterModule:
                 "deployment_decision": deployment.decision,
                 "first_failure": first_failure,
                 "fleet_lacks": lacking.fleet_text,
+                "image_mistakes": wanted.image_mistakes,
                 "in_sequence": sequence.in_sequence,
                 "rollback_steps": sequence.going_back,
                 "serving_steps": sequence.serving,

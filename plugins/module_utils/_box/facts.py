@@ -31,6 +31,8 @@ from ansible_collections.gb10.vllm.plugins.module_utils._sizing.engine import cp
 
 KIB = 1024
 OUR_FILES = (f"/etc/systemd/system/{PREFIX}*", f"{LIBRARY_DIR}/*", f"{CONFIG_DIR}/*/*")
+# What only root may enter or read, in the state directory. What lies deeper is closed with the directory above it.
+PRIVATE = ("servers", "servers/*", "servers/*/*", "cache", "cache/*", "build", "build/logs", "build/logs/*", "build/*.json*", "build/lock", "transfer")
 
 # Runs in a process of its own: a broken driver may abort the interpreter, and CUDA must not stay loaded here.
 CUDA_PROBE = """
@@ -269,6 +271,21 @@ def read_file_digest(path: str) -> dict | None:
     return {"sha256": digest, "mode": f"{stat.S_IMODE(status.st_mode):04o}", "uid": status.st_uid}
 
 
+def read_open(state_dir: str) -> list[str]:
+    """Those of our private files and directories that others may read or enter: earlier releases left them so."""
+    paths = [*(path for pattern in PRIVATE for path in glob.glob(os.path.join(glob.escape(state_dir), pattern))), CONFIG_DIR]
+    return sorted(path for path in paths if _mode(path) & 0o077)
+
+
+def _mode(path: str) -> int:
+    """The permissions of a file or directory, 0 for a link and where there is none."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return 0
+    return 0 if stat.S_ISLNK(status.st_mode) else stat.S_IMODE(status.st_mode)
+
+
 def read_box(*, state_dir: str, disks: list[str], images: list[str], holder_least_bytes: int = 2**30) -> dict:
     """Everything the plan needs to know of this box, as plain data."""
     release = parse_os_release(read_text("/etc/os-release"))
@@ -291,6 +308,7 @@ def read_box(*, state_dir: str, disks: list[str], images: list[str], holder_leas
         "units": parse_systemctl_show(units),
         "files": {path: read_file_digest(path) for pattern in OUR_FILES for path in sorted(glob.glob(pattern))},
         "servers": read_records(state_dir),
+        "open": read_open(state_dir),
         # Where the recipe of images lies at a commit, its HEAD says which; a branch's name says nothing.
         "recipe": read_text(os.path.join(state_dir, "build", "checkout", ".git", "HEAD")).strip(),
     }

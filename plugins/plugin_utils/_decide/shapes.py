@@ -182,6 +182,7 @@ class File(TypedDict):
     dest: str
     content: str
     needed: bool
+    mode: str
 
 
 class Fallback(TypedDict):

@@ -88,6 +88,40 @@ def normalise(servers: list[dict], models_dir: str, allow_open: bool = False) ->
     return done
 
 
+SECRET_WORDS = {"token", "secret", "password", "passwd", "passphrase", "credential", "credentials", "apikey"}
+SECRET_PAIRS = {("api", "key"), ("access", "key"), ("private", "key"), ("auth", "key")}
+# user:password@ or token@ in an address, and what the keys of well-known services look like.
+USERINFO = re.compile(r"(?i)\b(?!ssh://)[a-z][a-z0-9+.-]*://[^/?#\s@]*@|\bssh://[^/?#\s@:]*:[^/?#\s@]*@")
+KEYS = re.compile(r"\b(hf_[A-Za-z0-9]{20,}|gh[opsu]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{15,}|sk-[\w-]{20,}|AKIA[A-Z0-9]{16})")
+
+
+def image_mistakes(image: Mapping[str, Any]) -> list[str]:
+    """One sentence for each secret in ``gb10_image``: git keeps a repository's address on the box, and build arguments stay in the image and its labels."""
+    said = []
+    if USERINFO.search(str(image.get("repository") or "")):
+        said.append(
+            "gb10_image.repository holds a user name or a password, which git would keep on the box; name the address without it and give root there "
+            "an SSH key or a credential helper."
+        )
+    arguments = image.get("build_args")
+    for name, value in arguments.items() if isinstance(arguments, Mapping) else ():
+        if value not in (None, "") and (_names_a_secret(str(name)) or _is_secret(str(value))):
+            said.append(f"gb10_image.build_args.{name} looks like a secret, and build arguments stay readable in the image; leave it out (see docs/image.md).")
+    words = image.get("arguments")
+    if any(_is_secret(str(word)) for word in (words if isinstance(words, (list, tuple)) else ())):
+        said.append("gb10_image.arguments holds what looks like a secret, and arguments stay readable in the image's labels; leave it out.")
+    return said
+
+
+def _names_a_secret(name: str) -> bool:
+    words = [word for word in re.split(r"[^a-z0-9]+", name.lower()) if word]
+    return bool(SECRET_WORDS & set(words)) or bool(SECRET_PAIRS & set(zip(words, words[1:], strict=False)))
+
+
+def _is_secret(text: str) -> bool:
+    return bool(USERINFO.search(text) or KEYS.search(text))
+
+
 def unknown_variables(names: list[str], known: list[str]) -> list[str]:
     """One sentence for each ``gb10_*`` name that nothing reads, with the nearest known one."""
     sentences = []
