@@ -32,7 +32,10 @@ from ansible_collections.gb10.vllm.plugins.module_utils._sizing.engine import cp
 KIB = 1024
 OUR_FILES = (f"/etc/systemd/system/{PREFIX}*", f"{LIBRARY_DIR}/*", f"{CONFIG_DIR}/*/*")
 # What only root may enter or read, in the state directory. What lies deeper is closed with the directory above it.
-PRIVATE = ("servers", "servers/*", "servers/*/*", "cache", "cache/*", "build", "build/logs", "build/logs/*", "build/*.json*", "build/lock", "transfer")
+PRIVATE = (
+    "servers", "servers/*", "servers/*/deployment.json", "servers/*/history.json", "servers/*/measured.json", "servers/*/repairs.json",
+    "cache", "cache/*", "build", "build/logs", "build/logs/*", "build/*.json*", "build/lock", "transfer",
+)  # fmt: skip
 
 # Runs in a process of its own: a broken driver may abort the interpreter, and CUDA must not stay loaded here.
 CUDA_PROBE = """

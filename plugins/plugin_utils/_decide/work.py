@@ -95,7 +95,7 @@ def _decision(given: Given, record: Record, image: Image) -> Decision:
             "manifest": (given["models"].get(server["model_path"]) or {}).get("manifest") or locked.get("manifest") or "",
             "record": (locked or record).get("deployment") or None,
             "containers": given["box"]["docker"]["containers"],
-            "settings": {**given["settings"], "repairs": (locked or record).get("repairs") or {}},
+            "settings": {**given["settings"], "repairs": (locked or record).get("repairs") or {}, "read_only": bool(given["options"].get("read_only", True))},
             "replan": bool(given["options"].get("replan")),
         }
     )
