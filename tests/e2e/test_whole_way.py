@@ -134,7 +134,8 @@ def test_nothing_of_ours_can_be_read_by_others(box):
     assert [one for one in found if one != "/var/lib/gb10-vllm" and not one.startswith("/var/lib/gb10-vllm/run.lock")] == []
     cached = box.root("find /var/lib/gb10-vllm/cache/tiny -type f").split()
     assert any("torch_compile_cache" in one for one in cached), "this start compiled"
-    assert box.root("grep -rlF -f /etc/gb10-vllm/tiny/key.env /var/lib/gb10-vllm/cache/tiny || true") == ""
+    key = '. /etc/gb10-vllm/tiny/key.env 2>/dev/null && grep -rlF "$VLLM_API_KEY" /var/lib/gb10-vllm/cache || true'
+    assert box.root(key) == "", "no key in a cache"
 
 
 def test_what_lies_on_the_box_is_what_the_docs_list(box):
