@@ -50,6 +50,7 @@ class FilterModule:
                 "predicted_against_measured": deployment.comparison,
                 "deployment_decision": deployment.decision,
                 "first_failure": first_failure,
+                "fleet_keys": work.fleet_keys,
                 "fleet_lacks": lacking.fleet_text,
                 "stale_files": stale_files,
                 "work_order": work.work_order,

@@ -13,6 +13,8 @@ import json
 import os
 import subprocess
 import time
+import urllib.error
+import urllib.request
 
 import pytest
 from server_box import CLEAN, FLEET, STATE, Arguments, Box
@@ -20,7 +22,8 @@ from server_box import CLEAN, FLEET, STATE, Arguments, Box
 KEY = """gb10-e2e key's $HOME "quoted" zq7xwv"""
 TOKEN = "e2e-hf-token-kwj4yu"
 REUSE = bool(os.environ.get("GB10_E2E_REUSE"))  # while working on these tests: the box stays, with what the last run left on it
-SECRETS = (KEY, "zq7xwv", "kwj4yu")  # the parts are the same however the whole is quoted
+ROUTER_KEY, METRICS_KEY = "e2e-router-pmv8dz-0123456789abcdef", "e2e-metrics-hxq3gc-0123456789abcdef"
+SECRETS = (KEY, "zq7xwv", "kwj4yu", "pmv8dz", "hxq3gc")  # the parts are the same however the whole is quoted
 # The intervals of a real box, shortened the way an owner would change them.
 DROP_INS = {
     "gb10-vllm-watch@tiny.service": "[Service]\nEnvironment=GB10_PROBE_TIMEOUT_S=10 GB10_FAILURES_BEFORE_RESTART=2\n",
@@ -35,7 +38,7 @@ def box(tmp_path_factory):
         made.run(CLEAN, check=False)
     tiny = {"name": "tiny", "model": "tiny-llama", "port": 8000, "address": made.address, "max_model_len": 2048, "concurrency": 2}
     tiny |= {"kv_cache_memory_gib": 0.25, "args": {"dtype": "float32", "enforce_eager": True}, "env": {"HF_TOKEN": TOKEN}}
-    made.wish(gb10_allow_open=False, gb10_api_key=KEY, gb10_servers=[tiny])
+    made.wish(gb10_api_key=KEY, gb10_router_key=ROUTER_KEY, gb10_metrics_key=METRICS_KEY, gb10_servers=[tiny])
     yield made
     if not REUSE:
         made.run(CLEAN, check=False)
@@ -84,8 +87,8 @@ def test_no_secret_is_seen_anywhere(box, deployed):
 def test_secrets_lie_in_private_files_only(box, deployed):
     folders = f"/etc {STATE} /tmp /usr/local /root /home /run/systemd /var/log /srv"
     # As an expression that does not match itself: sudo writes commands into the journal.
-    found = box.run(f"grep -rlsE 'zq7[x]wv|kwj[4]yu' {folders} | xargs -r stat -c '%n %a %U'").splitlines()
-    assert sorted(found) == ["/etc/gb10-vllm/tiny/key.env 600 root", "/etc/gb10-vllm/tiny/server.env 600 root"]
+    found = box.run(f"grep -rlsE 'zq7[x]wv|kwj[4]yu|pmv[8]dz|hxq[3]gc' {folders} | xargs -r stat -c '%n %a %U'").splitlines()
+    assert sorted(found) == [f"/etc/gb10-vllm/tiny/{file}.env 600 root" for file in ("fleet", "key", "server")]
     assert box.run("stat -c '%a %U' /etc/gb10-vllm/tiny") == "700 root"
 
 
@@ -93,17 +96,68 @@ def test_the_container_got_the_environment(box, deployed):
     # Only root on the box sees it, in the process itself.
     pid = box.run("docker inspect -f '{{.State.Pid}}' gb10-vllm-tiny")
     environment = box.run(f"tr '\\0' '\\n' < /proc/{pid}/environ").splitlines()
-    assert f"VLLM_API_KEY={KEY}" in environment
     assert f"HF_TOKEN={TOKEN}" in environment
+    assert not [line for line in environment if line.startswith("VLLM_API_KEY=") or KEY in line], "what guards it reads the key, and nothing else"
+
+
+def routes(box):
+    """Every (method, path) of the server's own /openapi.json, and those that are not in it."""
+    request = urllib.request.Request(f"http://{box.address}:8000/openapi.json", headers={"Authorization": f"Bearer {KEY}"})
+    with urllib.request.urlopen(request, timeout=20) as reply:
+        listed = json.load(reply)["paths"]
+    hidden = [("GET", path) for path in ("/metrics", "/metrics/", "/docs", "/redoc", "/openapi.json", "/docs/oauth2-redirect", "/", "/nowhere")]
+    return [(method.upper(), path) for path, methods in listed.items() for method in methods] + [*hidden, ("POST", "/invocations"), ("POST", "/sleep")]
+
+
+def status_of(box, method, path, key=None):
+    """HTTP status of a request without a body that the server would like."""
+    headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
+    request = urllib.request.Request(f"http://{box.address}:8000{path}", b"{}" if method == "POST" else None, headers, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=60) as reply:
+            return reply.status
+    except urllib.error.HTTPError as error:
+        return error.code
 
 
 def test_only_with_the_key_and_only_on_the_address_named(box, deployed):
-    assert box.ask(8000, KEY) == 200
-    assert box.ask(8000) == 401
-    assert box.ask(8000, "another") == 401
+    asked = routes(box)
+    assert len(asked) > 25 and ("POST", "/v1/chat/completions") in asked and ("GET", "/health") in asked
+    for key in (None, "another"):
+        assert {path for method, path in asked if status_of(box, method, path, key) != 401} == {"/health"}
+    assert {path for method, path in asked if status_of(box, method, path, METRICS_KEY) != 401} == {"/health", "/metrics", "/metrics/"}
+    assert box.ask(8000, KEY) == box.ask(8000, ROUTER_KEY) == 200
+    assert box.ask(8000, METRICS_KEY) == 401
+    assert status_of(box, "POST", "/scale_elastic_ep", ROUTER_KEY) == 401 != status_of(box, "GET", "/version", ROUTER_KEY)
     listening = box.run("ss -Hltn 'sport = :8000'").split()
     assert f"{box.address}:8000" in listening
     assert not [word for word in listening if word in ("0.0.0.0:8000", "[::]:8000", "*:8000")]
+
+
+def test_another_key_holds_at_once_without_a_restart_and_what_is_taken_out_is_gone(box, deployed):
+    before, wished = box.started_at(), dict(box.variables)
+    box.wish(gb10_api_key="another key vq5mnx", gb10_metrics_key="")
+    box.play("site.yml")
+    assert (box.ask(8000, "another key vq5mnx"), box.ask(8000, KEY), box.ask(8000, ROUTER_KEY)) == (200, 401, 200)
+    assert status_of(box, "GET", "/metrics", METRICS_KEY) == 401 and box.started_at() == before
+    box.wish(gb10_router_key="", gb10_servers=[{**wished["gb10_servers"][0], "env": {}}])
+    box.play("site.yml")
+    assert (box.ask(8000, "another key vq5mnx"), box.ask(8000, ROUTER_KEY)) == (200, 401)
+    assert box.run("ls /etc/gb10-vllm/tiny") == "key.env" and box.started_at() != before, "an environment is out of force only after a start"
+    box.wish(**wished)
+    box.play("site.yml")
+    assert "changed=0" in box.play("site.yml")
+    assert box.ask(8000, KEY) == 200
+
+
+def test_without_its_key_it_does_not_start(box, deployed):
+    box.run("mv /etc/gb10-vllm/tiny/key.env /root/key.env")
+    assert box.ask(8000, KEY) == box.ask(8000) == 401, "what runs lets nobody in"
+    box.run("systemctl restart gb10-vllm-tiny; sleep 5")
+    assert "must not answer without a key" in box.run("docker logs --tail 5 gb10-vllm-tiny 2>&1")
+    assert box.ask(8000, KEY) == 0
+    box.run("mv /root/key.env /etc/gb10-vllm/tiny/key.env; systemctl reset-failed gb10-vllm-tiny; systemctl restart gb10-vllm-tiny")
+    box.answers(8000, KEY)
 
 
 def test_the_container_may_do_little(box, deployed):
@@ -113,7 +167,7 @@ def test_the_container_may_do_little(box, deployed):
     assert "no-new-privileges" in host["SecurityOpt"][0]
     assert host["NetworkMode"] != "host" and host["PidMode"] == "" and host["IpcMode"] == "private"
     writable = {mount["Destination"]: mount["RW"] for mount in seen["Mounts"]}
-    assert writable == {"/models/tiny": False, "/run/gb10": False, "/cache": True}
+    assert writable == {"/models/tiny": False, "/run/gb10": False, "/cache": True, "/opt/gb10-vllm": False}
     assert host["LogConfig"] == {"Type": "json-file", "Config": {"max-file": "3", "max-size": "50m"}}
     assert host["RestartPolicy"]["Name"] == "no", "systemd restarts it, within bounds"
 

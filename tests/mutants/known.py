@@ -106,7 +106,7 @@ MUTANTS = [
     ),
     Mutant("box-rss", "medium", UTILS + "_box/facts.py", ' + status.get("RssShmem", 0)', "", FACTS_TEST),
     Mutant("box-least", "low", UTILS + "_box/facts.py", "if held >= least_bytes:", "if held >= 2 * least_bytes:", FACTS_TEST),
-    Mutant("box-group-readable", "low", UTILS + "_box/facts.py", "if status.st_mode & 0o077:", "if status.st_mode & 0o007:", FACTS_TEST),
+    Mutant("box-group-readable", "low", UTILS + "_box/facts.py", "if status.st_mode & 0o077 or", "if status.st_mode & 0o007 or", FACTS_TEST),
     # a start
     Mutant("ready-unit", "medium", UTILS + "_engine/readiness.py", "model_bytes / 40e6", "model_bytes / 400e6", READINESS_TEST),
     Mutant(
@@ -225,7 +225,14 @@ MUTANTS = [
     Mutant("role-hub-no-log", "high", "roles/model/tasks/download.yml", "  no_log: true\n", "", WIRING_TEST),
     Mutant("role-hub-mode", "high", "roles/model/tasks/download.yml", 'mode: "0600"', 'mode: "0644"', WIRING_TEST),
     Mutant("role-hub-ca", "medium", "roles/model/tasks/download.yml", '    ca_bundle: "{{ model_ca_bundle }}"\n', "", WIRING_TEST),
-    Mutant("role-key-force", "medium", "roles/server/tasks/start.yml", 'force: "{{ server_key | length > 0 }}"', "force: true", WIRING_TEST),
+    Mutant(
+        "role-key-force",
+        "medium",
+        "roles/server/tasks/start.yml",
+        'force: "{{ (server_key | length > 0 or server_order.new_key) and not server_order.ensure_key }}"',
+        "force: true",
+        WIRING_TEST,
+    ),
     Mutant("role-key-none", "high", "roles/server/tasks/start.yml", "(server_key or server_random_key)", "server_key", WIRING_TEST),
     Mutant(
         "role-restarted", "medium", "roles/server/tasks/start.yml", "{{ 'restarted' if server_restart and", "{{ 'started' if server_restart and", WIRING_TEST

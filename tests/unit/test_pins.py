@@ -44,7 +44,7 @@ IMAGE = {"id": "sha256:" + "a" * 64, "name": "vllm-node", "vllm_version": "0.11.
 SETTINGS = {"state_dir": "/var/lib/gb10-vllm", "config_dir": "/etc/gb10-vllm", "shm_gib": 8.0, "floor_bytes": 12884901888, "stop_timeout_s": 60}
 USER = {"name": "devstral", "model": "mistralai/Devstral-24B", "port": 8001, "max_model_len": 65536, "args": {"--seed": 7}}
 SERVER = {**USER, "address": "127.0.0.1", "model_path": "/srv/models/mistralai/Devstral-24B", "repo_id": "mistralai/Devstral-24B",
-          "served_model_name": "Devstral-24B", "key_policy": "none"}
+          "served_model_name": "Devstral-24B", "key_policy": "generate"}
 FIGURES = {"kv_cache_bytes": 42949672960, "num_blocks": 16384, "kv_tokens": 262144, "concurrency": 4.0, "max_model_len": 65536,
            "weights_bytes": {"value": 25769803776, "source": "computed"}, "activation_bytes": {"value": 2147483648, "source": "estimated"},
            "graph_bytes": {"value": 1073741824, "source": "measured"}}
@@ -52,7 +52,7 @@ PLANNED = {**FIGURES, "name": "devstral", "served_model_name": "Devstral-24B", "
            "arguments": ["--port", "8001", "--max-model-len", "65536"], "repairs": []}
 REPAIR = {"id": "KB-001", "set": {"env": {"VLLM_USE_V1": None}, "container": {"shm_size": "16g", "ulimits": ["memlock:-1:-1"]}}, "reason": "r"}
 REPAIRS = {"image_id": IMAGE["id"], "applied": [REPAIR]}
-# The record deployment.json of this server, written out.
+# The record deployment.json of this server, written out, as releases before the keys of every server wrote it: boxes hold it, and keep it.
 DEPLOYMENT = {
     "name": "devstral", "image_name": "vllm-node", "vllm_version": "0.11.1", "model": "mistralai/Devstral-24B",
     "model_path": "/srv/models/mistralai/Devstral-24B", "manifest": "c" * 64, "served_model_name": "Devstral-24B", "address": "127.0.0.1", "port": 8001,
@@ -68,6 +68,17 @@ DEPLOYMENT = {
     },
     "inputs": "c334efcaebd6a894e246a56fea657d2d4ce7ab59d3b1cfceb2d7b075270c0ffc", "spec": "267782585eb717b81edae48e6a1f47df6538f4dbf45f7abfd8fd395aa4512799",
 }
+# The same server as it is deployed now: its key guards every route, and no page of another origin is let in. Its inputs are the same, so that what
+# runs is not replaced for this.
+START = ('umask 077; due=${GB10_KEY-}; set -a; [ -r /run/gb10/server.env ] && . /run/gb10/server.env; set +a; if [ "$due'
+         '" = required ]; then unset VLLM_API_KEY; ( . /run/gb10/key.env && [ -n "$VLLM_API_KEY" ] ) 2>/dev/null || { ec'
+         'ho "gb10.vllm: this server must not answer without a key, and /run/gb10/key.env holds none; run the playbook s'
+         'ite again." >&2; exit 1; }; export PYTHONPATH="/opt/gb10-vllm${PYTHONPATH:+:$PYTHONPATH}"; fi; exec "$@"')
+OF_A_KEY = {"env": {**DEPLOYMENT["container"]["env"], "GB10_KEY": "required"},
+            "command": ["/bin/sh", "-c", START, *DEPLOYMENT["container"]["command"][3:], "--allowed-origins", "[]", "--middleware", "guard_keys.GuardKeys"],
+            "volumes": [*DEPLOYMENT["container"]["volumes"], "/usr/local/lib/gb10-vllm/engine:/opt/gb10-vllm:ro"]}
+FRESH = {**DEPLOYMENT, "container": {**DEPLOYMENT["container"], **OF_A_KEY}, "key": "given", "spec": "SPEC"}
+LACKING = ["a key that is asked for on every route", "an end to requests from web pages of any origin", "private files in its caches"]
 LOCKED = {"commit": COMMIT, "image_id": IMAGE["id"], "vllm_version": "0.11.1", "manifest": "c" * 64, "spec": DEPLOYMENT["spec"], "repairs": REPAIRS,
           "measured": {"available_kv_bytes": 42949000000, "kv_tokens": 262140, "concurrency": 3.99}, "deployment": DEPLOYMENT}
 INPUTS = {"source": "build", "commit": COMMIT, "wheels": "auto", "jobs": 8, "transformers": "default", "arguments": ["--full-log"],
@@ -94,7 +105,7 @@ case "$*" in *inspect*nvidia/cuda:13*) echo '[{"Id": "sha256:bbbb"}]' ;; *inspec
 REPAIRING = {"planned": {**PLANNED, "repairs": [REPAIR]}, "repairs": REPAIRS}
 IPV6 = {"address": "fd00::5", "key_policy": "generate"}
 # inputs, spec and SHA-256 of the whole record.
-PLAIN = [DEPLOYMENT["inputs"], DEPLOYMENT["spec"], "a9168f55f90f223ec59a4dda01c950f39db1a23c2e196bfa14448a686b464625"]
+PLAIN = [DEPLOYMENT["inputs"], FRESH["spec"], "a9168f55f90f223ec59a4dda01c950f39db1a23c2e196bfa14448a686b464625"]
 REPAIRED = ["b80d00024bc6b61b27479574b584aa07cea47dbfe08914e7e67623cc99774002", "6077514992ea7928cbd700ede1f27303b19a5317ba9f2d3df8406486795ea981",
             "3eeced27fea89e200fec75cfebae561ce750a844d4c48ea7c326315d91e5d5ba"]
 AT_IPV6 = ["83b8e5d38ca6c8e95aba7bd82fc4216ac8da85ad3b2de7765a2da7388f524b13", "8b1ba0369461e7b79b6c8c068abff547ff07656cdc6c87c20b325d3551734e1f",
@@ -130,10 +141,12 @@ def test_the_digests_of_a_deployment(given, digests):
 
 def test_a_box_that_holds_the_record_and_the_container_is_left_alone():
     """Under other labels or record keys every box would replace its containers; the record stays although a fresh plan differs."""
-    assert decide() == {"deployment": DEPLOYMENT, "create": True, "reason": "it does not exist yet", "lacking": []}
+    assert decide() == {"deployment": FRESH, "create": True, "reason": "it does not exist yet", "lacking": []}
     container = {"name": "gb10-vllm-devstral", "labels": {"gb10.vllm.server": "devstral", "gb10.vllm.spec": DEPLOYMENT["spec"]}}
     replanned = {**PLANNED, "requested_bytes": 1, "arguments": ["--port", "8001", "--max-model-len", "32768"]}
-    assert decide(replanned, DEPLOYMENT, [container]) == {"deployment": DEPLOYMENT, "create": False, "reason": "unchanged", "lacking": []}
+    assert decide(replanned, DEPLOYMENT, [container]) == {"deployment": DEPLOYMENT, "create": False, "reason": "unchanged", "lacking": LACKING}
+    container["labels"]["gb10.vllm.spec"] = FRESH["spec"]
+    assert decide(replanned, FRESH, [container]) == {"deployment": FRESH, "create": False, "reason": "unchanged", "lacking": []}
     labels = "labels: \"{{ {'gb10.vllm.server': server_wanted.name, 'gb10.vllm.spec': server_deployment.spec} }}\""
     assert labels in (ROLE / "tasks/start.yml").read_text() and box.SERVER_LABEL == "gb10.vllm.server"
 
