@@ -14,7 +14,6 @@ import importlib.util
 import json
 import os
 import struct
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -268,12 +267,21 @@ def test_the_records_of_a_box(tmp_path):
 
 
 def test_the_lock_of_a_run(tmp_path, monkeypatch):
-    """Two controllers with different versions of the collection would not see each other's lock and change a box at the same time."""
-    monkeypatch.setattr(time, "time", lambda: 1700000000.0)
+    """Two controllers with different versions of the collection would not see each other's lock and change a box at the same time.
+
+    ``boot_id`` and ``refreshed_boot_s`` came with issue 11 (a clock that is set must not free a lock); who does not know them reads the rest as before.
+    """
+    now = run_lock.Instant(1700000000.0, "b007", 17.5)
+    monkeypatch.setattr(run_lock, "instant", lambda: now)
     owner = {"run": "0a1b2c3d", "owner": "ada@desk", "controller": {"machine": "m@desk", "boot_id": "b", "pid_namespace": "p", "pid": 7, "pid_started": 9}}
     assert run_lock.acquire(str(tmp_path), owner, 14400.0, None, None)["acquired"]
     assert (tmp_path / "run.lock").read_text() == (
-        '{"acquired_at": 1700000000.0, "controller": {"boot_id": "b", "machine": "m@desk", "pid": 7, "pid_namespace": "p", "pid_started": 9}, '
-        '"owner": "ada@desk", "refreshed_at": 1700000000.0, "run": "0a1b2c3d", "ttl_s": 14400.0}'
+        '{"acquired_at": 1700000000.0, "boot_id": "b007", '
+        '"controller": {"boot_id": "b", "machine": "m@desk", "pid": 7, "pid_namespace": "p", "pid_started": 9}, '
+        '"owner": "ada@desk", "refreshed_at": 1700000000.0, "refreshed_boot_s": 17.5, "run": "0a1b2c3d", "ttl_s": 14400.0}'
     )
-    assert run_lock.standing(run_lock.read(str(tmp_path)), "another", 1700014399.0) == "held"
+    assert (tmp_path / "run.lock.0a1b2c3d").read_text() == "b007 17.50\n"
+    later = run_lock.Instant(9e9, "b007", 17.5 + 14399)
+    assert run_lock.standing(run_lock.read(str(tmp_path)), "another", later) == "held"
+    before = {"run": "0a1b2c3d", "refreshed_at": 1700000000.0, "ttl_s": 14400.0}  # by a release before this one
+    assert [run_lock.standing(before, "another", run_lock.Instant(1700014399.0 + more, "b007", 9e9)) for more in (0, 2)] == ["held", "expired"]
