@@ -212,7 +212,7 @@ class Order(TypedDict, total=False):
     write_key: bool
     write_env: bool
     starting: bool
-    died_starting: bool
+    forget_starts: bool
     reset_failed: bool
     down: list[str]
     fallback: Fallback
