@@ -221,19 +221,24 @@ def test_the_files_of_systemd_and_the_guard():
     template = jinja2.Environment(keep_trailing_newline=True, trim_blocks=True).from_string((ROLE / "templates/server.service.j2").read_text())
     settings = {"server_state_dir": "/var/lib/gb10-vllm", "server_guard": "/usr/local/lib/gb10-vllm/guard", "server_stop_timeout_s": "60"}
     text = template.render(server_wanted=SERVER, server_restarts="3", server_restart_window_s="900", **settings)
-    assert sha256(text) == "8aaee6b90a5164b853bd3fe38e0517b0904599048f0ad9f0704f45b5af726f0a"
-    assert sha256((ROLE / "files/guard.py").read_bytes()) == "ab20b39871a2f4f937994a3431565227796d276c1e785491f6806aad305bcddb"
-    assert sha256((ROLE / "files/gb10-vllm-watch@.service").read_bytes()) == "ab5e3aac5ab9cd141d6e2e209ab9079d2c450ceca39e3f9dc46dc408f592641f"
+    assert sha256(text) == "bed3561925eda596361afc19de71dc8dff3912c03df1038906ea1f524b374734"
+    assert sha256((ROLE / "files/guard.py").read_bytes()) == "b395381ef484a5f72f00f6fee837d2a10d48f8c04d12e216d61396af0308aff3"
+    # The unit, the guard and the watch moved with issue 11 (starts are counted, busy is told from hung): they are written anew once, no server restarts.
+    watch = jinja2.Environment(keep_trailing_newline=True, trim_blocks=True).from_string((ROLE / "templates/gb10-vllm-watch@.service.j2").read_text())
+    text = watch.render(server_config_dir="/etc/gb10-vllm", server_wedged_s="900", **settings)
+    assert sha256(text) == "951942221e4d7b8bca1ed42dd9cb2297ad9f9193c21849b988baa042f3ea87b9"
     assert sha256((ROLE / "files/gb10-vllm-watch@.timer").read_bytes()) == "e5956a565e577349ec9787a00c0707d59e9347e0346c8004ea79d582667b0792"
     shared = yaml.safe_load((ROLE / "vars/main.yml").read_text())["server_shared_files"][0]
     assert shared["content"] == "#!/usr/bin/python3\n{{ lookup('ansible.builtin.file', 'guard.py', rstrip=false) }}"
     guard = {"dest": "/guard", "content": "#!/usr/bin/python3\n" + (ROLE / "files/guard.py").read_text(), "mode": shared["mode"]}
-    assert stale_files([guard], {"/guard": {"sha256": "20afbc79fe308ecd13ca64eb4d38fa2846bc5bc5a1663e7323104ca8ee398e0c", "mode": "0755", "uid": 0}}) == []
+    assert stale_files([guard], {"/guard": {"sha256": "d296e8eacdd9cf836e703e9c7c8b67fc9f3cb96cec2533876ebfbdc7e44e3d1b", "mode": "0755", "uid": 0}}) == []
 
 
 def test_what_the_guard_reads(monkeypatch):
     """A guard on a box would no longer find the deployment it guards: it would refuse its start, or restart it for not answering."""
-    monkeypatch.delenv("GB10_STATE_DIR", raising=False)
+    for name in ("GB10_STATE_DIR", "GB10_MEMORY_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "makedirs", lambda *_args, **_more: None)
     specification = importlib.util.spec_from_file_location("guard", ROLE / "files/guard.py")
     guard = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(guard)
@@ -243,11 +248,14 @@ def test_what_the_guard_reads(monkeypatch):
     monkeypatch.setattr(guard, "write_json", lambda path, _value: files.add(path))
     monkeypatch.setattr(guard, "available_bytes", lambda: 2**40)
     monkeypatch.setattr(guard.subprocess, "run", lambda *_args, **_more: SimpleNamespace(returncode=0))
-    monkeypatch.setattr(guard.urllib.request, "urlopen", lambda request, timeout: asked.append(request.full_url) or os.stat("/nowhere/at/all"))
+    monkeypatch.setattr(guard.http.client.HTTPConnection, "request", lambda self, how, route, *_more, **_: asked.append((self.host, self.port, how, route)))
+    monkeypatch.setattr(guard.http.client.HTTPConnection, "getresponse", lambda _self: os.stat("/nowhere/at/all"))
     assert guard.before_start("devstral") is None
     guard.watch("devstral")
-    assert files == {f"/var/lib/gb10-vllm/servers/devstral/{name}.json" for name in ("deployment", "starting", "failures")}
-    assert asked == ["http://127.0.0.1:8001/v1/completions"]
+    # Beside what it always read: starts, and a copy of all that it writes itself in memory (issue 11).
+    held = {f"/var/lib/gb10-vllm/servers/devstral/{name}.json" for name in ("deployment", "starting", "failures", "starts")}
+    assert files == held | {f"/run/gb10-vllm-guard/var-lib-gb10-vllm/devstral/{name}.json" for name in ("starting", "failures", "starts")}
+    assert asked == [("127.0.0.1", 8001, *one) for one in (("GET", "/metrics"), ("POST", "/v1/completions"), ("GET", "/metrics"))]
 
 
 def test_the_records_of_a_box(tmp_path):
@@ -262,8 +270,10 @@ def test_the_records_of_a_box(tmp_path):
     written = {file["dest"] for file in order["files"]}
     for kind in ("deployment", "repairs", "history"):
         assert f"/var/lib/gb10-vllm/servers/devstral/{kind}.json" in written
-    for kind, file in (("measured", "settle.yml"), ("repairs", "repair.yml"), ("starting", "settle.yml")):  # the guard writes the last one
+    for kind, file in (("measured", "settle.yml"), ("repairs", "repair.yml")):
         assert f"{{{{ server_state_dir }}}}/servers/{{{{ server_wanted.name }}}}/{kind}.json" in (ROLE / "tasks" / file).read_text()
+    # What the guard writes it removes itself: since issue 11 it lies in two places.
+    assert 'argv: ["{{ server_guard }}", forget, "{{ server_wanted.name }}"]' in (ROLE / "tasks/settle.yml").read_text()
 
 
 def test_the_lock_of_a_run(tmp_path, monkeypatch):

@@ -227,7 +227,7 @@ class Order(TypedDict, total=False):
     remove_secrets: list[str]
     env_removed: bool
     starting: bool
-    died_starting: bool
+    forget_starts: bool
     reset_failed: bool
     down: list[str]
     fallback: Fallback

@@ -200,11 +200,14 @@ def _systemd(given: Given, order: Order, record: Record) -> dict[str, Any]:
     state = {name: units.get(name) or {} for name in (order["unit"], order["watch"])}
     starting = record.get("starting") or {}
     boot_id = given["box"].get("boot_id")
-    given_up = order["create"] or state[order["unit"]].get("active") == "failed"
+    active = state[order["unit"]].get("active")
+    given_up = order["create"] or active == "failed"
+    died_starting = starting.get("boot_id", boot_id) != boot_id
     return {
         "down": [name for name, one in state.items() if not one.get("enabled") or one.get("active") != "active"],
         "starting": "starting" in record,
-        "died_starting": starting.get("boot_id", boot_id) != boot_id,
+        # The guard counts starts too; one that somebody asks for, where nothing runs or the box went down, is a first one.
+        "forget_starts": order["create"] or died_starting or active not in ("active", "activating", "reloading"),
         # systemd counts starts to bound restarts; it knows only units that are there.
         "reset_failed": given_up and (bool(given.get("back_to")) or order["unit"] in units),
     }

@@ -227,7 +227,7 @@ def test_supply_takes_its_lock_for_what_was_planned():
 def test_what_is_set_for_the_servers_of_a_box_acts():
     given = {
         "gb10_history": 2, "gb10_restarts": 6, "gb10_restart_window_s": 700, "gb10_stop_timeout_s": 90, "gb10_shm_gib": 16, "gb10_os_floor_gib": 20,
-        "gb10_repair": False, "gb10_api_key": "k", "gb10_state_dir": "/state", "gb10_config_dir": "/etc/x",
+        "gb10_repair": False, "gb10_api_key": "k", "gb10_state_dir": "/state", "gb10_config_dir": "/etc/x", "gb10_wedged_s": 1800,
     }  # fmt: skip
     variables = {**rendered.variables_of("server"), **given, "server_wanted": {"name": "a", "model_path": "/srv/m"}}
     assert rendered_all(variables["server_settings"], variables) == {
@@ -238,6 +238,36 @@ def test_what_is_set_for_the_servers_of_a_box_acts():
     }  # fmt: skip
     unit = rendered.render(variables["server_unit_text"], variables).splitlines()
     assert {"StartLimitIntervalSec=700", "StartLimitBurst=7", "TimeoutStopSec=120", "ExecStop=/usr/bin/docker stop --time 90 gb10-vllm-a"} <= set(unit)
+    assert 'Environment="GB10_STATE_DIR=/state" GB10_STARTS_WITHOUT_ANSWER=7' in unit
+    guards = {one["dest"].rpartition("/")[2]: rendered.render(one["content"], variables) for one in variables["server_shared_files"][1:]}
+    watch = guards["gb10-vllm-watch@.service"].splitlines()
+    assert 'Environment="GB10_STATE_DIR=/state" "GB10_CONFIG_DIR=/etc/x" GB10_WEDGED_S=1800' in watch
     container = named("server", "Create the container")["community.docker.docker_container"]
     assert container["shm_size"] == "{{ server_deployment.container.shm_size_bytes }}"
     assert container["stop_timeout"] == "{{ server_deployment.container.stop_timeout_s }}"
+
+
+@pytest.mark.parametrize(("place", "condition"), [("Let the guard forget", "forget_starts"), ("Note that the start is over", "starting")])
+def test_the_guard_itself_forgets_where_its_server_keeps_its_records(place, condition):
+    task = named("server", place)
+    variables = {**rendered.variables_of("server"), "gb10_state_dir": "/state", "server_wanted": {"name": "a"}, "__server_started": {"changed": False}}
+    assert rendered_all(task["ansible.builtin.command"]["argv"], variables) == ["/usr/local/lib/gb10-vllm/guard", "forget", "a"]
+    assert rendered_all(task["environment"], variables) == {"GB10_STATE_DIR": "/state"}
+    for check in (False, True):
+        for wished in (False, True):
+            now = {**variables, "ansible_check_mode": check, "server_order": {condition: wished}}
+            assert rendered_all("{{ " + task["when"] + " }}", now) == (wished and not check)
+
+
+def test_a_guard_is_brought_up_to_date_before_anything_asks_it():
+    main, back = tasks("roles/server/tasks/main.yml"), tasks("roles/server/tasks/rollback.yml")
+    assert main[0]["ansible.builtin.include_tasks"] == "box.yml" and "server_shared_stale" in main[0]["when"]
+    includes = [one["ansible.builtin.include_tasks"] for one in back if "ansible.builtin.include_tasks" in one]
+    assert includes == ["guard.yml", "go_back.yml"]
+    stale = next(one for one in back if one.get("ansible.builtin.include_tasks") == "guard.yml")
+    assert (stale["when"], stale["vars"]) == ("server_shared_stale | length > 0", {"server_box": "{{ __server_rollback.box }}"})
+    reload = named("server", "Have systemd read the watch")
+    assert reload["ansible.builtin.systemd_service"] == {"daemon_reload": True}
+    for changed in (False, True):
+        variables = {"__server_shared": {"changed": changed}, "ansible_check_mode": False}
+        assert rendered_all("{{ " + reload["when"] + " }}", variables) == changed

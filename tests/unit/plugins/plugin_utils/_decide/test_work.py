@@ -70,7 +70,7 @@ def test_a_steady_state_has_nothing_to_do():
     done = order(running(fresh()))
     assert not done["start"] and not done["create"] and done["reason"] == "unchanged"
     assert needed(done) == [] and done["down"] == [] and done["proven"] and done["before_proven"]
-    assert not any(done[key] for key in ("new", "write_key", "write_env", "starting", "died_starting", "reset_failed"))
+    assert not any(done[key] for key in ("new", "write_key", "write_env", "starting", "forget_starts", "reset_failed"))
     assert done["history"] == [] and done["previous"] == fresh()
 
 
@@ -268,11 +268,18 @@ class TestSystemd:
 
     def test_a_start_that_goes_on_and_one_in_which_the_box_went_down(self):
         now = order(running(fresh(), starting={"boot_id": "this boot"}))
-        assert now["start"] and now["starting"] and not now["died_starting"]
+        assert now["start"] and now["starting"] and not now["forget_starts"]
         died = order(running(fresh(), starting={"boot_id": "the boot before"}))
-        assert died["start"] and died["starting"] and died["died_starting"]
+        assert died["start"] and died["starting"] and died["forget_starts"]
         torn = order(running(fresh(), starting={}))
-        assert torn["starting"] and not torn["died_starting"]
+        assert torn["starting"] and not torn["forget_starts"]
+
+    @pytest.mark.parametrize(("active", "forgets"), [("active", False), ("activating", False), ("reloading", False), ("failed", True), ("inactive", True)])
+    def test_a_server_that_is_down_has_all_its_starts_again(self, active, forgets):
+        one = running(fresh())
+        one["units"][UNIT] = {"active": active, "enabled": True}
+        assert order(one)["forget_starts"] == forgets
+        assert order()["forget_starts"] and order(one, image=OTHER_IMAGE)["forget_starts"], "a new container is another server"
 
     def test_what_never_answered_is_proven_now(self):
         one = running(fresh())
