@@ -194,7 +194,9 @@ def before_start(name: str) -> str | None:
             f"Run the playbook site again, or remove {path(name, STARTING)} and start the unit."
         )
     deployment = read_json(path(name, DEPLOYMENT))
-    if not deployment.keys() >= {"requested_bytes", "floor_bytes"}:
+    try:
+        needed, floor = int(deployment["requested_bytes"]), int(deployment["floor_bytes"])
+    except (KeyError, TypeError, ValueError):
         return f"{path(name, DEPLOYMENT)} is missing or unreadable. Run the playbook site again."
     starts = int(number(recall(name, STARTS), "without_answer"))
     if starts >= STARTS_WITHOUT_ANSWER:
@@ -202,7 +204,7 @@ def before_start(name: str) -> str | None:
             f"{name} was started {starts} times since its last answer and gave none, so it stays down until {by_hand(name)}. "
             f"`docker logs gb10-vllm-{name}` has its last words, the playbook diagnose explains them."
         )
-    free, needed, floor = available_bytes(), int(number(deployment, "requested_bytes")), int(number(deployment, "floor_bytes"))
+    free = available_bytes()
     if free - needed < floor:
         return (
             f"{name} takes {needed / GIB:.1f} GiB and {free / GIB:.1f} GiB are available; that would leave {(free - needed) / GIB:.1f} GiB "
@@ -263,26 +265,24 @@ def ask(base_url: str, route: str, key: str, timeout_s: float, body: dict | None
 
     Straight to the box's own address, whatever proxy is set. A certificate is made for the name that others use, so it is not compared with that address.
     """
-    url = urllib.parse.urlsplit(base_url)
-    connection: http.client.HTTPConnection
-    if url.scheme == "https":
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        connection = http.client.HTTPSConnection(url.hostname or "", url.port, timeout=timeout_s, context=context)
-    else:
-        connection = http.client.HTTPConnection(url.hostname or "", url.port, timeout=timeout_s)
     headers = {"Authorization": "Bearer " + key} if key else {}
-    try:
+    with contextlib.suppress(OSError, ValueError, http.client.HTTPException), contextlib.closing(connected(base_url, timeout_s)) as connection:
         if body is None:
-            connection.request("GET", url.path.rstrip("/") + route, headers=headers)
+            connection.request("GET", route, headers=headers)
         else:
-            connection.request("POST", url.path.rstrip("/") + route, json.dumps(body).encode(), {**headers, "Content-Type": "application/json"})
+            connection.request("POST", route, json.dumps(body).encode(), {**headers, "Content-Type": "application/json"})
         answer = connection.getresponse()
         return answer.status, answer.read()
-    except (OSError, ValueError, http.client.HTTPException):
-        return 0, b""
-    finally:
-        connection.close()
+    return 0, b""
+
+
+def connected(base_url: str, timeout_s: float) -> http.client.HTTPConnection:
+    url = urllib.parse.urlsplit(base_url)
+    if url.scheme != "https":
+        return http.client.HTTPConnection(url.hostname or "", url.port, timeout=timeout_s)
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return http.client.HTTPSConnection(url.hostname or "", url.port, timeout=timeout_s, context=context)
 
 
 def generates(base_url: str, key: str, model: str) -> bool | None:
@@ -350,7 +350,7 @@ def watch(name: str) -> None:
     if subprocess.run(["systemctl", "is-active", "--quiet", unit], check=False).returncode:
         return
     deployment = read_json(path(name, DEPLOYMENT))
-    if not deployment.keys() >= {"probe_url", "served_model_name"}:
+    if not all(isinstance(deployment.get(key), str) for key in ("probe_url", "served_model_name")):
         print(f"{path(name, DEPLOYMENT)} is missing or unreadable, so {name} is not watched. Run the playbook site again.", flush=True)
         return
     seen = recall(name, FAILURES)
