@@ -181,8 +181,11 @@ def stop_was_asked_for(name: str) -> bool:
 # Starts
 
 
-def by_hand(name: str) -> str:
-    return f"the playbook site runs, or `/usr/local/lib/gb10-vllm/guard forget {name}` and `systemctl start gb10-vllm-{name}`"
+def until(name: str) -> str:
+    """What lets a server start again that was given up."""
+    where = "" if STATE_DIR == "/var/lib/gb10-vllm" else f"GB10_STATE_DIR={shlex.quote(STATE_DIR)} "
+    unit = f"gb10-vllm-{name}"
+    return f"until the playbook site runs, or `{where}/usr/local/lib/gb10-vllm/guard forget {name}; systemctl reset-failed {unit}; systemctl start {unit}`"
 
 
 def before_start(name: str) -> str | None:
@@ -201,7 +204,7 @@ def before_start(name: str) -> str | None:
     starts = int(number(recall(name, STARTS), "without_answer"))
     if starts >= STARTS_WITHOUT_ANSWER:
         return (
-            f"{name} was started {starts} times since its last answer and gave none, so it stays down until {by_hand(name)}. "
+            f"{name} was started {starts} times since its last answer and gave none, so it stays down {until(name)}. "
             f"`docker logs gb10-vllm-{name}` has its last words, the playbook diagnose explains them."
         )
     free = available_bytes()
@@ -233,8 +236,8 @@ def after_stop(name: str) -> str | None:
         return None
     return (
         f"{name} {f'ended with exit code {status}' if code == 'exited' else f'was killed by {status}'}. "
-        f"`docker logs gb10-vllm-{name}` has its last words, the playbook diagnose explains them. After too many restarts it stays down until "
-        f"{by_hand(name)} (after `systemctl reset-failed gb10-vllm-{name}`)."
+        f"`docker logs gb10-vllm-{name}` has its last words, the playbook diagnose explains them. After too many restarts it stays down "
+        f"{until(name)}."
     )
 
 
