@@ -222,7 +222,7 @@ def test_the_files_of_systemd_and_the_guard():
     settings = {"server_state_dir": "/var/lib/gb10-vllm", "server_guard": "/usr/local/lib/gb10-vllm/guard", "server_stop_timeout_s": "60"}
     text = template.render(server_wanted=SERVER, server_restarts="3", server_restart_window_s="900", **settings)
     assert sha256(text) == "bed3561925eda596361afc19de71dc8dff3912c03df1038906ea1f524b374734"
-    assert sha256((ROLE / "files/guard.py").read_bytes()) == "b395381ef484a5f72f00f6fee837d2a10d48f8c04d12e216d61396af0308aff3"
+    assert sha256((ROLE / "files/guard.py").read_bytes()) == "348566b14bc0585de7ef6b0aefdd985090621d1a0a4c6b786d67f0a1b8eb946a"
     # The unit, the guard and the watch moved with issue 11 (starts are counted, busy is told from hung): they are written anew once, no server restarts.
     watch = jinja2.Environment(keep_trailing_newline=True, trim_blocks=True).from_string((ROLE / "templates/gb10-vllm-watch@.service.j2").read_text())
     text = watch.render(server_config_dir="/etc/gb10-vllm", server_wedged_s="900", **settings)
@@ -231,7 +231,7 @@ def test_the_files_of_systemd_and_the_guard():
     shared = yaml.safe_load((ROLE / "vars/main.yml").read_text())["server_shared_files"][0]
     assert shared["content"] == "#!/usr/bin/python3\n{{ lookup('ansible.builtin.file', 'guard.py', rstrip=false) }}"
     guard = {"dest": "/guard", "content": "#!/usr/bin/python3\n" + (ROLE / "files/guard.py").read_text(), "mode": shared["mode"]}
-    assert stale_files([guard], {"/guard": {"sha256": "d296e8eacdd9cf836e703e9c7c8b67fc9f3cb96cec2533876ebfbdc7e44e3d1b", "mode": "0755", "uid": 0}}) == []
+    assert stale_files([guard], {"/guard": {"sha256": "91d2764e3958d312a9fdde735cca47a61e9b500ce0e15c58cd89928c4f6ae6ed", "mode": "0755", "uid": 0}}) == []
 
 
 def test_what_the_guard_reads(monkeypatch):

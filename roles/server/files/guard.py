@@ -181,8 +181,11 @@ def stop_was_asked_for(name: str) -> bool:
 # Starts
 
 
-def by_hand(name: str) -> str:
-    return f"the playbook site runs, or `/usr/local/lib/gb10-vllm/guard forget {name}` and `systemctl start gb10-vllm-{name}`"
+def until(name: str) -> str:
+    """What lets a server start again that was given up."""
+    where = "" if STATE_DIR == "/var/lib/gb10-vllm" else f"GB10_STATE_DIR={shlex.quote(STATE_DIR)} "
+    unit = f"gb10-vllm-{name}"
+    return f"until the playbook site runs, or `{where}/usr/local/lib/gb10-vllm/guard forget {name}; systemctl reset-failed {unit}; systemctl start {unit}`"
 
 
 def before_start(name: str) -> str | None:
@@ -194,15 +197,17 @@ def before_start(name: str) -> str | None:
             f"Run the playbook site again, or remove {path(name, STARTING)} and start the unit."
         )
     deployment = read_json(path(name, DEPLOYMENT))
-    if not deployment.keys() >= {"requested_bytes", "floor_bytes"}:
+    try:
+        needed, floor = int(deployment["requested_bytes"]), int(deployment["floor_bytes"])
+    except (KeyError, TypeError, ValueError):
         return f"{path(name, DEPLOYMENT)} is missing or unreadable. Run the playbook site again."
     starts = int(number(recall(name, STARTS), "without_answer"))
     if starts >= STARTS_WITHOUT_ANSWER:
         return (
-            f"{name} was started {starts} times since its last answer and gave none, so it stays down until {by_hand(name)}. "
+            f"{name} was started {starts} times since its last answer and gave none, so it stays down {until(name)}. "
             f"`docker logs gb10-vllm-{name}` has its last words, the playbook diagnose explains them."
         )
-    free, needed, floor = available_bytes(), int(number(deployment, "requested_bytes")), int(number(deployment, "floor_bytes"))
+    free = available_bytes()
     if free - needed < floor:
         return (
             f"{name} takes {needed / GIB:.1f} GiB and {free / GIB:.1f} GiB are available; that would leave {(free - needed) / GIB:.1f} GiB "
@@ -231,8 +236,8 @@ def after_stop(name: str) -> str | None:
         return None
     return (
         f"{name} {f'ended with exit code {status}' if code == 'exited' else f'was killed by {status}'}. "
-        f"`docker logs gb10-vllm-{name}` has its last words, the playbook diagnose explains them. After too many restarts it stays down until "
-        f"{by_hand(name)} (after `systemctl reset-failed gb10-vllm-{name}`)."
+        f"`docker logs gb10-vllm-{name}` has its last words, the playbook diagnose explains them. After too many restarts it stays down "
+        f"{until(name)}."
     )
 
 
@@ -263,26 +268,24 @@ def ask(base_url: str, route: str, key: str, timeout_s: float, body: dict | None
 
     Straight to the box's own address, whatever proxy is set. A certificate is made for the name that others use, so it is not compared with that address.
     """
-    url = urllib.parse.urlsplit(base_url)
-    connection: http.client.HTTPConnection
-    if url.scheme == "https":
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        connection = http.client.HTTPSConnection(url.hostname or "", url.port, timeout=timeout_s, context=context)
-    else:
-        connection = http.client.HTTPConnection(url.hostname or "", url.port, timeout=timeout_s)
     headers = {"Authorization": "Bearer " + key} if key else {}
-    try:
+    with contextlib.suppress(OSError, ValueError, http.client.HTTPException), contextlib.closing(connected(base_url, timeout_s)) as connection:
         if body is None:
-            connection.request("GET", url.path.rstrip("/") + route, headers=headers)
+            connection.request("GET", route, headers=headers)
         else:
-            connection.request("POST", url.path.rstrip("/") + route, json.dumps(body).encode(), {**headers, "Content-Type": "application/json"})
+            connection.request("POST", route, json.dumps(body).encode(), {**headers, "Content-Type": "application/json"})
         answer = connection.getresponse()
         return answer.status, answer.read()
-    except (OSError, ValueError, http.client.HTTPException):
-        return 0, b""
-    finally:
-        connection.close()
+    return 0, b""
+
+
+def connected(base_url: str, timeout_s: float) -> http.client.HTTPConnection:
+    url = urllib.parse.urlsplit(base_url)
+    if url.scheme != "https":
+        return http.client.HTTPConnection(url.hostname or "", url.port, timeout=timeout_s)
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return http.client.HTTPSConnection(url.hostname or "", url.port, timeout=timeout_s, context=context)
 
 
 def generates(base_url: str, key: str, model: str) -> bool | None:
@@ -350,7 +353,7 @@ def watch(name: str) -> None:
     if subprocess.run(["systemctl", "is-active", "--quiet", unit], check=False).returncode:
         return
     deployment = read_json(path(name, DEPLOYMENT))
-    if not deployment.keys() >= {"probe_url", "served_model_name"}:
+    if not all(isinstance(deployment.get(key), str) for key in ("probe_url", "served_model_name")):
         print(f"{path(name, DEPLOYMENT)} is missing or unreadable, so {name} is not watched. Run the playbook site again.", flush=True)
         return
     seen = recall(name, FAILURES)

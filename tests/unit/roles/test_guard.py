@@ -714,18 +714,26 @@ def test_a_sentinel_is_on_the_disk_with_its_name_before_the_start_goes_on(box, m
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "7", '"x"', "{}", '{"without_answer": "x", "in_a_row": [], "restarts": null, "mark": 3, "since_boot_s": NaN}'])
 @pytest.mark.parametrize("place", ["servers", "run"])
-def test_a_file_of_any_shape_ends_in_no_traceback(box, text, place):
+def test_a_file_of_any_shape_ends_in_no_traceback(box, module, text, place):
     deploy(box)
     (box / place / "a").mkdir(parents=True, exist_ok=True)
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     for file in ("starting.json", "starts.json", "failures.json"):
-        (box / place / "a" / file).write_text(text[:-1] + f', "boot_id": "{boot}"}}' if "without" in text else text)
-    for action in ("before-start", "watch", "after-stop", "forget"):
-        done = guard(box, action)
-        assert (done.returncode, done.stderr) == (0, ""), done.stderr
+        (box / place / "a" / file).write_text(text[:-1] + f', "boot_id": "{module.boot_id()}"}}' if "without" in text else text)
+    assert module.before_start("a") is None
+    module.watch("a")
+    assert module.after_stop("a") is None
+    module.forget("a", "starting.json", "starts.json", "failures.json")
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"probe_url": "http://127.0.0.1:9"}'])
+SHAPES = ["", "[]", "{}", '{"probe_url": "http://127.0.0.1:9"}', '{"probe_url": 7, "served_model_name": [], "requested_bytes": "x", "floor_bytes": null}']
+
+
+def test_an_address_that_is_none_does_not_answer(box):
+    deploy(box, probe_url="http://[::1:http")
+    assert "a did not answer (1 of 3)" in guard(box, "watch").stdout
+
+
+@pytest.mark.parametrize("text", SHAPES)
 def test_a_server_without_a_record_is_not_watched_and_that_is_said(box, text):
     (box / "servers" / "a" / "deployment.json").write_text(text)
     done = guard(box, "watch")
