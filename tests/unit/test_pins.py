@@ -76,7 +76,8 @@ START = ('umask 077; due=${GB10_KEY-}; set -a; [ -r /run/gb10/server.env ] && . 
 OF_A_KEY = {"env": {**DEPLOYMENT["container"]["env"], "GB10_KEY": "required"},
             "command": ["/bin/sh", "-c", START, *DEPLOYMENT["container"]["command"][3:], "--allowed-origins", "[]", "--middleware", "guard_keys.GuardKeys"],
             "volumes": [*DEPLOYMENT["container"]["volumes"], "/usr/local/lib/gb10-vllm/engine:/opt/gb10-vllm:ro"]}
-FRESH = {**DEPLOYMENT, "container": {**DEPLOYMENT["container"], **OF_A_KEY}, "key": "given", "spec": "9950266e6ecce80fa94b45e61309ce85e4a25f032d93adaad08b0d4c8bf33922"}
+FRESH = {**DEPLOYMENT, "container": {**DEPLOYMENT["container"], **OF_A_KEY}, "key": "given",
+         "spec": "9950266e6ecce80fa94b45e61309ce85e4a25f032d93adaad08b0d4c8bf33922"}
 LACKING = ["a key that is asked for on every route", "an end to requests from web pages of any origin", "private files in its caches"]
 LOCKED = {"commit": COMMIT, "image_id": IMAGE["id"], "vllm_version": "0.11.1", "manifest": "c" * 64, "spec": DEPLOYMENT["spec"], "repairs": REPAIRS,
           "measured": {"available_kv_bytes": 42949000000, "kv_tokens": 262140, "concurrency": 3.99}, "deployment": DEPLOYMENT}
@@ -107,8 +108,9 @@ IPV6 = {"address": "fd00::5", "key_policy": "generate"}
 PLAIN = [DEPLOYMENT["inputs"], FRESH["spec"], "0ca3412f01bc2eb0a7b3b17d4e3d1b5ce1da22ba1ceb3565d76b8f9c64b6c1f5"]
 REPAIRED = ["b80d00024bc6b61b27479574b584aa07cea47dbfe08914e7e67623cc99774002", "c02b70367b7df2153fe1e115a19c18e998c3700cf34de9cb0bf8c4429a8ad662",
             "c7695e3fa9351998d9c533405a7dee049c4cdf3b3b6699caed38ffbdbca7ed5f"]
-AT_IPV6 = ["83b8e5d38ca6c8e95aba7bd82fc4216ac8da85ad3b2de7765a2da7388f524b13", "d477cd112f9b2f48a97922ae82e315776899c2653bbc0d214bf3949549476410",
-           "0d9b32fa0a616a38cca157cbfbd5742841ac084319a7090a403d09cf0b4aab16"]
+# Moved once more with issue 11: no server ever ran on an IPv6 address, as its port was named without the brackets that docker_container wants.
+AT_IPV6 = ["83b8e5d38ca6c8e95aba7bd82fc4216ac8da85ad3b2de7765a2da7388f524b13", "a05b22cecfdda1ce1c49fb30fe369ddf4275022196c89886dab85fb93e9d4b16",
+           "f463a08a888842e67b4a847f8f17e84b6834201ed03e6abe90e3e06bf5d19dae"]
 # fmt: on
 
 

@@ -80,11 +80,16 @@ def is_loopback(address: str) -> bool:
         raise GB10Error(f"`address: {address}` is not an IP address; name an address of the box, 0.0.0.0 for all of them or 127.0.0.1 for none.") from None
 
 
+def endpoint(address: str, port: int) -> str:
+    """Address and port in one text, an IPv6 address in brackets: as URLs, people and ``community.docker`` take it."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
 def probe_url(address: str, port: int, scheme: str = "http") -> str:
     """The URL under which the box itself reaches a server that is published on this address."""
     parsed = ipaddress.ip_address(address)
     host = ("127.0.0.1" if parsed.version == 4 else "::1") if parsed.is_unspecified else str(parsed)
-    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+    return f"{scheme}://{endpoint(host, port)}"
 
 
 def key_of(server: Server, api_key: str = "") -> str:
@@ -145,7 +150,7 @@ def build(planned: Mapping[str, Any], wanted: Server, image: Image, manifest: st
             *([f"{LIBRARY_DIR}/engine:/opt/gb10-vllm:ro"] if key != "none" else []),
             *(f"{wanted['tls'][part]}:/run/gb10-tls/{part}.pem:ro" for part in ("certificate", "key") if wanted.get("tls")),
         ],
-        "published_ports": [f"{wanted['address']}:{wanted['port']}:{wanted['port']}"],
+        "published_ports": [f"{endpoint(wanted['address'], wanted['port'])}:{wanted['port']}"],
         "shm_size_bytes": int(float(str(settings.get("shm_size", options["shm_gib"])).rstrip("g")) * GIB),
         "ulimits": settings.get("ulimits", []),
         "stop_timeout_s": int(options["stop_timeout_s"]),

@@ -187,6 +187,7 @@ class File(TypedDict):
     dest: str
     content: str
     needed: bool
+    mode: str
 
 
 class Fallback(TypedDict):

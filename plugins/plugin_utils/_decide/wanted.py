@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import posixpath
 import re
 from collections.abc import Mapping, Sequence
@@ -34,6 +35,26 @@ def _unique(servers: Sequence[Mapping[str, Any]], key: str) -> None:
             raise GB10Error(f"gb10_servers: two servers have the {key} {server[key]!r} ({other} and {server['name']}); give one of them another {key}.")
 
 
+def listening(given: object) -> str:
+    """The address a server is published on, as it is written everywhere; nothing means loopback.
+
+    Raises GB10Error for what is no address, or none on which Docker can listen.
+    """
+    text = str(given or "127.0.0.1").strip()
+    text = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    is_loopback(text)  # says what is wrong with what is no address
+    address = ipaddress.ip_address(text)
+    address = getattr(address, "ipv4_mapped", None) or address
+    if getattr(address, "scope_id", None) or (address.version == 6 and address.is_link_local):
+        raise GB10Error(
+            f"`address: {text}` holds on one link only (its zone, as link-local IPv6 addresses do), and Docker cannot publish a port on a zone. "
+            "Use a global or unique local address of the box, or :: for all of them."
+        )
+    if address.is_multicast:
+        raise GB10Error(f"`address: {text}` is a multicast address; name an address of the box, 0.0.0.0 for all of them or 127.0.0.1 for none.")
+    return str(address)
+
+
 def normalise(servers: list[dict], models_dir: str, allow_open: bool = False) -> list[Server]:
     """Servers as the rest of the collection reads them: each with name, model, port, address, model_path, repo_id, key_policy.
 
@@ -54,7 +75,7 @@ def normalise(servers: list[dict], models_dir: str, allow_open: bool = False) ->
             port = 0
         if not 0 < port < 65536:
             raise GB10Error(f"gb10_servers entry {position} ({name}): `port: {server.get('port')}` is not a port; use a number from 1 to 65535.")
-        address = str(server.get("address") or "127.0.0.1")
+        address = listening(server.get("address"))
         is_loopback(address)
         _check_access(server, f"gb10_servers entry {position} ({name})")
         policy = "given" if server.get("api_key") else "none" if allow_open else "generate"
@@ -102,6 +123,40 @@ def key_mistakes(values: Mapping[str, Any]) -> list[str]:
             sentences.append(f"{name} is the same key as another one, so both would open the same; give each its own.")
         taken.add(key)
     return sentences
+
+
+SECRET_WORDS = {"token", "secret", "password", "passwd", "passphrase", "credential", "credentials", "apikey"}
+SECRET_PAIRS = {("api", "key"), ("access", "key"), ("private", "key"), ("auth", "key")}
+# user:password@ or token@ in an address, and what the keys of well-known services look like.
+USERINFO = re.compile(r"(?i)\b(?!ssh://)[a-z][a-z0-9+.-]*://[^/?#\s@]*@|\bssh://[^/?#\s@:]*:[^/?#\s@]*@")
+KEYS = re.compile(r"\b(hf_[A-Za-z0-9]{20,}|gh[opsu]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{15,}|sk-[\w-]{20,}|AKIA[A-Z0-9]{16})")
+
+
+def image_mistakes(image: Mapping[str, Any]) -> list[str]:
+    """One sentence for each secret in ``gb10_image``: git keeps a repository's address on the box, and build arguments stay in the image and its labels."""
+    said = []
+    if USERINFO.search(str(image.get("repository") or "")):
+        said.append(
+            "gb10_image.repository holds a user name or a password, which git would keep on the box; name the address without it and give root there "
+            "an SSH key or a credential helper."
+        )
+    arguments = image.get("build_args")
+    for name, value in arguments.items() if isinstance(arguments, Mapping) else ():
+        if value not in (None, "") and (_names_a_secret(str(name)) or _is_secret(str(value))):
+            said.append(f"gb10_image.build_args.{name} looks like a secret, and build arguments stay readable in the image; leave it out (see docs/image.md).")
+    words = image.get("arguments")
+    if any(_is_secret(str(word)) for word in (words if isinstance(words, (list, tuple)) else ())):
+        said.append("gb10_image.arguments holds what looks like a secret, and arguments stay readable in the image's labels; leave it out.")
+    return said
+
+
+def _names_a_secret(name: str) -> bool:
+    words = [word for word in re.split(r"[^a-z0-9]+", name.lower()) if word]
+    return bool(SECRET_WORDS & set(words)) or bool(SECRET_PAIRS & set(zip(words, words[1:], strict=False)))
+
+
+def _is_secret(text: str) -> bool:
+    return bool(USERINFO.search(text) or KEYS.search(text))
 
 
 def unknown_variables(names: list[str], known: list[str]) -> list[str]:

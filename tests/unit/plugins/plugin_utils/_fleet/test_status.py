@@ -97,3 +97,9 @@ def test_what_a_server_lacks_is_told_below_the_table_and_is_no_drift():
     assert (row["lacking"], other["lacking"]) == (["a bound on its processes"], []), "what does not run lacks nothing"
     told = "a devstral still lacks: a bound on its processes; applied at its next replacement, or now with -e gb10_replan=true."
     assert told in statuses.status_table(status).splitlines()
+
+
+def test_an_ipv6_endpoint_can_be_told_from_its_port():
+    one = deployed(server(address="fd00::5"))
+    assert statuses.status({"a": seen(box(one))}, "now")["boxes"]["a"]["servers"][0]["endpoint"] == "[fd00::5]:8000"
+    assert "[fd00::5]:8000" in statuses.report_table({"a": {"box": box(one)}})
