@@ -13,16 +13,33 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._names import LIBRARY_DIR
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.rules import parse_version
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.lacking import lacking
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.shapes import Asked, Container, Decision, Deployment, Image, Server, Settings
 from ansible_collections.gb10.vllm.plugins.plugin_utils._report.table import table
 
-# Reads the private files, then becomes vLLM: no secret in `docker inspect`, argv or the image.
-ENTRYPOINT = ["/bin/sh", "-c", 'set -a; for file in /run/gb10/*.env; do [ -r "$file" ] && . "$file"; done; set +a; exec "$@"', "gb10-vllm"]
+# Reads the user's environment, then becomes vLLM: no secret in `docker inspect`, argv or the image. Where a key is due it ends without one, and
+# vLLM never sees it: its own check would go on asking for the key of its start, and earlier releases wrote it into their compile caches.
+START = (
+    "umask 077; due=${GB10_KEY-}; "
+    "set -a; [ -r /run/gb10/server.env ] && . /run/gb10/server.env; set +a; "
+    'if [ "$due" = required ]; then unset VLLM_API_KEY; '
+    '( . /run/gb10/key.env && [ -n "$VLLM_API_KEY" ] ) 2>/dev/null || '
+    '{ echo "gb10.vllm: this server must not answer without a key, and /run/gb10/key.env holds none; run the playbook site again." >&2; exit 1; }; '
+    'export PYTHONPATH="/opt/gb10-vllm${PYTHONPATH:+:$PYTHONPATH}"; fi; exec "$@"'
+)
+ENTRYPOINT = ["/bin/sh", "-c", START, "gb10-vllm"]
+GUARD = "guard_keys.GuardKeys"
+"""What vLLM loads as its outermost middleware (the role server's file guard_keys.py)."""
+KEYS = {"given": "given", "generate": "generated", "none": "none"}
+"""What ``key_policy`` makes of a server's key, as its deployment says it."""
+CLOSED_TO_BROWSERS = (0, 32, 0)
+"""The release from which vLLM admits no web page of another origin unless it is told to (``allowed_origins``); 0.26.0 admitted all."""
 CACHE_ENV = {
     "HOME": "/cache",
     "VLLM_CACHE_ROOT": "/cache/vllm",
@@ -74,11 +91,22 @@ def endpoint(address: str, port: int) -> str:
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
-def probe_url(address: str, port: int) -> str:
+def probe_url(address: str, port: int, scheme: str = "http") -> str:
     """The URL under which the box itself reaches a server that is published on this address."""
     parsed = ipaddress.ip_address(address)
     host = ("127.0.0.1" if parsed.version == 4 else "::1") if parsed.is_unspecified else str(parsed)
-    return f"http://{endpoint(host, port)}"
+    return f"{scheme}://{endpoint(host, port)}"
+
+
+def key_of(server: Server, api_key: str = "") -> str:
+    """Whose key a server asks for: ``given`` (by the user), ``generated`` (on the box) or ``none``. ``api_key``: of all servers that name none."""
+    given = server.get("api_key", api_key)
+    return "given" if given else KEYS[server.get("key_policy") or "none"]
+
+
+def guarded(deployment: Mapping[str, Any]) -> bool:
+    """Whether this deployment's keys are asked for on every route, and read anew when they change."""
+    return deployment.get("key", "none") != "none"
 
 
 def without_secrets(server: Server) -> Server:
@@ -114,15 +142,19 @@ def build(planned: Mapping[str, Any], wanted: Server, image: Image, manifest: st
     model_target = f"/models/{name}"
     repairs = planned.get("repairs") or []
     settings = repaired(repairs, "container")
+    key = options.get("key") or key_of(wanted)
+    arguments = [*planned["arguments"], *_access(planned["arguments"], wanted, image, key)]
     container: Container = {
         "name": f"gb10-vllm-{name}",
         "image": image["id"],
-        "command": [*ENTRYPOINT, "vllm", "serve", model_target, *planned["arguments"]],
-        "env": CACHE_ENV | repaired(repairs, "env"),
+        "command": [*ENTRYPOINT, "vllm", "serve", model_target, *arguments],
+        "env": CACHE_ENV | repaired(repairs, "env") | ({"GB10_KEY": "required"} if key != "none" else {}),
         "volumes": [
             f"{wanted['model_path']}:{model_target}:ro",
             f"{options['config_dir']}/{name}:/run/gb10:ro",
             f"{options['state_dir']}/cache/{name}:/cache:rw",
+            *([f"{LIBRARY_DIR}/engine:/opt/gb10-vllm:ro"] if key != "none" else []),
+            *(f"{wanted['tls'][part]}:/run/gb10-tls/{part}.pem:ro" for part in ("certificate", "key") if wanted.get("tls")),
         ],
         "published_ports": [f"{endpoint(wanted['address'], wanted['port'])}:{wanted['port']}"],
         "shm_size_bytes": int(float(str(settings.get("shm_size", options["shm_gib"])).rstrip("g")) * GIB),
@@ -144,13 +176,33 @@ def build(planned: Mapping[str, Any], wanted: Server, image: Image, manifest: st
         "served_model_name": planned["served_model_name"],
         "address": wanted["address"],
         "port": wanted["port"],
-        "probe_url": probe_url(wanted["address"], wanted["port"]),
+        "key": key,
+        "probe_url": probe_url(wanted["address"], wanted["port"], "https" if _names(arguments, "--ssl-certfile") else "http"),
         "requested_bytes": planned["requested_bytes"],
         "floor_bytes": options["floor_bytes"],
         "inputs": inputs,
         "planned": {key: planned.get(key) for key in PLANNED},
     }
     return {**deployment, "spec": spec_of(container, manifest)}
+
+
+def _access(arguments: Sequence[str], wanted: Server, image: Image, key: str) -> list[str]:
+    """The flags that say who gets in. Ours is the last middleware, which vLLM makes the outermost: none of the user's answers before it."""
+    found = ["--ssl-certfile", "/run/gb10-tls/certificate.pem", "--ssl-keyfile", "/run/gb10-tls/key.pem"] if wanted.get("tls") else []
+    if not _names(arguments, "--allowed-origins") and not _closed_to_browsers(image.get("vllm_version") or ""):
+        found += ["--allowed-origins", "[]"]
+    return found + (["--middleware", GUARD] if key != "none" else [])
+
+
+def _names(arguments: Sequence[str], flag: str) -> bool:
+    return any(word.partition("=")[0] == flag for word in arguments)
+
+
+def _closed_to_browsers(version: str) -> bool:
+    try:
+        return parse_version(version) >= CLOSED_TO_BROWSERS
+    except GB10Error:
+        return False
 
 
 def spec_of(container: Container, manifest: str) -> str:
@@ -181,9 +233,19 @@ def decision(asked: Asked) -> Decision:
     server, image, manifest, settings = asked["server"], asked["image"], asked["manifest"], asked["settings"]
     options = {key: settings[key] for key in HASHED}  # type: ignore[literal-required]
     options["repairs"] = settings.get("repairs") or {}
-    inputs = wanted_inputs(without_secrets(server), image["id"], manifest, options)
+    record, plain = asked.get("record"), without_secrets(server)
+    inputs = wanted_inputs(plain, image["id"], manifest, options)
+    # A key may change without a new container where the container looks for it itself; whether there is one may not, see ``_same_wish``.
+    if record and record.get("key"):
+        others = {wanted_inputs(cast(Server, {**plain, "key_policy": policy}), image["id"], manifest, options) for policy in KEYS}
+        inputs = record["inputs"] if record["inputs"] in others else inputs
     fresh = build(asked["planned"], server, image, manifest, inputs, settings)
-    return decide({**fresh, "repairs": options["repairs"]}, asked.get("record"), asked["containers"], bool(asked.get("replan")))
+    return decide({**fresh, "repairs": options["repairs"]}, record, asked["containers"], bool(asked.get("replan")))
+
+
+def _same_wish(record: Deployment, fresh: Deployment) -> bool:
+    """Whether nothing that was asked for changed since ``record``; one of an earlier release says nothing of its key, and is kept with it or without."""
+    return record.get("inputs") == fresh["inputs"] and ("key" not in record or guarded(record) == guarded(fresh))
 
 
 def decide(fresh: Deployment, record: Deployment | None, containers: list[dict], replan: bool = False) -> Decision:
@@ -194,7 +256,9 @@ def decide(fresh: Deployment, record: Deployment | None, containers: list[dict],
     more into a container); ``lacking`` says what it has to do without. With ``replan`` the fresh one takes its place.
     """
     name = f"gb10-vllm-{fresh['name']}"
-    kept = record if record and record.get("inputs") == fresh["inputs"] and not replan else fresh
+    kept = record if record and _same_wish(record, fresh) and not replan else fresh
+    if "key" in kept:
+        kept = {**kept, "key": fresh["key"]}
     lacks = lacking(kept, fresh)
     existing = next((one for one in containers if one["name"] == name), None)
     if existing is None:
@@ -211,8 +275,8 @@ def changed_because(before: Deployment, after: Deployment) -> str:
     old, new = before["container"], after["container"]
     if old["image"] != new["image"]:
         return f"the image changed from {old['image'][:19]} to {new['image'][:19]}"
-    removed = [word for word in old["command"] if word not in new["command"]]
-    added = [word for word in new["command"] if word not in old["command"]]
+    removed = [word for word in old["command"] if word not in new["command"] and "/run/gb10" not in word]
+    added = [word for word in new["command"] if word not in old["command"] and "/run/gb10" not in word]
     if removed or added:
         return f"its arguments changed ({' '.join(removed) or 'nothing'} -> {' '.join(added) or 'nothing'})"
     keys = [key for key, value in new.items() if old.get(key) != value]

@@ -51,6 +51,8 @@ def _row(name: str, seen: Seen, wanted_model: str | None) -> dict[str, Any]:
         "vllm_version": (deployed or {}).get("vllm_version"),
         "spec": (deployed or {}).get("spec"),
         "endpoint": endpoint(deployed["address"], deployed["port"]) if deployed else None,
+        "key_file": _key_file(name, box) if deployed else None,
+        "certificate": (box.get("certificates") or {}).get(name),
         "drift": _differs(name, seen, wanted_model is not None, bool(deployed)),
         "lacking": ((seen.get("decisions") or {}).get(name) or {}).get("lacking") or [] if deployed else [],
         "health": health((seen.get("answers") or {}).get(name), bool(deployed)) if box else "unreachable",
@@ -67,6 +69,19 @@ def _row(name: str, seen: Seen, wanted_model: str | None) -> dict[str, Any]:
         ],
         "unreadable": record.get("unreadable") or [],
     }
+
+
+def _key_file(name: str, box: Mapping[str, Any]) -> str | None:
+    """Where the key of a server lies on its box; None for one without."""
+    return next((path for path in box.get("files") or {} if path.endswith(f"/{name}/key.env")), None)
+
+
+def certificate_words(certificate: Mapping[str, Any] | None) -> str:
+    """What there is to say of the certificate a server speaks TLS with, without a full stop; "" where it speaks none."""
+    if not certificate:
+        return ""
+    valid = f"is valid until {certificate['expires']}" if certificate["expires"] else "could not be read for its end (there is no openssl on the box)"
+    return str(certificate["problem"] or f"its certificate {certificate['certificate']} {valid}")
 
 
 def _differs(name: str, seen: Seen, wanted: bool, deployed: bool) -> list[str]:
@@ -115,9 +130,14 @@ def status_table(fleet: Mapping[str, Any]) -> str:
             rows.append((name, server["server"], runs, server["vllm_version"] or "-", state, tokens, times, left, earlier, mark))
             notes += [f"{name} {server['server']}: {one}." for one in server["drift"]]
             notes += [f"{name} {server['server']} {sentence(server['lacking'])}."] if server["lacking"] else []
+            notes += [f"{name} {server['server']}: {certificate_words(server['certificate'])}."] if server["certificate"] else []
             if state != server["health"]:
                 notes.append(f"{name} {server['server']} {server['health']}")
             notes += [f"{name} {server['server']}: its record {kind}.json cannot be read; site writes it anew." for kind in server["unreadable"]]
+    keys = sorted(
+        {server["key_file"].replace(f"/{server['server']}/", "/SERVER/") for box in fleet["boxes"].values() for server in box["servers"] if server["key_file"]}
+    )
+    notes += [f"A server's key lies on its box in {' or '.join(keys)}, readable for root."] if keys else []
     return "\n".join([*table([head, *rows]), *(["", *notes] if notes else [])])
 
 

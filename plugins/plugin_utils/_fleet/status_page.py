@@ -13,6 +13,7 @@ from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.lacking import sentence
 from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet.lock import short
+from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet.status import certificate_words
 from ansible_collections.gb10.vllm.plugins.plugin_utils._report.words import gib
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
@@ -58,6 +59,7 @@ def _server(server: Mapping[str, Any]) -> dict[str, Any]:
         "kv_tokens": f"{server['kv_tokens']:,}" if server["kv_tokens"] else "-",
         "concurrency": f"{server['concurrency']:.2f}x" if server["concurrency"] else "-",
         "lacks": sentence(server["lacking"]),
+        "tls": certificate_words(server["certificate"]),
         "no_drift": "unknown" if state == "unreachable" else "none",
         "history": [{"model": one["model"], "image": short(one["image_id"])} for one in server["history"]],
     }

@@ -36,7 +36,7 @@ class TestStatus:
         assert row["health"] == "answers in 0.3 s" and row["drift"] == [] and row["kv_tokens"] == 393000 and row["figures"] == "measured"
         lines = statuses.status_table(status).splitlines()
         assert " ".join(lines[1].split()) == "spark-1 devstral devstral-24b on aaaaaaaaaaaa 0.32.0 answers in 0.3 s 393,000 5.99x 20.0 GiB - none"
-        assert len(lines) == 2
+        assert lines[2:] == ["", "A server's key lies on its box in /etc/gb10-vllm/SERVER/key.env, readable for root."]
 
     def test_a_box_that_cannot_be_reached(self):
         status = statuses.status({"spark-1": seen(None, problem="spark-1 cannot be reached: no route.", answers={})}, "now")
