@@ -36,7 +36,7 @@ def write_whole(path: str | os.PathLike[str], content: str | bytes, *, mode: int
     temporary = os.path.join(place, f".{name}.{os.getpid()}.{threading.get_ident()}")
     data = content.encode() if isinstance(content, str) else content
     try:
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as stream:
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode), "wb") as stream:
             stream.write(data)
             if durable:
                 stream.flush()
@@ -86,10 +86,15 @@ def safe_name(name: str) -> bool:
 
 
 def open_incoming(path: str) -> BinaryIO:
-    """An arriving file, unbuffered and open for both, at its beginning, with what an earlier attempt left; GB10Error where the disk refuses."""
+    """An arriving file, unbuffered and open for both, at its beginning, with what an earlier attempt left; GB10Error where the disk refuses.
+
+    A link of that name is not followed: whoever made it, the file behind it is not what arrives.
+    """
     try:
-        return open(path, "r+b" if os.path.exists(path) else "w+b", buffering=0)
+        return open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666), "r+b", buffering=0)
     except OSError as error:
+        if os.path.islink(path):
+            raise GB10Error(f"{path} is a link, and what arrives is written to no other place; remove it and run again") from None
         raise disk_problem(path, error) from None
 
 

@@ -22,7 +22,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._io.env_file import read
 from ansible_collections.gb10.vllm.plugins.module_utils._io.files import CHUNK, INCOMING, file_sha256, has_size, safe_name
 from ansible_collections.gb10.vllm.plugins.module_utils._io.incoming import STOPPED, Incoming
 from ansible_collections.gb10.vllm.plugins.module_utils._io.workers import together
-from ansible_collections.gb10.vllm.plugins.module_utils._model import hub
+from ansible_collections.gb10.vllm.plugins.module_utils._model import hub, versions
 from ansible_collections.gb10.vllm.plugins.module_utils._model import store as model_store
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing import weights
 
@@ -100,23 +100,33 @@ class Download(hub.Hub):
         check: bool = False,
         said: Callable[..., None] = lambda *_args, **_more: None,
     ) -> dict[str, Any]:
-        """Have ``repo_id`` at ``revision`` in ``final``. Returns ``{changed, revision, path, downloaded_bytes, previous}``.
+        """Have ``repo_id`` at ``revision`` as ``final``. Returns ``{changed, revision, path, directory, downloaded_bytes, previous}``.
 
-        A directory that another hand made is left as it is. Nothing is asked of the hub when a full commit is wanted and there.
+        A directory that another hand made is left as it is. Nothing is asked of the hub when a full commit is wanted and there; a commit that was
+        brought earlier and is still there is not brought again.
         """
-        record = model_store.read_record(final)
-        if os.path.isdir(final) and record.get("repo_id") != repo_id:
-            return {"changed": False, "revision": None, "path": final, "downloaded_bytes": 0, "previous": None}
+        record = model_store.read_record(versions.current(final))
+        done = {"changed": False, "revision": None, "path": final, "downloaded_bytes": 0, "previous": None}
+        if os.path.isdir(final) and (record.get("repo_id") != repo_id or not versions.is_ours(final)):
+            return dict(done, directory=versions.directory_of(final))
         if record and COMMIT.fullmatch(revision) and record.get("revision") == revision:
-            return {"changed": False, "revision": revision, "path": final, "downloaded_bytes": 0, "previous": None}
+            return dict(done, revision=revision, directory=versions.directory_of(final))
+        model_store.refuse_foreign(final)
         said("list", f"{repo_id} at {revision}")
         commit, files = self.listing(repo_id, revision)
-        done = {"changed": True, "revision": commit, "path": final, "downloaded_bytes": 0, "previous": None}
+        done = dict(done, changed=True, revision=commit)
         if record.get("revision") == commit:
-            return dict(done, changed=False)
+            return dict(done, changed=False, directory=versions.directory_of(final))
+        kept = versions.find(final, repo_id, commit)
+        if kept and all(one["sha256"] for one in model_store.list_files(kept)):
+            before = versions.directory_of(final)
+            if not check:
+                versions.set_aside(final)
+                versions.point(final, kept)
+            return dict(done, directory=kept, previous=before)
         names = choose({name: one["size"] for name, one in files.items()}, f"{self.endpoint}/{repo_id}", load_format)
         if check:
-            return dict(done, downloaded_bytes=sum(files[name]["size"] for name in names))
+            return dict(done, directory=f"{final}@{commit[:14]}", downloaded_bytes=sum(files[name]["size"] for name in names))
         partial = model_store.prepare_partial(final, f"{repo_id}@{commit}")
         model_store.reuse(partial, final, [{"name": name, **files[name]} for name in names])
         missing = [name for name in names if not has_size(os.path.join(partial, name), files[name]["size"])]
@@ -129,8 +139,9 @@ class Download(hub.Hub):
             digest = digests.get(name) or files[name]["sha256"] or file_sha256(path)
             entries[name] = {"size": files[name]["size"], "sha256": digest, "mtime_ns": os.stat(path).st_mtime_ns}
         previous = model_store.put_in_place(partial, final, {"repo_id": repo_id, "revision": commit, "endpoint": self.endpoint, "files": entries})
-        said("finished", f"{repo_id} at {commit[:12]} is in {final}")
-        return dict(done, downloaded_bytes=sum(files[name]["size"] for name in missing) - begun, previous=previous)
+        directory = versions.directory_of(final)
+        said("finished", f"{repo_id} at {commit[:12]} is in {directory}")
+        return dict(done, directory=directory, downloaded_bytes=sum(files[name]["size"] for name in missing) - begun, previous=previous)
 
     def _download(
         self, repo_id: str, commit: str, partial: str, names: Sequence[str], files: Mapping[str, dict], connections: int, said: Callable[..., None]

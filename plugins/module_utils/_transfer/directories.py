@@ -11,7 +11,7 @@ import threading
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._io.files import file_sha256, has_size
-from ansible_collections.gb10.vllm.plugins.module_utils._model import store
+from ansible_collections.gb10.vllm.plugins.module_utils._model import content, store, versions
 from ansible_collections.gb10.vllm.plugins.module_utils._transfer.client import Receiver
 from ansible_collections.gb10.vllm.plugins.module_utils._transfer.index import DONE
 from ansible_collections.gb10.vllm.plugins.module_utils._transfer.work import End, Item, Share, Work
@@ -26,11 +26,11 @@ class Directories:
     @staticmethod
     def state(path: str) -> dict[str, Any]:
         """``{identity}`` of what lies there."""
-        return {"identity": store.identity(path)}
+        return {"identity": store.identity(versions.current(path))}
 
     def offer(self, share: Share, work: Work) -> End:
         """Describe a directory; what is left is the sums that its record does not have."""
-        path = share["place"]
+        path = versions.directory_of(share["place"])
         items = store.list_files(path)
         work.shares.offer(share["key"], items, [path], {"record": store.read_record(path)})
         unknown = [item for item in items if not item["sha256"]]
@@ -50,11 +50,13 @@ class Directories:
         work.said("wait", f"for {share['sources'][0]['name']} to offer {final}")
         index = receiver.index()
         items, record = index["items"], dict(index["meta"].get("record") or {})
+        store.refuse_foreign(final)
         partial = store.prepare_partial(final, share["identity"])
         store.reuse(partial, final, items)
         arrived: dict[str, Item] = store.read_record(partial).get("files") or {}
         fill_in_sums(items, partial, arrived)
-        work.shares.offer(share["key"], items, [partial, final], {"record": record})
+        # In the end it lies where its record says; until that is complete only what arrives is passed on.
+        work.shares.offer(share["key"], items, [partial], {"record": record})
         needed = [(number, item) for number, item in enumerate(items) if not has_size(os.path.join(partial, item["name"]), item["size"])]
         begun = store.begun_bytes(partial, (item["name"] for _number, item in needed))
         store.check_space(partial, sum(item["size"] for _number, item in needed) - begun)
@@ -71,10 +73,12 @@ class Directories:
         record["files"] = {one["name"]: {"size": one["size"], "sha256": digests[one["name"]], "mtime_ns": one["mtime_ns"]} for one in items}
 
         def put_in_place() -> dict[str, Any]:
-            before = store.put_in_place(partial, final, record)
+            before = store.put_in_place(partial, final, record, self.docker)
+            directory = versions.directory_of(final)
+            work.shares.offer(share["key"], items, [directory], {"record": record})
             work.shares.say(DONE, share["key"])
             store.prune([final], work.keep, self.docker)
-            return {"path": final, "previous": before}
+            return {"path": final, "directory": directory, "previous": before, "content": content.read(directory)}
 
         return put_in_place
 

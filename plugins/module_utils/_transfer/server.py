@@ -21,6 +21,7 @@ from typing import Any, BinaryIO
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._io.files import CHUNK, INCOMING, read_json
+from ansible_collections.gb10.vllm.plugins.module_utils._io.inside import open_inside
 from ansible_collections.gb10.vllm.plugins.module_utils._transfer import wire
 from ansible_collections.gb10.vllm.plugins.module_utils._transfer.index import DONE, alive, end_reason, index_path, workers
 from ansible_collections.gb10.vllm.plugins.module_utils._transfer.keys import remove_keys, server_context, trusted_path
@@ -172,11 +173,11 @@ def listing(index: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def open_item(roots: Sequence[str], name: str) -> BinaryIO | None:
-    """A file of a share wherever it lies now, whole or still arriving; None when it is nowhere yet."""
+    """A file of a share wherever it lies now, whole or still arriving; None when it is nowhere yet, or leads out of the share by a link."""
     for root in roots:
-        for path in (os.path.join(root, name), os.path.join(root, name + INCOMING)):
-            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                return open(path, "rb", buffering=0)
+        for one in (name, name + INCOMING):
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError, GB10Error):
+                return open_inside(root, one)
     return None
 
 

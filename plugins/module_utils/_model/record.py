@@ -1,0 +1,47 @@
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The record in a model directory that we brought: where it came from, and the SHA-256 of each file as it arrived."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._io.files import write_json
+from ansible_collections.gb10.vllm.plugins.module_utils._io.inside import open_inside
+
+RECORD = ".gb10-vllm-record"
+_LIMIT = 64 * 2**20
+
+
+def read_record(path: str) -> dict[str, Any]:
+    """``{repo_id, revision, files: {name: {size, sha256, mtime_ns}}}`` of a model directory we made; ``{}`` of any other."""
+    try:
+        with open_inside(path, RECORD) as stream:
+            record = json.loads(stream.read(_LIMIT) or b"")
+    except (OSError, ValueError, GB10Error):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def write_record(path: str, record: Mapping[str, Any]) -> None:
+    """Write the record of a model directory."""
+    write_json(os.path.join(path, RECORD), record)
+
+
+def recorded_files(record: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """``{name: {size, sha256, mtime_ns}}`` of a record, without entries that are none."""
+    files = record.get("files")
+    return {str(name): entry for name, entry in files.items() if isinstance(entry, dict)} if isinstance(files, dict) else {}
+
+
+def files_digest(record: Mapping[str, Any]) -> str:
+    """SHA-256 over names, sizes and sums of a record's files; "" where it names none."""
+    parts = sorted((name, entry.get("size"), entry.get("sha256")) for name, entry in recorded_files(record).items())
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest() if parts else ""
