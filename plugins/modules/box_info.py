@@ -237,7 +237,8 @@ def main() -> None:
         disks=[wanted["state_dir"], *(path for path in free_bytes if path != "docker")],
         images=wanted["images"],
     )
-    models, problems = read_models(wanted["models"], allow_missing=wanted["allow_missing"], kept=wanted["kept"], load_format=wanted["load_format"])
+    options = {name: wanted[name] for name in ("allow_missing", "kept", "load_format", "state_dir")}
+    models, problems = read_models(wanted["models"], **options)
     result.update(box=box, findings=findings(box, dict(wanted, free_bytes=free_bytes)), models=models)
     result["model_problems"] = {path: str(error) for path, error in problems.items()}
     module.exit_json(**result)

@@ -13,7 +13,9 @@ author:
   - gb10.vllm contributors (@gb10)
 description:
   - Removes what earlier runs kept beside the current image and models - names such as C(vllm-node:previous-20261123101500) and directories
-    such as C(NAME@COMMIT) - beyond the newest O(keep) of each. Never removes what a container uses, running or stopped.
+    such as C(NAME@COMMIT) - beyond the newest O(keep) of each. Never removes what a container uses, running or stopped, nor what this
+    collection did not bring.
+  - Where C(NAME) was held back because a container mounted it by that name, it follows to the current version once none does.
   - Also removes directories C(NAME.partial) that an interrupted transfer left more than O(partial_days) days ago.
 extends_documentation_fragment:
   - gb10.vllm.attributes
@@ -23,7 +25,7 @@ options:
     type: str
     default: vllm-node
   models:
-    description: Directories of the current models.
+    description: Names of the models' directories, without a version.
     type: list
     elements: path
     default: []
@@ -67,6 +69,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._image.store import ImageStore
 from ansible_collections.gb10.vllm.plugins.module_utils._model import store as model_store
+from ansible_collections.gb10.vllm.plugins.module_utils._model import versions
 from ansible_collections.gb10.vllm.plugins.module_utils._names import IMAGE
 
 
@@ -85,11 +88,12 @@ def main() -> None:
         images = ImageStore().prune_previous(wanted["image"], wanted["keep"], check=module.check_mode)
         models = model_store.prune(wanted["models"], wanted["keep"], check=module.check_mode)
         models += model_store.prune_partial(wanted["models"], wanted["partial_days"] * 86400, check=module.check_mode)
+        settled = [name for name in wanted["models"] if not module.check_mode and versions.settle(name)]
     except GB10Error as error:
         module.fail_json(msg=str(error), **error.details)
     except OSError as error:
         module.fail_json(msg=f"{error.filename} cannot be removed ({error.strerror}); look at that disk and its permissions")
-    module.exit_json(changed=bool(images or models), images=images, models=models)
+    module.exit_json(changed=bool(images or models or settled), images=images, models=models)
 
 
 if __name__ == "__main__":

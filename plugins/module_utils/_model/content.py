@@ -57,6 +57,12 @@ def files_of(directory: str) -> Iterator[File]:
                 yield File(directory, path, status)
 
 
+def contradict(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> bool:
+    """Whether two contents (as ``read`` returns them) are known to differ; what is not known of either contradicts nothing."""
+    pairs = [((one or {}).get(part), (other or {}).get(part)) for part in ("small", "weights")]
+    return any(here and there and here != there for here, there in pairs)
+
+
 def first_outside(directory: str) -> str | None:
     """The first file that is a link to somewhere outside the directory, as in the cache of huggingface_hub: it is read, and not sent."""
     for place, folders, names in os.walk(directory):

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._model.content import contradict
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.shapes import Asked, Container, Decision, Deployment, Image, Server, Settings
 from ansible_collections.gb10.vllm.plugins.plugin_utils._report.table import table
 
@@ -87,23 +88,27 @@ def repaired(repairs: list[dict], kind: str) -> dict:
     return {name: "" if value is None else str(value) for name, value in found.items()} if kind == "env" else found
 
 
-def build(planned: Mapping[str, Any], wanted: Server, image: Image, manifest: str, inputs: str, options: Settings) -> Deployment:
+def build(
+    planned: Mapping[str, Any], wanted: Server, image: Image, manifest: str, inputs: str, options: Settings, model: Mapping[str, Any] | None = None
+) -> Deployment:
     """The deployment of one server.
 
     ``planned``: the server's part of the plan (``arguments``, ``requested_bytes``, ...); ``manifest``: hash of the model's files; ``inputs``:
-    from ``wanted_inputs``. Its ``spec`` is the digest of all that makes the container, the files it serves among them.
+    from ``wanted_inputs``. Its ``spec`` is the digest of all that makes the container, the files it serves among them. ``model``: what else is
+    known of the files, ``directory`` (of this version, which nobody renames) and ``content``.
     """
     name = wanted["name"]
     model_target = f"/models/{name}"
     repairs = planned.get("repairs") or []
     settings = repaired(repairs, "container")
+    content = {part: digest for part, digest in ((model or {}).get("content") or {}).items() if digest}
     container: Container = {
         "name": f"gb10-vllm-{name}",
         "image": image["id"],
         "command": [*ENTRYPOINT, "vllm", "serve", model_target, *planned["arguments"]],
         "env": CACHE_ENV | repaired(repairs, "env"),
         "volumes": [
-            f"{wanted['model_path']}:{model_target}:ro",
+            f"{(model or {}).get('directory') or wanted['model_path']}:{model_target}:ro",
             f"{options['config_dir']}/{name}:/run/gb10:ro",
             f"{options['state_dir']}/cache/{name}:/cache:rw",
         ],
@@ -129,30 +134,56 @@ def build(planned: Mapping[str, Any], wanted: Server, image: Image, manifest: st
         "inputs": inputs,
         "planned": {key: planned.get(key) for key in PLANNED},
     }
-    return {**deployment, "spec": spec_of(container, manifest)}
+    if content:
+        deployment["content"] = content
+    return _specified(deployment)
 
 
-def spec_of(container: Container, manifest: str) -> str:
-    """Digest of all that makes a container: its settings and the model files it serves."""
-    return digest({"container": container, "manifest": manifest})
+def spec_of(container: Container, manifest: str, content: Mapping[str, str] | None = None) -> str:
+    """Digest of all that makes a container: its settings and the model files it serves, ``content`` as far as it was known."""
+    return digest({"container": container, "manifest": manifest} | ({"content": content} if content else {}))
+
+
+def _specified(deployment: Deployment) -> Deployment:
+    return {**deployment, "spec": spec_of(deployment["container"], deployment["manifest"], deployment.get("content"))}
+
+
+def mounted_directory(deployment: Deployment) -> str:
+    """The directory of the box in which a deployment's container finds its model."""
+    return deployment["container"]["volumes"][0].removesuffix(f":/models/{deployment['name']}:ro")
+
+
+def version(deployment: Deployment) -> str:
+    """The version of the model that a deployment's container mounts; "" where it mounts a directory that has none."""
+    path, directory = deployment["model_path"], mounted_directory(deployment)
+    return directory.removeprefix(f"{path}@") if directory.startswith(f"{path}@") else ""
+
+
+def with_directory(deployment: Deployment, directory: str) -> Deployment:
+    """The same deployment over a directory of the same files."""
+    if directory == mounted_directory(deployment):
+        return deployment
+    volumes = [f"{directory}:/models/{deployment['name']}:ro", *deployment["container"]["volumes"][1:]]
+    return _specified({**deployment, "container": {**deployment["container"], "volumes": volumes}})
 
 
 def with_its_model(deployment: Deployment, models: Mapping[str, Mapping[str, Any]]) -> Deployment:
-    """The same deployment over the files it once ran with, wherever they are now: a model that was replaced stays beside its successor.
+    """The same deployment over the files it once ran with, wherever they are now: the versions of a model lie beside each other.
 
     ``models``: what M(gb10.vllm.model_info) found with O(kept), by path. Raises GB10Error when those files are gone.
     """
     manifest, path = deployment["manifest"], deployment["model_path"]
-    found = [place for place in sorted(models, key=lambda place: place != path) if models[place].get("manifest") == manifest]
+    content = deployment.get("content")
+    found = [place for place in models if models[place].get("manifest") == manifest and not contradict(content, models[place].get("content"))]
     found = [place for place in found if place == path or place.startswith(f"{path}@")]
+    # Where two have the same names, sizes and headers, the one that is known to have the same content.
+    found.sort(key=lambda place: (bool(content) and (models[place].get("content") or {}).get("weights") is None, place != path))
     if not found:
         raise GB10Error(
             f"{deployment['name']}: the files that {path} held when this deployment ran are gone, so it cannot be brought back. "
             "Put them back, or go on with the playbook site; gb10_keep says how many earlier versions of a model stay."
         )
-    old = deployment["container"]
-    container: Container = {**old, "volumes": [f"{found[0]}:/models/{deployment['name']}:ro", *old["volumes"][1:]]}
-    return {**deployment, "container": container, "spec": spec_of(container, manifest)}
+    return with_directory(deployment, models[found[0]].get("directory") or found[0])
 
 
 def decision(asked: Asked) -> Decision:
@@ -161,7 +192,7 @@ def decision(asked: Asked) -> Decision:
     options = {key: settings[key] for key in HASHED}  # type: ignore[literal-required]
     options["repairs"] = settings.get("repairs") or {}
     inputs = wanted_inputs(without_secrets(server), image["id"], manifest, options)
-    fresh = build(asked["planned"], server, image, manifest, inputs, settings)
+    fresh = build(asked["planned"], server, image, manifest, inputs, settings, asked.get("model"))
     return decide({**fresh, "repairs": options["repairs"]}, asked.get("record"), asked["containers"])
 
 
@@ -169,10 +200,12 @@ def decide(fresh: Deployment, record: Deployment | None, containers: list[dict])
     """What has to be done for a server: {deployment, create, reason}.
 
     ``record`` is the deployment that earlier proved itself on the box, ``containers`` those of box_info. With unchanged inputs the recorded
-    deployment is kept even if a fresh plan would differ (measurements move by a few hundred MiB from boot to boot).
+    deployment is kept even if a fresh plan would differ (measurements move by a few hundred MiB from boot to boot). The content of the model's files is no
+    input, as it may become known only later: only what is known to be other content replaces what runs.
     """
     name = f"gb10-vllm-{fresh['name']}"
-    kept = record if record and record.get("inputs") == fresh["inputs"] else fresh
+    same = record is not None and record.get("inputs") == fresh["inputs"] and not contradict(record.get("content"), fresh.get("content"))
+    kept = record if record and same else fresh
     existing = next((one for one in containers if one["name"] == name), None)
     if existing is None:
         reason = "it does not exist yet" if record is None else "its container is gone"
@@ -180,7 +213,8 @@ def decide(fresh: Deployment, record: Deployment | None, containers: list[dict])
         reason = changed_because(record, kept) if record else "a container of this name exists that this collection did not finish"
     else:
         return {"deployment": kept, "create": False, "reason": "unchanged"}
-    return {"deployment": kept, "create": True, "reason": reason}
+    # A container that has to be made anyway mounts the directory that the files have now.
+    return {"deployment": with_directory(kept, mounted_directory(fresh)), "create": True, "reason": reason}
 
 
 def changed_because(before: Deployment, after: Deployment) -> str:
@@ -193,8 +227,10 @@ def changed_because(before: Deployment, after: Deployment) -> str:
     if removed or added:
         return f"its arguments changed ({' '.join(removed) or 'nothing'} -> {' '.join(added) or 'nothing'})"
     keys = [key for key, value in new.items() if old.get(key) != value]
-    if not keys and before.get("manifest") != after["manifest"]:
-        return f"the files in {after['model_path']} changed"
+    if keys in ([], ["volumes"]) and (before.get("manifest") != after["manifest"] or contradict(before.get("content"), after.get("content"))):
+        versions = [version(one) for one in (before, after)]
+        named = all(versions) and versions[0] != versions[1]
+        return f"the files in {after['model_path']} changed" + (f" from version {versions[0]} to {versions[1]}" if named else "")
     return f"its {', '.join(keys)} changed" if keys else "its container was changed by hand"
 
 

@@ -74,6 +74,7 @@ class Deployment(TypedDict, total=False):
     model: str
     model_path: str
     manifest: str
+    content: Mapping[str, str]  # SHA-256: small, weights; what was not known when it was made is not in it
     served_model_name: str
     address: str
     port: int
@@ -112,6 +113,7 @@ class Locked(TypedDict, total=False):
     image_id: str
     vllm_version: str | None
     manifest: str
+    content: Mapping[str, str]
     spec: str
     repairs: dict[str, Any]
     measured: dict[str, Any]
@@ -133,6 +135,7 @@ class Asked(TypedDict, total=False):
     server: Server
     image: Image
     manifest: str
+    model: Mapping[str, Any]  # directory, content: what is known of the files beside their manifest
     record: Deployment | None
     containers: list[dict[str, Any]]
     settings: Settings
@@ -227,6 +230,7 @@ class Seen(TypedDict, total=False):
     problem: str  # of the lock file
     wanted: list[Server]
     decisions: Mapping[str, Order]
+    models: Mapping[str, Mapping[str, Any]]
     answers: Mapping[str, Mapping[str, Any]]
     locked: Mapping[str, Locked]
     prune: bool
