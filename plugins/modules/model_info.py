@@ -40,7 +40,8 @@ options:
   verify:
     description:
       - Have the weights that nobody has read yet read once, in the background. They are models that their owner put there, and files that were changed.
-      - It works on after the task has ended, one file after the other, and only when nothing else wants the box. What it found is returned by later calls.
+      - It is waited for 10 seconds at most. What is longer goes on after the task has ended, one file after the other and only when nothing else wants the
+        box; later calls return what it found.
     type: bool
     default: false
   load_format:
@@ -101,11 +102,14 @@ models:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.gb10.vllm.plugins.module_utils._model import verify
+from ansible_collections.gb10.vllm.plugins.module_utils._model import verify, versions
 from ansible_collections.gb10.vllm.plugins.module_utils._model.read import read_models
 from ansible_collections.gb10.vllm.plugins.module_utils._names import STATE_DIR
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.engine import Engine
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layout import kv_layout
+
+PATIENCE_S = 10.0
+"""How long the sums of a small model are waited for."""
 
 
 def main() -> None:
@@ -132,14 +136,16 @@ def main() -> None:
             kv_layout(facts["config"], Engine(), assume_full_attention=wanted["assume_full_attention"])
 
     options = {name: wanted[name] for name in ("allow_missing", "kept", "load_format", "state_dir")}
+    if wanted["verify"] and not module.check_mode:
+        directories = [versions.directory_of(path) for path in paths]
+        try:
+            if verify.start(wanted["state_dir"], directories):
+                verify.wait(wanted["state_dir"], directories, PATIENCE_S)
+        except OSError as error:
+            module.warn(f"the weights cannot be verified in the background ({error.strerror or error}); check the disk of {wanted['state_dir']}")
     models, problems = read_models(paths, check=check, **options)
     for error in problems.values():
         module.fail_json(msg=str(error), **error.details)
-    if wanted["verify"] and not module.check_mode:
-        try:
-            verify.start(wanted["state_dir"], [facts["directory"] for facts in models.values() if facts["present"]])
-        except OSError as error:
-            module.warn(f"the weights cannot be verified in the background ({error.strerror or error}); check the disk of {wanted['state_dir']}")
     result = {"models": models}
     if wanted["path"]:
         result["model"] = models[wanted["path"]]

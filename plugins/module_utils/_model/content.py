@@ -63,6 +63,11 @@ def contradict(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -
     return any(here and there and here != there for here, there in pairs)
 
 
+def not_verified(directory: str) -> str:
+    """What is said beside a model whose weights nobody has read, without a full stop."""
+    return f"the weights in {directory} are not verified yet: site has them read once, in the background"
+
+
 def first_outside(directory: str) -> str | None:
     """The first file that is a link to somewhere outside the directory, as in the cache of huggingface_hub: it is read, and not sent."""
     for place, folders, names in os.walk(directory):

@@ -118,7 +118,7 @@ class Download(hub.Hub):
         if record.get("revision") == commit:
             return dict(done, changed=False, directory=versions.directory_of(final))
         kept = versions.find(final, repo_id, commit)
-        if kept and all(one["sha256"] for one in model_store.list_files(kept)):
+        if kept:
             before = versions.directory_of(final)
             if not check:
                 versions.set_aside(final)

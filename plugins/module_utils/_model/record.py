@@ -41,6 +41,18 @@ def recorded_files(record: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return {str(name): entry for name, entry in files.items() if isinstance(entry, dict)} if isinstance(files, dict) else {}
 
 
+def intact(path: str) -> bool:
+    """Whether each file of a directory with a record still has the size and time it was recorded with."""
+    for name, entry in recorded_files(read_record(path)).items():
+        try:
+            status = os.lstat(os.path.join(path, name))
+        except OSError:
+            return False
+        if (status.st_size, status.st_mtime_ns) != (entry.get("size"), entry.get("mtime_ns")):
+            return False
+    return True
+
+
 def files_digest(record: Mapping[str, Any]) -> str:
     """SHA-256 over names, sizes and sums of a record's files; "" where it names none."""
     parts = sorted((name, entry.get("size"), entry.get("sha256")) for name, entry in recorded_files(record).items())

@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Sequence
 
 from ansible_collections.gb10.vllm.plugins.module_utils._io.files import read_json
@@ -47,6 +48,13 @@ def start(state_dir: str, directories: Sequence[str]) -> bool:
         read_all(state_dir, wanted)
     finally:
         os._exit(0)
+
+
+def wait(state_dir: str, directories: Sequence[str], patience_s: float) -> None:
+    """Wait a little for what is being read: a small model is then known before its server is made."""
+    end = time.monotonic() + patience_s
+    while time.monotonic() < end and any(os.path.isdir(one) and unread(one, state_dir) for one in directories):
+        time.sleep(0.1)
 
 
 def _stand_back() -> None:

@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._model.in_use import named
-from ansible_collections.gb10.vllm.plugins.module_utils._model.record import files_digest, read_record
+from ansible_collections.gb10.vllm.plugins.module_utils._model.record import files_digest, intact, read_record
 
 NEXT = "@next"
 _SHORT = 14
@@ -82,10 +82,10 @@ def previous(final: str) -> list[str]:
 
 
 def find(final: str, repo_id: str, revision: str) -> str | None:
-    """The version that holds this commit of this repository as it was brought, None where there is none."""
+    """The version that still holds this commit of this repository as it was brought, None where there is none."""
     for path in all_of(final):
         record = read_record(path)
-        if (record.get("repo_id"), record.get("revision")) == (repo_id, revision):
+        if (record.get("repo_id"), record.get("revision")) == (repo_id, revision) and intact(path):
             return path
     return None
 
@@ -97,7 +97,12 @@ def place_for(final: str, record: Mapping[str, Any]) -> str:
     revision = str(record.get("revision") or "")
     version = (revision if _COMMIT.fullmatch(revision) else digest or stamp)[:_SHORT]
     names = [f"{final}@{version}", f"{final}@{version}-{(digest or stamp)[:8]}", f"{final}@{version}-{stamp}"]
-    return next(name for name in names if not os.path.lexists(name) or (digest and not os.path.islink(name) and files_digest(read_record(name)) == digest))
+    return next(name for name in names if not os.path.lexists(name) or _holds(name, digest))
+
+
+def _holds(place: str, digest: str) -> bool:
+    """Whether a directory has just these files, as they were brought."""
+    return bool(digest) and not os.path.islink(place) and files_digest(read_record(place)) == digest and intact(place)
 
 
 def set_aside(final: str) -> str | None:

@@ -25,8 +25,10 @@ class Directories:
 
     @staticmethod
     def state(path: str) -> dict[str, Any]:
-        """``{identity}`` of what lies there."""
-        return {"identity": store.identity(versions.current(path))}
+        """``{identity}`` of what lies there, and its ``content`` as far as it is known."""
+        place = versions.current(path)
+        known = store.identity(place)
+        return {"identity": known, "content": content.read(place)} if known else {"identity": None}
 
     def offer(self, share: Share, work: Work) -> End:
         """Describe a directory; what is left is the sums that its record does not have."""

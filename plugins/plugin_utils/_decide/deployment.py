@@ -150,6 +150,20 @@ def spec_of(container: Container, manifest: str, content: Mapping[str, str] | No
     return digest({"container": container, "manifest": manifest} | ({"content": content} if content else {}))
 
 
+def known_content(deployment: Deployment) -> dict[str, str]:
+    """What is known of the content of the files that a deployment serves; nothing where an earlier release made it, or nobody has read them yet."""
+    return {**(deployment.get("verified") or {}), **(deployment.get("content") or {})}
+
+
+def _with_what_became_known(record: Deployment, fresh: Deployment) -> Deployment:
+    """The recorded deployment, which learns the sum of weights that were read since it was made. What is hashed of it stays."""
+    weights = (fresh.get("content") or {}).get("weights")
+    same = mounted_directory(record) == mounted_directory(fresh)
+    if not weights or not same or not record.get("content") or "weights" in known_content(record):
+        return record
+    return {**record, "verified": {"weights": weights}}
+
+
 def _specified(deployment: Deployment) -> Deployment:
     return {**deployment, "spec": spec_of(deployment["container"], deployment["manifest"], deployment.get("content"))}
 
@@ -179,7 +193,7 @@ def with_its_model(deployment: Deployment, models: Mapping[str, Mapping[str, Any
     ``models``: what M(gb10.vllm.model_info) found with O(kept), by path. Raises GB10Error when those files are gone.
     """
     manifest, path = deployment["manifest"], deployment["model_path"]
-    content = deployment.get("content")
+    content = known_content(deployment)
     found = [place for place in models if models[place].get("manifest") == manifest and not contradict(content, models[place].get("content"))]
     found = [place for place in found if place == path or place.startswith(f"{path}@")]
     # Where two have the same names, sizes and headers, the one that is known to have the same content.
@@ -211,8 +225,8 @@ def decide(fresh: Deployment, record: Deployment | None, containers: list[dict],
     files is no input, as it may become known only later: only what is known to be other content replaces what runs.
     """
     name = f"gb10-vllm-{fresh['name']}"
-    same = record is not None and record.get("inputs") == fresh["inputs"] and not contradict(record.get("content"), fresh.get("content"))
-    kept = record if record and same and not replan else fresh
+    same = record is not None and record.get("inputs") == fresh["inputs"] and not contradict(known_content(record), fresh.get("content"))
+    kept = _with_what_became_known(record, fresh) if record and same and not replan else fresh
     lacks = lacking(kept, fresh)
     existing = next((one for one in containers if one["name"] == name), None)
     if existing is None:
@@ -236,7 +250,7 @@ def changed_because(before: Deployment, after: Deployment) -> str:
     if removed or added:
         return f"its arguments changed ({' '.join(removed) or 'nothing'} -> {' '.join(added) or 'nothing'})"
     keys = [key for key, value in new.items() if old.get(key) != value]
-    if keys in ([], ["volumes"]) and (before.get("manifest") != after["manifest"] or contradict(before.get("content"), after.get("content"))):
+    if keys in ([], ["volumes"]) and (before.get("manifest") != after["manifest"] or contradict(known_content(before), known_content(after))):
         versions = [version(one) for one in (before, after)]
         named = all(versions) and versions[0] != versions[1]
         return f"the files in {after['model_path']} changed" + (f" from version {versions[0]} to {versions[1]}" if named else "")

@@ -74,7 +74,8 @@ class Deployment(TypedDict, total=False):
     model: str
     model_path: str
     manifest: str
-    content: Mapping[str, str]  # SHA-256: small, weights; what was not known when it was made is not in it
+    content: Mapping[str, str]  # SHA-256: small, weights; what was not known when it was made is not in it, and
+    verified: Mapping[str, str]  # has become known since
     served_model_name: str
     address: str
     port: int
@@ -113,7 +114,6 @@ class Locked(TypedDict, total=False):
     image_id: str
     vllm_version: str | None
     manifest: str
-    content: Mapping[str, str]
     spec: str
     repairs: dict[str, Any]
     measured: dict[str, Any]
