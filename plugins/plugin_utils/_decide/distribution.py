@@ -256,7 +256,8 @@ def lacking(boxes: Mapping[str, Mapping[str, Any]], source: str) -> list[dict[st
     ``boxes``: by host ``{image: {name, id, identity, damaged} or None, models: [as wanted_models returns them]}``. ``source`` holds the image that
     counts, a damaged copy is not sent; a model that counts is the source's, else that of the first box that has it. A box whose model differs is left alone
     unless a revision of a repository is asked for and it was brought by us: an owner's own directory is never replaced. Nor is one sent whose files
-    are links to elsewhere; GB10Error where nobody else has it. Returns shares: ``{key, kind, reference, holders, targets, places: {host: image name or path}}``.
+    are links to elsewhere; GB10Error where nobody else has it. Returns shares: ``{key, kind, reference, holders, targets, places: {host: image name
+    or path}}``.
     """
     shares: list[dict[str, Any]] = []
     image = (boxes[source].get("image") or {}) if source in boxes else {}
@@ -358,7 +359,9 @@ def instructions(shares: Sequence[Mapping[str, Any]], opened: Mapping[str, Mappi
     return {host: one for host, one in part.items() if one["shares"]}
 
 
-def arrived(shares: Sequence[Mapping[str, Any]], here: str, got: Sequence[str] | Mapping[str, Mapping[str, Any]], models: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def arrived(
+    shares: Sequence[Mapping[str, Any]], here: str, got: Sequence[str] | Mapping[str, Mapping[str, Any]], models: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
     """What box ``here`` now knows of the models that reached it: the reference's facts, as it got the same files, under its own path.
 
     ``got``: keys of the shares that arrived, or by key what M(gb10.vllm.share) told of them. ``models``: by host what M(gb10.vllm.model_info) found, by path.
