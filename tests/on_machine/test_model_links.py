@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import threading
 
 import pytest
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
@@ -52,7 +53,9 @@ def test_a_bundle_opens_no_file_of_somebody_else(tmp_path, secret, place, announ
     (partial / place).parent.mkdir(parents=True, exist_ok=True)
     (partial / "config.json").write_text("{}")
     os.symlink(tmp_path if place == "folder" else secret, partial / place)
-    listed = sums(config__json=b"{}") | ({place: {"size": secret.stat().st_size, "sha256": hashlib.sha256(secret.read_bytes()).hexdigest()}} if announced else {})
+    listed = sums(config__json=b"{}") | (
+        {place: {"size": secret.stat().st_size, "sha256": hashlib.sha256(secret.read_bytes()).hexdigest()}} if announced else {}
+    )
     with pytest.raises(GB10Error, match="is a link"):
         store.adopt(str(final), {name: entry for name, entry in listed.items() if name != "folder"})
     assert untouched(secret) and not os.path.lexists(final)
@@ -130,8 +133,6 @@ def test_no_record_is_written_through_a_link(tmp_path, secret):
     os.symlink(secret, model / store.RECORD)
     store.write_record(str(model), {"a": 1})
     assert untouched(secret) and store.read_record(str(model)) == {"a": 1}
-    import threading
-
     os.symlink(secret, model / f".x.{os.getpid()}.{threading.get_ident()}")
     with pytest.raises(OSError, match="symbolic link"):
         write_whole(model / "x", "overwritten")

@@ -97,3 +97,18 @@ def test_what_a_server_lacks_is_told_below_the_table_and_is_no_drift():
     assert (row["lacking"], other["lacking"]) == (["a bound on its processes"], []), "what does not run lacks nothing"
     told = "a devstral still lacks: a bound on its processes; applied at its next replacement, or now with -e gb10_replan=true."
     assert told in statuses.status_table(status).splitlines()
+
+
+def test_versions_and_what_nobody_verified_are_shown():
+    one = deployed()
+    one["container"] = {**one["container"], "volumes": [f"{one['model_path']}@0123456789abcd:/models/devstral:ro", *one["container"]["volumes"][1:]]}
+    directory = f"{one['model_path']}@0123456789abcd"
+    facts = {one["model_path"]: {"directory": directory, "content": {"small": "s", "weights": None}}}
+    status = statuses.status({"spark-1": seen(box(one), models=facts)}, "now")
+    row = status["boxes"]["spark-1"]["servers"][0]
+    assert (row["model"], row["model_version"], row["unverified"]) == ("devstral-24b", "0123456789abcd", directory)
+    text = statuses.status_table(status)
+    assert "devstral-24b@0123456789abcd on" in text
+    assert f"spark-1 devstral: the weights in {directory} are not verified yet: site has them read once, in the background." in text
+    facts[one["model_path"]]["content"]["weights"] = "w"
+    assert "not verified" not in statuses.status_table(statuses.status({"spark-1": seen(box(one), models=facts)}, "now"))
