@@ -141,8 +141,8 @@ def main() -> None:
         try:
             if verify.start(wanted["state_dir"], directories):
                 verify.wait(wanted["state_dir"], directories, PATIENCE_S)
-        except OSError as error:
-            module.warn(f"the weights cannot be verified in the background ({error.strerror or error}); check the disk of {wanted['state_dir']}")
+        except OSError as problem:
+            module.warn(f"the weights cannot be verified in the background ({problem.strerror or problem}); check the disk of {wanted['state_dir']}")
     models, problems = read_models(paths, check=check, **options)
     for error in problems.values():
         module.fail_json(msg=str(error), **error.details)
