@@ -10,23 +10,28 @@ name becomes ``NAME@REVISION``. A small record in the directory says where it ca
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import fcntl
 import hashlib
 import json
 import os
 import re
 import shutil
+import stat
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._io import command
-from ansible_collections.gb10.vllm.plugins.module_utils._io.files import INCOMING, file_sha256, has_size, read_json, write_json
+from ansible_collections.gb10.vllm.plugins.module_utils._io.files import INCOMING, inside, read_json, safe_name, sha256_below, write_json
 from ansible_collections.gb10.vllm.plugins.module_utils._names import GIB
 
 RECORD = ".gb10-vllm-record"
 PARTIAL = ".partial"
+FOLLOW_S = 1.0
+"""How often it is looked whether another one that brings a model is ready, in seconds."""
 _SKIPPED_DIRS = (".cache", ".git", ".huggingface")
 
 
@@ -42,11 +47,12 @@ def write_record(path: str, record: Mapping[str, Any]) -> None:
 
 
 def list_files(path: str) -> list[dict[str, Any]]:
-    """``[{name, size, mtime_ns, sha256}]`` of a model directory, largest first; links are followed to the files they mean.
+    """``[{name, size, mtime_ns, sha256}]`` of a model directory, largest first; links within it are followed to the files they mean.
 
-    ``sha256`` comes from the record where size and time are still as recorded, else it is None. GB10Error for a link that leads nowhere.
+    ``sha256`` comes from the record where size and time are still as recorded, else it is None. GB10Error for a link that leads nowhere or
+    out of the directory: whoever may write into it could otherwise have root hand out any file of the box.
     """
-    known = read_record(path).get("files") or {}
+    known = recorded_files(path)
     files = []
     for place, directories, names in os.walk(path):
         directories[:] = sorted(one for one in directories if one not in _SKIPPED_DIRS)
@@ -59,19 +65,38 @@ def list_files(path: str) -> list[dict[str, Any]]:
             except OSError as error:
                 raise GB10Error(f"{full} cannot be read ({error.strerror}); finish or repair this model before it can be sent to other boxes") from None
             relative = os.path.relpath(full, path)
+            if not stat.S_ISREG(status.st_mode) or inside(path, relative) is None:
+                raise GB10Error(
+                    f"{full} is {'a link that leads out of' if os.path.islink(full) else 'no plain file in'} the model's directory, which is not followed; "
+                    "put the file itself in its place (cp -L) before this model is sent to other boxes"
+                )
             entry = known.get(relative) or {}
             same = entry.get("size") == status.st_size and entry.get("mtime_ns") == status.st_mtime_ns
             files.append({"name": relative, "size": status.st_size, "mtime_ns": status.st_mtime_ns, "sha256": entry.get("sha256") if same else None})
     return sorted(files, key=lambda one: (-one["size"], one["name"]))
 
 
+def recorded_files(path: str) -> dict[str, dict[str, Any]]:
+    """``{name: {size, sha256, mtime_ns}}`` of the record, whatever shape somebody gave it."""
+    files = read_record(path).get("files")
+    return {name: entry for name, entry in files.items() if isinstance(entry, dict)} if isinstance(files, dict) else {}
+
+
 def identity(path: str) -> str | None:
     """SHA-256 over names, sizes and origin of a model directory (no file is read); None when there is none."""
-    if not os.path.isdir(path):
-        return None
-    record = read_record(path)
-    parts = [sorted((one["name"], one["size"]) for one in list_files(path)), record.get("repo_id"), record.get("revision")]
+    return identity_of(list_files(path), read_record(path)) if os.path.isdir(path) else None
+
+
+def identity_of(files: Iterable[Mapping[str, Any]], record: Mapping[str, Any]) -> str:
+    """``identity`` of a directory with these files and this record. Pure."""
+    parts = [sorted((one["name"], one["size"]) for one in files), record.get("repo_id"), record.get("revision")]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def content_of(files: Iterable[Mapping[str, Any]]) -> str | None:
+    """SHA-256 over names, sizes and SHA-256 of files; None while a sum is not known. Pure."""
+    parts = sorted((one["name"], one["size"], one.get("sha256") or "") for one in files)
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest() if all(one[2] for one in parts) else None
 
 
 def check_space(path: str, needed_bytes: int) -> None:
@@ -101,7 +126,7 @@ def reuse(partial: str, final: str, items: Iterable[Mapping[str, Any]]) -> int:
         if old and old["sha256"] and old["sha256"] == item.get("sha256") and old["size"] == item["size"] and not os.path.exists(target):
             os.makedirs(os.path.dirname(target), exist_ok=True)
             try:
-                os.link(os.path.realpath(os.path.join(final, item["name"])), target)
+                os.link(os.path.join(os.path.realpath(final), inside(final, item["name"]) or ""), target, follow_symlinks=False)
                 spared += item["size"]
             except OSError:
                 continue
@@ -109,22 +134,72 @@ def reuse(partial: str, final: str, items: Iterable[Mapping[str, Any]]) -> int:
 
 
 def prepare_partial(final: str, identity_wanted: str) -> str:
-    """The directory a model arrives in; what an interrupted transfer of the same content left there is kept, anything else goes."""
-    partial = final + PARTIAL
-    left = read_record(partial)
-    if os.path.isdir(partial) and left.get("arriving") != identity_wanted:
-        shutil.rmtree(partial)
-    os.makedirs(partial, exist_ok=True)
-    if not left or left.get("arriving") != identity_wanted:
+    """The directory a model arrives in; what an interrupted transfer of the same content left there is kept, anything else goes.
+
+    Only what is ours is kept: a directory of root's that nobody else may write into, and in it plain files.
+    """
+    partial = own_directory(final + PARTIAL)
+    kept = read_record(partial).get("arriving") == identity_wanted
+    with os.scandir(partial) as entries:
+        left = [one for one in entries if not kept or one.is_symlink()]
+    for one in left:
+        shutil.rmtree(one.path) if one.is_dir(follow_symlinks=False) else os.unlink(one.path)
+    if not kept:
         write_record(partial, {"arriving": identity_wanted})
+    for place, directories, names in os.walk(partial):
+        for path in (os.path.join(place, name) for name in [*directories, *names]):
+            if stat.S_IFMT(os.lstat(path).st_mode) not in (stat.S_IFREG, stat.S_IFDIR):
+                os.unlink(path)
     return partial
+
+
+def own_directory(path: str) -> str:
+    """Have a directory that belongs to us and into which nobody else may write; a link, or what belongs to another, goes."""
+    if os.path.lexists(path):
+        status = os.lstat(path)
+        if not stat.S_ISDIR(status.st_mode):
+            os.unlink(path)
+        elif status.st_uid != os.geteuid() or status.st_mode & 0o022:
+            shutil.rmtree(path)
+    os.makedirs(path, exist_ok=True)
+    return path
+
+
+@contextlib.contextmanager
+def arriving(final: str, waiting: Callable[[], None]) -> Iterator[bool]:
+    """Be the only one who brings a model to ``final``: another that does is waited for. Gives whether one was.
+
+    ``waiting`` is called now and then meanwhile. The lock lies on the directory NAME.partial itself and goes with its holder, however that ends.
+    """
+    partial, waited = final + PARTIAL, False
+    while True:
+        lock = os.open(own_directory(partial), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            while not _locked(lock):
+                waited = True
+                waiting()
+                time.sleep(FOLLOW_S)
+            if os.path.isdir(partial) and os.path.samestat(os.fstat(lock), os.stat(partial)):
+                yield waited
+                return
+        finally:
+            os.close(lock)
+        waited = True  # what it held has its name by now
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def put_in_place(partial: str, final: str, record: Mapping[str, Any]) -> str | None:
     """Give the complete directory its name in one step; returns the name its predecessor got, if there was one."""
     for name, entry in (record.get("files") or {}).items():
         if entry.get("mtime_ns"):
-            os.utime(os.path.join(partial, name), ns=(entry["mtime_ns"], entry["mtime_ns"]))
+            os.utime(os.path.join(partial, name), ns=(entry["mtime_ns"], entry["mtime_ns"]), follow_symlinks=False)
     _open_to_readers(partial)
     write_record(partial, record)
     os.chmod(os.path.join(partial, RECORD), 0o644)
@@ -147,12 +222,18 @@ def put_in_place(partial: str, final: str, record: Mapping[str, Any]) -> str | N
 
 
 def _open_to_readers(path: str) -> None:
-    """Everybody may read a model, only root may change it."""
+    """Everybody may read a model, only root may change it. GB10Error for a link in it: what lies behind one is nobody's to open."""
     for place, directories, names in os.walk(path):
-        for name in directories:
-            os.chmod(os.path.join(place, name), 0o755)
-        for name in names:
-            os.chmod(os.path.join(place, name), 0o644)
+        for name in [*directories, *names]:
+            full = os.path.join(place, name)
+            try:
+                descriptor = os.open(full, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            except OSError as error:
+                raise GB10Error(
+                    f"{full} is a link or cannot be opened ({error.strerror}), so this model does not get its name; remove it and run again"
+                ) from None
+            os.fchmod(descriptor, 0o755 if name in directories else 0o644)
+            os.close(descriptor)
     os.chmod(path, 0o755)
 
 
@@ -173,12 +254,23 @@ def adopt(final: str, sums: Mapping[str, Mapping[str, Any]], on_progress: Callab
     record = {key: value for key, value in read_record(partial).items() if key not in ("files", "arriving")}
     entries = {}
     for name, entry in sums.items():
-        path = os.path.join(partial, name)
-        if not has_size(path, entry["size"]):
+        if not safe_name(name) or not isinstance(entry, Mapping):
+            raise GB10Error(f"the sums of {final} name {name!r}, which cannot be a file of a model; make the bundle anew")
+        try:
+            status = os.lstat(os.path.join(partial, name))
+            digest = sha256_below(partial, name, on_progress) if status.st_size == entry.get("size") else ""
+        except OSError:
+            digest = ""
+        if not digest:
             raise GB10Error(f"{name} of {final} did not arrive whole; copy it again, what is there is kept in {partial}")
-        if file_sha256(path, on_progress) != entry["sha256"]:
+        if digest != entry.get("sha256"):
             raise GB10Error(f"{name} of {final} arrived with a wrong checksum; check the bundle and the disk, then copy it again")
-        entries[name] = {"size": entry["size"], "sha256": entry["sha256"], "mtime_ns": os.stat(path).st_mtime_ns}
+        entries[name] = {"size": entry["size"], "sha256": entry["sha256"], "mtime_ns": status.st_mtime_ns}
+    for place, _directories, names in os.walk(partial):
+        for path in (os.path.join(place, name) for name in names):
+            name = os.path.relpath(path, partial)
+            if name not in entries and name != RECORD:
+                raise GB10Error(f"{name} lies in {partial} and not among the files of {final}; remove it, or copy the model again")
     return put_in_place(partial, final, {**record, "files": entries})
 
 

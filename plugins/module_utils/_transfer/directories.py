@@ -8,13 +8,19 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from ansible_collections.gb10.vllm.plugins.module_utils._io.files import file_sha256, has_size
+from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._io.files import file_sha256, has_size, sha256_below
 from ansible_collections.gb10.vllm.plugins.module_utils._model import store
 from ansible_collections.gb10.vllm.plugins.module_utils._transfer.client import Receiver
 from ansible_collections.gb10.vllm.plugins.module_utils._transfer.index import DONE
+from ansible_collections.gb10.vllm.plugins.module_utils._transfer.wire import Gone
 from ansible_collections.gb10.vllm.plugins.module_utils._transfer.work import End, Item, Share, Work
+
+ORIGIN = ("repo_id", "revision", "endpoint")
+"""What a record may say beside its files when it comes from another box."""
 
 
 class Directories:
@@ -25,8 +31,29 @@ class Directories:
 
     @staticmethod
     def state(path: str) -> dict[str, Any]:
-        """``{identity}`` of what lies there."""
-        return {"identity": store.identity(path)}
+        """``{identity}`` of what lies there, ``content`` where the record has all sums; ``problem`` says why it cannot be sent."""
+        try:
+            if not os.path.isdir(path):
+                return {"identity": None}
+            files = store.list_files(path)
+        except GB10Error as error:
+            return {"identity": None, "problem": str(error)}
+        content = store.content_of(files)
+        return {"identity": store.identity_of(files, store.read_record(path)), **({"content": content} if content else {})}
+
+    @staticmethod
+    def judge(share: Share) -> Callable[[dict[str, Any]], None]:
+        """What a box says of this share has to be what the controller asked for: names, sizes, origin, and the sums where those are known."""
+
+        def compare(index: dict[str, Any]) -> None:
+            meta = index.get("meta")
+            record = meta.get("record") if isinstance(meta, dict) else None
+            if not isinstance(record, dict) or store.identity_of(index["items"], record) != share["identity"]:
+                raise Gone("it offers another model than the one this run brings")
+            if share.get("content") and store.content_of(index["items"]) != share["content"]:
+                raise Gone("it offers other files than those of the box whose copy counts")
+
+        return compare
 
     def offer(self, share: Share, work: Work) -> End:
         """Describe a directory; what is left is the sums that its record does not have."""
@@ -38,7 +65,7 @@ class Directories:
         def hash_rest() -> dict[str, Any]:
             count = work.counter("checksums", f"of {path}", sum(item["size"] for item in unknown))
             for item in unknown:
-                work.shares.digest(share["key"], item["name"], file_sha256(os.path.join(path, item["name"]), count))
+                work.shares.digest(share["key"], item["name"], sha256_below(path, item["name"], count))
             work.shares.say(DONE, share["key"])
             return {}
 
@@ -49,10 +76,12 @@ class Directories:
         final = share["place"]
         work.said("wait", f"for {share['sources'][0]['name']} to offer {final}")
         index = receiver.index()
-        items, record = index["items"], dict(index["meta"].get("record") or {})
+        items = index["items"]
+        record = {key: value for key, value in (index["meta"].get("record") or {}).items() if key in ORIGIN}
         partial = store.prepare_partial(final, share["identity"])
+        arrived: dict[str, Item] = store.recorded_files(partial)
+        drop_others(items, partial, arrived)
         store.reuse(partial, final, items)
-        arrived: dict[str, Item] = store.read_record(partial).get("files") or {}
         fill_in_sums(items, partial, arrived)
         work.shares.offer(share["key"], items, [partial, final], {"record": record})
         needed = [(number, item) for number, item in enumerate(items) if not has_size(os.path.join(partial, item["name"]), item["size"])]
@@ -67,6 +96,7 @@ class Directories:
                 store.write_record(partial, {"arriving": share["identity"], "files": arrived})
 
         work.fetch(final, needed, partial, receiver, note)
+        told = {} if share.get("content") else self._settle(share, items, partial, receiver, work, note)
         digests = work.shares.digests(share["key"])
         record["files"] = {one["name"]: {"size": one["size"], "sha256": digests[one["name"]], "mtime_ns": one["mtime_ns"]} for one in items}
 
@@ -74,9 +104,39 @@ class Directories:
             before = store.put_in_place(partial, final, record)
             work.shares.say(DONE, share["key"])
             store.prune([final], work.keep, self.docker)
-            return {"path": final, "previous": before}
+            return {"path": final, "previous": before, **told}
 
         return put_in_place
+
+    @staticmethod
+    def _settle(share: Share, items: list[Item], partial: str, receiver: Receiver, work: Work, note: Callable[[Item, str], None]) -> dict[str, Any]:
+        """Compare what came with the sums of the box whose copy counts, and fetch from there what is something else; what the user has to know of it.
+
+        It computes them while the files travel, so nobody waits for it; nothing of a box in between is believed.
+        """
+        if not any(source.get("reference") for source in share["sources"]):
+            return {}
+        asked = list(receiver.sources.used)
+        work.said("compare", f"{share['place']} with the box whose copy counts")
+        told, here = receiver.settle(), work.shares.digests(share["key"])
+        wrong = [(number, item) for number, item in enumerate(items) if told.get(item["name"]) != here[item["name"]]]
+        for _number, item in wrong:
+            item["sha256"] = told.get(item["name"])
+            os.unlink(os.path.join(partial, item["name"]))
+        if not wrong:
+            return {}
+        work.fetch(share["place"], wrong, partial, receiver, note)
+        return {"replaced": [item["name"] for _number, item in wrong], "sent_by": asked}
+
+
+def drop_others(items: Sequence[Item], partial: str, arrived: dict[str, Item]) -> None:
+    """Remove what is there under the name of a file and is not that file: a sum is believed only of bytes that were seen here."""
+    for item in items:
+        path = os.path.join(partial, item["name"])
+        if item.get("sha256") and has_size(path, item["size"]):
+            seen = (arrived.get(item["name"]) or {}).get("sha256") or sha256_below(partial, item["name"])
+            if seen != item["sha256"]:
+                os.unlink(path)
 
 
 def fill_in_sums(items: list[Item], partial: str, arrived: dict[str, Item]) -> None:
