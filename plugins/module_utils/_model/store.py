@@ -169,15 +169,16 @@ def own_directory(path: str) -> str:
 def arriving(final: str, waiting: Callable[[], None]) -> Iterator[bool]:
     """Be the only one who brings a model to ``final``: another that does is waited for. Gives whether one was.
 
-    ``waiting`` is called now and then meanwhile. The lock lies on the directory NAME.partial itself and goes with its holder, however that ends.
+    ``waiting`` is called when it has to. The lock lies on the directory NAME.partial itself and goes with its holder, however that ends.
     """
     partial, waited = final + PARTIAL, False
     while True:
         lock = os.open(own_directory(partial), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         try:
             while not _locked(lock):
+                if not waited:
+                    waiting()
                 waited = True
-                waiting()
                 time.sleep(FOLLOW_S)
             if os.path.isdir(partial) and os.path.samestat(os.fstat(lock), os.stat(partial)):
                 yield waited

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -76,7 +77,19 @@ class Directories:
         final = share["place"]
         work.said("wait", f"for {share['sources'][0]['name']} to offer {final}")
         index = receiver.index()
-        items = index["items"]
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(store.arriving(final, lambda: work.said("wait", f"for a download of {final} that another run began")))
+            finish = self._receive(share, index, receiver, work)
+            held = stack.pop_all()
+
+        def put_in_place() -> dict[str, Any]:
+            with held:
+                return finish()
+
+        return put_in_place
+
+    def _receive(self, share: Share, index: Item, receiver: Receiver, work: Work) -> End:
+        final, items = share["place"], index["items"]
         record = {key: value for key, value in (index["meta"].get("record") or {}).items() if key in ORIGIN}
         partial = store.prepare_partial(final, share["identity"])
         arrived: dict[str, Item] = store.recorded_files(partial)
