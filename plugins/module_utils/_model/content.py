@@ -18,9 +18,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.module_utils._io.files import CHUNK, INCOMING, file_sha256, read_json, write_json
-from ansible_collections.gb10.vllm.plugins.module_utils._io.inside import leads_out
-from ansible_collections.gb10.vllm.plugins.module_utils._model.record import RECORD, read_record, recorded_files
+from ansible_collections.gb10.vllm.plugins.module_utils._io.files import CHUNK, INCOMING, file_sha256, inside, read_json, write_json
+from ansible_collections.gb10.vllm.plugins.module_utils._model.record import RECORD, recorded_files
 from ansible_collections.gb10.vllm.plugins.module_utils._names import STATE_DIR
 
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
@@ -74,7 +73,7 @@ def first_outside(directory: str) -> str | None:
         folders[:] = sorted(one for one in folders if one not in _SKIPPED)
         for name in sorted(names):
             path = os.path.join(place, name)
-            if os.path.islink(path) and leads_out(directory, os.path.relpath(path, directory)):
+            if os.path.islink(path) and inside(directory, os.path.relpath(path, directory)) is None:
                 return os.path.relpath(path, directory)
     return None
 
@@ -103,7 +102,7 @@ class Sums:
 def read(directory: str, state_dir: str = STATE_DIR) -> dict[str, str | None]:
     """``{small, weights}`` of a model directory. No weights are read. GB10Error for a small file that cannot be."""
     small, weights = [], []
-    recorded, sums = recorded_files(read_record(directory)), Sums(directory, state_dir)
+    recorded, sums = recorded_files(directory), Sums(directory, state_dir)
     for file in files_of(directory):
         if file.small:
             small.append((file.name, _digest(file)))
@@ -123,7 +122,7 @@ def known(file: File, recorded: Mapping[str, Mapping[str, Any]], sums: Sums) -> 
 
 def unread(directory: str, state_dir: str = STATE_DIR) -> list[File]:
     """The files of weights whose sums nobody knows."""
-    recorded, sums = recorded_files(read_record(directory)), Sums(directory, state_dir)
+    recorded, sums = recorded_files(directory), Sums(directory, state_dir)
     return [file for file in files_of(directory) if not file.small and not known(file, recorded, sums)]
 
 

@@ -10,34 +10,38 @@ or restarting server reads is never touched. A small record in the directory say
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import stat
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.module_utils._io.files import INCOMING, file_sha256, has_size
-from ansible_collections.gb10.vllm.plugins.module_utils._io.inside import leads_out, refuse, set_mode
+from ansible_collections.gb10.vllm.plugins.module_utils._io.files import INCOMING, inside, safe_name, sha256_below
 from ansible_collections.gb10.vllm.plugins.module_utils._model import versions
 from ansible_collections.gb10.vllm.plugins.module_utils._model.in_use import in_use, mounted
-from ansible_collections.gb10.vllm.plugins.module_utils._model.record import RECORD, read_record, recorded_files, write_record
+from ansible_collections.gb10.vllm.plugins.module_utils._model.record import RECORD, entries_of, read_record, recorded_files, write_record
 from ansible_collections.gb10.vllm.plugins.module_utils._model.versions import previous
 from ansible_collections.gb10.vllm.plugins.module_utils._names import GIB
 
 PARTIAL = ".partial"
+FOLLOW_S = 1.0
+"""How often it is looked whether another one that brings a model is ready, in seconds."""
 SKIPPED_DIRS = (".cache", ".git", ".huggingface")
 
 
 def list_files(path: str) -> list[dict[str, Any]]:
-    """``[{name, size, mtime_ns, sha256}]`` of a model directory, largest first; links that stay in it are followed to the files they mean.
+    """``[{name, size, mtime_ns, sha256}]`` of a model directory, largest first; links within it are followed to the files they mean.
 
-    ``sha256`` comes from the record where size and time are still as recorded, else it is None. GB10Error for a link that leads nowhere or out of it.
+    ``sha256`` comes from the record where size and time are still as recorded, else it is None. GB10Error for a link that leads nowhere or
+    out of the directory: whoever may write into it could otherwise have root hand out any file of the box.
     """
-    known = recorded_files(read_record(path))
+    known = recorded_files(path)
     files = []
     for place, directories, names in os.walk(path):
         directories[:] = sorted(one for one in directories if one not in SKIPPED_DIRS)
@@ -45,15 +49,16 @@ def list_files(path: str) -> list[dict[str, Any]]:
             if name == RECORD or name.endswith(INCOMING):
                 continue
             full = os.path.join(place, name)
-            relative = os.path.relpath(full, path)
             try:
                 status = os.stat(full)
             except OSError as error:
                 raise GB10Error(f"{full} cannot be read ({error.strerror}); finish or repair this model before it can be sent to other boxes") from None
-            if leads_out(path, relative):
-                raise refuse(path, relative)
-            if not stat.S_ISREG(status.st_mode):
-                raise GB10Error(f"{full} is no regular file; remove it before this model can be sent to other boxes")
+            relative = os.path.relpath(full, path)
+            if not stat.S_ISREG(status.st_mode) or inside(path, relative) is None:
+                raise GB10Error(
+                    f"{full} is {'a link that leads out of' if os.path.islink(full) else 'no plain file in'} the model's directory, which is not followed; "
+                    "put the file itself in its place (cp -L) before this model is sent to other boxes"
+                )
             entry = known.get(relative) or {}
             same = entry.get("size") == status.st_size and entry.get("mtime_ns") == status.st_mtime_ns
             files.append({"name": relative, "size": status.st_size, "mtime_ns": status.st_mtime_ns, "sha256": entry.get("sha256") if same else None})
@@ -62,11 +67,19 @@ def list_files(path: str) -> list[dict[str, Any]]:
 
 def identity(path: str) -> str | None:
     """SHA-256 over names, sizes and origin of a model directory (no file is read); None when there is none."""
-    if not os.path.isdir(path):
-        return None
-    record = read_record(path)
-    parts = [sorted((one["name"], one["size"]) for one in list_files(path)), record.get("repo_id"), record.get("revision")]
+    return identity_of(list_files(path), read_record(path)) if os.path.isdir(path) else None
+
+
+def identity_of(files: Iterable[Mapping[str, Any]], record: Mapping[str, Any]) -> str:
+    """``identity`` of a directory with these files and this record. Pure."""
+    parts = [sorted((one["name"], one["size"]) for one in files), record.get("repo_id"), record.get("revision")]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def content_of(files: Iterable[Mapping[str, Any]]) -> str | None:
+    """SHA-256 over names, sizes and SHA-256 of files; None while a sum is not known. Pure."""
+    parts = sorted((one["name"], one["size"], one.get("sha256") or "") for one in files)
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest() if all(one[2] for one in parts) else None
 
 
 def check_space(path: str, needed_bytes: int) -> None:
@@ -110,31 +123,64 @@ def reuse(partial: str, final: str, items: Iterable[Mapping[str, Any]]) -> int:
 def prepare_partial(final: str, identity_wanted: str) -> str:
     """The directory a model arrives in; what an interrupted transfer of the same content left there is kept, anything else goes.
 
-    What somebody else made there is not ours: a directory of another user, or one with links, goes as well.
+    Only what is ours is kept: a directory of root's that nobody else may write into, and in it plain files.
     """
-    partial = final + PARTIAL
-    left = read_record(partial)
-    if os.path.lexists(partial) and (left.get("arriving") != identity_wanted or not _made_by_us(partial)):
-        _remove(partial)
-        left = {}
-    os.makedirs(partial, exist_ok=True)
-    if left.get("arriving") != identity_wanted:
+    partial = own_directory(final + PARTIAL)
+    kept = read_record(partial).get("arriving") == identity_wanted
+    with os.scandir(partial) as entries:
+        left = [one for one in entries if not kept or one.is_symlink()]
+    for one in left:
+        shutil.rmtree(one.path) if one.is_dir(follow_symlinks=False) else os.unlink(one.path)
+    if not kept:
         write_record(partial, {"arriving": identity_wanted})
+    for place, directories, names in os.walk(partial):
+        for path in (os.path.join(place, name) for name in [*directories, *names]):
+            if stat.S_IFMT(os.lstat(path).st_mode) not in (stat.S_IFREG, stat.S_IFDIR):
+                os.unlink(path)
     return partial
 
 
-def _made_by_us(partial: str) -> bool:
-    if os.path.islink(partial) or os.lstat(partial).st_uid != os.geteuid():
+def own_directory(path: str) -> str:
+    """Have a directory that belongs to us and into which nobody else may write; a link, or what belongs to another, goes."""
+    if os.path.lexists(path):
+        status = os.lstat(path)
+        if not stat.S_ISDIR(status.st_mode):
+            os.unlink(path)
+        elif status.st_uid != os.geteuid() or status.st_mode & 0o022:
+            shutil.rmtree(path)
+    os.makedirs(path, exist_ok=True)
+    return path
+
+
+@contextlib.contextmanager
+def arriving(final: str, waiting: Callable[[], None]) -> Iterator[bool]:
+    """Be the only one who brings a model to ``final``: another that does is waited for. Gives whether one was.
+
+    ``waiting`` is called when it has to. The lock lies on the directory NAME.partial itself and goes with its holder, however that ends.
+    """
+    partial, waited = final + PARTIAL, False
+    while True:
+        lock = os.open(own_directory(partial), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            while not _locked(lock):
+                if not waited:
+                    waiting()
+                waited = True
+                time.sleep(FOLLOW_S)
+            if os.path.isdir(partial) and os.path.samestat(os.fstat(lock), os.stat(partial)):
+                yield waited
+                return
+        finally:
+            os.close(lock)
+        waited = True  # what it held has its name by now
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
         return False
-    return not any(os.path.islink(os.path.join(place, name)) for place, folders, names in os.walk(partial) for name in [*folders, *names])
-
-
-def _remove(path: str) -> None:
-    """A directory and all in it, or just the link of that name."""
-    if os.path.islink(path):
-        os.unlink(path)
-    else:
-        shutil.rmtree(path)
+    return True
 
 
 def put_in_place(partial: str, final: str, record: Mapping[str, Any], docker: str = "docker") -> str | None:
@@ -144,7 +190,7 @@ def put_in_place(partial: str, final: str, record: Mapping[str, Any], docker: st
     name is somebody else's.
     """
     refuse_foreign(final)
-    files = {name: dict(entry) for name, entry in recorded_files(record).items()}
+    files = {name: dict(entry) for name, entry in entries_of(record).items()}
     for name, entry in files.items():
         path = os.path.join(partial, name)
         if os.lstat(path).st_nlink > 1:  # another version's file too, whose record names its time
@@ -154,7 +200,7 @@ def put_in_place(partial: str, final: str, record: Mapping[str, Any], docker: st
     _open_to_readers(partial)
     record = {**record, "files": files} if files else record
     write_record(partial, record)
-    set_mode(os.path.join(partial, RECORD), 0o644)
+    os.chmod(os.path.join(partial, RECORD), 0o644)
     versions.set_aside(final)
     before = versions.directory_of(final) if os.path.isdir(versions.current(final)) else None
     place = versions.place_for(final, record)
@@ -176,38 +222,50 @@ def refuse_foreign(final: str) -> None:
 
 
 def _open_to_readers(path: str) -> None:
-    """Everybody may read a model, only root may change it. GB10Error for a link: nothing that arrives is one."""
+    """Everybody may read a model, only root may change it. GB10Error for a link in it: what lies behind one is nobody's to open."""
     for place, directories, names in os.walk(path):
-        for name in directories:
-            set_mode(os.path.join(place, name), 0o755, os.geteuid())
-        for name in names:
-            set_mode(os.path.join(place, name), 0o644, os.geteuid())
-    set_mode(path, 0o755, os.geteuid())
+        for name in [*directories, *names]:
+            full = os.path.join(place, name)
+            try:
+                descriptor = os.open(full, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            except OSError as error:
+                raise GB10Error(
+                    f"{full} is a link or cannot be opened ({error.strerror}), so this model does not get its name; remove it and run again"
+                ) from None
+            os.fchown(descriptor, os.geteuid(), os.getegid())
+            os.fchmod(descriptor, 0o755 if name in directories else 0o644)
+            os.close(descriptor)
+    os.chown(path, os.geteuid(), os.getegid(), follow_symlinks=False)
+    os.chmod(path, 0o755)
 
 
 def adopt(final: str, sums: Mapping[str, Mapping[str, Any]], on_progress: Callable[[int], None] = lambda count: None, docker: str = "docker") -> str | None:
-    """Verify what was copied into ``NAME.partial`` against ``{name: {size, sha256}}`` and make it a version; where the version before lies.
+    """Verify what was copied into ``NAME.partial`` against ``{name: {size, sha256}}`` and give it its name; its predecessor's new name.
 
-    GB10Error names the first file that is missing, differs, is a link or was not announced; nothing becomes visible then.
+    GB10Error names the first file that is missing or differs; nothing becomes visible then.
     """
     refuse_foreign(final)
     partial = final + PARTIAL
-    there = [one["name"] for one in list_files(partial)]
-    for name in there:
-        if os.path.islink(os.path.join(partial, name)):
-            raise GB10Error(f"{name} of {final} is a link, and a bundle holds none; make the bundle again")
     record = {key: value for key, value in read_record(partial).items() if key not in ("files", "arriving")}
     entries = {}
     for name, entry in sums.items():
-        path = os.path.join(partial, name)
-        if not has_size(path, entry["size"]):
+        if not safe_name(name) or not isinstance(entry, Mapping):
+            raise GB10Error(f"the sums of {final} name {name!r}, which cannot be a file of a model; make the bundle anew")
+        try:
+            status = os.lstat(os.path.join(partial, name))
+            digest = sha256_below(partial, name, on_progress) if status.st_size == entry.get("size") else ""
+        except OSError:
+            digest = ""
+        if not digest:
             raise GB10Error(f"{name} of {final} did not arrive whole; copy it again, what is there is kept in {partial}")
-        if file_sha256(path, on_progress) != entry["sha256"]:
+        if digest != entry.get("sha256"):
             raise GB10Error(f"{name} of {final} arrived with a wrong checksum; check the bundle and the disk, then copy it again")
-        entries[name] = {"size": entry["size"], "sha256": entry["sha256"], "mtime_ns": os.stat(path).st_mtime_ns}
-    for name in there:
-        if name not in sums:
-            raise GB10Error(f"{name} of {final} is not in the bundle's list of files; make the bundle again, or remove it from {partial}")
+        entries[name] = {"size": entry["size"], "sha256": entry["sha256"], "mtime_ns": status.st_mtime_ns}
+    for place, _directories, names in os.walk(partial):
+        for path in (os.path.join(place, name) for name in names):
+            name = os.path.relpath(path, partial)
+            if name not in entries and name != RECORD:
+                raise GB10Error(f"{name} lies in {partial} and not among the files of {final}; remove it, or copy the model again")
     return put_in_place(partial, final, {**record, "files": entries}, docker)
 
 

@@ -319,9 +319,10 @@ def taking_part(shares: Sequence[Mapping[str, Any]]) -> dict[str, list[dict[str,
 def instructions(shares: Sequence[Mapping[str, Any]], opened: Mapping[str, Mapping[str, Any]], addresses: Mapping[str, Sequence[str]]) -> dict[str, dict]:
     """By host what M(gb10.vllm.share) has to do, from what every box answered when it opened its shares.
 
-    ``opened``: by host ``{port, certificate, addresses, shares: {key: {identity, layers, store}}}``. A box that turns out to have the
+    ``opened``: by host ``{port, certificate, addresses, shares: {key: {identity, layers, store, content, problem}}}``. A box that turns out to have the
     reference's content under another id (another kind of image store) becomes a holder. Returns by host ``{trusted: [PEM], shares:
-    [{key, kind, place, sources: [...], give: bool, skip_layers}]}``.
+    [{key, kind, place, identity, content, sources: [...], give: bool, skip_layers}]}``. ``identity`` and, where the reference knows all its sums,
+    ``content`` are what arrives has to be, whoever sends it; the source that is the reference says so (``reference``), for the sums it learns later.
     """
     part: dict[str, dict[str, Any]] = {host: {"trusted": [], "shares": []} for host in opened}
     for share in shares:
@@ -329,11 +330,13 @@ def instructions(shares: Sequence[Mapping[str, Any]], opened: Mapping[str, Mappi
         state = {host: answer["shares"].get(key) or {} for host, answer in opened.items()}
         reference = next((host for host in share["holders"] if (state.get(host) or {}).get("identity")), None)
         if reference is None:
-            raise GB10Error(f"{share['reference']} no longer has {share['places'][share['reference']]}; run again so that it is made or fetched anew.")
+            problem = next((found["problem"] for host in share["holders"] if (found := state.get(host) or {}).get("problem")), "")
+            gone = f"{share['reference']} no longer has {share['places'][share['reference']]}; run again so that it is made or fetched anew."
+            raise GB10Error(f"{share['reference']}: {problem}." if problem else gone)
         wanted = state[reference]["identity"]
         everybody = [host for host in [*share["holders"], *share["targets"]] if host in opened]
-        said = state[reference].get("content")
-        holders = [host for host in everybody if state[host].get("identity") == wanted and not contradict(said, state[host].get("content"))]
+        content = state[reference].get("content")
+        holders = [host for host in everybody if state[host].get("identity") == wanted and (state[host].get("content") or content) == content]
         # A holder whose files turn out to differ (one file more, say) is left alone; only a target is ever written to.
         targets = [host for host in share["targets"] if host in opened and host not in holders]
         plan = chains(holders, targets)
@@ -345,9 +348,9 @@ def instructions(shares: Sequence[Mapping[str, Any]], opened: Mapping[str, Mappi
             part[host]["shares"].append(
                 {
                     "key": key, "kind": share["kind"], "place": share["places"][host], "identity": wanted, "give": host in holders,
-                    "skip_layers": min(held, default=0),
+                    "skip_layers": min(held, default=0), **({"content": content} if content else {}),
                     "sources": [
-                        {"name": source, "port": opened[source]["port"], "certificate": opened[source]["certificate"],
+                        {"name": source, "port": opened[source]["port"], "certificate": opened[source]["certificate"], "reference": source == reference,
                          "addresses": list(dict.fromkeys([*addresses.get(source, []), *opened[source].get("addresses", [])]))}
                         for source in plan.get(host, [])
                     ],
