@@ -96,7 +96,7 @@ class Sums:
     def put(self, file: File, sha256: str) -> None:
         """Keep a sum. OSError where the disk refuses."""
         self.files[file.name] = {"stamp": file.stamp, "sha256": sha256}
-        write_json(self.path, {"directory": self.directory, "files": self.files})
+        write_json(self.path, {"directory": self.directory, "files": self.files}, mode=0o600)
 
 
 def read(directory: str, state_dir: str = STATE_DIR) -> dict[str, str | None]:

@@ -27,7 +27,7 @@ def start(state_dir: str, directories: Sequence[str]) -> bool:
     wanted = [one for one in directories if os.path.isdir(one) and unread(one, state_dir)]
     if not wanted:
         return False
-    os.makedirs(os.path.join(state_dir, "models"), exist_ok=True)
+    os.makedirs(os.path.join(state_dir, "models"), mode=0o700, exist_ok=True)
     lock = os.open(os.path.join(state_dir, "models", "lock"), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

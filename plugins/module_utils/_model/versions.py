@@ -138,12 +138,20 @@ def point(final: str, place: str, docker: str = "docker") -> None:
     sync_directory(os.path.dirname(final))
 
 
-def settle(final: str, docker: str = "docker") -> bool:
-    """Have the plain name follow where it was held back and no container mounts it any more; whether it did."""
+def settle(final: str, docker: str = "docker", check: bool = False) -> bool:
+    """Put the names of a model in order; whether there is anything to do (``check``: only that).
+
+    What an earlier release brought under the plain name gets its place as a version, and a plain name that was held back follows where no container
+    mounts it any more.
+    """
+    todo = is_ours(final) and not os.path.islink(final)
+    if todo and not check:
+        set_aside(final)
     target = _linked(final + NEXT, final)
     if target is None or not os.path.isdir(target) or not is_ours(final) or named(final, docker):
-        return False
-    point(final, target, docker)
+        return todo
+    if not check:
+        point(final, target, docker)
     return True
 
 

@@ -118,6 +118,14 @@ def test_a_container_of_an_earlier_release_keeps_its_files_until_it_is_replaced(
     assert not versions.settle(final, after)
 
 
+def test_what_an_earlier_release_brought_becomes_a_version_without_a_change_for_anybody(final, docker):
+    earlier_release(final)
+    assert placed(final)["version"] is None and placed(final)["ours"]
+    assert versions.settle(final, docker(final), check=True) and not os.path.islink(final)
+    assert versions.settle(final, docker(final)) and not versions.settle(final, docker(final))
+    assert held_by(final) == "OLD" and placed(final)["directory"] == f"{final}@{OLD[:14]}" and placed(final)["version"] == OLD[:14]
+
+
 def test_a_run_that_was_killed_between_two_steps_goes_on(final, docker):
     """Each step leaves names that mean what they meant before, or what they shall mean."""
     earlier_release(final)
