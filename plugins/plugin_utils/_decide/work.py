@@ -99,7 +99,7 @@ def _decision(given: Given, record: Record, image: Image) -> Decision:
             "model": {"directory": directory, "content": model.get("content")},
             "record": (locked or record).get("deployment") or None,
             "containers": given["box"]["docker"]["containers"],
-            "settings": {**given["settings"], "repairs": (locked or record).get("repairs") or {}},
+            "settings": {**given["settings"], "repairs": (locked or record).get("repairs") or {}, "read_only": bool(given["options"].get("read_only", True))},
             "replan": bool(given["options"].get("replan")),
         }
     )
@@ -129,13 +129,13 @@ def _files(given: Given, order: Order, record: Record) -> list[File]:
     return [
         _file(f"{folder}/history.json", nice_json(order["history"]), back or order["history"] != (record.get("history") or [])),
         _file(f"{folder}/deployment.json", nice_json(order["deployment"]), back or order["deployment"] != record.get("deployment")),
-        _file(unit, given["unit_text"], back or order["unit_digest"] != held),
+        _file(unit, given["unit_text"], back or order["unit_digest"] != held, "0644"),
         _file(f"{folder}/repairs.json", nice_json(repairs), back and repairs != (record.get("repairs") or {})),
     ]
 
 
-def _file(dest: str, content: str, needed: bool) -> File:
-    return {"dest": dest, "content": content, "needed": needed}
+def _file(dest: str, content: str, needed: bool, mode: str = "0600") -> File:
+    return {"dest": dest, "content": content, "needed": needed, "mode": mode}
 
 
 def _repairing(given: Given, order: Order, record: Record) -> dict[str, Any]:

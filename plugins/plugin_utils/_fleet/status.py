@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from ansible_collections.gb10.vllm.plugins.module_utils._model.content import not_verified
-from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.deployment import version
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.deployment import endpoint, version
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.lacking import sentence
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.shapes import Record, Seen
 from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet.drift import drift, health, leftovers
@@ -59,7 +59,7 @@ def _row(name: str, seen: Seen, wanted_model: str | None) -> dict[str, Any]:
         "image_id": deployed["container"]["image"] if deployed else None,
         "vllm_version": (deployed or {}).get("vllm_version"),
         "spec": (deployed or {}).get("spec"),
-        "endpoint": f"{deployed['address']}:{deployed['port']}" if deployed else None,
+        "endpoint": endpoint(deployed["address"], deployed["port"]) if deployed else None,
         "drift": _differs(name, seen, wanted_model is not None, bool(deployed)),
         "lacking": ((seen.get("decisions") or {}).get(name) or {}).get("lacking") or [] if deployed else [],
         "health": health((seen.get("answers") or {}).get(name), bool(deployed)) if box else "unreachable",
@@ -156,7 +156,7 @@ def report_table(seen: Mapping[str, Read]) -> str:
                     server,
                     f"{named({'model': deployed['model'], 'model_version': version(deployed)})} on {short(deployed['container']['image'])}",
                     deployed.get("vllm_version") or "-",
-                    f"{deployed['address']}:{deployed['port']}",
+                    endpoint(deployed["address"], deployed["port"]),
                     f"{is_now:,}" if is_now else "not measured",
                     f"{was:,}" if was else "-",
                     f"{(is_now - was) / was:+.1%}" if was and is_now else "-",

@@ -112,3 +112,9 @@ def test_versions_and_what_nobody_verified_are_shown():
     assert f"spark-1 devstral: the weights in {directory} are not verified yet: site has them read once, in the background." in text
     facts[one["model_path"]]["content"]["weights"] = "w"
     assert "not verified" not in statuses.status_table(statuses.status({"spark-1": seen(box(one), models=facts)}, "now"))
+
+
+def test_an_ipv6_endpoint_can_be_told_from_its_port():
+    one = deployed(server(address="fd00::5"))
+    assert statuses.status({"a": seen(box(one))}, "now")["boxes"]["a"]["servers"][0]["endpoint"] == "[fd00::5]:8000"
+    assert "[fd00::5]:8000" in statuses.report_table({"a": {"box": box(one)}})
