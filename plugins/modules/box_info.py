@@ -251,7 +251,8 @@ def main() -> None:
     )
     spoken = {server["name"]: server["tls"] for server in wanted["servers"] if server.get("tls")}
     box["certificates"] = {name: read_certificate(str(tls.get("certificate")), str(tls.get("key"))) for name, tls in spoken.items()}
-    models, problems = read_models(wanted["models"], allow_missing=wanted["allow_missing"], kept=wanted["kept"], load_format=wanted["load_format"])
+    options = {name: wanted[name] for name in ("allow_missing", "kept", "load_format", "state_dir")}
+    models, problems = read_models(wanted["models"], **options)
     result.update(box=box, findings=findings(box, dict(wanted, free_bytes=free_bytes, now=time.time())), models=models)
     result["model_problems"] = {path: str(error) for path, error in problems.items()}
     module.exit_json(**result)

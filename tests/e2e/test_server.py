@@ -435,6 +435,58 @@ def test_a_model_that_was_replaced_comes_back_with_a_rollback(box, deployed):
     assert box.ask(8000, KEY) == 200
 
 
+SUMS = """
+import hashlib, json, os
+os.chdir("/srv/models/held.partial")
+files = [os.path.join(place, name)[2:] for place, _folders, names in os.walk(".") for name in names if name != ".gb10-vllm-record"]
+print(json.dumps({name: {"size": os.path.getsize(name), "sha256": hashlib.sha256(open(name, "rb").read()).hexdigest()} for name in files}))
+"""
+
+
+def bring(box, revision, flip):
+    """Bring a version of the model ``held`` whose last weights are zeros, as unbundle does: copied beside its place, verified and put there."""
+    box.run("rm -rf /srv/models/held.partial; cp -rL /srv/models/tiny-llama /srv/models/held.partial")
+    record = json.dumps({"repo_id": "acme/held", "revision": revision})
+    box.run(f"echo '{record}' > /srv/models/held.partial/.gb10-vllm-record")
+    box.run(f"""cd /srv/models/held.partial; python3 -c 'f = open("model.safetensors", "r+b"); f.seek(-{flip}, 2); f.write(bytes({flip}))'""")
+    sums = json.loads(box.run(f"python3 -c '{SUMS}'"))
+    task = {"name": "Put it in its place", "gb10.vllm.model_fetch": {"path": "/srv/models/held", "sums": sums}}
+    (box.folder / "bring.yml").write_text(json.dumps([{"hosts": "gb10", "gather_facts": False, "become": True, "tasks": [task]}]))
+    box.play(str(box.folder / "bring.yml"))
+
+
+def test_a_box_that_was_held_back_goes_on_with_its_old_model_after_a_restart(box, deployed):
+    def serves():
+        return box.run("docker exec gb10-vllm-tiny sha256sum /models/tiny/model.safetensors").split()[0]
+
+    before = box.variables["gb10_servers"]
+    held = dict(before[0], model="held")
+    bring(box, "a" * 40, 64)
+    box.wish(gb10_servers=[held])
+    box.play("site.yml")
+    old, record = serves(), box.record("tiny", "deployment")
+    assert record["container"]["volumes"][0].startswith("/srv/models/held@aaaaaaaaaaaaaa:") and record["content"]["weights"]
+    assert "changed=0" in box.play("site.yml")
+
+    bring(box, "b" * 40, 128)  # supply has brought it; the turn of this box has not come
+    new = box.run("sha256sum /srv/models/held/model.safetensors").split()[0]
+    box.run("systemctl restart gb10-vllm-tiny.service")
+    box.wait_until(lambda: box.ask(8000, KEY, model="held") == 200)
+    assert serves() == old != new and box.record("tiny", "deployment")["manifest"] == record["manifest"]
+
+    # Names, sizes and headers are the same: only the content tells that it is another model.
+    box.wish(gb10_servers=[dict(held, args={**held["args"], "no-such-flag": True})], gb10_repair=False)
+    box.play("site.yml", rc=2)
+    assert (serves(), box.ask(8000, KEY, model="held")) == (old, 200), "the canary that failed went back to its old files"
+    box.wish(gb10_servers=[held], gb10_repair=True)
+    assert "the files in /srv/models/held changed from version aaaaaaaaaaaaaa to bbbbbbbbbbbbbb" in " ".join(box.play("site.yml").split())
+    assert (serves(), box.ask(8000, KEY, model="held")) == (new, 200)
+    box.play("rollback")
+    assert (serves(), box.record("tiny", "deployment")["spec"]) == (old, record["spec"])
+    box.wish(gb10_servers=before)
+    box.play("site.yml")
+
+
 def test_a_rollback_brings_back_another_model_over_a_reboot_and_twice_in_a_row(box, deployed):
     first = box.variables["gb10_servers"][0]
     box.run("cp -a /srv/models/tiny-llama /srv/models/other")

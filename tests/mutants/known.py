@@ -53,6 +53,7 @@ DIRECTORY_TEST = UNIT + "module_utils/_model/test_directory.py"
 WEIGHTS_TEST = UNIT + "module_utils/_sizing/test_weights.py"
 DOWNLOAD_TEST = UNIT + "module_utils/_model/test_download.py"
 STORE_TEST = UNIT + "module_utils/_model/test_model_store.py"
+VERSIONS_TEST = UNIT + "module_utils/_model/test_versions.py"
 ENV_FILE_TEST = UNIT + "module_utils/_io/test_env_file.py"
 FILES_TEST = UNIT + "module_utils/_io/test_files.py"
 CLIENT_TEST = UNIT + "module_utils/_transfer/test_client.py"
@@ -140,7 +141,12 @@ MUTANTS = [
     Mutant("deploy-config-rw", "medium", DEPLOYMENT, ":/run/gb10:ro", ":/run/gb10:rw", DEPLOYMENT_TEST),
     Mutant("deploy-stop-timeout", "low", DEPLOYMENT, 'int(options["stop_timeout_s"])', "0", DEPLOYMENT_TEST),
     Mutant(
-        "dist-own-model", "high", PLUGINS + "_decide/distribution.py", 'get("repo_id") and wanting[host].get("revision")', 'get("repo_id")', DISTRIBUTION_TEST
+        "dist-own-model",
+        "high",
+        PLUGINS + "_decide/distribution.py",
+        'model.get("repo_id") and model.get("revision") and',
+        'model.get("repo_id") and',
+        DISTRIBUTION_TEST,
     ),
     Mutant("dist-store", "low", PLUGINS + "_decide/distribution.py", 'if not layers or state.get("store") != "classic":', "if not layers:", DISTRIBUTION_TEST),
     Mutant("fleet-imageid", "low", PLUGINS + "_fleet/lock.py", ' or deployed["container"]["image"] != entry["image_id"]', "", LOCK_TEST),
@@ -153,17 +159,17 @@ MUTANTS = [
     Mutant("md-limit", "low", UTILS + "_model/directory.py", "if len(blob) > limit:", "if len(blob) > 2**40:", DIRECTORY_TEST),
     Mutant("w-trunc-header", "low", UTILS + "_sizing/weights.py", "if 8 + length > size_bytes:", "if length > size_bytes:", WEIGHTS_TEST),
     Mutant("ms-space", "medium", UTILS + "_model/store.py", "free < needed_bytes + GIB:", "free < needed_bytes:", STORE_TEST),
-    Mutant("ms-chmod", "low", UTILS + "_model/store.py", "os.chmod(os.path.join(place, name), 0o644)", "pass", STORE_TEST),
+    Mutant("ms-chmod", "low", UTILS + "_model/store.py", "os.fchmod(descriptor, 0o755 if name in directories else 0o644)", "pass", STORE_TEST),
     Mutant(
         "ms-adopt-sha",
         "high",
         UTILS + "_model/store.py",
-        'if file_sha256(path, on_progress) != entry["sha256"]:',
-        "if file_sha256(path, on_progress) is None:",
+        'if digest != entry.get("sha256"):',
+        "if digest is None:",
         STORE_TEST,
     ),
-    Mutant("ms-adopt-size", "low", UTILS + "_model/store.py", 'if not has_size(path, entry["size"]):', "if False:", STORE_TEST),
-    Mutant("ms-name-before", "medium", UTILS + "_model/store.py", 're.sub(r"[^\\w.-]", "-", str(', 're.sub("x", "x", str(', STORE_TEST),
+    Mutant("ms-adopt-size", "low", UTILS + "_model/store.py", "if not digest:", "if False:", STORE_TEST),
+    Mutant("ms-name-before", "medium", UTILS + "_model/versions.py", "revision if _COMMIT.fullmatch(revision) else", "revision or", VERSIONS_TEST),
     # a download
     Mutant("dl-safename", "high", UTILS + "_model/download.py", "or not safe_name(name) or", "or", DOWNLOAD_TEST),
     Mutant(

@@ -67,6 +67,9 @@ class ModelInfo(TypedDict, total=False):
     auto_map: Any
     size_bytes: int
     download: Mapping[str, Any] | None
+    directory: str
+    ours: bool
+    content: Mapping[str, str | None]
 
 
 class WantedServer(TypedDict, total=False):
@@ -117,6 +120,7 @@ class Server(TypedDict):
     load_format: str
     trust_remote_code: bool
     trust_stated: bool
+    revision: str
     max_num_batched_tokens: int | None
     max_num_seqs: int | None
     args: dict[str, Any]

@@ -61,6 +61,7 @@ def read_server(server: WantedServer, repairs: Any = None, image_id: str = "") -
         "max_num_batched_tokens": checks.tokens(merged.get("max_num_batched_tokens"), f"{where}: max_num_batched_tokens"),
         "max_num_seqs": checks.tokens(merged.get("max_num_seqs"), f"{where}: max_num_seqs"),
         "args": args,
+        "revision": str(merged.get("revision") or ""),
         "repairs": applied,
     }
 

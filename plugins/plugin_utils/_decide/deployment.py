@@ -18,6 +18,7 @@ from typing import Any, cast
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._names import LIBRARY_DIR
+from ansible_collections.gb10.vllm.plugins.module_utils._model.content import contradict
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.rules import parse_version
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.lacking import lacking
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.shapes import Asked, Container, Decision, Deployment, Image, Server, Settings
@@ -132,11 +133,14 @@ def repaired(repairs: list[dict], kind: str) -> dict:
     return {name: "" if value is None else str(value) for name, value in found.items()} if kind == "env" else found
 
 
-def build(planned: Mapping[str, Any], wanted: Server, image: Image, manifest: str, inputs: str, options: Settings) -> Deployment:
+def build(
+    planned: Mapping[str, Any], wanted: Server, image: Image, manifest: str, inputs: str, options: Settings, model: Mapping[str, Any] | None = None
+) -> Deployment:
     """The deployment of one server.
 
     ``planned``: the server's part of the plan (``arguments``, ``requested_bytes``, ...); ``manifest``: hash of the model's files; ``inputs``:
-    from ``wanted_inputs``. Its ``spec`` is the digest of all that makes the container, the files it serves among them.
+    from ``wanted_inputs``. Its ``spec`` is the digest of all that makes the container, the files it serves among them. ``model``: what else is
+    known of the files, ``directory`` (of this version, which nobody renames) and ``content``.
     """
     name = wanted["name"]
     model_target = f"/models/{name}"
@@ -144,13 +148,14 @@ def build(planned: Mapping[str, Any], wanted: Server, image: Image, manifest: st
     settings = repaired(repairs, "container")
     key = options.get("key") or key_of(wanted)
     arguments = [*planned["arguments"], *_access(planned["arguments"], wanted, image, key)]
+    content = {part: digest for part, digest in ((model or {}).get("content") or {}).items() if digest}
     container: Container = {
         "name": f"gb10-vllm-{name}",
         "image": image["id"],
         "command": [*ENTRYPOINT, "vllm", "serve", model_target, *arguments],
         "env": CACHE_ENV | repaired(repairs, "env") | ({"GB10_KEY": "required"} if key != "none" else {}),
         "volumes": [
-            f"{wanted['model_path']}:{model_target}:ro",
+            f"{(model or {}).get('directory') or wanted['model_path']}:{model_target}:ro",
             f"{options['config_dir']}/{name}:/run/gb10:ro",
             f"{options['state_dir']}/cache/{name}:/cache:rw",
             *([f"{LIBRARY_DIR}/engine:/opt/gb10-vllm:ro"] if key != "none" else []),
@@ -183,7 +188,9 @@ def build(planned: Mapping[str, Any], wanted: Server, image: Image, manifest: st
         "inputs": inputs,
         "planned": {key: planned.get(key) for key in PLANNED},
     }
-    return {**deployment, "spec": spec_of(container, manifest)}
+    if content:
+        deployment["content"] = content
+    return _specified(deployment)
 
 
 def _access(arguments: Sequence[str], wanted: Server, image: Image, key: str) -> list[str]:
@@ -205,27 +212,65 @@ def _closed_to_browsers(version: str) -> bool:
         return False
 
 
-def spec_of(container: Container, manifest: str) -> str:
-    """Digest of all that makes a container: its settings and the model files it serves."""
-    return digest({"container": container, "manifest": manifest})
+def spec_of(container: Container, manifest: str, content: Mapping[str, str] | None = None) -> str:
+    """Digest of all that makes a container: its settings and the model files it serves, ``content`` as far as it was known."""
+    return digest({"container": container, "manifest": manifest} | ({"content": content} if content else {}))
+
+
+def known_content(deployment: Deployment) -> dict[str, str]:
+    """What is known of the content of the files that a deployment serves; nothing where an earlier release made it, or nobody has read them yet."""
+    return {**(deployment.get("verified") or {}), **(deployment.get("content") or {})}
+
+
+def _with_what_became_known(record: Deployment, fresh: Deployment) -> Deployment:
+    """The recorded deployment, which learns the sum of weights that were read since it was made. What is hashed of it stays."""
+    weights = (fresh.get("content") or {}).get("weights")
+    same = mounted_directory(record) == mounted_directory(fresh)
+    if not weights or not same or not record.get("content") or "weights" in known_content(record):
+        return record
+    return {**record, "verified": {"weights": weights}}
+
+
+def _specified(deployment: Deployment) -> Deployment:
+    return {**deployment, "spec": spec_of(deployment["container"], deployment["manifest"], deployment.get("content"))}
+
+
+def mounted_directory(deployment: Deployment) -> str:
+    """The directory of the box in which a deployment's container finds its model."""
+    return deployment["container"]["volumes"][0].removesuffix(f":/models/{deployment['name']}:ro")
+
+
+def version(deployment: Deployment) -> str:
+    """The version of the model that a deployment's container mounts; "" where it mounts a directory that has none."""
+    path, directory = deployment["model_path"], mounted_directory(deployment)
+    return directory.removeprefix(f"{path}@") if directory.startswith(f"{path}@") else ""
+
+
+def with_directory(deployment: Deployment, directory: str) -> Deployment:
+    """The same deployment over a directory of the same files."""
+    if directory == mounted_directory(deployment):
+        return deployment
+    volumes = [f"{directory}:/models/{deployment['name']}:ro", *deployment["container"]["volumes"][1:]]
+    return _specified({**deployment, "container": {**deployment["container"], "volumes": volumes}})
 
 
 def with_its_model(deployment: Deployment, models: Mapping[str, Mapping[str, Any]]) -> Deployment:
-    """The same deployment over the files it once ran with, wherever they are now: a model that was replaced stays beside its successor.
+    """The same deployment over the files it once ran with, wherever they are now: the versions of a model lie beside each other.
 
     ``models``: what M(gb10.vllm.model_info) found with O(kept), by path. Raises GB10Error when those files are gone.
     """
     manifest, path = deployment["manifest"], deployment["model_path"]
-    found = [place for place in sorted(models, key=lambda place: place != path) if models[place].get("manifest") == manifest]
+    content = known_content(deployment)
+    found = [place for place in models if models[place].get("manifest") == manifest and not contradict(content, models[place].get("content"))]
     found = [place for place in found if place == path or place.startswith(f"{path}@")]
+    # Where two have the same names, sizes and headers, the one that is known to have the same content.
+    found.sort(key=lambda place: (bool(content) and (models[place].get("content") or {}).get("weights") is None, place != path))
     if not found:
         raise GB10Error(
             f"{deployment['name']}: the files that {path} held when this deployment ran are gone, so it cannot be brought back. "
             "Put them back, or go on with the playbook site; gb10_keep says how many earlier versions of a model stay."
         )
-    old = deployment["container"]
-    container: Container = {**old, "volumes": [f"{found[0]}:/models/{deployment['name']}:ro", *old["volumes"][1:]]}
-    return {**deployment, "container": container, "spec": spec_of(container, manifest)}
+    return with_directory(deployment, models[found[0]].get("directory") or found[0])
 
 
 def decision(asked: Asked) -> Decision:
@@ -239,13 +284,14 @@ def decision(asked: Asked) -> Decision:
     if record and record.get("key"):
         others = {wanted_inputs(cast(Server, {**plain, "key_policy": policy}), image["id"], manifest, options) for policy in KEYS}
         inputs = record["inputs"] if record["inputs"] in others else inputs
-    fresh = build(asked["planned"], server, image, manifest, inputs, settings)
+    fresh = build(asked["planned"], server, image, manifest, inputs, settings, asked.get("model"))
     return decide({**fresh, "repairs": options["repairs"]}, record, asked["containers"], bool(asked.get("replan")))
 
 
 def _same_wish(record: Deployment, fresh: Deployment) -> bool:
     """Whether nothing that was asked for changed since ``record``; one of an earlier release says nothing of its key, and is kept with it or without."""
-    return record.get("inputs") == fresh["inputs"] and ("key" not in record or guarded(record) == guarded(fresh))
+    same_key = "key" not in record or guarded(record) == guarded(fresh)
+    return record.get("inputs") == fresh["inputs"] and same_key and not contradict(known_content(record), fresh.get("content"))
 
 
 def decide(fresh: Deployment, record: Deployment | None, containers: list[dict], replan: bool = False) -> Decision:
@@ -253,10 +299,11 @@ def decide(fresh: Deployment, record: Deployment | None, containers: list[dict],
 
     ``record`` is the deployment that earlier proved itself on the box, ``containers`` those of box_info. With unchanged inputs the recorded
     deployment is kept even if a fresh plan would differ (measurements move by a few hundred MiB from boot to boot, and a later release builds
-    more into a container); ``lacking`` says what it has to do without. With ``replan`` the fresh one takes its place.
+    more into a container); ``lacking`` says what it has to do without. With ``replan`` the fresh one takes its place. The content of the model's
+    files is no input, as it may become known only later: only what is known to be other content replaces what runs.
     """
     name = f"gb10-vllm-{fresh['name']}"
-    kept = record if record and _same_wish(record, fresh) and not replan else fresh
+    kept = _with_what_became_known(record, fresh) if record and _same_wish(record, fresh) and not replan else fresh
     if "key" in kept:
         kept = {**kept, "key": fresh["key"]}
     lacks = lacking(kept, fresh)
@@ -267,7 +314,9 @@ def decide(fresh: Deployment, record: Deployment | None, containers: list[dict],
         reason = changed_because(record, kept) if record else "a container of this name exists that this collection did not finish"
     else:
         return {"deployment": kept, "create": False, "reason": "unchanged", "lacking": lacks}
-    return {"deployment": kept, "create": True, "reason": reason, "lacking": lacks}
+    # A container that has to be made anyway mounts the directory that the files have now.
+    kept = with_directory(kept, mounted_directory(fresh))
+    return {"deployment": kept, "create": True, "reason": reason, "lacking": lacking(kept, fresh)}
 
 
 def changed_because(before: Deployment, after: Deployment) -> str:
@@ -280,8 +329,10 @@ def changed_because(before: Deployment, after: Deployment) -> str:
     if removed or added:
         return f"its arguments changed ({' '.join(removed) or 'nothing'} -> {' '.join(added) or 'nothing'})"
     keys = [key for key, value in new.items() if old.get(key) != value]
-    if not keys and before.get("manifest") != after["manifest"]:
-        return f"the files in {after['model_path']} changed"
+    if keys in ([], ["volumes"]) and (before.get("manifest") != after["manifest"] or contradict(known_content(before), known_content(after))):
+        versions = [version(one) for one in (before, after)]
+        named = all(versions) and versions[0] != versions[1]
+        return f"the files in {after['model_path']} changed" + (f" from version {versions[0]} to {versions[1]}" if named else "")
     return f"its {', '.join(keys)} changed" if keys else "its container was changed by hand"
 
 

@@ -81,6 +81,8 @@ class Deployment(TypedDict, total=False):
     model: str
     model_path: str
     manifest: str
+    content: Mapping[str, str]  # SHA-256: small, weights; what was not known when it was made is not in it, and
+    verified: Mapping[str, str]  # has become known since
     served_model_name: str
     address: str
     port: int
@@ -142,6 +144,7 @@ class Asked(TypedDict, total=False):
     server: Server
     image: Image
     manifest: str
+    model: Mapping[str, Any]  # directory, content: what is known of the files beside their manifest
     record: Deployment | None
     containers: list[dict[str, Any]]
     settings: Settings
@@ -249,6 +252,7 @@ class Seen(TypedDict, total=False):
     problem: str  # of the lock file
     wanted: list[Server]
     decisions: Mapping[str, Order]
+    models: Mapping[str, Mapping[str, Any]]
     answers: Mapping[str, Mapping[str, Any]]
     locked: Mapping[str, Locked]
     prune: bool

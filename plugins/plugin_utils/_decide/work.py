@@ -88,12 +88,16 @@ def _image(given: Given, record: Record) -> Image:
 
 def _decision(given: Given, record: Record, image: Image) -> Decision:
     server, locked = given["wanted"], given.get("locked") or {}
+    model: Mapping[str, Any] = given["models"].get(server["model_path"]) or {}
+    # What is locked mounts what it says; whether that is there and is the locked content, `_fleet/lock.py` judges.
+    directory = deployments.mounted_directory(locked["deployment"]) if locked else model.get("directory")
     return deployments.decision(
         {
             "planned": next(one for one in given["plan"]["servers"] if one["name"] == server["name"]),
             "server": server,
             "image": image,
-            "manifest": (given["models"].get(server["model_path"]) or {}).get("manifest") or locked.get("manifest") or "",
+            "manifest": model.get("manifest") or locked.get("manifest") or "",
+            "model": {"directory": directory, "content": model.get("content")},
             "record": (locked or record).get("deployment") or None,
             "containers": given["box"]["docker"]["containers"],
             "settings": {

@@ -248,3 +248,84 @@ def test_a_key_for_all_servers_is_a_key_that_is_given():
     assert deployment.key_of({"key_policy": "generate"}, "for all") == deployment.key_of({"api_key": "mine", "key_policy": "given"}) == "given"
     assert deployment.key_of({"api_key": "", "key_policy": "generate"}, "for all") == "generated", "the server says that it wants none of it"
     assert deployment.key_of({"key_policy": "none"}) == "none"
+
+
+SMALL, WEIGHTS = {"small": "s1"}, {"small": "s1", "weights": "w1"}
+
+
+def versioned(directory="/srv/models/m@0123456789abcd", content=WEIGHTS, **more):
+    known = {"directory": directory, "content": {"small": None, "weights": None, **content}}
+    manifest = more.pop("manifest", "m1")
+    return deployment.build(PLANNED, WANTED, IMAGE, manifest, more.pop("inputs", "i"), PATHS | LIMITS, known)
+
+
+def test_a_version_is_mounted_by_the_name_that_never_changes():
+    built = versioned()
+    assert built["container"]["volumes"][0] == "/srv/models/m@0123456789abcd:/models/a:ro"
+    assert (built["model_path"], deployment.mounted_directory(built), deployment.version(built)) == (
+        "/srv/models/m", "/srv/models/m@0123456789abcd", "0123456789abcd",
+    )  # fmt: skip
+    assert deployment.version(build()) == "" == deployment.version(versioned("/data/elsewhere/m@1"))
+
+
+def test_content_is_hashed_as_far_as_it_was_known():
+    assert versioned()["content"] == WEIGHTS and versioned(content=SMALL)["content"] == SMALL and "content" not in versioned(content={})
+    assert len({versioned()["spec"], versioned(content=SMALL)["spec"], versioned(content={})["spec"]}) == 3
+    assert versioned("/srv/models/m", {})["spec"] == build()["spec"], "what earlier releases made is hashed as ever"
+
+
+@pytest.mark.parametrize("known", [{}, SMALL, WEIGHTS])
+@pytest.mark.parametrize("since", [{}, SMALL, WEIGHTS])
+def test_what_becomes_known_of_a_content_restarts_nothing(known, since):
+    record = versioned(content=known)
+    decision = deployment.decide(versioned(content=since), record, [container_of(record)])
+    assert (decision["create"], decision["reason"]) == (False, "unchanged") and decision["deployment"]["spec"] == record["spec"]
+    assert decision["deployment"].get("verified") == ({"weights": "w1"} if known == SMALL and since == WEIGHTS else None)
+    again = deployment.decide(versioned(content=since), decision["deployment"], [container_of(record)])
+    assert again == decision, "it is learned once"
+
+
+def test_a_deployment_of_an_earlier_release_stays_as_it_is_recorded():
+    record = build()
+    decision = deployment.decide(versioned(), record, [container_of(record)])
+    assert (decision["deployment"], decision["create"], decision["lacking"]) == (record, False, ["a model that is mounted by its version"])
+
+
+@pytest.mark.parametrize("other", [{"small": "s2"}, {"small": "s1", "weights": "w2"}, {"small": "s2", "weights": "w1"}])
+def test_other_content_under_the_same_names_and_sizes_makes_a_new_container(other):
+    record = versioned("/srv/models/m")
+    decision = deployment.decide(versioned("/srv/models/m", other), record, [container_of(record)])
+    assert (decision["create"], decision["reason"]) == (True, "the files in /srv/models/m changed")
+    learned = {**versioned("/srv/models/m", SMALL), "verified": {"weights": "w1"}}
+    if "weights" in other:
+        assert deployment.decide(versioned("/srv/models/m", other), learned, [container_of(learned)])["create"]
+
+
+def test_a_new_version_is_named_with_the_one_before():
+    record, fresh = versioned(), versioned("/srv/models/m@ffffffffffffff", {"small": "s2", "weights": "w2"}, manifest="m2", inputs="j")
+    reason = deployment.decide(fresh, record, [container_of(record)])["reason"]
+    assert reason == "the files in /srv/models/m changed from version 0123456789abcd to ffffffffffffff"
+
+
+def test_a_container_that_has_to_be_made_anyway_mounts_the_version():
+    record = build()
+    decision = deployment.decide(versioned(), record, [])
+    assert decision["create"] and decision["lacking"] == [] and deployment.version(decision["deployment"]) == "0123456789abcd"
+    assert decision["deployment"]["container"]["command"] == record["container"]["command"] and decision["deployment"]["spec"] != record["spec"]
+    assert deployment.decide(versioned(), decision["deployment"], [container_of(decision["deployment"])])["create"] is False
+
+
+def test_of_two_versions_that_look_alike_the_one_of_the_same_content_comes_back():
+    ran = versioned("/srv/models/m@1", WEIGHTS)
+
+    def facts(directory, weights):
+        return {"manifest": "m1", "directory": directory, "content": {"small": "s1", "weights": weights}}
+
+    here = {"/srv/models/m": facts("/srv/models/m@2", "w2"), "/srv/models/m@1": facts("/srv/models/m@1", "w1")}
+    assert deployment.with_its_model(ran, here) == ran
+    unknown = {"/srv/models/m": facts("/srv/models/m@2", None), "/srv/models/m@1": facts("/srv/models/m@1", "w1")}
+    assert deployment.with_its_model(ran, unknown) == ran
+    with pytest.raises(GB10Error, match="are gone"):
+        deployment.with_its_model(ran, {"/srv/models/m": facts("/srv/models/m@2", "w2")})
+    earlier = build()
+    assert deployment.version(deployment.with_its_model(earlier, here)) == "2"

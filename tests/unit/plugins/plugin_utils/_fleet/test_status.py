@@ -99,6 +99,21 @@ def test_what_a_server_lacks_is_told_below_the_table_and_is_no_drift():
     assert told in statuses.status_table(status).splitlines()
 
 
+def test_versions_and_what_nobody_verified_are_shown():
+    one = deployed()
+    one["container"] = {**one["container"], "volumes": [f"{one['model_path']}@0123456789abcd:/models/devstral:ro", *one["container"]["volumes"][1:]]}
+    directory = f"{one['model_path']}@0123456789abcd"
+    facts = {one["model_path"]: {"directory": directory, "content": {"small": "s", "weights": None}}}
+    status = statuses.status({"spark-1": seen(box(one), models=facts)}, "now")
+    row = status["boxes"]["spark-1"]["servers"][0]
+    assert (row["model"], row["model_version"], row["unverified"]) == ("devstral-24b", "0123456789abcd", directory)
+    text = statuses.status_table(status)
+    assert "devstral-24b@0123456789abcd on" in text
+    assert f"spark-1 devstral: the weights in {directory} are not verified yet: site has them read once, in the background." in text
+    facts[one["model_path"]]["content"]["weights"] = "w"
+    assert "not verified" not in statuses.status_table(statuses.status({"spark-1": seen(box(one), models=facts)}, "now"))
+
+
 def test_an_ipv6_endpoint_can_be_told_from_its_port():
     one = deployed(server(address="fd00::5"))
     assert statuses.status({"a": seen(box(one))}, "now")["boxes"]["a"]["servers"][0]["endpoint"] == "[fd00::5]:8000"
