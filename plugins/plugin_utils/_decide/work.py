@@ -169,7 +169,8 @@ def _repairing(given: Given, order: Order, record: Record) -> dict[str, Any]:
             "cuda_graphs": server.get("cuda_graphs") or "auto",
             "os_floor_bytes": given["settings"]["floor_bytes"],
             "margin_bytes": _planned(given).get("margin_bytes") or 0,
-            "reserve_gib": server.get("reserve_gib") or 0,
+            "reserve_gib": max([server.get("reserve_gib") or 0, *((one.get("set") or {}).get("reserve_gib") or 0 for one in repairs)]),
+            "utilization_stated": server.get("gpu_memory_utilization") not in (None, "auto"),
             "model_files": ((given.get("models") or {}).get(server["model_path"]) or {}).get("names") or [],
         },
     }
