@@ -177,6 +177,8 @@ def watch(path: Path, lowest: int, longest_s: float) -> None:
                 lowest = now
                 os.pwrite(stream.fileno(), f"{now:0{DIGITS}d}".encode(), 0)
             time.sleep(EVERY_S)
+        if os.fstat(stream.fileno()).st_nlink:
+            path.unlink()  # a note that is so old says nothing of what starts now
 
 
 def _detach(path: Path, lowest: int, longest_s: float) -> None:

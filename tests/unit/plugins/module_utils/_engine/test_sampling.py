@@ -132,7 +132,7 @@ def test_a_second_start_ends_the_watch_over_the_first(watched):
 def test_a_watch_ends_when_no_start_takes_that_long(watched):
     sampling.begin("c", 0.1)
     watched[0].join(5)
-    assert not watched[0].is_alive()
+    assert not watched[0].is_alive() and sampling.noted("c") is None, "a note that is so old says nothing"
 
 
 def test_what_is_no_note_is_none(watched, tmp_path):
