@@ -169,11 +169,16 @@ def _repairing(given: Given, order: Order, record: Record) -> dict[str, Any]:
             "cuda_graphs": server.get("cuda_graphs") or "auto",
             "os_floor_bytes": given["settings"]["floor_bytes"],
             "margin_bytes": _planned(given).get("margin_bytes") or 0,
-            "reserve_gib": max([server.get("reserve_gib") or 0, *((one.get("set") or {}).get("reserve_gib") or 0 for one in repairs)]),
+            "reserve_gib": _kept_back(server, repairs),
             "utilization_stated": server.get("gpu_memory_utilization") not in (None, "auto"),
             "model_files": ((given.get("models") or {}).get(server["model_path"]) or {}).get("names") or [],
         },
     }
+
+
+def _kept_back(server: Mapping[str, Any], repairs: list[dict[str, Any]]) -> float:
+    """GiB that the user, or a repair after that, keeps back for a server."""
+    return max(float(one.get("reserve_gib") or 0) for one in [server, *((repair.get("set") or {}) for repair in repairs)])
 
 
 def _secrets(given: Given) -> dict[str, bool]:
