@@ -6,9 +6,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import struct
 import threading
 import time
+import zlib
 
 import pytest
 from ansible_collections.gb10.vllm.plugins.module_utils._engine import proof, sampling, warm
@@ -75,6 +78,28 @@ def test_a_load_that_is_not_answered_ends_there(status, requests):
     calls = []
     done = warm.run(lambda path, body, timeout_s: calls.append((path, timeout_s)) or (status, "no"), "embedding", "m", LOAD, 5.0)
     assert done["problem"] == (status, "no") and done["requests"] == requests and calls == [("/v1/embeddings", 5.0)]
+
+
+@pytest.mark.parametrize(("status", "seen", "problem"), [(200, 1, None), (400, 0, None), (500, 0, (500, "no")), (0, 0, (0, "no"))])
+def test_a_model_that_sees_gets_a_large_image(status, seen, problem):
+    """One that is not made for it says so, and that is no fault; one that breaks over it is."""
+    asked = []
+
+    def call(path, body, timeout_s):
+        asked.append((path, body))
+        return (status, "no") if "messages" in body else (200, "{}")
+
+    done = warm.run(call, "chat", "m", LOAD._replace(images=1), 5.0)
+    assert (done["images"], done.get("problem"), asked[-1][0]) == (seen, problem, "/v1/chat/completions")
+    url = asked[-1][1]["messages"][0]["content"][0]["image_url"]["url"]
+    data = base64.b64decode(url.removeprefix("data:image/png;base64,"))
+    assert data.startswith(b"\x89PNG") and struct.unpack(">II", data[16:24]) == (1540, 1540) and len(data) < 20_000
+    length = struct.unpack(">I", data[33:37])[0]
+    assert len(zlib.decompress(data[41 : 41 + length])) == 1540 * (3 * 1540 + 1)
+    for kind, load in (("completion", LOAD._replace(images=1)), ("chat", LOAD)):
+        asked.clear()
+        warm.run(call, kind, "m", load, 5.0)
+        assert not any("messages" in body for _path, body in asked)
 
 
 @pytest.fixture

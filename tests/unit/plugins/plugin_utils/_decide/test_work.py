@@ -197,7 +197,15 @@ class TestTheFirstLoad:
     )
     def test_is_a_whole_batch_and_what_the_server_was_planned_for(self, arguments, concurrency, load):
         one = server(**({"concurrency": concurrency} if concurrency else {}))
-        assert order(arguments=arguments, one=one)["load"] == dict(zip(("batch_tokens", "context", "requests"), load, strict=True))
+        assert order(arguments=arguments, one=one)["load"] == dict(zip(("batch_tokens", "context", "requests", "images"), (*load, 0), strict=True))
+
+    @pytest.mark.parametrize(
+        ("config", "arguments", "images"), [({"vision_config": {}}, [], 1), ({}, [], 0), ({"vision_config": {}}, ["--language-model-only"], 0)]
+    )
+    def test_has_an_image_where_the_model_sees(self, config, arguments, images):
+        one = server()
+        models = {one["model_path"]: {"manifest": MANIFEST, "config": config}}
+        assert order(arguments=["--x", "1", *arguments], models=models)["load"]["images"] == images
 
     def test_of_a_record_of_an_earlier_release_asks_for_no_more_than_is_known(self):
         old = fresh()
