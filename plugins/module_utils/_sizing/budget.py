@@ -133,8 +133,10 @@ def running_servers(box: BoxFacts) -> list[tuple[str, int, int]]:
         held = weights + value_of(planned.get("kv_cache_bytes"))
         if not held:
             continue
-        consumed = _count(facts.get("consumed_bytes"))
+        consumed, beside = _count(facts.get("consumed_bytes")), facts.get("beside_bytes")
         extra = max(0, consumed - weights) + _count(facts.get("graph_bytes")) if consumed else UNMEASURED_OVERHEAD_BYTES
+        if isinstance(beside, int) and not isinstance(beside, bool) and beside >= 0:
+            extra = beside  # as the box saw it
         held = min(held + extra, requested) if requested else held
         found.append((str(name), held, requested))
     return found

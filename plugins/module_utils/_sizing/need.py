@@ -6,16 +6,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing import budget, checks
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing import budget, checks, flags, learned
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.budget import GIB, Part
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.engine import Engine, engine_of
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layer import STATE
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layout import KVLayout, kv_layout
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing.shapes import EngineFacts, ModelInfo, Server
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.shapes import EngineFacts, ModelInfo, Server, Start
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.solver import Need
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.wanted_server import speculation
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.weights import RUN_DTYPE_BYTES, LoadedWeights, loaded_weights, run_dtype
@@ -39,6 +40,8 @@ class Common:
     margin_bytes: int
     assume_full_attention: bool
     models: Mapping[str, ModelInfo]
+    image_id: str = ""
+    starts: Sequence[Start] = ()
 
 
 @dataclass(frozen=True)
@@ -128,6 +131,7 @@ def _size(variant: _Variant) -> Need:
         "non_torch": budget.non_torch(engine.platform),
         **budget.measured_parts(variant.record, server, engine.vllm_version, _overhead_flags(variant, batch, layout.max_num_seqs)),
     }
+    parts |= _learned(variant, layout, batch, parts)
     return Need(
         name=server["name"],
         layout=layout,
@@ -135,10 +139,11 @@ def _size(variant: _Variant) -> Need:
         activation=parts["activation"],
         graph=parts["graph"],
         non_torch=parts["non_torch"],
-        margin_bytes=common.margin_bytes,
+        margin_bytes=common.margin_bytes + server["reserve_bytes"],
         max_model_len=server["max_model_len"],
         concurrency=server["concurrency"],
         kv_cache_bytes=server["kv_cache_bytes"],
+        kv_cache_most_bytes=server["kv_cache_most_bytes"],
         utilization=server["utilization"],
     )
 
@@ -166,6 +171,47 @@ def _weights(variant: _Variant, engine: Engine, layout: KVLayout) -> Part:
 def _corrections(loaded: LoadedWeights) -> str:
     parts = [f"{c['what']} {c['bytes'] / GIB:+.2f} GiB" for c in loaded.corrections if abs(c["bytes"]) >= GIB // 200]
     return "from the safetensors headers" + (f", corrected as vLLM loads ({', '.join(parts)})" if parts else "")
+
+
+def _learned(variant: _Variant, layout: KVLayout, batch_tokens: int, parts: Mapping[str, Part]) -> dict[str, Part]:
+    """The parts beside weights and KV cache as earlier starts were seen to take them together; empty where none was measured.
+
+    The total is known, its split only as far as vLLM logged its graphs: what is not graphs stands under what processes hold outside torch.
+    """
+    common, asked = variant.common, _asked(variant, layout, batch_tokens)
+    total, kept_out = learned.beside(common.starts, asked, common.total_bytes)
+    if total is None:
+        assumed = parts["non_torch"]
+        return {"non_torch": replace(assumed, why="; ".join([assumed.why, *kept_out]))} if kept_out else {}
+    graph = min(parts["graph"].value, total.value) if parts["graph"].source == "measured" else 0
+    return {
+        "activation": Part(0, "measured", "in the total that was measured"),
+        "graph": Part(graph, "measured", total.why if graph else "in the total that was measured"),
+        "non_torch": replace(total, value=total.value - graph),
+    }
+
+
+def _asked(variant: _Variant, layout: KVLayout, batch_tokens: int) -> learned.Asked:
+    """The server as earlier starts are compared with it."""
+    server, info, settings = variant.server, variant.info, variant.settings
+    rows: dict[str, Any] = {flags.flag_name(key): value for key, value in server["args"].items()}
+    if not layout.kv_free or server["max_num_batched_tokens"]:
+        rows["--max-num-batched-tokens"] = batch_tokens
+    if not layout.kv_free:
+        rows["--kv-cache-dtype"] = settings["kv_cache_dtype"]
+    rows |= {"--max-num-seqs": layout.max_num_seqs, "--load-format": server["load_format"]}
+    if "tensor_parallel_size" in settings:
+        rows["--tensor-parallel-size"] = settings["tensor_parallel_size"]
+    rows |= {"--enforce-eager": True} if variant.eager else {}
+    rows |= {"--trust-remote-code": True} if server["trust_remote_code"] and info.get("auto_map") else {}
+    return learned.Asked(
+        server["model_path"],
+        str(info.get("manifest") or ""),
+        variant.common.image_id,
+        variant.common.identity["vllm_version"],
+        flags.arguments([{"flag": flag, "value": value} for flag, value in rows.items()]),
+        not server["max_num_seqs"] and any(group.kind == STATE for group in layout.groups),
+    )
 
 
 def _overhead_flags(variant: _Variant, batch_tokens: int, max_num_seqs: int) -> dict[str, Any]:

@@ -38,6 +38,7 @@ class Need:
     max_model_len: int | None
     concurrency: int = 1
     kv_cache_bytes: int | None = None
+    kv_cache_most_bytes: int | None = None
     utilization: float | None = None
     # The same server with another KV dtype, without graphs, or on two boxes; each None or raising GB10Error where it cannot be.
     alternatives: dict[str, Callable[[], Need]] = field(default_factory=dict)
@@ -48,12 +49,29 @@ class Need:
         return self.weights.value + self.activation.value + self.graph.value + self.non_torch.value + self.margin_bytes
 
     @property
+    def beside(self) -> Part:
+        """What it takes beside weights and KV cache, without the margin; assumed where any of it is."""
+        parts = (self.activation, self.graph, self.non_torch)
+        source = next((name for name in ("assumed", "measured") if any(part.value and part.source == name for part in parts)), "computed")
+        return Part(sum(part.value for part in parts), source, "activations, CUDA graphs and processes")
+
+    @property
     def least_kv_bytes(self) -> int:
         """The smallest KV cache that gives what is wanted."""
         if self.layout.kv_free:
             return 0
         length = self.max_model_len or min(SHORTEST_AUTO_CONTEXT, self.layout.derived_max_model_len)
         return bytes_for(self.layout, length, self.concurrency)
+
+    @property
+    def stated_kv_bytes(self) -> int | None:
+        """The KV cache that its user fixed, as far as it may be had."""
+        return None if self.kv_cache_bytes is None else min(self.kv_cache_bytes, self.capped(self.kv_cache_bytes))
+
+    def capped(self, kv_bytes: int) -> int:
+        """``kv_bytes``, or what the floor of the box left of it when the server once ran; never less than what is wanted of the server takes."""
+        most = self.kv_cache_most_bytes
+        return kv_bytes if most is None else min(kv_bytes, max(most, self.least_kv_bytes))
 
     @property
     def most_kv_bytes(self) -> int:
@@ -108,12 +126,12 @@ def allocate(needs: Sequence[Need], usable_bytes: int, total_bytes: int) -> list
     for need in needs:
         if need.utilization is not None:
             requested = math.ceil(total_bytes * need.utilization)
-            kv = whole_blocks(need.layout, min(need.kv_cache_bytes or requested, requested - need.fixed_bytes))
+            kv = whole_blocks(need.layout, need.capped(min(need.stated_kv_bytes or requested, requested - need.fixed_bytes)))
             fits = requested <= remaining and kv >= need.least_kv_bytes and requested >= need.fixed_bytes
-            if need.kv_cache_bytes is not None:
-                fits = fits and kv >= whole_blocks(need.layout, need.kv_cache_bytes)
+            if need.stated_kv_bytes is not None:
+                fits = fits and kv >= whole_blocks(need.layout, need.stated_kv_bytes)
         else:
-            kv = need.least_kv_bytes if need.kv_cache_bytes is None else whole_blocks(need.layout, need.kv_cache_bytes)
+            kv = need.least_kv_bytes if need.stated_kv_bytes is None else whole_blocks(need.layout, need.stated_kv_bytes)
             requested = need.fixed_bytes + kv
             fits = requested <= remaining and kv >= need.least_kv_bytes
         if fits:
@@ -132,7 +150,7 @@ def allocate(needs: Sequence[Need], usable_bytes: int, total_bytes: int) -> list
         share = remaining // (len(takers) - position)
         limit = math.ceil(total_bytes * (math.floor((grant.requested_bytes + share) * 1000 / total_bytes) / 1000))
         most = need.most_kv_bytes if len(needs) == 1 else bytes_for(need.layout, need.layout.derived_max_model_len, need.concurrency)
-        kv = max(grant.kv_cache_bytes, min(whole_blocks(need.layout, limit - need.fixed_bytes), most))
+        kv = max(grant.kv_cache_bytes, whole_blocks(need.layout, need.capped(min(limit - need.fixed_bytes, most))))
         remaining -= kv - grant.kv_cache_bytes
         grants[i] = replace(grant, kv_cache_bytes=kv, requested_bytes=need.fixed_bytes + kv)
     for i, (need, grant) in enumerate(zip(needs, grants, strict=True)):

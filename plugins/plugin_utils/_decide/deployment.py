@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.lacking import lacking
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.shapes import Asked, Container, Decision, Deployment, Image, Server, Settings
 from ansible_collections.gb10.vllm.plugins.plugin_utils._report.table import table
 
@@ -75,7 +76,12 @@ def without_secrets(server: Server) -> Server:
 
 
 def wanted_inputs(server: Server, image_id: str, manifest: str, options: Mapping[str, Any]) -> str:
-    """Digest of all that decides a deployment apart from live measurements: the same inputs keep what runs (a plan is sticky)."""
+    """Digest of all that decides a deployment apart from live measurements: the same inputs keep what runs (a plan is sticky).
+
+    What a release makes of a wish is no part of it: a key that it gives a server on loopback, which earlier ones left without, is not asked for.
+    """
+    if server.get("key_policy") == "generate" and is_loopback(server["address"]):
+        server = cast(Server, {**server, "key_policy": "none"})
     return digest({"server": server, "image": image_id, "manifest": manifest, "options": options})
 
 
@@ -156,31 +162,33 @@ def with_its_model(deployment: Deployment, models: Mapping[str, Mapping[str, Any
 
 
 def decision(asked: Asked) -> Decision:
-    """What a server's container must be, and whether that means a new one: {deployment, create, reason}."""
+    """What a server's container must be, and whether that means a new one, see ``decide``."""
     server, image, manifest, settings = asked["server"], asked["image"], asked["manifest"], asked["settings"]
     options = {key: settings[key] for key in HASHED}  # type: ignore[literal-required]
     options["repairs"] = settings.get("repairs") or {}
     inputs = wanted_inputs(without_secrets(server), image["id"], manifest, options)
     fresh = build(asked["planned"], server, image, manifest, inputs, settings)
-    return decide({**fresh, "repairs": options["repairs"]}, asked.get("record"), asked["containers"])
+    return decide({**fresh, "repairs": options["repairs"]}, asked.get("record"), asked["containers"], bool(asked.get("replan")))
 
 
-def decide(fresh: Deployment, record: Deployment | None, containers: list[dict]) -> Decision:
-    """What has to be done for a server: {deployment, create, reason}.
+def decide(fresh: Deployment, record: Deployment | None, containers: list[dict], replan: bool = False) -> Decision:
+    """What has to be done for a server: {deployment, create, reason, lacking}.
 
     ``record`` is the deployment that earlier proved itself on the box, ``containers`` those of box_info. With unchanged inputs the recorded
-    deployment is kept even if a fresh plan would differ (measurements move by a few hundred MiB from boot to boot).
+    deployment is kept even if a fresh plan would differ (measurements move by a few hundred MiB from boot to boot, and a later release builds
+    more into a container); ``lacking`` says what it has to do without. With ``replan`` the fresh one takes its place.
     """
     name = f"gb10-vllm-{fresh['name']}"
-    kept = record if record and record.get("inputs") == fresh["inputs"] else fresh
+    kept = record if record and record.get("inputs") == fresh["inputs"] and not replan else fresh
+    lacks = lacking(kept, fresh)
     existing = next((one for one in containers if one["name"] == name), None)
     if existing is None:
         reason = "it does not exist yet" if record is None else "its container is gone"
     elif existing["labels"].get("gb10.vllm.spec") != kept["spec"]:
         reason = changed_because(record, kept) if record else "a container of this name exists that this collection did not finish"
     else:
-        return {"deployment": kept, "create": False, "reason": "unchanged"}
-    return {"deployment": kept, "create": True, "reason": reason}
+        return {"deployment": kept, "create": False, "reason": "unchanged", "lacking": lacks}
+    return {"deployment": kept, "create": True, "reason": reason, "lacking": lacks}
 
 
 def changed_because(before: Deployment, after: Deployment) -> str:

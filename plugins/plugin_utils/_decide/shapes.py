@@ -124,6 +124,7 @@ class Decision(TypedDict, total=False):
     deployment: Deployment
     create: bool
     reason: str
+    lacking: list[str]  # what a deployment that is kept has to do without, see ``lacking.py``
 
 
 class Asked(TypedDict, total=False):
@@ -136,6 +137,7 @@ class Asked(TypedDict, total=False):
     record: Deployment | None
     containers: list[dict[str, Any]]
     settings: Settings
+    replan: bool
 
 
 class BackTo(TypedDict, total=False):
@@ -151,6 +153,7 @@ class Options(TypedDict, total=False):
 
     history: int
     repair: bool
+    replan: bool
     api_key: str
 
 
@@ -198,6 +201,7 @@ class Order(TypedDict, total=False):
     deployment: Deployment
     create: bool
     reason: str
+    lacking: list[str]
     start: bool
     new: bool
     files: list[File]

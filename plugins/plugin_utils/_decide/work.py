@@ -29,8 +29,8 @@ LOST = "Nothing could be put back there."
 def work_order(given: Given) -> Order:
     """What there is to do for one server on one box, see ``shapes.Given`` and ``shapes.Order``.
 
-    Served: what runs is kept where nothing that was asked for changed, else the plan becomes a new container. With ``back_to`` that deployment
-    comes back, whatever is wanted now. Raises GB10Error when the model files of ``back_to`` are gone.
+    Served: what runs is kept where nothing that was asked for changed, else (or with the option ``replan``) the plan becomes a new container.
+    With ``back_to`` that deployment comes back, whatever is wanted now. Raises GB10Error when the model files of ``back_to`` are gone.
     """
     name = given["wanted"]["name"]
     record = cast(Record, (given["box"].get("servers") or {}).get(name) or {})
@@ -53,6 +53,7 @@ def work_order(given: Given) -> Order:
         "deployment": deployment,
         "create": decision["create"],
         "reason": decision["reason"],
+        "lacking": decision.get("lacking") or [],
         "new": not before,
         "history": history[: int(given["options"]["history"])],
         "previous": previous,
@@ -95,6 +96,7 @@ def _decision(given: Given, record: Record, image: Image) -> Decision:
             "record": (locked or record).get("deployment") or None,
             "containers": given["box"]["docker"]["containers"],
             "settings": {**given["settings"], "repairs": (locked or record).get("repairs") or {}},
+            "replan": bool(given["options"].get("replan")),
         }
     )
 

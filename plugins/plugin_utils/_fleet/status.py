@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.lacking import sentence
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.shapes import Record, Seen
 from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet.drift import drift, health, leftovers
 from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet.lock import Read, measured_figures, short
@@ -50,6 +51,7 @@ def _row(name: str, seen: Seen, wanted_model: str | None) -> dict[str, Any]:
         "spec": (deployed or {}).get("spec"),
         "endpoint": f"{deployed['address']}:{deployed['port']}" if deployed else None,
         "drift": _differs(name, seen, wanted_model is not None, bool(deployed)),
+        "lacking": ((seen.get("decisions") or {}).get(name) or {}).get("lacking") or [] if deployed else [],
         "health": health((seen.get("answers") or {}).get(name), bool(deployed)) if box else "unreachable",
         "kv_tokens": figures.get("kv_tokens"),
         "concurrency": measured.get("concurrency") or planned.get("concurrency"),
@@ -91,7 +93,7 @@ def status(seen: Mapping[str, Seen], made_at: str) -> dict[str, Any]:
 
 
 def status_table(fleet: Mapping[str, Any]) -> str:
-    """The status as a table for the terminal, with one line below it for each drift and problem."""
+    """The status as a table for the terminal, with one line below it for each drift, what is lacking, and each problem."""
     head = ("box", "server", "runs", "vLLM", "health", "KV tokens", "concurrency", "memory left", "history", "drift")
     rows: list[tuple[str, ...]] = []
     notes = []
@@ -111,6 +113,7 @@ def status_table(fleet: Mapping[str, Any]) -> str:
             earlier = str(len(server["history"]) or "-")
             rows.append((name, server["server"], runs, server["vllm_version"] or "-", state, tokens, times, left, earlier, mark))
             notes += [f"{name} {server['server']}: {one}." for one in server["drift"]]
+            notes += [f"{name} {server['server']} {sentence(server['lacking'])}."] if server["lacking"] else []
             if state != server["health"]:
                 notes.append(f"{name} {server['server']} {server['health']}")
             notes += [f"{name} {server['server']}: its record {kind}.json cannot be read; site writes it anew." for kind in server["unreadable"]]
