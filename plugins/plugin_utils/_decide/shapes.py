@@ -124,6 +124,7 @@ class Decision(TypedDict, total=False):
     deployment: Deployment
     create: bool
     reason: str
+    gain: dict[str, int]  # {bytes, tokens} of KV cache that a fresh plan would give more than the deployment that is kept
     lacking: list[str]  # what a deployment that is kept has to do without, see ``lacking.py``
 
 
@@ -202,6 +203,9 @@ class Order(TypedDict, total=False):
     create: bool
     reason: str
     lacking: list[str]
+    gain: dict[str, int]
+    load: dict[str, int]
+    memory_bytes: int
     start: bool
     new: bool
     files: list[File]
