@@ -29,6 +29,8 @@ SIMPLE_OFFLOAD_BYTES = 8 * GIB
 OFFLOADING = ("OffloadingConnector", "SimpleCPUOffloadConnector")
 # A drafter's own graphs and buffers; no start on a GB10 was seen.
 DRAFTER_BYTES = GIB // 4
+# What fills only with use, so that no start shows it.
+WITH_USE = ("multimodal_cache", "lora_adapters")
 # Speculation that runs no model of its own.
 WITHOUT_MODEL = ("ngram", "ngram_gpu", "suffix")
 
@@ -36,7 +38,7 @@ WITHOUT_MODEL = ("ngram", "ngram_gpu", "suffix")
 def parts(facts: ModelFacts, step: Step, args: Mapping[str, Any], who: str) -> dict[str, Part]:
     """The parts that this server's arguments add, in the order of their names; GB10Error for a value that is none."""
     found = {
-        "lora": _lora(facts, step, args, who),
+        **_lora(facts, step, args, who),
         "speculation": _speculation(facts, step, args),
         "multimodal_cache": _multimodal(facts, args, who),
         "kv_offload": _kv_offload(args, who),
@@ -99,19 +101,19 @@ def _multimodal(facts: ModelFacts, args: Mapping[str, Any], who: str) -> Part | 
     return Part(each * servers, COMPUTED, why)
 
 
-def _lora(facts: ModelFacts, step: Step, args: Mapping[str, Any], who: str) -> Part | None:
+def _lora(facts: ModelFacts, step: Step, args: Mapping[str, Any], who: str) -> dict[str, Part]:
     """Slots on the device and adapters kept on the host: ``lora/layers/base_linear.py create_lora_weights``, ``config/lora.py``."""
     if not _true(args.get("enable_lora")):
-        return None
+        return {}
     slots, rank = _whole(args.get("max_loras"), 1, f"{who}: args.max_loras"), _whole(args.get("max_lora_rank"), 16, f"{who}: args.max_lora_rank")
-    kept = _whole(args.get("max_cpu_loras"), slots, f"{who}: args.max_cpu_loras")
+    kept = max(slots, _whole(args.get("max_cpu_loras"), slots, f"{who}: args.max_cpu_loras"))
     element = 4 if str(args.get("lora_dtype")) == "float32" else step.element
-    linear = _adapted(facts, step.tp)
-    ends = 2 * (facts.vocab_size + facts.hidden_size)
-    device = slots * rank * (linear + ends) * element
-    host = max(kept, slots) * rank * linear * element
-    why = f"{slots} slots of rank {rank} on the device {device / GIB:.2f} GiB, {max(kept, slots)} adapters on the host {host / GIB:.2f} GiB"
-    return Part(device + host, COMPUTED, why)
+    linear, ends = _adapted(facts, step.tp), 2 * (facts.vocab_size + facts.hidden_size)
+    device, host = slots * rank * (linear + ends) * element, kept * rank * linear * element
+    return {
+        "lora_slots": Part(device, COMPUTED, f"{slots} slot{'s' if slots > 1 else ''} of rank {rank} beside each linear layer, on the device"),
+        "lora_adapters": Part(host, COMPUTED, f"{kept} adapter{'s' if kept > 1 else ''} of rank {rank} kept on the host (--max-cpu-loras)"),
+    }
 
 
 def _adapted(facts: ModelFacts, tp: int) -> int:
@@ -147,7 +149,9 @@ def _kv_offload(args: Mapping[str, Any], who: str) -> Part | None:
         size = _whole(_object(extra).get("cpu_bytes_to_use"), default, f"{who}: cpu_bytes_to_use in args.kv_transfer_config")
     if not size:
         return None
-    return Part(size, COMPUTED, f"a second KV cache of {size / GIB:g} GiB in host memory; on a GB10 that is the same memory, without it the first one is larger")
+    return Part(
+        size, COMPUTED, f"a second KV cache of {size / GIB:g} GiB in host memory; on a GB10 that is the same memory, without it the first one is larger"
+    )
 
 
 def _routed_experts(args: Mapping[str, Any], who: str) -> Part | None:

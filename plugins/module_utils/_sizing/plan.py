@@ -118,6 +118,7 @@ def _entry(outcome: Outcome, models: Mapping[str, ModelInfo]) -> PlanServer:
         "graph_bytes": need.graph.as_dict(),
         "non_torch_bytes": need.non_torch.as_dict(),
         "beside_bytes": need.beside.as_dict(),
+        "beside": {name: part.as_dict() for name, part in need.parts.items()},
         "margin_bytes": need.margin_bytes,
         **layout_facts(layout),
         "kv_cache_dtype": layout.resolved_kv_cache_dtype,

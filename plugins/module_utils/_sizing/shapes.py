@@ -200,6 +200,7 @@ class PlanServer(LayoutFacts, total=False):
     graph_bytes: PartFacts
     non_torch_bytes: PartFacts
     beside_bytes: PartFacts
+    beside: dict[str, PartFacts]
     margin_bytes: int
     kv_cache_dtype: str
     kv_cache_bytes: int
