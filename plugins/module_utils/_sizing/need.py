@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing import beside, beside_arguments, budget, checks, flags, learned
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing import arguments, beside, beside_arguments, budget, checks, flags, learned
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.budget import GIB, Part
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.engine import Engine, engine_of
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layer import STATE
@@ -119,7 +119,7 @@ def _size(variant: _Variant) -> Need:
     layout = kv_layout(variant.info["config"], engine, assume_full_attention=common.assume_full_attention, draft_config=draft["config"] if draft else None)
     check_length(server["max_model_len"], layout, f"server {server['name']}")
     batch = layout.batch_tokens(server["max_model_len"] or layout.default_max_model_len)
-    args, who = server["args"], f"server {server['name']}"
+    args, who = arguments.by_name(server["args"]), f"server {server['name']}"
     step = beside.Step(
         tokens=batch,
         sequences=layout.max_num_seqs,

@@ -125,13 +125,13 @@ class TestOverheads:
     )
     def test_activation_covers_what_an_engine_measured_without_waste(self, model, measured):
         facts = kv_layout(GOLDEN[model, 1]["config"], Engine()).facts
-        part = beside.activations(facts, beside.Step(16384, 1024, vllm_version="0.26.0"))
+        part = beside.activations(facts, beside.Step(16384, 1024, vllm_version="0.26.0"), {})
         assert measured <= part.value <= 1.3 * measured
         assert part.source == "assumed"
 
     def test_logits_are_the_floor(self):
         facts = kv_layout(CONFIG, Engine()).facts
-        part = beside.activations(facts, beside.Step(256, 256))
+        part = beside.activations(facts, beside.Step(256, 256), {})
         assert part.value > 155_582_464 and "logits" in part.why
 
     def test_graphs(self):
