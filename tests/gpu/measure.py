@@ -57,6 +57,8 @@ GIB = 2**30
 FLOOR_GIB = 2
 PORT = 8765
 LONGEST_START_S = 300
+SHORTEST_RUN_S = 165
+"""A start of 120 s, its load, and the time the driver takes to give the memory back."""
 SHORT_REQUESTS = 64
 SPEC = "measured"
 """What ties a record's measurement to its deployment; here there is only one of each."""
@@ -294,16 +296,16 @@ def main() -> int:
     good = {row["name"]: row for row in rows if "beside_bytes" in row and not row.get("again")}
     todo = options.only or ([] if options.again else [name for name in shapes.SHAPES if name not in good])
     options.out.mkdir(parents=True, exist_ok=True)
-    began, typical_s = time.monotonic(), 100.0
+    began = time.monotonic()
     for name, second in [*((name, False) for name in todo), *((name, True) for name in options.again)]:
         left = options.seconds - (time.monotonic() - began)
-        if left < typical_s + 30:
+        if left < SHORTEST_RUN_S:
             print(f"{name}: not begun, {left:.0f} s are left", flush=True)
             continue
         if second and name not in good:
             print(f"{name}: not started again, its first start has no result", flush=True)
             continue
-        row = one(name, gpu, options.out, good[name] if second else None, min(LONGEST_START_S, left - 40))
+        row = one(name, gpu, options.out, good[name] if second else None, min(LONGEST_START_S, left - 30))
         if "beside_bytes" in row and not second:
             good[name] = row
         print(table([row]), flush=True)

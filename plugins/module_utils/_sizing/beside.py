@@ -33,8 +33,9 @@ GRAPH_LAYER_BYTES = 64 * KIB
 GRAPH_SPLITS = 32
 MOST_CAPTURED = 512
 MOST_STATED = 1 << 16
-# Buffers of the model runner, cuBLAS workspaces, and what torch keeps in pieces too small to use again.
-BUFFER_BYTES = int(0.35 * GIB)
+# Buffers of the model runner, cuBLAS workspaces, and what torch keeps in pieces too small to use again: beside all the other parts 0.4 to 0.7 GiB at the
+# peak of a first load.
+BUFFER_BYTES = int(0.75 * GIB)
 # API server, engine core with its worker, and a tracker of shared memory: 2.06 to 2.40 GiB in three H100 starts, 2.2 to 2.8 in public GB10 reports.
 PROCESSES_BYTES = int(2.6 * GIB)
 API_SERVER_BYTES = int(0.8 * GIB)
@@ -118,9 +119,15 @@ def graphs(facts: ModelFacts, step: Step, args: Mapping[str, Any]) -> Part:
     sizes = capture_sizes(step.sequences, step.tokens, args, 2 * MOST_CAPTURED if facts.text_model_type == "gpt_oss" else MOST_CAPTURED)
     full = [size for size in sizes if size <= step.sequences * (1 + drafted_tokens(args))] if "FULL" in mode else []
     number = (len(full) + (len(sizes) if "PIECEWISE" in mode else 0)) * _adapter_cases(args)
-    splits = GRAPH_SPLITS * max(full, default=0) * facts.num_attention_heads // step.tp * facts.head_dim * 4
+    splits = GRAPH_SPLITS * max(full, default=0) * facts.num_attention_heads // step.tp * _split_width(facts) * 4
     value = GRAPH_BASE_BYTES + GRAPH_LAYER_BYTES * facts.num_layers * number + splits
     return Part(value, ASSUMED, f"{number} graphs of {facts.num_layers} layers, as starts on an H100 took")
+
+
+def _split_width(facts: ModelFacts) -> int:
+    """Values that a head keeps of one split; with latent attention its output is as wide as the latent, and so is the query beside it."""
+    latent = facts.text.optional("kv_lora_rank", 0, 1 << 20) if facts.family in MLA_FAMILIES else None
+    return 2 * latent if latent else facts.head_dim
 
 
 def _adapter_cases(args: Mapping[str, Any]) -> int:
