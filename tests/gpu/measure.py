@@ -192,6 +192,8 @@ def measure(name: str, entry: dict[str, Any], path: Path, log: Path, longest_s: 
         with sampling.Lowest(device=True) as lowest:
             loaded = warm.run(ask, "chat", entry["served_model_name"], load, 120)
             time.sleep(1)
+        if "problem" in loaded:
+            raise RuntimeError(f"the first load was not answered: {loaded['problem']}")
         pids = family(process.pid)
         end = {**sampling.moment(pids), "lowest_bytes": lowest.lowest_bytes, "most_device_bytes": lowest.most_device_bytes}
         host = [[pids[pid], share] for pid, share in sorted(sampling._shares().items()) if pid in pids]
@@ -211,7 +213,7 @@ def _statuses(pids: dict[int, str]) -> list[list[Any]]:
     """Resident anonymous, file and shared memory of each process in KiB, as /proc/PID/status says."""
     found = []
     for pid, name in sorted(pids.items()):
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, KeyError):
             fields = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("Rss"))
             found.append([name, *(int(fields[key].split()[0]) for key in ("RssAnon", "RssFile", "RssShmem"))])
     return found

@@ -88,7 +88,7 @@ SHAPES: dict[str, Shape] = {
     "llama-8b": Shape("llama-3.1-8b", LONG),
     "deepseek-lite": Shape("deepseek-v2-lite", LONG),
     "nemotron-nano": Shape("nemotron-nano-9b-v2", LONG),
-    "qwen3-next": Shape("qwen3-next-12-layers", LONG),
+    "qwen3-next": Shape("qwen3-next-12-layers", {**LONG, "args": {"gdn_prefill_backend": "triton"}}),  # the other one is FlashInfer's
     "qwen-vl": Shape("qwen2.5-vl-7b", LONG, QWEN_VL["files"]),
     "gemma-3": Shape("gemma-3-27b-text", {**LONG, "concurrency": 4}),
     "qwen3-0.6b": Shape("qwen3-0.6b", LONG),
