@@ -188,7 +188,7 @@ def measure(name: str, entry: dict[str, Any], path: Path, log: Path, longest_s: 
         start_s = wait_ready(process, longest_s)
         ready = sampling.moment(family(process.pid))
         tokens = int(entry["arguments"][entry["arguments"].index("--max-num-batched-tokens") + 1])
-        load = warm.Load(tokens, entry["max_model_len"], SHORT_REQUESTS)
+        load = warm.Load(tokens, entry["max_model_len"], SHORT_REQUESTS, shapes.SHAPES[name].images)
         with sampling.Lowest(device=True) as lowest:
             loaded = warm.run(ask, "chat", entry["served_model_name"], load, 120)
             time.sleep(1)
