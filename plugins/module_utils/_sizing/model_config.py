@@ -60,6 +60,7 @@ class ModelFacts:
     layer_types: tuple[str, ...] | None
     sliding_window: int | None
     text: Config
+    vision: Mapping[str, int] | None = None  # hidden_size, intermediate_size, patch_size, image_size (0: any) of the vision tower
     warnings: tuple[str, ...] = ()
 
 
@@ -328,8 +329,30 @@ def model_facts(config: Mapping[str, Any], rules: Rules, *, assume_full_attentio
         layer_types=tuple(types) if types is not None else None,
         sliding_window=window,
         text=text,
+        vision=_vision(root, architecture in registry.WRAPPERS),
         warnings=((guess,) if guessed else ()) + length.warnings,
     )
+
+
+def _vision(root: Config, multimodal: bool) -> Mapping[str, int] | None:
+    """Widths of the vision tower; what its object leaves out is Pixtral's. None for a model without one."""
+    owner = root.child("thinker_config") or root
+    stated = owner.get("vision_config")
+    if not multimodal or (not isinstance(stated, Mapping) and owner.has("audio_config")):
+        return None
+    tower = stated if isinstance(stated, Mapping) else {}
+
+    def number(default: int, *keys: str) -> int:
+        found = (tower.get(key) for key in keys)
+        return next((value for value in found if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 1 << 20), default)
+
+    hidden = number(1024, "hidden_size", "embed_dim", "width")
+    return {
+        "hidden_size": hidden,
+        "intermediate_size": number(4 * hidden, "intermediate_size"),
+        "patch_size": number(14, "patch_size"),
+        "image_size": number(0, "image_size"),
+    }
 
 
 def _width(text: Config, key: str) -> int | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing import budget, checks, flags, learned
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing import arguments, beside, beside_arguments, budget, checks, flags, learned
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.budget import GIB, Part
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.engine import Engine, engine_of
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layer import STATE
@@ -69,6 +69,7 @@ class _Variant:
 
 def need_of(server: Server, info: ModelInfo, record: Mapping[str, Any], common: Common) -> Need:
     """Sizes of one server's parts; the KV dtype, graph and two-box variants are computed only when something does not fit."""
+    beside_arguments.refuse(server["args"], f"server {server['name']}", common.identity["platform"])
     settings = _engine_settings(server, info)
     variant = _Variant(server, info, record, common, settings, server["eager"])
     need, args = _size(variant), server["args"]
@@ -118,27 +119,25 @@ def _size(variant: _Variant) -> Need:
     layout = kv_layout(variant.info["config"], engine, assume_full_attention=common.assume_full_attention, draft_config=draft["config"] if draft else None)
     check_length(server["max_model_len"], layout, f"server {server['name']}")
     batch = layout.batch_tokens(server["max_model_len"] or layout.default_max_model_len)
-    parts = {
-        "weights": _weights(variant, engine, layout),
-        "activation": budget.activation(
-            layout.facts,
-            max_num_batched_tokens=batch,
-            max_num_seqs=layout.max_num_seqs,
-            tensor_parallel_size=engine.tensor_parallel_size,
-            element=RUN_DTYPE_BYTES[run_dtype(variant.info["config"], engine.dtype)],
-        ),
-        "graph": budget.graphs(common.total_bytes, platform=engine.platform, eager=variant.eager),
-        "non_torch": budget.non_torch(engine.platform),
-        **budget.measured_parts(variant.record, server, engine.vllm_version, _overhead_flags(variant, batch, layout.max_num_seqs)),
-    }
-    parts |= _learned(variant, layout, batch, parts)
+    args, who = arguments.by_name(server["args"]), f"server {server['name']}"
+    step = beside.Step(
+        tokens=batch,
+        sequences=layout.max_num_seqs,
+        element=RUN_DTYPE_BYTES[run_dtype(variant.info["config"], engine.dtype)],
+        tp=engine.tensor_parallel_size,
+        platform=engine.platform,
+        vllm_version=engine.vllm_version,
+        eager=variant.eager,
+    )
+    added = beside_arguments.parts(layout.facts, step, args, who)
+    logged = budget.measured_parts(variant.record, server, engine.vllm_version, _overhead_flags(variant, batch, layout.max_num_seqs))
+    weights = logged.pop("weights", None) or _weights(variant, engine, layout)
+    assumed = {**beside.parts(layout.facts, step, args), **added}
     return Need(
         name=server["name"],
         layout=layout,
-        weights=parts["weights"],
-        activation=parts["activation"],
-        graph=parts["graph"],
-        non_torch=parts["non_torch"],
+        weights=weights,
+        parts=_learned(variant, layout, batch, {**assumed, **logged}) or _as_logged(assumed, logged),
         margin_bytes=common.margin_bytes + server["reserve_bytes"],
         max_model_len=server["max_model_len"],
         concurrency=server["concurrency"],
@@ -173,28 +172,36 @@ def _corrections(loaded: LoadedWeights) -> str:
     return "from the safetensors headers" + (f", corrected as vLLM loads ({', '.join(parts)})" if parts else "")
 
 
+def _as_logged(assumed: Mapping[str, Part], logged: Mapping[str, Part]) -> dict[str, Part]:
+    """The assumed parts, each replaced by what the engine of an earlier start logged of it.
+
+    What it calls consumed holds all but activations and graphs, and the slots of adapters with them.
+    """
+    held = ("context", "workspaces", "host_processes", "lora_slots") if "consumed" in logged else ()
+    return {name: logged.get(name, part) for name, part in {**assumed, **logged}.items() if name not in held}
+
+
 def _learned(variant: _Variant, layout: KVLayout, batch_tokens: int, parts: Mapping[str, Part]) -> dict[str, Part]:
     """The parts beside weights and KV cache as earlier starts were seen to take them together; empty where none was measured.
 
-    The total is known, its split only as far as vLLM logged its graphs: what is not graphs stands under what processes hold outside torch.
+    The total is known, its split only as far as vLLM logged its graphs. What fills only with use stays counted.
     """
     common, asked = variant.common, _asked(variant, layout, batch_tokens)
     total, kept_out = learned.beside(common.starts, asked, common.total_bytes)
     if total is None:
-        assumed = parts["non_torch"]
-        return {"non_torch": replace(assumed, why="; ".join([assumed.why, *kept_out]))} if kept_out else {}
-    graph = min(parts["graph"].value, total.value) if parts["graph"].source == "measured" else 0
-    return {
-        "activation": Part(0, "measured", "in the total that was measured"),
-        "graph": Part(graph, "measured", total.why if graph else "in the total that was measured"),
-        "non_torch": replace(total, value=total.value - graph),
-    }
+        processes = parts["host_processes"]
+        return {**_as_logged(parts, {}), "host_processes": replace(processes, why="; ".join([processes.why, *kept_out]))} if kept_out else {}
+    graphs = min(parts["graphs"].value, total.value) if parts["graphs"].source == "measured" else 0
+    found = {"graphs": Part(graphs, "measured", total.why)} if graphs else {}
+    found["together"] = replace(total, value=total.value - graphs)
+    return {**found, **{name: parts[name] for name in beside_arguments.WITH_USE if name in parts}}
 
 
 def _asked(variant: _Variant, layout: KVLayout, batch_tokens: int) -> learned.Asked:
     """The server as earlier starts are compared with it."""
     server, info, settings = variant.server, variant.info, variant.settings
     rows: dict[str, Any] = {flags.flag_name(key): value for key, value in server["args"].items()}
+    rows |= {flag: value for flag, value, _why in beside_arguments.own_flags(layout.facts, server["args"])}
     if not layout.kv_free or server["max_num_batched_tokens"]:
         rows["--max-num-batched-tokens"] = batch_tokens
     if not layout.kv_free:

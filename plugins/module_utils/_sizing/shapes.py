@@ -57,6 +57,7 @@ class Options(TypedDict, total=False):
 
     os_floor_gib: float
     margin_gib: float
+    reserve_gib: float
     assume_full_attention: bool
 
 
@@ -92,6 +93,7 @@ class WantedServer(TypedDict, total=False):
     concurrency: Any
     gpu_memory_utilization: Any
     kv_cache_memory_gib: Any
+    reserve_gib: Any
     kv_cache_memory_bytes: Any
     kv_cache_dtype: str
     served_model_name: Any
@@ -204,6 +206,7 @@ class PlanServer(LayoutFacts, total=False):
     graph_bytes: PartFacts
     non_torch_bytes: PartFacts
     beside_bytes: PartFacts
+    beside: dict[str, PartFacts]
     margin_bytes: int
     kv_cache_dtype: str
     kv_cache_bytes: int

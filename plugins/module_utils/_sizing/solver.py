@@ -10,11 +10,12 @@ All arithmetic about tokens and blocks is ``capacity``'s; this module only decid
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.beside import total
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.budget import GIB, Part
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.capacity import bytes_for, longest_max_model_len
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layout import KVLayout
@@ -31,9 +32,7 @@ class Need:
     name: str
     layout: KVLayout
     weights: Part
-    activation: Part
-    graph: Part
-    non_torch: Part
+    parts: Mapping[str, Part]  # what it takes beside weights and KV cache, by name
     margin_bytes: int
     max_model_len: int | None
     concurrency: int = 1
@@ -46,14 +45,29 @@ class Need:
     @property
     def fixed_bytes(self) -> int:
         """All the server takes beside its KV cache, with the margin."""
-        return self.weights.value + self.activation.value + self.graph.value + self.non_torch.value + self.margin_bytes
+        return self.weights.value + self.beside.value + self.margin_bytes
 
     @property
     def beside(self) -> Part:
         """What it takes beside weights and KV cache, without the margin; assumed where any of it is."""
-        parts = (self.activation, self.graph, self.non_torch)
-        source = next((name for name in ("assumed", "measured") if any(part.value and part.source == name for part in parts)), "computed")
-        return Part(sum(part.value for part in parts), source, "activations, CUDA graphs and processes")
+        return replace(total(list(self.parts.values())), why=", ".join(name.replace("_", " ") for name, part in self.parts.items() if part.value))
+
+    @property
+    def activation(self) -> Part:
+        """Activations, where they are known apart."""
+        return self.parts.get("activations") or Part(0, "measured", "in the total that was measured")
+
+    @property
+    def graph(self) -> Part:
+        """CUDA graphs, where they are known apart."""
+        return self.parts.get("graphs") or Part(0, "measured", "in the total that was measured")
+
+    @property
+    def non_torch(self) -> Part:
+        """All the rest."""
+        rest = {name: part for name, part in self.parts.items() if name not in ("activations", "graphs")}
+        found = total(list(rest.values()))
+        return found if len(rest) == 1 else replace(found, why=", ".join(name.replace("_", " ") for name, part in rest.items() if part.value))
 
     @property
     def least_kv_bytes(self) -> int:
