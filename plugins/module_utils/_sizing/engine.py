@@ -17,6 +17,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._sizing.shapes import En
 NEWEST_RULES = "0.33.0"
 PLATFORMS = ("gb10", "cpu")
 RUNNERS = ("auto", "generate", "pooling")
+CONVERTS = ("auto", "none", "embed", "classify", "reward")
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 KV_CACHE_DTYPES = (
     "auto",
@@ -65,6 +66,11 @@ class Engine:
     gdn_prefill_backend: str | None = None
     disable_hybrid_kv_cache_manager: bool = False
     runner: str = "auto"
+    convert: str = "auto"
+    disable_sliding_window: bool = False
+    enable_chunked_prefill: bool | None = None
+    performance_mode: str = "balanced"
+    allow_long_max_model_len: bool = False  # VLLM_ALLOW_LONG_MAX_MODEL_LEN
     cpu_amx: bool = True
     cpu_avx512_bf16: bool = True
 
@@ -91,6 +97,8 @@ _COUNTS = {
 _CHOICES = {
     "platform": PLATFORMS,
     "runner": RUNNERS,
+    "convert": CONVERTS,
+    "performance_mode": ("balanced", "interactivity", "throughput"),
     "dtype": ("auto", "half", "float", *DTYPE_BYTES),
     "mamba_cache_mode": (None, "none", "align"),
     "mamba_cache_dtype": ("auto", *DTYPE_BYTES),

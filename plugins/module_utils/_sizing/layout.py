@@ -21,8 +21,10 @@ from ansible_collections.gb10.vllm.plugins.module_utils._sizing.engine import DT
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layer import CROSS, FULL, MLA, SLIDING, SLIDING_MLA, STATE, Build, Layer
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layers import build_layers
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layout_groups import Group, Page, cdiv, make_groups
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing.model_config import ModelFacts, model_facts
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.model_config import ModelFacts, Served, model_facts
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.rules import NEWEST, Rules, parse_version
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.shapes import Beside
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.speculation import CACHELESS
 
 SPARSE_BLOCK = 64
 V4_BLOCK = 256
@@ -305,10 +307,17 @@ def _bytes_per_block(groups: Sequence[Group], stages: Sequence[range]) -> int:
     return largest
 
 
+def _takes_pieces(facts: ModelFacts, engine: Engine) -> bool:
+    """Whether a prompt may be computed in pieces (``config/model.py is_chunked_prefill_supported``); pooling over all of it forbids that."""
+    if facts.kind in ("encoder_decoder", "encoder_only") or _plain_cpu_mla(facts, engine):
+        return False
+    return facts.runner != "pooling" or not set(facts.pooling) & {"MEAN", "CLS", "STEP"}
+
+
 def _cache_mode(facts: ModelFacts, engine: Engine, has_states: bool, pooling: bool) -> tuple[str, bool]:
     """The state cache mode and whether prefix caching is on (``config/model.py is_prefix_caching_supported``)."""
     rules = engine.rules
-    default = facts.kind not in ("encoder_decoder", "encoder_only") and not _plain_cpu_mla(facts, engine)
+    default = _takes_pieces(facts, engine)
     if has_states:
         default = facts.family not in registry.STATE_ONLY_FAMILIES and rules.hybrid_prefix_caching and not pooling
     caching = default if engine.enable_prefix_caching is None else engine.enable_prefix_caching and not _plain_cpu_mla(facts, engine)
@@ -328,15 +337,17 @@ def kv_layout(
     *,
     assume_full_attention: bool = False,
     draft_config: Mapping[str, Any] | None = None,
+    beside: Beside | None = None,
 ) -> KVLayout:
     """The KV cache layout of ``config`` (config.json or params.json as an object) under ``engine``.
 
-    ``draft_config`` is the configuration of a separate draft model (EAGLE): its layers join the groups.
+    ``draft_config`` is the configuration of a separate draft model (EAGLE): its layers join the groups. ``beside``: what other files say.
     GB10Error for an architecture that is not known, a bad or contradictory key, a setting vLLM refuses;
     ``assume_full_attention`` counts an unknown architecture as plain attention and adds a warning.
     """
     check_engine(engine)
-    facts = model_facts(config, engine.rules, assume_full_attention=assume_full_attention)
+    served = Served(engine.runner, engine.convert, engine.disable_sliding_window, beside or Beside())
+    facts = model_facts(config, engine.rules, assume_full_attention=assume_full_attention, served=served)
     return _layout_of(facts, engine, draft_config)
 
 
@@ -357,7 +368,7 @@ def _doubts(facts: ModelFacts, engine: Engine) -> list[str]:
 def _layers(facts: ModelFacts, engine: Engine, dtype_bytes: int, draft_config: Mapping[str, Any] | None) -> list[tuple[int, Layer]]:
     """Every cache of the model and, counted on from its layers, of a separate draft model."""
     layers = build_layers(Build(facts, engine, dtype_bytes))
-    if draft_config is not None and engine.num_speculative_tokens:
+    if draft_config is not None and engine.num_speculative_tokens and engine.speculative_method not in CACHELESS:
         draft = model_facts(draft_config, engine.rules, assume_full_attention=True)
         added = build_layers(Build(draft, replace(engine, num_speculative_tokens=0), dtype_bytes))
         layers += [(facts.num_layers + index, layer) for index, layer in added]
@@ -383,6 +394,8 @@ def _default_batch(facts: ModelFacts, engine: Engine) -> tuple[int, int]:
     """vLLM's own ``max_num_seqs`` and ``max_num_batched_tokens`` here."""
     ranks = engine.tensor_parallel_size * engine.pipeline_parallel_size
     seqs, tokens = (128 * ranks, 2048 * ranks) if engine.platform == "cpu" else (256, 2048)
+    if engine.performance_mode == "throughput":
+        seqs, tokens = 2 * seqs, 2 * tokens
     if engine.rules.prefix_lm_batch_floor and facts.text.get("use_bidirectional_attention") == "vision":
         tokens = max(tokens, registry.PREFIX_LM_BATCH_FLOOR.get(facts.architecture, 0))
     return min(seqs, engine.max_num_batched_tokens or seqs), tokens
@@ -390,7 +403,7 @@ def _default_batch(facts: ModelFacts, engine: Engine) -> tuple[int, int]:
 
 def _layout_of(facts: ModelFacts, engine: Engine, draft_config: Mapping[str, Any] | None) -> KVLayout:
     rules = engine.rules
-    pooling = engine.runner == "pooling" or (engine.runner == "auto" and facts.kind in ("pooling", "encoder_only"))
+    pooling = facts.runner == "pooling"
     dtype = resolve_dtype(facts, engine, pooling)
     dtype_bytes = DTYPE_BYTES[dtype]
     kv_dtype = resolve_kv_cache_dtype(facts, engine)
@@ -412,7 +425,7 @@ def _layout_of(facts: ModelFacts, engine: Engine, draft_config: Mapping[str, Any
         batched_tokens=engine.max_num_batched_tokens,
         default_batched_tokens=default_tokens,
         batches_in_flight=_batches_in_flight(engine, pooling),
-        chunked_prefill=facts.kind not in ("encoder_decoder", "encoder_only") and not _plain_cpu_mla(facts, engine),
+        chunked_prefill=_takes_pieces(facts, engine) if engine.enable_chunked_prefill is None else engine.enable_chunked_prefill,
         kv_free=not caches,
         mamba_cache_mode=mode,
         prefix_caching=caching,

@@ -10,7 +10,7 @@ A bad value is refused in one sentence that names its key (`config`). vLLM: ``tr
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
@@ -20,10 +20,17 @@ from ansible_collections.gb10.vllm.plugins.module_utils._sizing.class_defaults i
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.config import ALIASES, MAX_HEADS, MAX_LAYERS, MAX_LENGTH, MAX_VOCAB, Config
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layer_types import layer_types
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.mistral_params import from_mistral_params, is_mistral_params
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing.model_length import model_length
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.model_length import Limits, model_length
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.rules import Rules
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.shapes import Beside
 
 _REQUIRED_AT_TOP = frozenset({"num_hidden_layers", "hidden_size", "num_attention_heads"})
+
+# Endings of architectures that vLLM pools unless it knows them otherwise (config/model.py _SUFFIX_TO_DEFAULTS).
+_POOLING_ENDINGS = (
+    "ForTextEncoding", "EmbeddingModel", "ForSequenceClassification", "ForTokenClassification", "ForAudioClassification", "ForImageClassification",
+    "ForVideoClassification", "ClassificationModel", "ForRewardModeling", "RewardModel",
+)  # fmt: skip
 
 _TEXT_KEYS = ("text_config", "llm_config", "language_config", "language_model", "text_model_config", "wrapped_model_config")
 
@@ -37,6 +44,8 @@ class ModelFacts:
     family: str
     text_model_type: str
     kind: str  # generate | pooling | encoder_only | encoder_decoder
+    runner: str  # generate | pooling
+    pooling: tuple[str, ...]  # how sentence-transformers' files ask to pool, such as CLS
     multimodal: bool
     auto_map: bool
     num_layers: int
@@ -275,11 +284,43 @@ def _kind_of(architecture: str, text: Config, assume_full_attention: bool) -> tu
     return inner, family, "pooling" if pooling else "generate"
 
 
-def model_facts(config: Mapping[str, Any], rules: Rules, *, assume_full_attention: bool = False) -> ModelFacts:
+@dataclass(frozen=True)
+class Served:
+    """What a model is served as, and what lies beside its config.json, as far as it changes the facts about it."""
+
+    runner: str = "auto"
+    convert: str = "auto"
+    disable_sliding_window: bool = False
+    beside: Beside = field(default_factory=lambda: Beside())
+
+
+def runner_of(served: Served, kind: str, architecture: str) -> str:
+    """``generate`` or ``pooling`` (``config/model.py _get_runner_type``)."""
+    if served.runner != "auto":
+        return served.runner
+    if served.convert not in ("auto", "none") or "pooling" in served.beside or kind in ("pooling", "encoder_only"):
+        return "pooling"
+    if architecture in registry.FAMILY_OF or architecture in registry.WRAPPERS or not architecture.endswith(_POOLING_ENDINGS):
+        return "generate"
+    return "pooling"
+
+
+def _limits(root: Config, text: Config, served: Served, runner: str, window: int | None) -> Limits:
+    """What limits the context besides the configuration (``ModelConfig.get_and_verify_max_len``)."""
+    positions = root.get("position_embedding_type") or text.defaults.get("position_embedding_type")
+    return Limits(
+        window=window if served.disable_sliding_window else None,
+        tokenizer=served.beside.get("tokenizer_max_length") if runner == "pooling" and positions == "absolute" else None,
+        sentence=served.beside.get("sentence_max_length"),
+    )
+
+
+def model_facts(config: Mapping[str, Any], rules: Rules, *, assume_full_attention: bool = False, served: Served | None = None) -> ModelFacts:
     """Checked facts of a config.json (or Mistral's params.json) object; GB10Error naming the key that is wrong.
 
     An architecture that is not known is refused; ``assume_full_attention`` reads it as plain attention instead.
     """
+    served = served or Served()
     root = Config(from_mistral_params(config) if is_mistral_params(config) else config)
     architecture = _architecture(root)
     text, nested = _text_object(root)
@@ -294,10 +335,13 @@ def model_facts(config: Mapping[str, Any], rules: Rules, *, assume_full_attentio
     types = layer_types(text, text_model_type, shape.layers, window) if family != "encoder_only" else None
     if types is not None and len(types) < shape.layers:
         raise GB10Error(f"config key {text.name('layer_types')!r} has {len(types)} entries for {shape.layers} layers: it must have one per layer.")
-    length = model_length(text, text_model_type, rules)
     quant_method, kv_scheme = _quantization(root, text)
     if not text.flag("is_causal", True) and family == "uniform":
         family, kind = "encoder_only", "encoder_only"
+    runner = runner_of(served, kind, architecture)
+    length = model_length(text, text_model_type, rules, _limits(root, text, served, runner, window))
+    if served.disable_sliding_window:
+        window = None
     guess = f"architecture {architecture} is not known here: every layer is counted as full attention, which may be far from what vLLM does"
     return ModelFacts(
         architecture=architecture,
@@ -305,6 +349,8 @@ def model_facts(config: Mapping[str, Any], rules: Rules, *, assume_full_attentio
         family=family,
         text_model_type=text_model_type,
         kind=kind,
+        runner=runner,
+        pooling=tuple(served.beside.get("pooling", ())),
         multimodal=architecture in registry.WRAPPERS,
         auto_map=bool(root.get("auto_map")),
         num_layers=shape.layers,
@@ -330,6 +376,12 @@ def model_facts(config: Mapping[str, Any], rules: Rules, *, assume_full_attentio
         text=text,
         warnings=((guess,) if guessed else ()) + length.warnings,
     )
+
+
+def prediction_heads(config: Mapping[str, Any]) -> int:
+    """Layers of a checkpoint that predict further tokens (multi-token prediction); 0 where its configuration names none."""
+    text, _nested = _text_object(Config(from_mistral_params(config) if is_mistral_params(config) else config))
+    return text.optional("num_nextn_predict_layers", 0, 1000) or 0
 
 
 def _width(text: Config, key: str) -> int | None:

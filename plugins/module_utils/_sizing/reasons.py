@@ -13,7 +13,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._sizing.budget import GI
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.outcome import Outcome
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.shapes import ModelInfo
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.solver import SHORTEST_AUTO_CONTEXT
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing.wanted_server import speculation
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.speculation import speculation
 
 
 def reason(outcome: Outcome) -> str:
@@ -65,7 +65,7 @@ def warnings(outcome: Outcome, models: Mapping[str, ModelInfo]) -> list[str]:
     if info.get("source") == "hub":
         size = (info.get("download") or {}).get("bytes") or info.get("size_bytes") or 0
         found.append(f"the model is not on the box yet: {size / GIB:.1f} GiB to download from {info.get('path')}, {size * 8 / 1e9 / 60:.0f} min at 1 Gbit/s")
-    draft = speculation(server["args"].get("speculative_config"), server["name"]).get("model")
+    draft = speculation(server["args"], server["name"]).get("model")
     if draft and str(draft) not in models:
         found.append(f"the draft model {draft} is not counted, because its facts were not given: pass it in models")
     return found

@@ -52,6 +52,14 @@ class Options(TypedDict, total=False):
     assume_full_attention: bool
 
 
+class Beside(TypedDict, total=False):
+    """What files beside config.json say: lengths as they stand there, ``pooling`` where sentence-transformers' modules.json has such a module."""
+
+    sentence_max_length: Any
+    tokenizer_max_length: Any
+    pooling: list[str]
+
+
 class ModelInfo(TypedDict, total=False):
     """What ``model_info`` returns for one model, as far as the plan reads it."""
 
@@ -67,6 +75,7 @@ class ModelInfo(TypedDict, total=False):
     auto_map: Any
     size_bytes: int
     download: Mapping[str, Any] | None
+    beside: Beside
 
 
 class WantedServer(TypedDict, total=False):
@@ -89,6 +98,7 @@ class WantedServer(TypedDict, total=False):
     max_num_batched_tokens: Any
     max_num_seqs: Any
     args: Mapping[str, Any]
+    plan_env: Mapping[str, str]
 
 
 class Repair(TypedDict):
@@ -120,6 +130,7 @@ class Server(TypedDict):
     max_num_batched_tokens: int | None
     max_num_seqs: int | None
     args: dict[str, Any]
+    env: dict[str, str]
     repairs: list[Repair]
 
 

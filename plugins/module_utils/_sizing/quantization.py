@@ -1,0 +1,95 @@
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Which quantisation vLLM ends up with, and what one that it makes at load leaves of a weight. Pure.
+
+vLLM: ``config/model.py _verify_quantization``, ``config/quantization.py``, ``model_executor/layers/quantization``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.checks import shown
+
+
+class Online(NamedTuple):
+    """What a quantisation at load makes of 16-bit weights: bits per value with its scales, and whether of linear layers, experts or both."""
+
+    bits: float
+    linear: bool = True
+    experts: bool = True
+
+
+# bits: 32-bit scales per 128 x 128 block or per row are below 0.01 bit; mxfp8 has 8 bits for 32 values, nf4 16 or 32 bits for 64.
+ONLINE: dict[str, Online] = {
+    "fp8": Online(8),
+    "fp8_per_tensor": Online(8),
+    "fp8_per_block": Online(8),
+    "fp8_per_channel": Online(8),
+    "mxfp8": Online(8.25),
+    "mxfp4": Online(4.25),
+    "bitsandbytes": Online(4.5),
+    "experts_int8": Online(8, linear=False),
+    "int8_per_channel_weight_only": Online(8, linear=False),
+    "nvfp4_per_token": Online(4.5, linear=False),
+}
+# Names that stand for another one.
+SAME = {"ptpc_fp8": "fp8_per_channel", "compressed_tensors": "compressed-tensors"}
+# Methods that only read weights which are in their format already.
+READING = (
+    "awq", "auto_awq", "awq_marlin", "gptq", "auto_gptq", "gptq_marlin", "compressed-tensors", "modelopt", "modelopt_fp4", "modelopt_mxfp8",
+    "modelopt_mixed", "fbgemm_fp8", "fp_quant", "quark", "moe_wna16", "inc", "auto-round", "gpt_oss_mxfp4", "deepseek_v4_fp8", "gguf", "bitblas",
+    "gptq_bitblas", "gptq_marlin_24", "rtn", "petit_nvfp4", "hqq", "tpu_int8",
+)  # fmt: skip
+# Methods of one format: either name may be asked for where the files say the other.
+_FAMILIES = (
+    {"awq", "auto_awq", "awq_marlin", "gptq", "auto_gptq", "gptq_marlin", "inc", "auto-round", "moe_wna16", "humming"},
+    {"modelopt", "modelopt_fp4", "modelopt_mxfp8", "modelopt_mixed", "mxfp8"},
+    {"mxfp4", "gpt_oss_mxfp4"},
+    {"fp8", "deepseek_v4_fp8"},
+)
+# What is a plugin of its own since a release, and which.
+PLUGINS = {"bitsandbytes": ((0, 28, 0), "vllm-bnb-plugin"), "gguf": ((0, 28, 0), "vllm-gguf-plugin")}
+
+
+def resolved(declared: str | None, asked: Any, where: str) -> str | None:
+    """The method of a checkpoint that declares ``declared`` under ``--quantization asked``; GB10Error where the two contradict each other."""
+    if asked in (None, "", "none", "None", "null"):
+        return declared
+    if not isinstance(asked, str):
+        raise GB10Error(f"{where}: args.quantization is {shown(asked)}: write the name of a method, such as fp8")
+    asked = SAME.get(asked, asked)
+    if declared is None or declared == asked or asked in ("online", "humming", "torchao"):
+        return asked
+    if any(asked in family and declared in family for family in _FAMILIES):
+        return asked
+    raise GB10Error(f"{where}: args.quantization is {asked}, but the model's files are quantised with {declared}: leave it out, vLLM reads it there")
+
+
+def online(declared: str | None, asked: Any, config: Mapping[str, Any] | None = None) -> Online | None:
+    """What is made of 16-bit weights while they are loaded; None where the files are quantised already or nothing is asked for.
+
+    ``config``: ``--quantization-config``, whose ``linear`` and ``moe`` name such a method each.
+    """
+    if declared is not None:
+        return None
+    asked = SAME.get(asked, asked) if isinstance(asked, str) else asked
+    found = ONLINE.get(asked) if isinstance(asked, str) else None
+    if isinstance(config, Mapping) and (asked in (None, "online") or found is not None):
+        linear, moe = (ONLINE.get(str(config.get(key))) for key in ("linear", "moe"))
+        if linear is not None or moe is not None:
+            bits = max(entry.bits for entry in (linear, moe) if entry is not None)
+            return Online(bits, linear=linear is not None, experts=moe is not None)
+    return found
+
+
+def doubts(method: Any, version: tuple[int, int, int]) -> list[str]:
+    """What is not certain about a method in this release."""
+    since, plugin = PLUGINS.get(method, ((9999, 0, 0), "")) if isinstance(method, str) else ((9999, 0, 0), "")
+    if version >= since:
+        return [f"vLLM has {method} only as a plugin ({plugin}) since {'.'.join(map(str, since[:2]))}: the image must bring it, or the start is refused"]
+    return []
