@@ -22,7 +22,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layer import CRO
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layers import build_layers
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layout_groups import Group, Page, cdiv, make_groups
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.model_config import ModelFacts, Served, model_facts
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing.rules import NEWEST, Rules, parse_version
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.rules import NEWEST, Rules, parse_version, release_of, tells_no_age
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.shapes import Beside
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.speculation import CACHELESS
 
@@ -139,6 +139,8 @@ def resolve_kv_cache_dtype(facts: ModelFacts, engine: Engine) -> str:
     resolved = facts.kv_cache_scheme if asked == "auto" and facts.kv_cache_scheme else asked
     if resolved == "fp8_ds_mla":
         raise GB10Error(f"kv_cache_dtype fp8_ds_mla is only for sparse latent attention, which {facts.architecture} has not: use auto or fp8.")
+    if resolved == "fp8_e5m2" and facts.family in registry.MLA_FAMILIES:
+        raise GB10Error(f"kv_cache_dtype fp8_e5m2 is not supported for the latent attention of {facts.architecture}: use auto or fp8.")
     if resolved == "nvfp4" or resolved.endswith("_per_token_head"):
         if facts.family in registry.MLA_FAMILIES:
             raise GB10Error(f"kv_cache_dtype {resolved} is not supported for the latent attention of {facts.architecture}: use auto or fp8.")
@@ -319,13 +321,15 @@ def _cache_mode(facts: ModelFacts, engine: Engine, has_states: bool, pooling: bo
     rules = engine.rules
     default = _takes_pieces(facts, engine)
     if has_states:
-        default = facts.family not in registry.STATE_ONLY_FAMILIES and rules.hybrid_prefix_caching and not pooling
+        default = default and facts.family not in registry.STATE_ONLY_FAMILIES and rules.hybrid_prefix_caching
     caching = default if engine.enable_prefix_caching is None else engine.enable_prefix_caching and not _plain_cpu_mla(facts, engine)
     if not has_states:
         return "none", caching
     if engine.mamba_cache_mode == "align" and not rules.mamba_align:
         raise GB10Error(f"mamba_cache_mode align does not exist in vLLM {engine.vllm_version}: it came with 0.16.")
     mode = "align" if caching and rules.mamba_align else "none"
+    if mode == "align" and engine.enable_chunked_prefill is False:
+        raise GB10Error("enable_chunked_prefill false does not go with the prefix caching of recurrent layers: leave it out, or turn that off too.")
     if engine.mamba_cache_mode == "align" and not caching:
         raise GB10Error("mamba_cache_mode align needs enable_prefix_caching: switch it on or leave the mode out.")
     return mode, caching
@@ -353,8 +357,15 @@ def kv_layout(
 
 def _doubts(facts: ModelFacts, engine: Engine) -> list[str]:
     """What is not certain about this release and this model."""
-    version = parse_version(engine.vllm_version)
+    version = release_of(engine.vllm_version)
     found = []
+    if tells_no_age(engine.vllm_version):
+        found.append(
+            f"vLLM {engine.vllm_version} is a development build whose number does not tell its age: the figures are those of 0.33;"
+            " set gb10_image.vllm_version to the release it is nearest to"
+        )
+    if not engine.rules.kv_cache_memory_bytes:
+        found.append(f"vLLM {engine.vllm_version} cannot be told the bytes of its KV cache (0.10.2 can): it measures them, and the figures move by 1 GiB")
     last = registry.LAST_RELEASE.get(facts.architecture)
     if last is not None and version > parse_version(last):
         found.append(f"vLLM dropped its own {facts.architecture} after {last}: {engine.vllm_version} runs it through Transformers, if at all")
@@ -369,7 +380,7 @@ def _layers(facts: ModelFacts, engine: Engine, dtype_bytes: int, draft_config: M
     """Every cache of the model and, counted on from its layers, of a separate draft model."""
     layers = build_layers(Build(facts, engine, dtype_bytes))
     if draft_config is not None and engine.num_speculative_tokens and engine.speculative_method not in CACHELESS:
-        draft = model_facts(draft_config, engine.rules, assume_full_attention=True)
+        draft = model_facts(draft_config, engine.rules, draft=True)
         added = build_layers(Build(draft, replace(engine, num_speculative_tokens=0), dtype_bytes))
         layers += [(facts.num_layers + index, layer) for index, layer in added]
     if engine.decode_context_parallel_size > 1 and any(layer.kind not in (FULL, MLA) for _index, layer in layers):

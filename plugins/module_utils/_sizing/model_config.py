@@ -19,8 +19,10 @@ from ansible_collections.gb10.vllm.plugins.module_utils._sizing.checks import sh
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.class_defaults import CLASS_DEFAULTS, FLAT_TEXT_TYPES
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.config import ALIASES, MAX_HEADS, MAX_LAYERS, MAX_LENGTH, MAX_VOCAB, Config
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layer_types import layer_types
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layers_refused import full_attention_is_safe, refusal
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.mistral_params import from_mistral_params, is_mistral_params
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.model_length import Limits, model_length
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.overrides import TEXT_KEYS
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.rules import Rules
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.shapes import Beside
 
@@ -31,8 +33,6 @@ _POOLING_ENDINGS = (
     "ForTextEncoding", "EmbeddingModel", "ForSequenceClassification", "ForTokenClassification", "ForAudioClassification", "ForImageClassification",
     "ForVideoClassification", "ClassificationModel", "ForRewardModeling", "RewardModel",
 )  # fmt: skip
-
-_TEXT_KEYS = ("text_config", "llm_config", "language_config", "language_model", "text_model_config", "wrapped_model_config")
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def _text_object(root: Config) -> tuple[Config, bool]:
     """The configuration of the language model and whether it is nested."""
     thinker = root.child("thinker_config")
     for outer in filter(None, (thinker, root)):
-        for key in _TEXT_KEYS:
+        for key in TEXT_KEYS:
             value = outer.data.get(key)
             if isinstance(value, Mapping) and value:
                 return Config(value, where=f"{outer.where}{key}."), True
@@ -99,10 +99,7 @@ def _text_architecture(architecture: str, text: Config) -> str:
     if architecture in registry.CAUSAL_POOLING:
         return registry.CAUSAL_POOLING[architecture]
     if architecture not in registry.WRAPPERS:
-        raise GB10Error(
-            f"architecture {architecture!r} (config key 'architectures') is not known here, so its KV cache cannot be sized: "
-            "set gb10_assume_full_attention to count every layer as full attention, or leave the model to vLLM."
-        )
+        raise refusal(architecture, text.data)
     inner = registry.WRAPPERS[architecture]
     if inner is not None:
         return inner
@@ -116,7 +113,12 @@ def _text_architecture(architecture: str, text: Config) -> str:
         return registry.TEXT_TYPES[model_type]
     raise GB10Error(
         f"the language model of {architecture} is not known here: config keys {text.name('architectures')!r} and {text.name('model_type')!r} "
-        f"say {shown(named[0] if named else None)} and {shown(model_type)}; set gb10_assume_full_attention to count every layer as full attention."
+        f"say {shown(named[0] if named else None)} and {shown(model_type)}; "
+        + (
+            "set gb10_assume_full_attention to count every layer as full attention."
+            if full_attention_is_safe(named[0] if named else "", text.data)
+            else "serve another model, or read docs/extending.md on how to add it."
+        )
     )
 
 
@@ -267,14 +269,16 @@ def _shape(text: Config, family: str, model_type: str) -> _Shape:
     return _Shape(layers, hidden, heads, kv_heads, _head_dim(text, hidden, heads))
 
 
-def _kind_of(architecture: str, text: Config, assume_full_attention: bool) -> tuple[str, str, str]:
+def _kind_of(architecture: str, text: Config, assume_full_attention: bool, draft: bool) -> tuple[str, str, str]:
     """The language model's architecture, its layer rule (family) and what it is for; GB10Error for an architecture not known."""
     if architecture in registry.ENCODER_ONLY:
+        return architecture, "encoder_only", "encoder_only"
+    if architecture == "JinaEmbeddingsV5Model" and text.get("is_decoder") is False:
         return architecture, "encoder_only", "encoder_only"
     try:
         inner = _text_architecture(architecture, text)
     except GB10Error:
-        if not assume_full_attention:
+        if not draft and not (assume_full_attention and full_attention_is_safe(architecture, text.data)):
             raise
         inner = architecture
     family = registry.FAMILY_OF.get(inner, "uniform")
@@ -282,6 +286,14 @@ def _kind_of(architecture: str, text: Config, assume_full_attention: bool) -> tu
         return inner, family, "encoder_decoder"
     pooling = architecture in registry.CAUSAL_POOLING or architecture.endswith(("ForSequenceClassification", "RewardModel"))
     return inner, family, "pooling" if pooling else "generate"
+
+
+def _types(text: Config, model_type: str, layers: int, window: int | None) -> tuple[str, ...] | None:
+    """The type of each layer, where the configuration or its class tells; GB10Error for too few."""
+    types = layer_types(text, model_type, layers, window)
+    if types is not None and len(types) < layers:
+        raise GB10Error(f"config key {text.name('layer_types')!r} has {len(types)} entries for {layers} layers: it must have one per layer.")
+    return tuple(types) if types is not None else None
 
 
 @dataclass(frozen=True)
@@ -315,16 +327,19 @@ def _limits(root: Config, text: Config, served: Served, runner: str, window: int
     )
 
 
-def model_facts(config: Mapping[str, Any], rules: Rules, *, assume_full_attention: bool = False, served: Served | None = None) -> ModelFacts:
+def model_facts(
+    config: Mapping[str, Any], rules: Rules, *, assume_full_attention: bool = False, served: Served | None = None, draft: bool = False
+) -> ModelFacts:
     """Checked facts of a config.json (or Mistral's params.json) object; GB10Error naming the key that is wrong.
 
-    An architecture that is not known is refused; ``assume_full_attention`` reads it as plain attention instead.
+    An architecture that is not known is refused; ``assume_full_attention`` reads it as plain attention instead, where that is at least what
+    it keeps, and so does ``draft`` for every model that drafts for another one.
     """
     served = served or Served()
     root = Config(from_mistral_params(config) if is_mistral_params(config) else config)
     architecture = _architecture(root)
     text, nested = _text_object(root)
-    text_architecture, family, kind = _kind_of(architecture, text, assume_full_attention)
+    text_architecture, family, kind = _kind_of(architecture, text, assume_full_attention, draft)
     guessed = family == "uniform" and text_architecture not in registry.FAMILY_OF
     model_type = root.text("model_type") or ""
     text_model_type = text.text("model_type") or model_type
@@ -332,9 +347,7 @@ def model_facts(config: Mapping[str, Any], rules: Rules, *, assume_full_attentio
     sized = family != "encoder_only" or text.has("num_hidden_layers") or bool(text.defaults)
     shape = _shape(text, family, text_model_type) if sized else _Shape(0, 0, 0, 0, 0)
     window = _window(text, text_model_type)
-    types = layer_types(text, text_model_type, shape.layers, window) if family != "encoder_only" else None
-    if types is not None and len(types) < shape.layers:
-        raise GB10Error(f"config key {text.name('layer_types')!r} has {len(types)} entries for {shape.layers} layers: it must have one per layer.")
+    types = _types(text, text_model_type, shape.layers, window) if family != "encoder_only" else None
     quant_method, kv_scheme = _quantization(root, text)
     if not text.flag("is_causal", True) and family == "uniform":
         family, kind = "encoder_only", "encoder_only"
@@ -342,7 +355,7 @@ def model_facts(config: Mapping[str, Any], rules: Rules, *, assume_full_attentio
     length = model_length(text, text_model_type, rules, _limits(root, text, served, runner, window))
     if served.disable_sliding_window:
         window = None
-    guess = f"architecture {architecture} is not known here: every layer is counted as full attention, which may be far from what vLLM does"
+    guess = f"architecture {architecture} is not known here: every layer is counted as full attention, which may be far more than vLLM keeps"
     return ModelFacts(
         architecture=architecture,
         text_architecture=text_architecture,
@@ -371,7 +384,7 @@ def model_facts(config: Mapping[str, Any], rules: Rules, *, assume_full_attentio
         num_experts_per_token=_count(text, "num_experts_per_token"),
         moe_intermediate_size=_width(text, "moe_intermediate_size"),
         num_nextn_predict_layers=text.optional("num_nextn_predict_layers", 0, 1000) or 0,
-        layer_types=tuple(types) if types is not None else None,
+        layer_types=types,
         sliding_window=window,
         text=text,
         warnings=((guess,) if guessed else ()) + length.warnings,

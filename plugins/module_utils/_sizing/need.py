@@ -18,7 +18,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._sizing.flags import ALL
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layout import KVLayout, kv_layout
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.model_config import prediction_heads
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.overrides import overridden
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing.quantization import resolved
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.quantization import modelopt_algorithm, resolved
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.shapes import EngineFacts, ModelInfo, Server
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.solver import Need
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.speculation import draft_of, draft_tokens, method_with_draft, speculation
@@ -163,7 +163,7 @@ def _size(variant: _Variant) -> Need:
         ),
         "graph": budget.graphs(common.total_bytes, platform=engine.platform, eager=variant.eager),
         "non_torch": budget.non_torch(engine.platform),
-        **budget.measured_parts(variant.record, server, engine.vllm_version, _overhead_flags(variant, batch, layout.max_num_seqs)),
+        **budget.measured_parts(variant.record, server, common.identity.get("image_version") or engine.vllm_version, _overhead_flags(variant, batch, layout.max_num_seqs)),
     }
     return Need(
         name=server["name"],
@@ -177,7 +177,19 @@ def _size(variant: _Variant) -> Need:
         concurrency=server["concurrency"],
         kv_cache_bytes=server["kv_cache_bytes"],
         utilization=server["utilization"],
-        quantization=resolved(layout.facts.quant_method, server["args"].get("quantization"), f"server {server['name']}"),
+        quantization=_quantization(variant, layout),
+    )
+
+
+def _quantization(variant: _Variant, layout: KVLayout) -> str | None:
+    """The method vLLM ends up with; GB10Error where what is asked for contradicts the files."""
+    config = variant.info["config"]
+    return resolved(
+        layout.facts.quant_method,
+        variant.server["args"].get("quantization"),
+        f"server {variant.server['name']}",
+        model_type=str(config.get("model_type") or ""),
+        algorithm=modelopt_algorithm(config),
     )
 
 

@@ -13,6 +13,8 @@ from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.checks import shown
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.mistral_params import from_mistral_params, is_mistral_params
 
+# Where a configuration keeps that of its language model.
+TEXT_KEYS = ("text_config", "llm_config", "language_config", "language_model", "text_model_config", "wrapped_model_config")
 # Objects of a configuration that are no configurations themselves: they are replaced as a whole.
 _PLAIN_OBJECTS = frozenset({"quantization_config", "compression_config", "generation_config", "rope_parameters", "rope_scaling"})
 
@@ -29,6 +31,8 @@ def overridden(config: Mapping[str, Any], overrides: Any, where: str) -> Mapping
     made = dict(from_mistral_params(config) if is_mistral_params(config) else config)
     for key, value in overrides.items():
         held = made.get(key)
+        if key in TEXT_KEYS and not isinstance(held, Mapping) and "thinker_config" not in made:
+            raise GB10Error(f"{where}: args.hf_overrides names {key}, which the model's configuration has not: write its keys without {key} around them")
         nested = isinstance(value, Mapping) and key not in _PLAIN_OBJECTS and str(key).endswith("_config")
         made[key] = _merged(held if isinstance(held, Mapping) else {}, value) if nested else value
     return made

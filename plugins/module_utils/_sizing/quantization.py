@@ -39,35 +39,54 @@ ONLINE: dict[str, Online] = {
 }
 # Names that stand for another one.
 SAME = {"ptpc_fp8": "fp8_per_channel", "compressed_tensors": "compressed-tensors"}
-# Methods that only read weights which are in their format already.
-READING = (
-    "awq", "auto_awq", "awq_marlin", "gptq", "auto_gptq", "gptq_marlin", "compressed-tensors", "modelopt", "modelopt_fp4", "modelopt_mxfp8",
-    "modelopt_mixed", "fbgemm_fp8", "fp_quant", "quark", "moe_wna16", "inc", "auto-round", "gpt_oss_mxfp4", "deepseek_v4_fp8", "gguf", "bitblas",
-    "gptq_bitblas", "gptq_marlin_24", "rtn", "petit_nvfp4", "hqq", "tpu_int8",
-)  # fmt: skip
-# Methods of one format: either name may be asked for where the files say the other.
-_FAMILIES = (
-    {"awq", "auto_awq", "awq_marlin", "gptq", "auto_gptq", "gptq_marlin", "inc", "auto-round", "moe_wna16", "humming"},
-    {"modelopt", "modelopt_fp4", "modelopt_mxfp8", "modelopt_mixed", "mxfp8"},
-    {"mxfp4", "gpt_oss_mxfp4"},
-    {"fp8", "deepseek_v4_fp8"},
-)
+# What vLLM calls the format of a checkpoint once it has seen it, and the names that may be asked for instead (override_quantization_method).
+_OVERRIDES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "gptq": ("auto_gptq", ("gptq", "gptq_marlin", "auto_gptq", "marlin", "moe_wna16")),
+    "awq": ("auto_awq", ("awq", "awq_marlin", "auto_awq", "marlin", "moe_wna16")),
+    "auto-round": ("inc", ("inc", "auto-round", "auto_round")),
+}
+_MODELOPT = {"FP8": "modelopt", "NVFP4": "modelopt_fp4", "MXFP8": "modelopt_mxfp8", "MIXED_PRECISION": "modelopt_mixed"}
 # What is a plugin of its own since a release, and which.
 PLUGINS = {"bitsandbytes": ((0, 28, 0), "vllm-bnb-plugin"), "gguf": ((0, 28, 0), "vllm-gguf-plugin")}
 
 
-def resolved(declared: str | None, asked: Any, where: str) -> str | None:
-    """The method of a checkpoint that declares ``declared`` under ``--quantization asked``; GB10Error where the two contradict each other."""
+def resolved(declared: str | None, asked: Any, where: str, *, model_type: str = "", algorithm: str | None = None) -> str | None:
+    """The method of a checkpoint that declares ``declared`` (with ModelOpt's ``algorithm``) under ``--quantization asked``.
+
+    GB10Error where the two contradict each other.
+    """
     if asked in (None, "", "none", "None", "null"):
-        return declared
-    if not isinstance(asked, str):
+        asked = None
+    elif not isinstance(asked, str):
         raise GB10Error(f"{where}: args.quantization is {shown(asked)}: write the name of a method, such as fp8")
     asked = SAME.get(asked, asked)
-    if declared is None or declared == asked or asked in ("online", "humming", "torchao"):
-        return asked
-    if any(asked in family and declared in family for family in _FAMILIES):
-        return asked
+    if declared is None or asked == "humming":
+        return asked or declared
+    fixed = _fixed(declared, model_type, algorithm)
+    if fixed is not None:
+        return fixed
+    name, others = _OVERRIDES.get(declared, (declared, (declared,)))
+    if asked is None or asked == name or asked in others:
+        return "moe_wna16" if asked == "moe_wna16" else name
     raise GB10Error(f"{where}: args.quantization is {asked}, but the model's files are quantised with {declared}: leave it out, vLLM reads it there")
+
+
+def _fixed(declared: str, model_type: str, algorithm: str | None) -> str | None:
+    """The method that vLLM takes whatever is asked for; None for a format that leaves a choice."""
+    if declared.startswith("modelopt"):
+        return _MODELOPT.get(algorithm or "")
+    if declared == "mxfp4" and model_type == "gpt_oss":
+        return "gpt_oss_mxfp4"
+    return "deepseek_v4_fp8" if declared == "fp8" and model_type == "deepseek_v4" else None
+
+
+def modelopt_algorithm(config: Mapping[str, Any]) -> str | None:
+    """``quant_algo`` of a ModelOpt checkpoint's ``quantization_config``, in upper case; None for another's."""
+    found = config.get("quantization_config")
+    if not isinstance(found, Mapping):
+        return None
+    inner = found.get("quantization", found)
+    return str(inner.get("quant_algo") or "").upper() or None if isinstance(inner, Mapping) else None
 
 
 def online(declared: str | None, asked: Any, config: Mapping[str, Any] | None = None) -> Online | None:

@@ -17,6 +17,7 @@ class EngineFacts(TypedDict, total=False):
     """Which vLLM will run, as far as it is known."""
 
     vllm_version: str
+    image_version: str
     platform: str
     cuda_runtime: str
     source: str

@@ -121,6 +121,9 @@ def layers(config) -> dict[str, int]:
         return {"state": number}
     if not model.is_hybrid:
         return {"attention": number}
+    latent = getattr(text, "linear_attn_config", None)
+    if latent:
+        return {"attention": len(latent["full_attn_layers"]), "state": len(latent["kda_layers"])}
     kinds = getattr(text, "layers_block_type", None) or getattr(text, "layer_types", None)
     if kinds is None:  # every layer has both
         return {"attention": number, "state": number}
@@ -163,11 +166,11 @@ def block_size(config) -> int | None:
     from vllm.v1.attention.selector import get_attn_backend
 
     model, cache = config.model_config, config.cache_config
-    if model.is_attention_free or model.attn_type == "encoder_only":
+    if model.is_attention_free or model.attn_type == "encoder_only" or not layers(config).get("attention"):
         return None
     with set_current_vllm_config(config):
-        backend = get_attn_backend(model.get_head_size(), model.dtype, cache.cache_dtype, use_mla=model.use_mla)
-        current_platform._find_non_ssm_backends = lambda _config: [backend]
+        sparse = hasattr(model.hf_text_config, "index_topk")
+        backend = get_attn_backend(model.get_head_size(), model.dtype, cache.cache_dtype, use_mla=model.use_mla, use_sparse=sparse)
         type(current_platform)._find_non_ssm_backends = classmethod(lambda cls, _config: [backend])
         type(current_platform).update_block_size_for_backend(config)
     return cache.block_size

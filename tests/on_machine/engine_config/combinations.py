@@ -90,7 +90,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "ngram": {"speculative_config": {"method": "ngram", "num_speculative_tokens": 3}},
 }
 CROSSED = (
-    "golden/Llama-3.1-8B", "golden/Qwen3-Next-80B-A3B", "golden/gpt-oss-20b", "golden/DeepSeek-V2-Lite", "golden/Gemma-3-27B", "golden/bert-base-uncased",
+    "golden/Llama-3.1-8B", "golden/Qwen3-Next-80B-A3B", "golden/gpt-oss-20b", "golden/DeepSeek-V2-Lite", "golden/gemma-3-27b-it", "golden/bert-base-uncased",
     "cpu/x/phi3long", "cpu/mistral/MistralForCausalLM",
 )  # fmt: skip
 QUICK = ("short length", "too long", "two GPUs by the short name", "layers by override", "kv fp8", "no prefix caching")
@@ -101,18 +101,18 @@ def generated() -> Iterator[Combination]:
     for name, (config, settings) in known.items():
         yield Combination(name, config, settings)
     for model in CROSSED:
-        config = known.get(model, next((entry for key, entry in known.items() if key.lower() == model.lower()), ({}, {})))[0]
+        config = known[model][0]
         for way, args in WAYS.items():
             yield Combination(f"{model}, {way}", config, args, quick=way in QUICK and model == CROSSED[0])
 
 
 def real() -> Iterator[Combination]:
-    """``real.json``: {configurations: {name: config}, combinations: [{name, config, args, env, files, quick}]}."""
+    """``real.json``: {configurations: {name: config}, combinations: [{name, config, changed, args, env, files, quick}]}."""
     found = json.loads((HERE / "real.json").read_text(encoding="utf-8"))
     for entry in found["combinations"]:
-        config = entry["config"]
+        config, changed = entry.pop("config"), entry.pop("changed", {})
         base = found["configurations"][config] if isinstance(config, str) else config
-        yield Combination(**{**entry, "config": {**base, **entry.pop("changed", {})}})
+        yield Combination(config={**base, **changed}, **entry)
 
 
 def combinations() -> list[Combination]:

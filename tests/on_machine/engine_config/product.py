@@ -13,6 +13,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._model.directory import inspect_model
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layer import STATE, Build
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layers import build_layers
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layers_registry import STATE_ONLY_FAMILIES
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layout import DTYPE_BYTES, KVLayout
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.need import Common, need_of
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.wanted_server import read_server
@@ -36,7 +37,7 @@ def answer(one: Combination, directory: Path) -> dict[str, Any]:
     return {
         "max_model_len": length,
         "kv_cache_dtype": layout.resolved_kv_cache_dtype,
-        "block_size": None if layout.kv_free else layout.block_size,
+        "block_size": layout.block_size if layers(layout).get("attention") and not layout.kv_free else None,
         "layers": layers(layout),
         "max_num_seqs": layout.max_num_seqs,
         "max_num_batched_tokens": layout.batch_tokens(length),
@@ -55,4 +56,4 @@ def layers(layout: KVLayout) -> dict[str, int]:
     attention = {index for index, layer in caches if layer.kind != STATE and index < layout.facts.num_layers}
     if not states:
         return {"attention": layout.facts.num_layers}
-    return {"attention": len(attention), "state": len(states)} if attention else {"state": len(states)}
+    return {"state": len(states)} if layout.facts.family in STATE_ONLY_FAMILIES else {"attention": len(attention), "state": len(states)}
