@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable
 
 from ansible_collections.gb10.vllm.plugins.plugin_utils._as_filter import as_filters
-from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import deployment, wanted, work
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import deployment, lacking, wanted, work
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.vulnerabilities import exposure_verdict
 
 
@@ -50,6 +50,7 @@ class FilterModule:
                 "predicted_against_measured": deployment.comparison,
                 "deployment_decision": deployment.decision,
                 "first_failure": first_failure,
+                "fleet_lacks": lacking.fleet_text,
                 "stale_files": stale_files,
                 "work_order": work.work_order,
                 "rollout_mistakes": wanted.rollout_mistakes,

@@ -63,6 +63,13 @@ options:
   records:
     description: What earlier runs left on the box, by server; by default C(box.servers).
     type: dict
+  elsewhere:
+    description:
+      - Starts that other boxes measured, as the filter P(gb10.vllm.learned_starts#filter) returns them - C(where), C(deployment) and C(measured).
+      - One of the same image, model and flags takes the place of the assumption where this box measured none.
+    type: list
+    elements: dict
+    default: []
   model:
     description: A single model for the calculator, a directory or a Hugging Face repo id.
     type: str

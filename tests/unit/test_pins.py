@@ -130,10 +130,10 @@ def test_the_digests_of_a_deployment(given, digests):
 
 def test_a_box_that_holds_the_record_and_the_container_is_left_alone():
     """Under other labels or record keys every box would replace its containers; the record stays although a fresh plan differs."""
-    assert decide() == {"deployment": DEPLOYMENT, "create": True, "reason": "it does not exist yet"}
+    assert decide() == {"deployment": DEPLOYMENT, "create": True, "reason": "it does not exist yet", "lacking": []}
     container = {"name": "gb10-vllm-devstral", "labels": {"gb10.vllm.server": "devstral", "gb10.vllm.spec": DEPLOYMENT["spec"]}}
     replanned = {**PLANNED, "requested_bytes": 1, "arguments": ["--port", "8001", "--max-model-len", "32768"]}
-    assert decide(replanned, DEPLOYMENT, [container]) == {"deployment": DEPLOYMENT, "create": False, "reason": "unchanged"}
+    assert decide(replanned, DEPLOYMENT, [container]) == {"deployment": DEPLOYMENT, "create": False, "reason": "unchanged", "lacking": []}
     labels = "labels: \"{{ {'gb10.vllm.server': server_wanted.name, 'gb10.vllm.spec': server_deployment.spec} }}\""
     assert labels in (ROLE / "tasks/start.yml").read_text() and box.SERVER_LABEL == "gb10.vllm.server"
 

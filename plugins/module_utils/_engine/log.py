@@ -261,6 +261,7 @@ _CACHE_CONFIG = re.compile(r"^vllm:cache_config_info\{(.*)\}\s", re.MULTILINE)
 _LABEL = re.compile(r'([A-Za-z_]\w*)="((?:[^"\\]|\\.)*)"')
 _LABELS_WANTED: dict[str, tuple[str, Callable[[str], float | str]]] = {
     "num_gpu_blocks": ("num_blocks", int),
+    "num_gpu_blocks_override": ("blocks_override", int),
     "block_size": ("block_size", int),
     "kv_cache_size_tokens": ("kv_tokens", int),
     "kv_cache_max_concurrency": ("concurrency", _real),

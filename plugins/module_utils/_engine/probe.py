@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._engine import log as engine_log
-from ansible_collections.gb10.vllm.plugins.module_utils._engine import readiness
+from ansible_collections.gb10.vllm.plugins.module_utils._engine import readiness, sampling
 from ansible_collections.gb10.vllm.plugins.module_utils._engine.api import Api, json_object
 from ansible_collections.gb10.vllm.plugins.module_utils._engine.container import (
     DIAGNOSIS_LINES,
@@ -26,6 +26,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._engine.container import
     logs,
     memory_available_bytes,
 )
+from ansible_collections.gb10.vllm.plugins.module_utils._engine.proof import Proof
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._io import env_file
 
@@ -50,6 +51,7 @@ class Follower:
     :param answer_timeout_s: how long one real request may take; the first one compiles kernels.
     :param start: ``StartedAt`` of the start being followed; another start of the same container is then a crash.
     :param last: ``activity`` of an earlier observation.
+    :param proof: what is measured once it answers, where its start is watched; None measures nothing.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Follower:
         answer_timeout_s: float,
         start: str | None = None,
         last: Mapping[str, Any] | None = None,
+        proof: Proof | None = None,
     ) -> None:
         self.container = container
         self.kind = kind
@@ -71,6 +74,7 @@ class Follower:
         self.stall_s = stall_s
         self.answer_timeout_s = answer_timeout_s
         self.start = start
+        self.proof = proof
         self.last = dict(last or {})
         self.unanswered = self.last.get("unanswered", 0)
         self.served_model_name = served_model_name
@@ -166,6 +170,8 @@ class Follower:
         return result
 
     def _fail(self, result: dict, reason: str, lines: list[str], since: float | None) -> None:
+        if self.proof is not None:
+            sampling.end(self.container)
         result["phase"] = "failed"
         result["reason"] = reason
         # The verdict goes into the log as a line of its own, so that the knowledge base can speak about it too.
@@ -219,6 +225,7 @@ class Follower:
             text = readiness.answer_text(kind, json_object(body)) if status == 200 else None
             if text is not None:
                 self._answered(result, kind, text, json_object(body), model, latency_s)
+                self._load(result, kind, model, lines, started)
                 return
             if status == 200:
                 self._fail(result, f"a {kind} request was answered without any text", lines, started)
@@ -241,6 +248,16 @@ class Follower:
             "tokens": (reply.get("usage") or {}).get("completion_tokens"),
         }
         self._measure(result["facts"])
+
+    def _load(self, result: dict, kind: str, model: str, lines: list[str], started: float | None) -> None:
+        """The first load after a start that is watched, and what was measured of it; a server that does not stand it is not ready."""
+        if self.proof is None:
+            return
+        found, why = self.proof.measure(self.api.call, kind, model, result["facts"], self.answer_timeout_s)
+        result["facts"].update(found)
+        if why:
+            result["phase"], result["answer"] = "serving", None
+            self._unanswered(result, lines, started, f"its first load: {why}")
 
     def _unanswered(self, result: dict, lines: list[str], started: float | None, why: str) -> None:
         """The API is up and a request failed: the engine may be dying, so look again before judging."""

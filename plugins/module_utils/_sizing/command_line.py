@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing import beside_arguments
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.budget import GIB
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.flags import flag_name
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.outcome import Outcome
@@ -98,6 +99,8 @@ def _switches(outcome: Outcome) -> Iterator[_Row]:
 
 
 def _own(outcome: Outcome) -> Iterator[_Row]:
+    for flag, value, why in beside_arguments.own_flags(outcome.layout.facts, outcome.server["args"]):
+        yield _Row(flag, value, why, "args")
     for key, value in sorted(outcome.server["args"].items()):
         if key != "host":
             yield _Row(flag_name(key), value, "stated in the server's args", "args")

@@ -27,6 +27,7 @@ OPTIONS: dict[str, Any] = {
     "margin_gib": {"type": "float", "default": 1.5},
     "assume_full_attention": {"type": "bool", "default": False},
     "records": {"type": "dict"},
+    "elsewhere": {"type": "list", "elements": "dict", "default": []},
     "model": {"type": "str"},
     "available_gib": {"type": "float"},
     "max_model_len": {"type": "int"},
@@ -66,7 +67,7 @@ def answer(wanted: Mapping[str, Any]) -> dict[str, Any]:
             "assume_full_attention": wanted["assume_full_attention"],
         }
         models = _models(wanted, read)
-        result["plan"] = plan_box(wanted["box"], wanted["servers"], models, engine, options, wanted["records"])
+        result["plan"] = plan_box(wanted["box"], wanted["servers"], models, engine, options, wanted["records"], wanted["elsewhere"])
     return result | ({"models": read} if read else {})
 
 

@@ -293,6 +293,9 @@ WRAPPERS: dict[str, str | None] = {
     "VoxtralForConditionalGeneration": None,
 }
 
+# models that see or hear and whose configuration is that of their language model
+FLAT_MULTIMODAL = frozenset({"MiniCPMO", "MiniCPMV"})
+
 # pooling models whose layers attend both ways: they keep no KV cache at all
 ENCODER_ONLY = (
     "BertForMaskedLM",

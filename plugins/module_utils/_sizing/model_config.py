@@ -69,6 +69,7 @@ class ModelFacts:
     layer_types: tuple[str, ...] | None
     sliding_window: int | None
     text: Config
+    vision: Mapping[str, int] | None = None  # hidden_size, intermediate_size, patch_size, image_size (0: any) of the vision tower
     warnings: tuple[str, ...] = ()
 
 
@@ -340,9 +341,7 @@ def model_facts(
     architecture = _architecture(root)
     text, nested = _text_object(root)
     text_architecture, family, kind = _kind_of(architecture, text, assume_full_attention, draft)
-    guessed = family == "uniform" and text_architecture not in registry.FAMILY_OF
-    model_type = root.text("model_type") or ""
-    text_model_type = text.text("model_type") or model_type
+    text_model_type = text.text("model_type") or root.text("model_type") or ""
     text = _with_defaults(text, nested, text_model_type)
     sized = family != "encoder_only" or text.has("num_hidden_layers") or bool(text.defaults)
     shape = _shape(text, family, text_model_type) if sized else _Shape(0, 0, 0, 0, 0)
@@ -351,11 +350,10 @@ def model_facts(
     quant_method, kv_scheme = _quantization(root, text)
     if not text.flag("is_causal", True) and family == "uniform":
         family, kind = "encoder_only", "encoder_only"
-    runner = runner_of(served, kind, architecture)
+    runner, multimodal = runner_of(served, kind, architecture), architecture in registry.WRAPPERS or architecture in registry.FLAT_MULTIMODAL
     length = model_length(text, text_model_type, rules, _limits(root, text, served, runner, window))
     if served.disable_sliding_window:
         window = None
-    guess = f"architecture {architecture} is not known here: every layer is counted as full attention, which may be far more than vLLM keeps"
     return ModelFacts(
         architecture=architecture,
         text_architecture=text_architecture,
@@ -364,7 +362,7 @@ def model_facts(
         kind=kind,
         runner=runner,
         pooling=tuple(served.beside.get("pooling", ())),
-        multimodal=architecture in registry.WRAPPERS,
+        multimodal=multimodal,
         auto_map=bool(root.get("auto_map")),
         num_layers=shape.layers,
         hidden_size=shape.hidden,
@@ -387,14 +385,43 @@ def model_facts(
         layer_types=types,
         sliding_window=window,
         text=text,
-        warnings=((guess,) if guessed else ()) + length.warnings,
+        vision=_vision(root, multimodal),
+        warnings=_guess(architecture, family, text_architecture) + length.warnings,
     )
+
+
+def _guess(architecture: str, family: str, text_architecture: str) -> tuple[str, ...]:
+    """The warning about an architecture that was read as plain attention."""
+    if family != "uniform" or text_architecture in registry.FAMILY_OF:
+        return ()
+    return (f"architecture {architecture} is not known here: every layer is counted as full attention, which may be far more than vLLM keeps",)
 
 
 def prediction_heads(config: Mapping[str, Any]) -> int:
     """Layers of a checkpoint that predict further tokens (multi-token prediction); 0 where its configuration names none."""
     text, _nested = _text_object(Config(from_mistral_params(config) if is_mistral_params(config) else config))
     return text.optional("num_nextn_predict_layers", 0, 1000) or 0
+
+
+def _vision(root: Config, multimodal: bool) -> Mapping[str, int] | None:
+    """Widths of the vision tower; what its object leaves out is Pixtral's. None for a model without one."""
+    owner = root.child("thinker_config") or root
+    stated = owner.get("vision_config")
+    if not multimodal or (not isinstance(stated, Mapping) and owner.has("audio_config")):
+        return None
+    tower = stated if isinstance(stated, Mapping) else {}
+
+    def number(default: int, *keys: str) -> int:
+        found = (tower.get(key) for key in keys)
+        return next((value for value in found if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 1 << 20), default)
+
+    hidden = number(1024, "hidden_size", "embed_dim", "width")
+    return {
+        "hidden_size": hidden,
+        "intermediate_size": number(4 * hidden, "intermediate_size"),
+        "patch_size": number(14, "patch_size"),
+        "image_size": number(0, "image_size"),
+    }
 
 
 def _width(text: Config, key: str) -> int | None:

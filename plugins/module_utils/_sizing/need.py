@@ -6,20 +6,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing import budget, checks
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing import beside, beside_arguments, budget, checks, flags, learned
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.budget import GIB, Part
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.engine import Engine, engine_of
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing.flags import ALLOW_LONG
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layer import STATE
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layout import KVLayout, kv_layout
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.model_config import prediction_heads
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.overrides import overridden
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.quantization import modelopt_algorithm, resolved
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing.shapes import EngineFacts, ModelInfo, Server
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.shapes import EngineFacts, ModelInfo, Server, Start
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.solver import Need
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.speculation import draft_of, draft_tokens, method_with_draft, speculation
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.weights import RUN_DTYPE_BYTES, LoadedWeights, loaded_weights, run_dtype
@@ -50,6 +50,8 @@ class Common:
     margin_bytes: int
     assume_full_attention: bool
     models: Mapping[str, ModelInfo]
+    image_id: str = ""
+    starts: Sequence[Start] = ()
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ class _Variant:
 
 def need_of(server: Server, info: ModelInfo, record: Mapping[str, Any], common: Common) -> Need:
     """Sizes of one server's parts; the variants with another KV dtype or without graphs are computed only when something does not fit."""
+    beside_arguments.refuse(server["args"], f"server {server['name']}", common.identity["platform"])
     check_gpus(server, common.identity["platform"])
     config = overridden(info["config"], server["args"].get("hf_overrides"), f"server {server['name']}")
     if config is not info["config"]:
@@ -128,7 +131,7 @@ def _engine_settings(server: Server, info: ModelInfo, common: Common) -> dict[st
             settings[key] = checks.whole(args[key], f"server {name}: args.{key}", 1, 1_000_000) if key in INT_ENGINE_ARGS else args[key]
     if info.get("kind") == "embedding" and "beside" not in info:
         settings.setdefault("runner", "pooling")  # facts of an earlier version of this collection: modules.json was there
-    if server["env"].get(ALLOW_LONG, "0").strip().lower() in ("1", "true"):
+    if server["env"].get(flags.ALLOW_LONG, "0").strip().lower() in ("1", "true"):
         settings["allow_long_max_model_len"] = True
     wanted = speculation(args, name)
     if wanted:
@@ -152,30 +155,31 @@ def _size(variant: _Variant) -> Need:
     )
     check_length(server["max_model_len"], layout, f"server {server['name']}")
     batch = layout.batch_tokens(server["max_model_len"] or layout.default_max_model_len)
-    parts = {
-        "weights": _weights(variant, engine, layout),
-        "activation": budget.activation(
-            layout.facts,
-            max_num_batched_tokens=batch,
-            max_num_seqs=layout.max_num_seqs,
-            tensor_parallel_size=engine.tensor_parallel_size,
-            element=RUN_DTYPE_BYTES[run_dtype(variant.info["config"], engine.dtype)],
-        ),
-        "graph": budget.graphs(common.total_bytes, platform=engine.platform, eager=variant.eager),
-        "non_torch": budget.non_torch(engine.platform),
-        **budget.measured_parts(variant.record, server, common.identity.get("image_version") or engine.vllm_version, _overhead_flags(variant, batch, layout.max_num_seqs)),
-    }
+    args, who = server["args"], f"server {server['name']}"
+    step = beside.Step(
+        tokens=batch,
+        sequences=layout.max_num_seqs,
+        element=RUN_DTYPE_BYTES[run_dtype(variant.info["config"], engine.dtype)],
+        tp=engine.tensor_parallel_size,
+        platform=engine.platform,
+        vllm_version=engine.vllm_version,
+        eager=variant.eager,
+    )
+    added = beside_arguments.parts(layout.facts, step, args, who)
+    found = common.identity.get("image_version") or engine.vllm_version
+    logged = budget.measured_parts(variant.record, server, found, _overhead_flags(variant, batch, layout.max_num_seqs))
+    weights = logged.pop("weights", None) or _weights(variant, engine, layout)
+    assumed = {**beside.parts(layout.facts, step, args), **added}
     return Need(
         name=server["name"],
         layout=layout,
-        weights=parts["weights"],
-        activation=parts["activation"],
-        graph=parts["graph"],
-        non_torch=parts["non_torch"],
-        margin_bytes=common.margin_bytes,
+        weights=weights,
+        parts=_learned(variant, layout, batch, {**assumed, **logged}) or _as_logged(assumed, logged),
+        margin_bytes=common.margin_bytes + server["reserve_bytes"],
         max_model_len=server["max_model_len"],
         concurrency=server["concurrency"],
         kv_cache_bytes=server["kv_cache_bytes"],
+        kv_cache_most_bytes=server["kv_cache_most_bytes"],
         utilization=server["utilization"],
         quantization=_quantization(variant, layout),
     )
@@ -217,6 +221,55 @@ def _weights(variant: _Variant, engine: Engine, layout: KVLayout) -> Part:
 def _corrections(loaded: LoadedWeights) -> str:
     parts = [f"{c['what']} {c['bytes'] / GIB:+.2f} GiB" for c in loaded.corrections if abs(c["bytes"]) >= GIB // 200]
     return "from the safetensors headers" + (f", corrected as vLLM loads ({', '.join(parts)})" if parts else "")
+
+
+def _as_logged(assumed: Mapping[str, Part], logged: Mapping[str, Part]) -> dict[str, Part]:
+    """The assumed parts, each replaced by what the engine of an earlier start logged of it.
+
+    What it calls consumed holds all but activations and graphs, and the slots of adapters with them.
+    """
+    held = ("context", "workspaces", "host_processes", "lora_slots") if "consumed" in logged else ()
+    return {name: logged.get(name, part) for name, part in {**assumed, **logged}.items() if name not in held}
+
+
+def _learned(variant: _Variant, layout: KVLayout, batch_tokens: int, parts: Mapping[str, Part]) -> dict[str, Part]:
+    """The parts beside weights and KV cache as earlier starts were seen to take them together; empty where none was measured.
+
+    The total is known, its split only as far as vLLM logged its graphs. What fills only with use stays counted.
+    """
+    common, asked = variant.common, _asked(variant, layout, batch_tokens)
+    total, kept_out = learned.beside(common.starts, asked, common.total_bytes)
+    if total is None:
+        processes = parts["host_processes"]
+        return {**_as_logged(parts, {}), "host_processes": replace(processes, why="; ".join([processes.why, *kept_out]))} if kept_out else {}
+    graphs = min(parts["graphs"].value, total.value) if parts["graphs"].source == "measured" else 0
+    found = {"graphs": Part(graphs, "measured", total.why)} if graphs else {}
+    found["together"] = replace(total, value=total.value - graphs)
+    return {**found, **{name: parts[name] for name in beside_arguments.WITH_USE if name in parts}}
+
+
+def _asked(variant: _Variant, layout: KVLayout, batch_tokens: int) -> learned.Asked:
+    """The server as earlier starts are compared with it."""
+    server, info, settings = variant.server, variant.info, variant.settings
+    rows: dict[str, Any] = {flags.flag_name(key): value for key, value in server["args"].items()}
+    rows |= {flag: value for flag, value, _why in beside_arguments.own_flags(layout.facts, server["args"])}
+    if not layout.kv_free or server["max_num_batched_tokens"]:
+        rows["--max-num-batched-tokens"] = batch_tokens
+    if not layout.kv_free:
+        rows["--kv-cache-dtype"] = settings["kv_cache_dtype"]
+    rows |= {"--max-num-seqs": layout.max_num_seqs, "--load-format": server["load_format"]}
+    if "tensor_parallel_size" in settings:
+        rows["--tensor-parallel-size"] = settings["tensor_parallel_size"]
+    rows |= {"--enforce-eager": True} if variant.eager else {}
+    rows |= {"--trust-remote-code": True} if server["trust_remote_code"] and info.get("auto_map") else {}
+    return learned.Asked(
+        server["model_path"],
+        str(info.get("manifest") or ""),
+        variant.common.image_id,
+        variant.common.identity["vllm_version"],
+        flags.arguments([{"flag": flag, "value": value} for flag, value in rows.items()]),
+        not server["max_num_seqs"] and any(group.kind == STATE for group in layout.groups),
+    )
 
 
 def _overhead_flags(variant: _Variant, batch_tokens: int, max_num_seqs: int) -> dict[str, Any]:

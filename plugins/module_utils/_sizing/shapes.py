@@ -45,6 +45,14 @@ class BoxFacts(TypedDict, total=False):
     cpu_features: EngineFacts
 
 
+class Start(TypedDict):
+    """A start that was measured: ``where`` is "here" or the name of another box, the rest what a box keeps of a server (any of it may be empty)."""
+
+    where: str
+    deployment: Mapping[str, Any]
+    measured: Mapping[str, Any]
+
+
 class Options(TypedDict, total=False):
     """What the user decides for the whole plan."""
 
@@ -75,6 +83,7 @@ class ModelInfo(TypedDict, total=False):
     tokenizer: bool
     auto_map: Any
     size_bytes: int
+    manifest: str
     download: Mapping[str, Any] | None
     beside: Beside
 
@@ -130,6 +139,8 @@ class Server(TypedDict):
     trust_stated: bool
     max_num_batched_tokens: int | None
     max_num_seqs: int | None
+    reserve_bytes: int
+    kv_cache_most_bytes: int | None
     args: dict[str, Any]
     env: dict[str, str]
     repairs: list[Repair]
@@ -200,6 +211,8 @@ class PlanServer(LayoutFacts, total=False):
     activation_bytes: PartFacts
     graph_bytes: PartFacts
     non_torch_bytes: PartFacts
+    beside_bytes: PartFacts
+    beside: dict[str, PartFacts]
     margin_bytes: int
     kv_cache_dtype: str
     kv_cache_bytes: int

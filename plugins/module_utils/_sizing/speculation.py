@@ -46,9 +46,7 @@ def speculation(args: Mapping[str, Any], name: str) -> dict[str, Any]:
         raise GB10Error(f"server {name}: method and model of speculative_config must be text: write {{method: mtp, num_speculative_tokens: 1}}")
     found["method"] = _method(method, model)
     if found["method"] not in (*WITH_MODEL, *WITHOUT_MODEL, ""):
-        raise GB10Error(
-            f"server {name}: speculative_config.method {method!r} is not sized here: use one of {', '.join(sorted((*WITH_MODEL, *WITHOUT_MODEL)))}"
-        )
+        raise GB10Error(f"server {name}: speculative_config.method {method!r} is not sized here: use one of {', '.join(sorted((*WITH_MODEL, *WITHOUT_MODEL)))}")
     if found["method"] in WITHOUT_MODEL[1:]:
         found.pop("model", None)
     elif found["method"] in WITH_MODEL and not model:

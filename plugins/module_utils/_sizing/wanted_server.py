@@ -60,6 +60,8 @@ def read_server(server: WantedServer, repairs: Any = None, image_id: str = "") -
         "trust_stated": merged.get("trust_remote_code") not in (None, "auto"),
         "max_num_batched_tokens": checks.tokens(merged.get("max_num_batched_tokens"), f"{where}: max_num_batched_tokens"),
         "max_num_seqs": checks.tokens(merged.get("max_num_seqs"), f"{where}: max_num_seqs"),
+        "reserve_bytes": checks.gib(merged.get("reserve_gib") or 0, f"{where}: reserve_gib"),
+        "kv_cache_most_bytes": _most_kv_bytes(merged, where),
         "args": args,
         "env": {str(key): str(value) for key, value in budget.as_map(server.get("plan_env")).items()},
         "repairs": applied,
@@ -131,6 +133,12 @@ def draft_models(servers: Sequence[WantedServer]) -> list[str]:
         if isinstance(draft, str) and draft:
             found.append(draft)
     return found
+
+
+def _most_kv_bytes(server: Mapping[str, Any], where: str) -> int | None:
+    """What a KV cache may have at most, in bytes: a repair says so where the floor of the box was not kept."""
+    most = server.get("kv_cache_most_bytes")
+    return None if most is None else checks.whole(most, f"{where}: kv_cache_most_bytes", 0, checks.MOST_BYTES)
 
 
 def _kv_bytes(server: Mapping[str, Any], where: str) -> int | None:

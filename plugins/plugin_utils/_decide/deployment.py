@@ -16,8 +16,10 @@ import json
 from collections.abc import Mapping
 from typing import Any, cast
 
+from ansible_collections.gb10.vllm.plugins.module_utils._engine import footprint
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.flags import PLANNED_ENV
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.lacking import lacking
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.shapes import Asked, Container, Decision, Deployment, Image, Server, Settings
 from ansible_collections.gb10.vllm.plugins.plugin_utils._report.table import table
 
@@ -38,11 +40,16 @@ HASHED = ("shm_gib", "floor_bytes", "stop_timeout_s", "state_dir", "config_dir")
 PLANNED = (
     "kv_cache_bytes", "num_blocks", "kv_tokens", "concurrency", "max_model_len", "weights_bytes", "activation_bytes", "graph_bytes"
 )  # fmt: skip
+# What later releases added: a record without them stays as it is.
+PLANNED_SINCE = ("beside_bytes",)
+LEAST_GAIN_BYTES = GIB // 2
+"""Memory moves by as much from boot to boot; less is no reason to speak of a new plan."""
 COMPARED = {
     # figure of the plan: (how it is called, the fact of server_ready that measures it)
     "weights_bytes": ("weights", "weights_bytes"),
     "activation_bytes": ("activations", "activation_bytes"),
     "graph_bytes": ("CUDA graphs", "graph_bytes"),
+    "beside_bytes": ("beside weights and KV cache", "beside_bytes"),
     "kv_cache_bytes": ("KV cache", "available_kv_bytes"),
     "kv_tokens": ("KV tokens", "kv_tokens"),
     "concurrency": ("concurrency", "concurrency"),
@@ -79,7 +86,12 @@ def without_secrets(server: Server) -> Server:
 
 
 def wanted_inputs(server: Server, image_id: str, manifest: str, options: Mapping[str, Any]) -> str:
-    """Digest of all that decides a deployment apart from live measurements: the same inputs keep what runs (a plan is sticky)."""
+    """Digest of all that decides a deployment apart from live measurements: the same inputs keep what runs (a plan is sticky).
+
+    What a release makes of a wish is no part of it: a key that it gives a server on loopback, which earlier ones left without, is not asked for.
+    """
+    if server.get("key_policy") == "generate" and is_loopback(server["address"]):
+        server = cast(Server, {**server, "key_policy": "none"})
     server = cast(Server, {key: value for key, value in server.items() if key != "plan_env"})
     return digest({"server": server, "image": image_id, "manifest": manifest, "options": options})
 
@@ -132,7 +144,7 @@ def build(planned: Mapping[str, Any], wanted: Server, image: Image, manifest: st
         "requested_bytes": planned["requested_bytes"],
         "floor_bytes": options["floor_bytes"],
         "inputs": inputs,
-        "planned": {key: planned.get(key) for key in PLANNED},
+        "planned": {key: planned.get(key) for key in PLANNED} | {key: planned[key] for key in PLANNED_SINCE if key in planned},
     }
     return {**deployment, "spec": spec_of(container, manifest)}
 
@@ -161,31 +173,41 @@ def with_its_model(deployment: Deployment, models: Mapping[str, Mapping[str, Any
 
 
 def decision(asked: Asked) -> Decision:
-    """What a server's container must be, and whether that means a new one: {deployment, create, reason}."""
+    """What a server's container must be, and whether that means a new one, see ``decide``."""
     server, image, manifest, settings = asked["server"], asked["image"], asked["manifest"], asked["settings"]
     options = {key: settings[key] for key in HASHED}  # type: ignore[literal-required]
     options["repairs"] = settings.get("repairs") or {}
     inputs = wanted_inputs(without_secrets(server), image["id"], manifest, options)
     fresh = build(asked["planned"], server, image, manifest, inputs, settings)
-    return decide({**fresh, "repairs": options["repairs"]}, asked.get("record"), asked["containers"])
+    return decide({**fresh, "repairs": options["repairs"]}, asked.get("record"), asked["containers"], bool(asked.get("replan")))
 
 
-def decide(fresh: Deployment, record: Deployment | None, containers: list[dict]) -> Decision:
-    """What has to be done for a server: {deployment, create, reason}.
+def decide(fresh: Deployment, record: Deployment | None, containers: list[dict], replan: bool = False) -> Decision:
+    """What has to be done for a server: {deployment, create, reason, lacking}.
 
     ``record`` is the deployment that earlier proved itself on the box, ``containers`` those of box_info. With unchanged inputs the recorded
-    deployment is kept even if a fresh plan would differ (measurements move by a few hundred MiB from boot to boot).
+    deployment is kept even if a fresh plan would differ (measurements move by a few hundred MiB from boot to boot, and a later release builds
+    more into a container); ``lacking`` says what it has to do without. With ``replan`` the fresh one takes its place.
     """
     name = f"gb10-vllm-{fresh['name']}"
-    kept = record if record and record.get("inputs") == fresh["inputs"] else fresh
+    kept = record if record and record.get("inputs") == fresh["inputs"] and not replan else fresh
+    lacks = lacking(kept, fresh)
     existing = next((one for one in containers if one["name"] == name), None)
     if existing is None:
         reason = "it does not exist yet" if record is None else "its container is gone"
     elif existing["labels"].get("gb10.vllm.spec") != kept["spec"]:
         reason = changed_because(record, kept) if record else "a container of this name exists that this collection did not finish"
     else:
-        return {"deployment": kept, "create": False, "reason": "unchanged"}
-    return {"deployment": kept, "create": True, "reason": reason}
+        unchanged: Decision = {"deployment": kept, "create": False, "reason": "unchanged", "lacking": lacks}
+        return {**unchanged, "gain": more} if (more := gain(kept, fresh)) else unchanged
+    return {"deployment": kept, "create": True, "reason": reason, "lacking": lacks}
+
+
+def gain(kept: Deployment, fresh: Deployment) -> dict[str, int]:
+    """{bytes, tokens} of KV cache that ``fresh`` has more than ``kept``; empty where that is too little to speak of."""
+    was, now = kept.get("planned") or {}, fresh.get("planned") or {}
+    more = {key: int(now.get(figure) or 0) - int(was.get(figure) or 0) for key, figure in (("bytes", "kv_cache_bytes"), ("tokens", "kv_tokens"))}
+    return more if more["bytes"] >= LEAST_GAIN_BYTES and more["tokens"] > 0 else {}
 
 
 def changed_because(before: Deployment, after: Deployment) -> str:
@@ -243,7 +265,21 @@ def comparison(planned: dict, facts: dict) -> str:
         share = f"{one['share']:+.1%}" if one["share"] is not None else ""
         mark = "more than 2 %; the next plan uses what was measured" if one["drift"] else ""
         rows.append((one["name"], *(_figure(one["figure"], one[key], sign) for key, sign in FIGURES), f"{share} {mark}".strip()))
-    return "\n".join(table(rows))
+    return "\n".join([*table(rows), *_as_the_box_saw_it(facts)])
+
+
+def _as_the_box_saw_it(facts: Mapping[str, Any]) -> list[str]:
+    """How sure the measured total is and what it consists of, and what was left; nothing where the box was not asked."""
+    memory, lines = facts.get("memory") or {}, []
+    if "beside_bytes" in facts:
+        parts = ", ".join(f"{name} {value / GIB:.2f}" for name, value in footprint.split(facts))
+        sure = facts.get("beside_uncertainty_bytes", 0) / GIB
+        lines.append(f"Measured on the box, known to {sure:.2f} GiB; of it {parts or 'nothing that is known'} GiB.")
+    if "lowest_bytes" in memory:
+        lines.append(
+            f"At least {memory['lowest_bytes'] / GIB:.2f} GiB were left since it was ready, {memory['lowest_start_bytes'] / GIB:.2f} while it started."
+        )
+    return lines
 
 
 FIGURES = (("predicted", ""), ("measured", ""), ("difference", "+"))

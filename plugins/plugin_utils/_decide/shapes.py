@@ -124,6 +124,8 @@ class Decision(TypedDict, total=False):
     deployment: Deployment
     create: bool
     reason: str
+    gain: dict[str, int]  # {bytes, tokens} of KV cache that a fresh plan would give more than the deployment that is kept
+    lacking: list[str]  # what a deployment that is kept has to do without, see ``lacking.py``
 
 
 class Asked(TypedDict, total=False):
@@ -136,6 +138,7 @@ class Asked(TypedDict, total=False):
     record: Deployment | None
     containers: list[dict[str, Any]]
     settings: Settings
+    replan: bool
 
 
 class BackTo(TypedDict, total=False):
@@ -151,6 +154,7 @@ class Options(TypedDict, total=False):
 
     history: int
     repair: bool
+    replan: bool
     api_key: str
 
 
@@ -198,6 +202,10 @@ class Order(TypedDict, total=False):
     deployment: Deployment
     create: bool
     reason: str
+    lacking: list[str]
+    gain: dict[str, int]
+    load: dict[str, int]
+    memory_bytes: int
     start: bool
     new: bool
     files: list[File]

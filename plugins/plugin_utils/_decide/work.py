@@ -17,7 +17,7 @@ from typing import Any, cast
 from ansible_collections.gb10.vllm.plugins.module_utils._names import unit_name, watch_name
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import deployment as deployments
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.shapes import Decision, Deployment, Fallback, File, Given, Image, Order, Record
-from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.repair import MOST_REPAIRS
+from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.repair import MOST_REPAIRS, flags_of
 
 UNIT_DIR = "/etc/systemd/system"
 PUT_BACK = "What served before was put back and answers."
@@ -29,8 +29,8 @@ LOST = "Nothing could be put back there."
 def work_order(given: Given) -> Order:
     """What there is to do for one server on one box, see ``shapes.Given`` and ``shapes.Order``.
 
-    Served: what runs is kept where nothing that was asked for changed, else the plan becomes a new container. With ``back_to`` that deployment
-    comes back, whatever is wanted now. Raises GB10Error when the model files of ``back_to`` are gone.
+    Served: what runs is kept where nothing that was asked for changed, else (or with the option ``replan``) the plan becomes a new container.
+    With ``back_to`` that deployment comes back, whatever is wanted now. Raises GB10Error when the model files of ``back_to`` are gone.
     """
     name = given["wanted"]["name"]
     record = cast(Record, (given["box"].get("servers") or {}).get(name) or {})
@@ -53,6 +53,8 @@ def work_order(given: Given) -> Order:
         "deployment": deployment,
         "create": decision["create"],
         "reason": decision["reason"],
+        "lacking": decision.get("lacking") or [],
+        "gain": decision.get("gain") or {},
         "new": not before,
         "history": history[: int(given["options"]["history"])],
         "previous": previous,
@@ -62,6 +64,8 @@ def work_order(given: Given) -> Order:
         "fallback": _fallback(decision["create"], previous),
         "lost": {"deployment": {}, "outcome": LOST},
     }
+    order["load"] = _load(deployment, given["wanted"])
+    order["memory_bytes"] = int((given.get("plan") or {}).get("box", {}).get("available_bytes") or 0) if before else 0
     order["files"] = _files(given, order, record)
     order.update(cast(Order, _repairing(given, order, record)))
     order.update(cast(Order, _secrets(given)))
@@ -88,15 +92,22 @@ def _decision(given: Given, record: Record, image: Image) -> Decision:
     server, locked = given["wanted"], given.get("locked") or {}
     return deployments.decision(
         {
-            "planned": next(one for one in given["plan"]["servers"] if one["name"] == server["name"]),
+            "planned": _planned(given),
             "server": server,
             "image": image,
             "manifest": (given["models"].get(server["model_path"]) or {}).get("manifest") or locked.get("manifest") or "",
             "record": (locked or record).get("deployment") or None,
             "containers": given["box"]["docker"]["containers"],
             "settings": {**given["settings"], "repairs": (locked or record).get("repairs") or {}},
+            "replan": bool(given["options"].get("replan")),
         }
     )
+
+
+def _planned(given: Given) -> Mapping[str, Any]:
+    """The server's part of the plan; empty where there is none, as for one that only goes back."""
+    servers = (given.get("plan") or {}).get("servers") or []
+    return next((one for one in servers if one["name"] == given["wanted"]["name"]), {})
 
 
 def _going_back(given: Given) -> Decision:
@@ -128,6 +139,16 @@ def _files(given: Given, order: Order, record: Record) -> list[File]:
     ]
 
 
+def _load(deployment: Deployment, wanted: Mapping[str, Any]) -> dict[str, int]:
+    """What a server is asked once after its start: a batch as large as it takes, and as many requests as it was planned for."""
+    flags = {one["flag"]: one["value"] for one in flags_of(deployment["container"]["command"])}
+    context = int((deployment.get("planned") or {}).get("max_model_len") or 0)
+    numbers = [flags.get(flag) for flag in ("--max-num-batched-tokens", "--max-num-seqs")]
+    batch, most = (value if isinstance(value, int) and not isinstance(value, bool) else 0 for value in numbers)
+    at_once = int(wanted.get("concurrency") or 1)
+    return {"batch_tokens": batch or context, "context": context, "requests": min(at_once, most) if most else at_once}
+
+
 def _file(dest: str, content: str, needed: bool) -> File:
     return {"dest": dest, "content": content, "needed": needed}
 
@@ -147,6 +168,8 @@ def _repairing(given: Given, order: Order, record: Record) -> dict[str, Any]:
             "command": deployment["container"]["command"],
             "cuda_graphs": server.get("cuda_graphs") or "auto",
             "os_floor_bytes": given["settings"]["floor_bytes"],
+            "margin_bytes": _planned(given).get("margin_bytes") or 0,
+            "reserve_gib": server.get("reserve_gib") or 0,
             "model_files": ((given.get("models") or {}).get(server["model_path"]) or {}).get("names") or [],
         },
     }

@@ -15,6 +15,8 @@ import math
 
 GIB = 2**30
 MOST_REPAIRS = 2
+FLOOR = "floor"
+"""The id of the repair of a server that answers and leaves too little to the operating system."""
 OS_FLOOR_BYTES = 12 * GIB
 MOST_UTILIZATION = 0.85
 LEAST_CONTEXT = 1024
@@ -54,6 +56,23 @@ def decide(diagnosis: dict, facts: dict, wanted: dict, history: list[dict]) -> d
         if not _tried(repair, history):
             return repair
     return None
+
+
+def keep_floor(memory: dict, wanted: dict, history: list[dict]) -> dict | None:
+    """The repair of a server that answers and leaves less than the floor: its KV cache gets smaller by what is missing, once; else None.
+
+    :param memory: what the box saw of the start (``facts["memory"]`` of ``server_ready``, with ``missing_bytes``).
+    :param wanted: with ``kv_cache_bytes`` as planned and ``os_floor_bytes``.
+    """
+    missing, kv = int(memory.get("missing_bytes") or 0), int(wanted.get("kv_cache_bytes") or 0)
+    if not missing or kv <= missing or len(history) >= MOST_REPAIRS or any(past.get("id") == FLOOR for past in history):
+        return None
+    floor = int(wanted.get("os_floor_bytes") or OS_FLOOR_BYTES)
+    reason = (
+        f"{(floor - missing) / GIB:.2f} GiB of the {floor / GIB:.2f} GiB for the operating system were left, so the KV cache gets "
+        f"{missing / GIB:.2f} GiB less than {kv / GIB:.2f} GiB"
+    )
+    return {"id": FLOOR, "set": {"kv_cache_most_bytes": kv - missing}, "reason": reason, "wait_for_memory": True}
 
 
 def settings(wanted: dict) -> dict:

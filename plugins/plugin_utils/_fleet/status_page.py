@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.lacking import more, sentence
 from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet.lock import short
 from ansible_collections.gb10.vllm.plugins.plugin_utils._report.words import gib
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
@@ -56,6 +57,7 @@ def _server(server: Mapping[str, Any]) -> dict[str, Any]:
         "image": short(server["image_id"]),
         "kv_tokens": f"{server['kv_tokens']:,}" if server["kv_tokens"] else "-",
         "concurrency": f"{server['concurrency']:.2f}x" if server["concurrency"] else "-",
+        "lacks": [text for text in (sentence(server["lacking"]), more(server.get("gain") or {})) if text],
         "no_drift": "unknown" if state == "unreachable" else "none",
         "history": [{"model": one["model"], "image": short(one["image_id"])} for one in server["history"]],
     }

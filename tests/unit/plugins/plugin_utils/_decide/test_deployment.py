@@ -69,7 +69,24 @@ def test_a_plan_that_moved_with_a_measurement_keeps_what_runs():
     built = build()
     moved = build(planned=dict(PLANNED, arguments=["--port", "8000", "--gpu-memory-utilization", "0.71"]))
     decision = deployment.decide(moved, built, [container_of(built)])
-    assert decision == {"deployment": built, "create": False, "reason": "unchanged"}
+    assert decision == {"deployment": built, "create": False, "reason": "unchanged", "lacking": []}
+
+
+def test_a_fresh_plan_takes_its_place_when_it_is_asked_for():
+    built = build()
+    moved = build(planned=dict(PLANNED, arguments=["--port", "8000", "--gpu-memory-utilization", "0.71"]))
+    decision = deployment.decide(moved, built, [container_of(built)], replan=True)
+    assert (decision["deployment"], decision["create"]) == (moved, True)
+    assert "0.71" in decision["reason"]
+    assert deployment.decide(build(), built, [container_of(built)], replan=True)["create"] is False, "nothing differs, so nothing is replaced"
+
+
+def test_what_a_release_makes_of_a_wish_is_no_other_wish():
+    wish = {"name": "a", "address": "127.0.0.1", "key_policy": "none"}
+    digests = [deployment.wanted_inputs({**wish, **change}, "i", "m", {}) for change in ({}, {"key_policy": "generate"}, {"key_policy": "given"})]
+    assert digests[0] == digests[1] != digests[2]
+    outside = [deployment.wanted_inputs({**wish, "address": "0.0.0.0", "key_policy": one}, "i", "m", {}) for one in ("none", "generate")]
+    assert outside[0] != outside[1], "there gb10_allow_open decides, and that is the user's"
 
 
 def test_a_changed_wish_makes_a_new_container_and_says_why():

@@ -88,3 +88,12 @@ def test_a_plan_that_failed_leaves_what_is_wanted_open():
     rows = statuses.status({"a": seen(box(deployed()), decisions={}), "b": seen(box(), decisions={})}, "now")["boxes"]
     assert rows["a"]["servers"][0]["drift"] == ["what is wanted could not be worked out"]
     assert rows["b"]["servers"][0]["drift"] == ["not deployed yet"]
+
+
+def test_what_a_server_lacks_is_told_below_the_table_and_is_no_drift():
+    order = {"create": False, "reason": "unchanged", "deployment": deployed(), "lacking": ["a bound on its processes"]}
+    status = statuses.status({"a": seen(box(deployed()), decisions={"devstral": order}), "b": seen(box(), decisions={"devstral": order})}, "now")
+    row, other = (status["boxes"][name]["servers"][0] for name in ("a", "b"))
+    assert (row["lacking"], other["lacking"]) == (["a bound on its processes"], []), "what does not run lacks nothing"
+    told = "a devstral still lacks: a bound on its processes; applied at its next replacement, or now with -e gb10_replan=true."
+    assert told in statuses.status_table(status).splitlines()
