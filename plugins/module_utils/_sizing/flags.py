@@ -113,10 +113,17 @@ def _typed(written: str, name: str, value: Any, server: str) -> Any:
         return None
     flag = truth(value)
     if flag is None:
-        raise GB10Error(f"server {server}: args.{name} is {shown(value)}: it is a switch, write true or false")
+        return value  # `check_switches` says so
     if written not in ALIASES and not name.startswith(written):
         flag = not flag  # no_x, or disable_x for enable_x
     return None if not flag and name in ONE_WAY else flag
+
+
+def check_switches(args: Mapping[str, Any], server: str) -> None:
+    """GB10Error for a switch of ``normalise_args``' result that is neither on nor off."""
+    for name, value in args.items():
+        if kind_of(name) == TRUTH and not isinstance(value, bool):
+            raise GB10Error(f"server {server}: args.{name} is {shown(value)}: it is a switch, write true or false")
 
 
 def truth(value: Any) -> bool | None:

@@ -108,10 +108,14 @@ class KVLayout:
 
     @property
     def kv_bytes_per_token(self) -> float:
-        """Bytes one more token of a long request costs (windows and states are constant by then)."""
+        """Bytes one more token of a long request costs (windows and states are constant by then; one that no request outgrows is none)."""
         total = 0.0
         for group in self.groups:
-            growing = [page.block_size * page.dcp for _count, page in group.members if page.kind in (FULL, MLA)]
+            growing = [
+                page.block_size * page.dcp
+                for _count, page in group.members
+                if page.kind in (FULL, MLA) or (page.window or page.chunk or 0) >= self.derived_max_model_len
+            ]
             if growing:
                 total += self.bytes_per_block / min(growing)
         return total
@@ -137,6 +141,8 @@ def resolve_kv_cache_dtype(facts: ModelFacts, engine: Engine) -> str:
             raise GB10Error(f"kv_cache_dtype {asked} does not exist for the sparse latent attention of {facts.architecture}: vLLM keeps fp8_ds_mla.")
         return "fp8_ds_mla"
     resolved = facts.kv_cache_scheme if asked == "auto" and facts.kv_cache_scheme else asked
+    if resolved == "fp8_inc" and engine.platform == "gb10":
+        raise GB10Error("kv_cache_dtype fp8_inc is for Intel Gaudi: use auto or fp8.")
     if resolved == "fp8_ds_mla":
         raise GB10Error(f"kv_cache_dtype fp8_ds_mla is only for sparse latent attention, which {facts.architecture} has not: use auto or fp8.")
     if resolved == "fp8_e5m2" and facts.family in registry.MLA_FAMILIES:

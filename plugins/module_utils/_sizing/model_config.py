@@ -324,7 +324,7 @@ def _limits(root: Config, text: Config, served: Served, runner: str, window: int
     return Limits(
         window=window if served.disable_sliding_window else None,
         tokenizer=served.beside.get("tokenizer_max_length") if runner == "pooling" and positions == "absolute" else None,
-        sentence=served.beside.get("sentence_max_length"),
+        sentence=(served.beside["sentence_max_length"] or 0) if "sentence_max_length" in served.beside else None,
     )
 
 

@@ -63,7 +63,10 @@ class Limits(NamedTuple):
     sentence: Any = None
 
 
-def model_length(text: Config, model_type: str, rules: Rules, limits: Limits = Limits()) -> Length:
+NO_LIMITS = Limits()
+
+
+def model_length(text: Config, model_type: str, rules: Rules, limits: Limits = NO_LIMITS) -> Length:
     """The length of the language model ``text``; GB10Error when no model has it."""
     ropes = _ropes(text)
     named, key = _named_length(text)

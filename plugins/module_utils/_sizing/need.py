@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing import beside, beside_arguments, budget, checks, flags, learned
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing import beside, beside_arguments, budget, checks, flags, learned, quantization
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.budget import GIB, Part
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.engine import Engine, engine_of
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layer import STATE
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layout import KVLayout, kv_layout
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.model_config import prediction_heads
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.overrides import overridden
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing.quantization import modelopt_algorithm, resolved
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.rules import NEWEST, release_of, tells_no_age
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.shapes import EngineFacts, ModelInfo, Server, Start
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.solver import Need
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.speculation import draft_of, draft_tokens, method_with_draft, speculation
@@ -186,15 +186,19 @@ def _size(variant: _Variant) -> Need:
 
 
 def _quantization(variant: _Variant, layout: KVLayout) -> str | None:
-    """The method vLLM ends up with; GB10Error where what is asked for contradicts the files."""
-    config = variant.info["config"]
-    return resolved(
+    """The method vLLM ends up with; GB10Error where what is asked for contradicts the files or is no method at all."""
+    config, who, version = variant.info["config"], f"server {variant.server['name']}", layout.engine.vllm_version
+    method = quantization.resolved(
         layout.facts.quant_method,
         variant.server["args"].get("quantization"),
-        f"server {variant.server['name']}",
+        who,
         model_type=str(config.get("model_type") or ""),
-        algorithm=modelopt_algorithm(config),
+        algorithm=quantization.modelopt_algorithm(config),
+        names=variant.info.get("names", ()),
     )
+    if not tells_no_age(version) and release_of(version) <= NEWEST:
+        quantization.check_known(method, who)
+    return method
 
 
 def _weights(variant: _Variant, engine: Engine, layout: KVLayout) -> Part:

@@ -9,7 +9,7 @@ vLLM: ``config/model.py _verify_quantization``, ``config/quantization.py``, ``mo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
@@ -39,27 +39,48 @@ ONLINE: dict[str, Online] = {
 }
 # Names that stand for another one.
 SAME = {"ptpc_fp8": "fp8_per_channel", "compressed_tensors": "compressed-tensors"}
+# Methods that only read weights which are in their format already, with the files that may describe it (get_config_filenames).
+_GPTQ, _AWQ, _MODELOPT_FILES = ("quantize_config.json",), ("quant_config.json", "quantize_config.json"), ("hf_quant_config.json",)
+READING: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("gptq", "auto_gptq", "gptq_marlin"), _GPTQ),
+    **dict.fromkeys(("awq", "auto_awq", "awq_marlin"), _AWQ),
+    **dict.fromkeys(("modelopt", "modelopt_fp4", "modelopt_mxfp8", "modelopt_mixed"), _MODELOPT_FILES),
+    "compressed-tensors": (),
+    "torchao": (),
+}
 # What vLLM calls the format of a checkpoint once it has seen it, and the names that may be asked for instead (override_quantization_method).
 _OVERRIDES: dict[str, tuple[str, tuple[str, ...]]] = {
     "gptq": ("auto_gptq", ("gptq", "gptq_marlin", "auto_gptq", "marlin", "moe_wna16")),
     "awq": ("auto_awq", ("awq", "awq_marlin", "auto_awq", "marlin", "moe_wna16")),
     "auto-round": ("inc", ("inc", "auto-round", "auto_round")),
 }
+# All methods that some vLLM from 0.10 to 0.33 has (QUANTIZATION_METHODS).
+KNOWN = frozenset(
+    (
+        "auto-round", "auto_awq", "auto_gptq", "awq", "awq_marlin", "bitblas", "bitsandbytes", "compressed-tensors", "cpu_awq", "cpu_gptq",
+        "deepseek_v4_fp8", "deepspeedfp", "experts_int8", "fbgemm_fp8", "fp8", "fp8_per_block", "fp8_per_channel", "fp8_per_tensor", "fp_quant", "gguf",
+        "gpt_oss_mxfp4", "gptq", "gptq_bitblas", "gptq_marlin", "gptq_marlin_24", "hqq", "humming", "inc", "int8_per_channel_weight_only", "ipex",
+        "modelopt", "modelopt_fp4", "modelopt_mixed", "modelopt_mxfp8", "moe_wna16", "mxfp4", "mxfp8", "nvfp4_per_token", "online",
+        "petit_nvfp4", "ptpc_fp8", "quark", "rtn", "torchao", "tpu_int8",
+    )
+)  # fmt: skip
 _MODELOPT = {"FP8": "modelopt", "NVFP4": "modelopt_fp4", "MXFP8": "modelopt_mxfp8", "MIXED_PRECISION": "modelopt_mixed"}
 # What is a plugin of its own since a release, and which.
 PLUGINS = {"bitsandbytes": ((0, 28, 0), "vllm-bnb-plugin"), "gguf": ((0, 28, 0), "vllm-gguf-plugin")}
 
 
-def resolved(declared: str | None, asked: Any, where: str, *, model_type: str = "", algorithm: str | None = None) -> str | None:
+def resolved(declared: str | None, asked: Any, where: str, *, model_type: str = "", algorithm: str | None = None, names: Collection[str] = ()) -> str | None:
     """The method of a checkpoint that declares ``declared`` (with ModelOpt's ``algorithm``) under ``--quantization asked``.
 
-    GB10Error where the two contradict each other.
+    ``names``: files of the checkpoint; some formats are described in one of their own. GB10Error where the two contradict each other.
     """
     if asked in (None, "", "none", "None", "null"):
         asked = None
     elif not isinstance(asked, str):
         raise GB10Error(f"{where}: args.quantization is {shown(asked)}: write the name of a method, such as fp8")
     asked = SAME.get(asked, asked)
+    if declared is None and asked in READING and not any(name in names for name in READING[asked]):
+        raise GB10Error(f"{where}: args.quantization {asked} only reads weights that are quantised so, and this model's are not: leave it out, or use fp8")
     if declared is None or asked == "humming":
         return asked or declared
     fixed = _fixed(declared, model_type, algorithm)
@@ -69,6 +90,12 @@ def resolved(declared: str | None, asked: Any, where: str, *, model_type: str = 
     if asked is None or asked == name or asked in others:
         return "moe_wna16" if asked == "moe_wna16" else name
     raise GB10Error(f"{where}: args.quantization is {asked}, but the model's files are quantised with {declared}: leave it out, vLLM reads it there")
+
+
+def check_known(method: str | None, where: str) -> None:
+    """GB10Error for a method that no vLLM known here has."""
+    if method and method not in KNOWN:
+        raise GB10Error(f"{where}: the quantisation {shown(method)} is none that vLLM has: use the original model, or one in FP8, NVFP4, AWQ or GPTQ")
 
 
 def _fixed(declared: str, model_type: str, algorithm: str | None) -> str | None:

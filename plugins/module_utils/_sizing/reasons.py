@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing import beside_arguments
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing import beside_arguments, quantization
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.budget import GIB
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.outcome import Outcome
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.rules import release_of
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.shapes import ModelInfo
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.solver import SHORTEST_AUTO_CONTEXT
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.speculation import speculation
@@ -66,6 +67,10 @@ def warnings(outcome: Outcome, models: Mapping[str, ModelInfo]) -> list[str]:
     if info.get("source") == "hub":
         size = (info.get("download") or {}).get("bytes") or info.get("size_bytes") or 0
         found.append(f"the model is not on the box yet: {size / GIB:.1f} GiB to download from {info.get('path')}, {size * 8 / 1e9 / 60:.0f} min at 1 Gbit/s")
+    names = server["served_model_name"]
+    if isinstance(names, str) and " " in names.strip():
+        found.append(f"served_model_name {names!r} is one name with spaces in it: write a list where several names are meant")
+    found += quantization.doubts(outcome.need.quantization, release_of(outcome.layout.engine.vllm_version))
     found += beside_arguments.unknown(server["args"])
     draft = speculation(server["args"], server["name"]).get("model")
     if draft and str(draft) not in models:

@@ -16,6 +16,15 @@ from ansible_collections.gb10.vllm.plugins.module_utils._sizing.shapes import Mo
 # Methods whose draft is a model of its own, and those that need none.
 WITH_MODEL = ("eagle", "eagle3", "dflash", "dspark", "draft_model", "medusa", "mlp_speculator", "custom_class")
 WITHOUT_MODEL = ("mtp", "ngram", "ngram_gpu", "suffix")
+# vLLM's many names of prediction heads in the checkpoint; all are ``mtp`` (MTPModelTypes of 0.10 to 0.33).
+HEADS = frozenset(
+    f"{name}_mtp"
+    for name in (
+        "bailing_hybrid", "bailing_hybrid_v3", "deepseek", "dots3_note", "ernie", "exaone4_5", "exaone_moe", "gemma4", "glm4_moe", "glm4_moe_lite", "glm5_next",
+        "glm_ocr", "hy_v3", "hy_v4", "inkling", "kimi_k3", "longcat_flash", "mimo", "mimo_v2", "minimax_m3", "nemotron_h", "pangu_ultra_moe", "qwen3_5",
+        "qwen3_next", "qwen4_exp", "step3p5",
+    )
+)  # fmt: skip
 # Drafts that keep no KV cache of their own.
 CACHELESS = ("ngram", "ngram_gpu", "suffix", "medusa", "mlp_speculator", "custom_class")
 SUFFIX_TOKENS = 24  # suffix_decoding_max_tree_depth
@@ -58,8 +67,7 @@ def _method(method: str | None, model: str | None) -> str:
     """The method under the one name vLLM goes on with; empty where only the draft model's configuration tells."""
     if not method:
         return "ngram" if model in ("ngram", "[ngram]") else ""
-    method = method.strip("[]")
-    return "mtp" if method.endswith("_mtp") else method
+    return "mtp" if method in HEADS else method
 
 
 def method_with_draft(wanted: Mapping[str, Any], draft: Mapping[str, Any] | None) -> str:
@@ -74,14 +82,14 @@ def method_with_draft(wanted: Mapping[str, Any], draft: Mapping[str, Any] | None
     kind = str((draft or {}).get("model_type") or "")
     if kind in ("medusa", "mlp_speculator"):
         return kind
-    return "mtp" if kind == "mtp" or kind.endswith("_mtp") else "draft_model"
+    return "mtp" if kind in HEADS else "draft_model"
 
 
 def draft_tokens(wanted: Mapping[str, Any], heads: int, where: str) -> int:
-    """Tokens drafted at once; without a number vLLM takes that of the checkpoint's ``heads``. GB10Error where the heads do not divide it."""
+    """Tokens drafted at once; of heads in a model of their own vLLM takes all without being told. GB10Error where the ``heads`` do not divide it."""
     given = wanted.get("num_speculative_tokens")
     if given is None:
-        found = heads if wanted.get("method") == "mtp" else SUFFIX_TOKENS if wanted.get("method") == "suffix" else 0
+        found = heads if wanted.get("method") == "mtp" and wanted.get("model") else SUFFIX_TOKENS if wanted.get("method") == "suffix" else 0
         if not found:
             raise GB10Error(f"{where}: speculative_config lacks num_speculative_tokens: say how many tokens are drafted at once, such as 3")
         return found

@@ -29,6 +29,7 @@ def read_server(server: WantedServer, repairs: Any = None, image_id: str = "") -
             raise GB10Error(f"server {name}: {key} is {str(server[key])[:64]!r}: it must be printable text on one line")
     merged: dict[str, Any] = dict(server)
     merged["args"] = flags.normalise_args(server.get("args"), name)
+    flags.check_switches(merged["args"], name)
     applied: list[Repair] = []
     for repair in _repairs(repairs, image_id):
         changed = _apply(merged, repair.get("set") or {})

@@ -362,7 +362,7 @@ class TestInput:
     @pytest.mark.parametrize(
         "args",
         [
-            {"tensor_parallel_size": 2}, {"tp": "2"}, {"-pp": 2}, {"data_parallel_size": 4}, {"dp": 2}, {"nnodes": 2}, {"pcp": 2}, {"data_parallel_size_local": 2},
+            {"tensor_parallel_size": 2}, {"tp": "2"}, {"-pp": 2}, {"data_parallel_size": 4}, {"dp": 2}, {"nnodes": 2}, {"pcp": 2}, {"dpl": 2},
             {"decode_context_parallel_size": 2}, {"tensor-parallel": 2},
         ],
     )  # fmt: skip
