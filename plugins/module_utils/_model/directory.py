@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import errno
 import hashlib
@@ -15,7 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.module_utils._model.beside import read_beside, with_quantization
+from ansible_collections.gb10.vllm.plugins.module_utils._model.beside import read_beside, with_architecture, with_quantization
 from ansible_collections.gb10.vllm.plugins.module_utils._model.formats import check_config, check_directory
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing import weights
 
@@ -54,7 +55,13 @@ def inspect_model(path: str, *, load_format: str = "auto", allow_missing: bool =
     def open_shard(name: str) -> weights.Shard:
         return read_shard(os.path.join(path, name))
 
-    return describe(path, sizes, read, open_shard, load_format)
+    facts = describe(path, sizes, read, open_shard, load_format)
+    others = [name for name in sizes if name.endswith(".safetensors") and not name.startswith("consolidated")]
+    if load_format == "auto" and facts["layout"] == "mistral" and others and "config.json" in sizes:
+        with contextlib.suppress(GB10Error):  # the other layout may be half there; vLLM reads it only where its user asks for it
+            hf = describe(path, sizes, read, open_shard, "hf")
+            facts["hf"] = {"config": hf["config"], "weights": hf["weights"]}
+    return facts
 
 
 def describe(
@@ -75,7 +82,7 @@ def describe(
     config = load_json(config_blob, f"{where}/{config_name}")
     if not isinstance(config, dict):
         raise GB10Error(f"{where}/{config_name} is not a JSON object: download it again")
-    config = with_quantization(config, where, sizes, read)
+    config = with_architecture(with_quantization(config, where, sizes, read))
     check_config(where, config)
     weight_map: dict[str, str] = {}
     if index_name in sizes:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import math
 import re
@@ -15,9 +16,11 @@ from typing import Any
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.arguments import ALIASES, ARGUMENTS, JSON, TRUTH, canonical
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.checks import human_int, shown
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.rules import NEWEST, release_of, tells_no_age
 
 _NAME = re.compile(r"(?:[a-z0-9][a-z0-9_]*|O)(?:\.[A-Za-z0-9_-][A-Za-z0-9_.-]*\+?)?")
 _TRUE, _FALSE = ("true", "yes", "on", "1", "y", "t"), ("false", "no", "off", "0", "n", "f")
+TABLE_SINCE = (0, 26, 0)  # the first release that the table of arguments describes
 # Switches that vLLM has in one direction only: turned off is not said.
 ONE_WAY = ("headless", "grpc", "data_parallel_multi_port_external_lb", "disable_log_stats", "aggregate_engine_logging")
 SECRET_ARGS = ("api_key", "hf_token", "ssl_keyfile_password")
@@ -117,6 +120,18 @@ def _typed(written: str, name: str, value: Any, server: str) -> Any:
     if written not in ALIASES and not name.startswith(written):
         flag = not flag  # no_x, or disable_x for enable_x
     return None if not flag and name in ONE_WAY else flag
+
+
+def unknown_names(args: Mapping[str, Any], version: str) -> list[str]:
+    """A warning for each argument that no release of the table has, where the engine is one of them: its parser ends the start, unless it is a fork's."""
+    if tells_no_age(version) or not TABLE_SINCE <= release_of(version) <= NEWEST:
+        return []
+    found = []
+    for head in dict.fromkeys(name.partition(".")[0] for name in args):
+        near = difflib.get_close_matches(head, ARGUMENTS, n=1)
+        if head not in ARGUMENTS:
+            found.append(f"no vLLM from 0.26 to 0.33 has the argument {head}" + (f"; did you mean {near[0]}?" if near else ", so it refuses to start with it"))
+    return found
 
 
 def check_switches(args: Mapping[str, Any], server: str) -> None:

@@ -54,7 +54,7 @@ REFUSED: dict[str, Refusal] = {
 }
 
 # What vLLM's registry has as drafts of other models; they are named in speculative_config.
-_DRAFT_WORDS = ("Eagle", "EAGLE", "MTP", "Medusa", "MLPSpeculator", "DFlash", "DSpark", "NextN", "AssistantModel")
+_DRAFT_WORDS = ("Eagle", "EAGLE", "MTP", "Medusa", "MLPSpeculator", "DFlash", "DSpark", "NextN", "AssistantModel", "ExtractHiddenStates", "DraftModel", "Peagle", "XPress")
 # Keys of a configuration that tell of more than one attention per layer.
 _MORE_THAN_ATTENTION = (
     "is_encoder_decoder", "num_loops", "loop_num", "mamba_d_state", "mamba_num_heads", "ssm_state_size", "state_size", "linear_num_value_heads",
@@ -65,7 +65,7 @@ _FULL = "set gb10_assume_full_attention to count every layer as full attention, 
 
 def is_draft(architecture: str) -> bool:
     """Whether an architecture drafts for another model."""
-    return any(word in architecture for word in _DRAFT_WORDS)
+    return any(word in architecture for word in _DRAFT_WORDS) and not architecture.endswith("ForConditionalGeneration")
 
 
 def full_attention_is_safe(architecture: str, config: Mapping[str, Any]) -> bool:

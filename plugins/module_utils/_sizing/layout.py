@@ -124,6 +124,8 @@ class KVLayout:
 def resolve_dtype(facts: ModelFacts, engine: Engine, pooling: bool) -> str:
     """The run dtype (``config/model.py _resolve_auto_dtype``)."""
     asked = {"half": "float16", "float": "float32"}.get(engine.dtype, engine.dtype)
+    if asked == "float16" and facts.text_model_type in _FLOAT16_UNSAFE and engine.platform == "gb10":
+        raise GB10Error(f"dtype float16 is not supported by {facts.text_model_type}, whose numbers it cannot hold: use bfloat16 or auto.")
     if asked != "auto":
         return asked
     preferred = "float16" if pooling and facts.text_model_type not in _FLOAT16_UNSAFE else "bfloat16"
@@ -451,6 +453,8 @@ def _layout_of(facts: ModelFacts, engine: Engine, draft_config: Mapping[str, Any
         engine=engine,
         warnings=(*facts.warnings, *_doubts(facts, engine)),
     )
+    if layout.batched_tokens is not None and layout.batched_tokens < layout.max_num_seqs:
+        raise GB10Error(f"max_num_batched_tokens {layout.batched_tokens} must be at least max_num_seqs {layout.max_num_seqs}: raise the one or lower the other.")
     if not caches:
         return layout
     extra = engine.num_speculative_tokens - 1 if _draft_modules(facts, engine) > 1 else 0

@@ -308,7 +308,9 @@ class Served:
 
 
 def runner_of(served: Served, kind: str, architecture: str) -> str:
-    """``generate`` or ``pooling`` (``config/model.py _get_runner_type``)."""
+    """``generate`` or ``pooling`` (``config/model.py _get_runner_type``); GB10Error for a model that pools and shall generate."""
+    if served.runner == "generate" and kind in ("pooling", "encoder_only"):
+        raise GB10Error(f"{architecture} cannot be served with runner generate: it pools what it reads; leave runner out.")
     if served.runner != "auto":
         return served.runner
     if served.convert not in ("auto", "none") or "pooling" in served.beside or kind in ("pooling", "encoder_only"):

@@ -80,6 +80,7 @@ def need_of(server: Server, info: ModelInfo, record: Mapping[str, Any], common: 
     """Sizes of one server's parts; the variants with another KV dtype or without graphs are computed only when something does not fit."""
     beside_arguments.refuse(server["args"], f"server {server['name']}", common.identity["platform"])
     check_gpus(server, common.identity["platform"])
+    info = _as_read(server, info)
     config = overridden(info["config"], server["args"].get("hf_overrides"), f"server {server['name']}")
     if config is not info["config"]:
         info = {**info, "config": config}
@@ -94,6 +95,19 @@ def need_of(server: Server, info: ModelInfo, record: Mapping[str, Any], common: 
     return replace(need, alternatives=alternatives)
 
 
+def _as_read(server: Server, info: ModelInfo) -> ModelInfo:
+    """The model as this server's load and configuration formats read a directory that holds it under Mistral's and under the usual names."""
+    other = info.get("hf")
+    if not other:
+        return info
+    made: ModelInfo = {**info}
+    if server["load_format"] not in ("auto", "mistral", "dummy"):
+        made["weights"] = other["weights"]
+    if server["args"].get("config_format") == "hf":
+        made["config"] = other["config"]
+    return made
+
+
 def check_length(length: int | None, layout: KVLayout, who: str) -> None:
     """GB10Error for a context longer than the model was made for, unless its user has told vLLM to allow that."""
     if length is not None and length > layout.derived_max_model_len > 0 and not layout.engine.allow_long_max_model_len:
@@ -101,6 +115,15 @@ def check_length(length: int | None, layout: KVLayout, who: str) -> None:
         raise GB10Error(
             f"{who}: max_model_len {length} is more than the {layout.derived_max_model_len} tokens the model was made for"
             f"{f' ({key})' if key else ''}: use at most that, or auto"
+        )
+
+
+def check_batch(length: int, layout: KVLayout, who: str) -> None:
+    """GB10Error for a batch that a whole prompt does not fit in, where prompts are not computed in pieces (``SchedulerConfig.verify_max_model_len``)."""
+    if layout.batched_tokens is not None and not layout.chunked_prefill and layout.batched_tokens < length:
+        raise GB10Error(
+            f"{who}: max_num_batched_tokens {layout.batched_tokens} is less than one whole prompt of {length} tokens, and this model's prompts are not"
+            " computed in pieces: raise it, or lower max_model_len"
         )
 
 
@@ -154,6 +177,7 @@ def _size(variant: _Variant) -> Need:
         beside=variant.info.get("beside"),
     )
     check_length(server["max_model_len"], layout, f"server {server['name']}")
+    check_batch(server["max_model_len"] or layout.default_max_model_len, layout, f"server {server['name']}")
     batch = layout.batch_tokens(server["max_model_len"] or layout.default_max_model_len)
     args, who = server["args"], f"server {server['name']}"
     step = beside.Step(

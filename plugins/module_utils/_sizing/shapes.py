@@ -86,6 +86,7 @@ class ModelInfo(TypedDict, total=False):
     manifest: str
     download: Mapping[str, Any] | None
     beside: Beside
+    hf: Mapping[str, Any]
     names: Sequence[str]
 
 

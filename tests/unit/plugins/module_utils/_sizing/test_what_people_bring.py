@@ -9,12 +9,16 @@ from __future__ import annotations
 import json
 import math
 import struct
+from pathlib import Path
 
 import pytest
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._model.directory import inspect_model
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing import flags
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing import layers_registry as registry
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.engine import engine_identity
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layer import RULES
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layers_refused import REFUSED, is_draft
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.plan import plan_box
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.speculation import speculation
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.deployment import wanted_inputs, without_secrets
@@ -250,6 +254,14 @@ class TestWeights:  # H
         path = model(tmp_path / "m", QWEN, **{"model__fp32-00001-of-00001__safetensors": twice})
         assert planned(path)["weights_bytes"] == planned(model(tmp_path / "n", QWEN))["weights_bytes"]
 
+    def test_the_load_format_picks_one_of_two_layouts(self, tmp_path):
+        params = {"dim": 4096, "n_layers": 36, "n_heads": 32, "n_kv_heads": 8, "head_dim": 128, "hidden_dim": 12288, "vocab_size": 151936}
+        small = [("layers.0.feed_forward.w1.weight", "BF16", 64, 64)]
+        path = model(tmp_path / "m", QWEN, params__json=params, consolidated__safetensors=small)
+        assert planned(path)["weights_bytes"]["value"] < planned(path, load_format="safetensors")["weights_bytes"]["value"]
+        assert planned(path)["derived_max_model_len"] == 128000
+        assert planned(path, args={"config_format": "hf"})["derived_max_model_len"] == 40960
+
     @pytest.mark.parametrize(
         ("config", "files", "words"),
         [
@@ -328,11 +340,30 @@ class TestArguments:  # C, J
             ({"api_ke": "x"}, "api_key in args would show"),
             ({"hf_overrides": "{"}, "hf_overrides is not JSON"),
             ({"hf_overrides": {"a": 1}, "hf_overrides.a": 2}, "names hf_overrides.a twice"),
+            ({"a": 1, "-tp": 1, "tp": 1}, "names tensor_parallel_size twice"),
         ],
     )
     def test_what_says_nothing_clear(self, written, words):
         with pytest.raises(GB10Error, match=words):
             flags.check_switches(flags.normalise_args(written, "s"), "s")
+
+    @pytest.mark.parametrize(("args", "words"), [({"enable_prefix_cashing": True}, "did you mean enable_prefix_caching"), ({"max_num": 4}, "no vLLM")])
+    def test_an_argument_that_vllm_has_not(self, tmp_path, args, words):
+        path = model(tmp_path / "m", QWEN)
+        assert any(words in warning for warning in planned(path, version="0.32.0", args=args)["warnings"])
+        for version in ("0.34.0", "0.1.dev5+g1", "0.25.0"):
+            assert not any("has the argument" in warning for warning in planned(path, version=version, args=args)["warnings"])
+
+    @pytest.mark.parametrize(
+        ("args", "words"),
+        [
+            ({"max_num_batched_tokens": 128, "max_num_seqs": 256}, "must be at least max_num_seqs 256"),
+            ({"max_num_batched_tokens": 128, "max_num_seqs": 8, "enable_chunked_prefill": False}, "less than one whole prompt"),
+        ],
+    )
+    def test_batches_that_vllm_refuses(self, tmp_path, args, words):
+        with pytest.raises(GB10Error, match=words):
+            planned(model(tmp_path / "m", QWEN), max_model_len=8192, args=args)
 
     def test_no_graphs_only_when_that_is_meant(self, tmp_path):
         path = model(tmp_path / "m", QWEN)
@@ -359,6 +390,17 @@ class TestArchitectures:  # O
                 planned(recurrent, options=options)
             assert "gb10_assume_full_attention" not in str(refused.value) and "leave the model to vLLM" not in str(refused.value)
 
+    def test_a_name_that_is_left_out_comes_from_the_model_type(self, tmp_path):
+        assert planned(model(tmp_path / "m", {**QWEN, "architectures": None}))["architecture"] == "Qwen3ForCausalLM"
+        with pytest.raises(GB10Error, match="'architectures' is missing"):
+            planned(model(tmp_path / "n", {**QWEN, "architectures": [], "model_type": "of_tomorrow"}))
+
+    def test_what_a_model_cannot_be_served_as(self, tmp_path):
+        with pytest.raises(GB10Error, match="cannot be served with runner generate"):
+            planned(model(tmp_path / "m", ENCODER), args={"runner": "generate"})
+        with pytest.raises(GB10Error, match="float16 is not supported by gemma2"):
+            planned(model(tmp_path / "n", {**QWEN, "architectures": ["Gemma2ForCausalLM"], "model_type": "gemma2"}), args={"dtype": "half"})
+
     def test_a_draft_as_model_says_so(self, tmp_path):
         with pytest.raises(GB10Error, match="drafts for another model"):
             planned(model(tmp_path / "m", {**QWEN, "architectures": ["LlamaForCausalLMEagle3"]}))
@@ -366,3 +408,21 @@ class TestArchitectures:  # O
     def test_a_flat_configuration_that_sees(self, tmp_path):
         entry = planned(model(tmp_path / "m", {**QWEN, "architectures": ["MiniCPMV"], "model_type": "minicpmv", "vision_config": {"hidden_size": 1152}}))
         assert entry["kv_bytes_per_token"] == 147456
+
+
+REGISTRY = json.loads((Path(__file__).parent / "data" / "vllm-0.33-architectures.json").read_text(encoding="utf-8"))
+
+
+class TestRegistry:
+    def test_every_name_of_vllms_newest_registry_is_planned_or_refused_for_a_reason(self):
+        planned_names = {*registry.FAMILY_OF, *registry.WRAPPERS, *registry.ENCODER_ONLY, *registry.CAUSAL_POOLING}
+        assert len(REGISTRY["architectures"]) >= 335
+        assert set(REGISTRY["architectures"]) - planned_names == set(REFUSED)
+
+    def test_no_draft_is_taken_for_a_model(self):
+        assert [name for name in REGISTRY["drafts"] if not is_draft(name)] == []
+        assert [name for name in REGISTRY["architectures"] if is_draft(name)] == []
+
+    def test_every_wrapper_leads_to_a_rule(self):
+        inner = {*registry.WRAPPERS.values(), *registry.CAUSAL_POOLING.values(), *registry.TEXT_TYPES.values()} - {None}
+        assert inner <= set(registry.FAMILY_OF) and set(registry.TEXT_FAMILIES) <= set(RULES)
