@@ -17,6 +17,7 @@ class EngineFacts(TypedDict, total=False):
     """Which vLLM will run, as far as it is known."""
 
     vllm_version: str
+    image_version: str
     platform: str
     cuda_runtime: str
     source: str
@@ -61,6 +62,14 @@ class Options(TypedDict, total=False):
     assume_full_attention: bool
 
 
+class Beside(TypedDict, total=False):
+    """What files beside config.json say: lengths as they stand there, ``pooling`` where sentence-transformers' modules.json has such a module."""
+
+    sentence_max_length: Any
+    tokenizer_max_length: Any
+    pooling: list[str]
+
+
 class ModelInfo(TypedDict, total=False):
     """What ``model_info`` returns for one model, as far as the plan reads it."""
 
@@ -80,6 +89,9 @@ class ModelInfo(TypedDict, total=False):
     directory: str
     ours: bool
     content: Mapping[str, str | None]
+    beside: Beside
+    hf: Mapping[str, Any]
+    names: Sequence[str]
 
 
 class WantedServer(TypedDict, total=False):
@@ -103,6 +115,7 @@ class WantedServer(TypedDict, total=False):
     max_num_batched_tokens: Any
     max_num_seqs: Any
     args: Mapping[str, Any]
+    plan_env: Mapping[str, str]
 
 
 class Repair(TypedDict):
@@ -137,6 +150,7 @@ class Server(TypedDict):
     reserve_bytes: int
     kv_cache_most_bytes: int | None
     args: dict[str, Any]
+    env: dict[str, str]
     repairs: list[Repair]
 
 

@@ -18,8 +18,9 @@ from typing import Any, cast
 
 from ansible_collections.gb10.vllm.plugins.module_utils._engine import footprint
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.module_utils._names import LIBRARY_DIR
 from ansible_collections.gb10.vllm.plugins.module_utils._model.content import contradict
+from ansible_collections.gb10.vllm.plugins.module_utils._names import LIBRARY_DIR
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.flags import PLANNED_ENV
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.rules import parse_version
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.lacking import lacking
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.shapes import Asked, Container, Decision, Deployment, Image, Server, Settings
@@ -117,8 +118,11 @@ def guarded(deployment: Mapping[str, Any]) -> bool:
 
 
 def without_secrets(server: Server) -> Server:
-    """The same server without its key and environment: what may be shown, recorded and hashed."""
-    return cast(Server, {key: value for key, value in server.items() if key not in SECRET_KEYS})
+    """The same server without its key and environment: what may be shown and recorded. ``plan_env``: the few variables that change its plan."""
+    shown = {key: value for key, value in server.items() if key not in SECRET_KEYS}
+    env = server.get("env")
+    planned = {name: str(env[name]) for name in PLANNED_ENV if env.get(name) is not None} if isinstance(env, Mapping) else {}
+    return cast(Server, shown | ({"plan_env": planned} if planned else {}))
 
 
 def wanted_inputs(server: Server, image_id: str, manifest: str, options: Mapping[str, Any]) -> str:
@@ -128,6 +132,7 @@ def wanted_inputs(server: Server, image_id: str, manifest: str, options: Mapping
     """
     if server.get("key_policy") == "generate" and is_loopback(server["address"]):
         server = cast(Server, {**server, "key_policy": "none"})
+    server = cast(Server, {key: value for key, value in server.items() if key != "plan_env"})
     return digest({"server": server, "image": image_id, "manifest": manifest, "options": options})
 
 
