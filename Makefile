@@ -2,12 +2,12 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-failure demo-down quick test lint yamllint ruff mypy ansible-lint sanity unit integration molecule e2e deep compat mutants-known build clean
-DEEP_PARTS := engines supply light server bundle upgrade fleet
+DEEP_PARTS := engines judge supply light server memory bundle upgrade fleet
 .PHONY: $(DEEP_PARTS:%=deep-%)
 BOXES ?= 1
 BIN := .venv/bin
 STAGE := tests/stage
-DEEP := engine_failures/test_engine_failures.py test_fleet.py test_supply_play.py
+DEEP := engine_failures/test_engine_failures.py engine_config/test_all_combinations.py test_fleet.py test_supply_play.py
 BOXES_PREPARE := $(STAGE) boxes python3 tests/boxes/boxes prepare
 PYTHON_FILES := . tests/tree tests/boxes/boxes tests/boxes/demo tests/boxes/demo-failure
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -75,7 +75,7 @@ molecule: setup
 	@$(STAGE) molecule molecule test -s default
 
 e2e: setup
-	@$(STAGE) e2e pytest -v -x tests/e2e --ignore tests/e2e/test_server.py --ignore tests/e2e/test_moves.py --ignore tests/e2e/test_bundle.py --ignore tests/e2e/test_upgrade.py
+	@$(STAGE) e2e pytest -v -x tests/e2e --ignore tests/e2e/test_server.py --ignore tests/e2e/test_moves.py --ignore tests/e2e/test_bundle.py --ignore tests/e2e/test_upgrade.py --ignore tests/e2e/test_memory.py
 
 # What takes too long for every change, in parts that run in any order and bring what they need.
 deep: setup
@@ -85,6 +85,10 @@ deep: setup
 deep-engines: setup     # a real engine that fails in every way we know to bring about
 	@$(BOXES_PREPARE)
 	@$(STAGE) $@ pytest -q tests/on_machine/engine_failures/test_engine_failures.py
+
+deep-judge: setup       # vLLM's own configuration code asked about hundreds of models, arguments and environments
+	@$(BOXES_PREPARE)
+	@$(STAGE) $@ pytest -q tests/on_machine/engine_config/test_all_combinations.py
 
 deep-supply: setup      # image and models from box to box
 	@$(BOXES_PREPARE)
@@ -97,6 +101,10 @@ deep-light: setup       # whole runs over light boxes, whose Docker and systemd 
 deep-server: setup      # a server that is killed in every way, two that swap ports and sizes
 	@$(BOXES_PREPARE)
 	@$(STAGE) $@ pytest -q -s tests/e2e/test_server.py tests/e2e/test_moves.py
+
+deep-memory: setup      # what a server takes, seen from outside, and a floor that is kept
+	@$(BOXES_PREPARE)
+	@$(STAGE) $@ pytest -q -s tests/e2e/test_memory.py
 
 deep-bundle: setup      # a box without a network, from a bundle to an answer
 	@$(BOXES_PREPARE)

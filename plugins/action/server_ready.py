@@ -12,6 +12,7 @@ from ansible.errors import AnsibleConnectionFailure
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
+from ansible_collections.gb10.vllm.plugins.module_utils._engine import footprint
 from ansible_collections.gb10.vllm.plugins.module_utils._engine.log import GIB, where
 from ansible_collections.gb10.vllm.plugins.module_utils._engine.readiness import timeouts
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
@@ -39,6 +40,8 @@ class ActionModule(ActionBase):
         given = self._task.args
         box = task_vars.get("inventory_hostname", "this box")
         server = given.get("label") or given.get("container")
+        if given.get("measure") == "begin":
+            return self._ask(dict(given), task_vars)
         on_box = {name: value for name, value in given.items() if name not in ON_CONTROLLER}
         if self._task.check_mode:
             return self._look_once(on_box, server, task_vars)
@@ -48,8 +51,10 @@ class ActionModule(ActionBase):
         except GB10Error as error:
             return {"failed": True, "changed": False, "msg": str(error)}
         seen = self._follow(on_box, box, server, task_vars)
-        if seen.get("failed") or seen.get("phase") == "ready":
+        if seen.get("failed"):
             return seen
+        if seen.get("phase") == "ready":
+            return self._judge_memory(seen, box, server, given)
         return self._explain(seen, entries, box, server, given)
 
     def _look_once(self, on_box: dict, server: str, task_vars: dict) -> dict:
@@ -115,6 +120,25 @@ class ActionModule(ActionBase):
             seen["reason"] = f"it was not ready after {seen['elapsed_s']:.0f} s (the limit is {total_s:.0f} s) and was still {seen['progress']}"
             seen["log"] = [*seen.get("log", [])[:-1], f"gb10.vllm: {seen['reason']}"]
             seen["phase"] = "stalled"
+        return seen
+
+    def _judge_memory(self, seen: dict, box: str, server: str, given: dict) -> dict:
+        """What a server that answers leaves to its box, where that was measured: too little is repaired once, a figure without sense is kept out."""
+        memory = seen["facts"].get("memory")
+        if not memory:
+            return seen
+        wanted = dict(given.get("wanted") or {})
+        if memory.get("problem"):
+            Display().warning(f"{box}: what {server} takes beside weights and KV cache is kept out: {memory['problem']}. The plan goes on as before.")
+        if memory.get("shared_pool") and wanted.get("os_floor_bytes"):
+            memory.update(footprint.left(memory, int(wanted["os_floor_bytes"]), int(wanted.get("margin_bytes") or 0)))
+        change = repairs.keep_floor(memory, wanted, _list(given.get("history")))
+        if change and boolean(given.get("repair", True)):
+            message = f"Server {server} on {box} answers, but leaves too little of the memory of the box: {change['reason']}."
+            return {**seen, "failed": True, "changed": False, "msg": message, "repair": change}
+        if memory.get("missing_bytes"):
+            short = f"{memory['lowest_bytes'] / GIB:.2f} GiB of the {int(wanted['os_floor_bytes']) / GIB:.2f} GiB for the operating system are left"
+            Display().warning(f"{box}: {server} answers, but {short}; stop what else holds memory, or lower its max_model_len or concurrency.")
         return seen
 
     def _explain(self, seen: dict, entries: list, box: str, server: str, given: dict) -> dict:

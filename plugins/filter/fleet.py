@@ -11,7 +11,7 @@ from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.plugin_utils._as_filter import as_filters
-from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet import drift, lock, lock_file, status, status_page
+from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet import drift, learned, lock, lock_file, status, status_page
 from ansible_collections.gb10.vllm.plugins.plugin_utils._report.plan_picture import plan_picture
 
 
@@ -49,6 +49,11 @@ def boxes_as_read(names: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]
     return found
 
 
+def learned_starts(names: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]], own: str, text: str = "", path: str = "") -> list[learned.Start]:
+    """What other boxes measured of their starts: those of this run by ``names``, and those that the text of the lock file at ``path`` names."""
+    return learned.starts(names, hostvars.__getitem__, own, lambda: lock_content(text, path)["boxes"] if text else {})
+
+
 def fleet_page(fleet: Mapping[str, Any], seen: Mapping[str, Mapping[str, Any]], title: str = "GB10 fleet") -> str:
     """The HTML page of a status, with the memory picture of each box that has a plan (``plan`` in what was seen of it)."""
     return status_page.page(fleet, {name: plan_picture(one["plan"], name) for name, one in seen.items() if one.get("plan")}, title)
@@ -61,6 +66,7 @@ class FilterModule:
         return as_filters(
             {
                 "boxes_as_read": boxes_as_read,
+                "learned_starts": learned_starts,
                 "lock_text": lock_text,
                 "lock_content": lock_content,
                 "lock_refused": lock.refused,

@@ -12,6 +12,7 @@ from typing import Any
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.plan import calculate
 from ansible_collections.gb10.vllm.plugins.plugin_utils._as_filter import as_filters
+from ansible_collections.gb10.vllm.plugins.plugin_utils._report.as_it_runs import as_it_runs
 from ansible_collections.gb10.vllm.plugins.plugin_utils._report.plan_picture import plan_picture
 from ansible_collections.gb10.vllm.plugins.plugin_utils._report.plan_table import plan_table
 from ansible_collections.gb10.vllm.plugins.plugin_utils._report.words import human_bytes
@@ -52,5 +53,6 @@ class FilterModule:
                 "human_bytes": human_bytes,
                 "plan_table": plan_table,
                 "plan_picture": plan_picture,
+                "plan_as_it_runs": as_it_runs,
             }
         )

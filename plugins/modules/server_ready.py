@@ -20,7 +20,11 @@ description:
   - When the start fails, its log and the kernel's log are compared with the known failures of O(diagnoses) and the
     collection's own knowledge base, and the task fails with one message - what, where, why, what to do.
   - Returns what the start measured - weights, KV cache, CUDA graphs, times.
-  - Reads only; it needs root or membership of the group docker, and the C(docker) command line.
+  - With O(measure) the box itself is asked what the server takes beside weights and KV cache, which vLLM does not measure when it is given the bytes
+    of its KV cache. O(measure=begin) notes the memory before the container is made; the look that finds the server ready puts a first load on it
+    and compares.
+  - Reads only, but for a note of the memory before a start in C(/run/gb10-vllm), which goes when the start is decided.
+  - It needs root or membership of the group docker, and the C(docker) command line.
 extends_documentation_fragment:
   - gb10.vllm.attributes
 options:
@@ -29,7 +33,7 @@ options:
     type: str
     required: true
   base_url:
-    description: Where the API answers on the box itself, for example C(http://127.0.0.1:8000).
+    description: Where the API answers on the box itself, for example C(http://127.0.0.1:8000). With C(https) its certificate is not checked.
     type: str
     required: true
   api_key_file:
@@ -37,6 +41,10 @@ options:
       - File on the box that holds C(VLLM_API_KEY=...), with the value quoted as for a shell.
       - It is read on the box; the key never appears in arguments or results.
     type: path
+  key_required:
+    description: Whether every route must refuse a request without a key. A server that answers one all the same counts as failed.
+    type: bool
+    default: false
   served_model_name:
     description: Name that C(/v1/models) must list. Without it any name will do.
     type: str
@@ -67,6 +75,23 @@ options:
     description: How long one look at the box may last, in seconds. Progress is shown at least that often.
     type: float
     default: 15
+  measure:
+    description:
+      - V(begin) does not follow a start. It waits until O(memory_bytes) are available, notes the memory of the box and has a process of its own watch for
+        the lowest value of what is available, until the start is decided or no start takes that long.
+      - V(prove) measures when the server answers, where its start was begun like that. V(no) measures nothing.
+    type: str
+    choices: ["no", begin, prove]
+    default: "no"
+  memory_bytes:
+    description: How much has to be available (C(MemAvailable)) before a start is begun; waited for as in O(gb10.vllm.box_info#module:wait_for_memory_bytes).
+    type: int
+    default: 0
+  load:
+    description:
+      - The first load of a server whose start is measured - C(batch_tokens), prefilled in one step, C(context), the longest a request may be, and
+        C(requests), how many short ones are then asked at once, and C(images), V(1) where the model sees. Without it the server is only asked O(prompt).
+    type: dict
   started_at:
     description: C(StartedAt) of the start to follow. Another start of the same container then counts as a crash.
     type: str
@@ -115,6 +140,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+memory:
+  description: The memory of the box before the start, in bytes - C(total_bytes), C(available_bytes), C(others_bytes), C(wander_bytes) and more.
+  type: dict
+  returned: with O(measure=begin)
 phase:
   description: Where the start stands - created, loading, profiling, compiling, capturing, serving, ready, failed or stalled.
   type: str
@@ -153,6 +182,16 @@ facts:
     graph_bytes: {description: Memory of CUDA graphs., type: int}
     load_s: {description: Seconds to load the weights., type: float}
     ready_s: {description: Seconds from the start of the container until the engine said it is up., type: float}
+    beside_bytes: {description: What the server takes beside weights and KV cache as its box saw it (O(measure))., type: int}
+    beside_uncertainty_bytes: {description: How far that may be off., type: int}
+    host_bytes: {description: The part of it that its processes hold as anonymous and shared memory., type: int}
+    memory:
+      description: >-
+        The readings behind it - C(before_bytes), C(lowest_start_bytes), C(ready_bytes), C(lowest_bytes) since it was ready, C(others_bytes) that other
+        programs took meanwhile, C(shared_pool) (false on a device with memory of its own), C(missing_bytes) of the floor, C(idle_bytes) beside floor and
+        margin, and C(problem) where there is no such figure.
+      type: dict
+    load: {description: "The first load - C(prefill_tokens), C(requests), C(seconds), and C(problem) where it was refused.", type: dict}
     vllm_version: {description: Version of vLLM., type: str}
 answer:
   description: The request that proved the server.
@@ -194,14 +233,19 @@ gone:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.gb10.vllm.plugins.module_utils._box.memory import wait_for_memory
+from ansible_collections.gb10.vllm.plugins.module_utils._engine import sampling
 from ansible_collections.gb10.vllm.plugins.module_utils._engine.probe import Follower
+from ansible_collections.gb10.vllm.plugins.module_utils._engine.proof import Proof
 from ansible_collections.gb10.vllm.plugins.module_utils._engine.readiness import timeouts
+from ansible_collections.gb10.vllm.plugins.module_utils._engine.warm import Load
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 
 ARGUMENTS = {
     "container": {"type": "str", "required": True},
     "base_url": {"type": "str", "required": True},
     "api_key_file": {"type": "path", "no_log": False},
+    "key_required": {"type": "bool", "default": False, "no_log": False},
     "served_model_name": {"type": "str"},
     "kind": {"type": "str", "choices": ["auto", "chat", "completion", "embedding"], "default": "auto"},
     "prompt": {"type": "str", "default": "Say hello in one short sentence."},
@@ -210,6 +254,9 @@ ARGUMENTS = {
     "stall_s": {"type": "float"},
     "answer_timeout_s": {"type": "float", "default": 180},
     "wait_s": {"type": "float", "default": 15},
+    "measure": {"type": "str", "choices": ["no", "begin", "prove"], "default": "no"},
+    "memory_bytes": {"type": "int", "default": 0},
+    "load": {"type": "dict"},
     "started_at": {"type": "str"},
     "activity": {"type": "dict"},
     "label": {"type": "str"},
@@ -220,9 +267,26 @@ ARGUMENTS = {
 }
 
 
+def begin(given):
+    """Wait for the memory of what ran before, note what is available, and watch it for as long as a start may take."""
+    wait_for_memory(given["memory_bytes"])
+    longest_s = given["timeout_s"] or timeouts(given["model_bytes"])[0]
+    return {"memory": sampling.begin(given["container"], longest_s + 2 * given["answer_timeout_s"])}
+
+
+def proof_of(given):
+    """What is measured once the server answers."""
+    load = {key: int(value) for key, value in (given["load"] or {}).items() if str(value).isdigit()}
+    needed = ("batch_tokens", "context", "requests")
+    asked = Load(**{key: load.get(key, 0) for key in Load._fields}) if all(load.get(key) for key in needed) else None
+    return Proof(given["container"], given["model_bytes"], asked)
+
+
 def main():
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     given = module.params
+    if given["measure"] == "begin":
+        module.exit_json(changed=False, **({} if module.check_mode else begin(given)))
     stall_s = given["stall_s"] if given["stall_s"] is not None else timeouts(given["model_bytes"])[1]
     try:
         follower = Follower(
@@ -236,6 +300,8 @@ def main():
             answer_timeout_s=given["answer_timeout_s"],
             start=given["started_at"],
             last=given["activity"],
+            key_required=given["key_required"],
+            proof=proof_of(given) if given["measure"] == "prove" and not module.check_mode else None,
         )
         seen = follower.observe() if module.check_mode else follower.follow(given["wait_s"])
     except GB10Error as error:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._engine import log as engine_log
-from ansible_collections.gb10.vllm.plugins.module_utils._engine import readiness
+from ansible_collections.gb10.vllm.plugins.module_utils._engine import readiness, sampling
 from ansible_collections.gb10.vllm.plugins.module_utils._engine.api import Api, json_object
 from ansible_collections.gb10.vllm.plugins.module_utils._engine.container import (
     DIAGNOSIS_LINES,
@@ -26,12 +26,15 @@ from ansible_collections.gb10.vllm.plugins.module_utils._engine.container import
     logs,
     memory_available_bytes,
 )
+from ansible_collections.gb10.vllm.plugins.module_utils._engine.proof import Proof
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._io import env_file
 
 TAIL_LINES = 40
 MISSING_GRACE_S = 60.0
 MOST_UNANSWERED = 3
+WITHOUT_A_KEY = ("/v1/models", "/metrics", "/openapi.json", "/invocations")
+"""Asked once without a key where one is due: vLLM's own check covers the first only."""
 
 Entries = Sequence[tuple[float, str]]
 """(epoch seconds, cleaned line) of a log, oldest first."""
@@ -50,6 +53,8 @@ class Follower:
     :param answer_timeout_s: how long one real request may take; the first one compiles kernels.
     :param start: ``StartedAt`` of the start being followed; another start of the same container is then a crash.
     :param last: ``activity`` of an earlier observation.
+    :param key_required: whether every route must refuse a request without a key.
+    :param proof: what is measured once it answers, where its start is watched; None measures nothing.
     """
 
     def __init__(
@@ -64,6 +69,8 @@ class Follower:
         answer_timeout_s: float,
         start: str | None = None,
         last: Mapping[str, Any] | None = None,
+        key_required: bool = False,
+        proof: Proof | None = None,
     ) -> None:
         self.container = container
         self.kind = kind
@@ -71,12 +78,14 @@ class Follower:
         self.stall_s = stall_s
         self.answer_timeout_s = answer_timeout_s
         self.start = start
+        self.proof = proof
         self.last = dict(last or {})
         self.unanswered = self.last.get("unanswered", 0)
         self.served_model_name = served_model_name
         key = _read_key(key_file) if key_file else None
         self.secrets = [key] if key else []
         self.api = Api(base_url, key)
+        self.stranger = Api(base_url, None) if key_required else None
 
     def follow(self, wait_s: float, poll_s: float = 2.0) -> dict[str, Any]:
         """Observe until the start is decided, its progress changes, or ``wait_s`` has passed."""
@@ -166,6 +175,8 @@ class Follower:
         return result
 
     def _fail(self, result: dict, reason: str, lines: list[str], since: float | None) -> None:
+        if self.proof is not None:
+            sampling.end(self.container)
         result["phase"] = "failed"
         result["reason"] = reason
         # The verdict goes into the log as a line of its own, so that the knowledge base can speak about it too.
@@ -219,6 +230,8 @@ class Follower:
             text = readiness.answer_text(kind, json_object(body)) if status == 200 else None
             if text is not None:
                 self._answered(result, kind, text, json_object(body), model, latency_s)
+                self._refuses_strangers(result, lines, started)
+                self._load(result, kind, model, lines, started)
                 return
             if status == 200:
                 self._fail(result, f"a {kind} request was answered without any text", lines, started)
@@ -241,6 +254,25 @@ class Follower:
             "tokens": (reply.get("usage") or {}).get("completion_tokens"),
         }
         self._measure(result["facts"])
+
+    def _refuses_strangers(self, result: dict, lines: list[str], started: float | None) -> None:
+        """A server for which a key is due answers nobody without one, or it is no success."""
+        if self.stranger is None:
+            return
+        said = {path: self.stranger.call(path)[0] for path in WITHOUT_A_KEY}
+        answers = [f"{path} (HTTP {status})" for path, status in said.items() if status not in (0, 401)]
+        if answers:
+            self._fail(result, f"it answers without its key: {', '.join(answers)} should have refused (HTTP 401)", lines, started)
+
+    def _load(self, result: dict, kind: str, model: str, lines: list[str], started: float | None) -> None:
+        """The first load after a start that is watched, and what was measured of it; a server that does not stand it is not ready."""
+        if self.proof is None:
+            return
+        found, why = self.proof.measure(self.api.call, kind, model, result["facts"], self.answer_timeout_s)
+        result["facts"].update(found)
+        if why:
+            result["phase"], result["answer"] = "serving", None
+            self._unanswered(result, lines, started, f"its first load: {why}")
 
     def _unanswered(self, result: dict, lines: list[str], started: float | None, why: str) -> None:
         """The API is up and a request failed: the engine may be dying, so look again before judging."""

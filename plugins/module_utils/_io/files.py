@@ -31,7 +31,8 @@ def _nothing(count: int) -> None:
 def write_whole(path: str | os.PathLike[str], content: str | bytes, *, mode: int = 0o644, durable: bool = False) -> None:
     """Replace ``path`` at once, so that a reader never sees half of it; missing directories are made.
 
-    ``mode`` is cut by the umask, as with any new file. ``durable``: it is on the disk before the old one goes. OSError leaves the old file.
+    ``mode`` is cut by the umask, as with any new file. ``durable``: it is on the disk before the old one goes, and so is its
+    name before this returns. OSError leaves the old file, but for one from the directory of a ``durable`` one.
     """
     place, name = os.path.split(os.path.abspath(path))
     os.makedirs(place, exist_ok=True)
@@ -48,6 +49,17 @@ def write_whole(path: str | os.PathLike[str], content: str | bytes, *, mode: int
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
+    if durable:
+        _sync_names(place)
+
+
+def _sync_names(directory: str) -> None:
+    """Have the names in a directory on the disk: a new one may be lost with the power although its file is there."""
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def write_json(path: str | os.PathLike[str], value: Any, *, mode: int = 0o644, durable: bool = False, **style: Any) -> None:

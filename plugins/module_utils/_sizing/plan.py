@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing import budget, checks, solver
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing import budget, checks, learned, solver
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.capacity import bytes_for, capacity, longest_max_model_len
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.command_line import flags_of
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.engine import engine_identity, engine_of
@@ -31,6 +31,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._sizing.shapes import (
     Plan,
     PlanBox,
     PlanServer,
+    Start,
     WantedServer,
 )
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.wanted_server import check_unique, draft_models, model_of, read_server
@@ -49,12 +50,13 @@ def plan_box(
     engine: EngineFacts | None = None,
     options: Options | None = None,
     records: Mapping[str, Any] | None = None,
+    elsewhere: Sequence[Start] = (),
 ) -> Plan:
     """The memory plan of one box.
 
     ``box`` is what ``box_info`` returns (None: a typical GB10, labelled as an assumption), ``servers`` the wanted ones, ``models`` the
-    result of ``model_info`` by path, ``records`` what earlier runs left, by server (default: the box's own). GB10Error in one sentence for
-    what is wrong with the input; what merely does not fit is a verdict, not an error.
+    result of ``model_info`` by path, ``records`` what earlier runs left, by server (default: the box's own), ``elsewhere`` the starts that other boxes
+    measured. GB10Error in one sentence for what is wrong with the input; what merely does not fit is a verdict, not an error.
     """
     engine, options = engine or {}, options or {}
     facts = box or budget.TYPICAL_BOX
@@ -63,10 +65,13 @@ def plan_box(
     floor = checks.gib(options.get("os_floor_gib", budget.OS_FLOOR_GIB), "os_floor_gib")
     margin = checks.gib(options.get("margin_gib", budget.MARGIN_GIB), "margin_gib")
     image_id = str(engine.get("image_id") or "")
-    wanted = [read_server(s, budget.as_map(records.get(str(s.get("name")))).get("repairs"), image_id) for s in servers]
+    checks.gib(options.get("reserve_gib", 0.0), "reserve_gib")
+    reserved: list[WantedServer] = [{"reserve_gib": options.get("reserve_gib", 0.0), **s} for s in servers]
+    wanted = [read_server(s, budget.as_map(records.get(str(s.get("name")))).get("repairs"), image_id) for s in reserved]
     check_unique(wanted)
     memory = budget.box_memory({**facts, "servers": records}, [s["name"] for s in wanted], floor, identity["platform"])
-    common = Common(identity, memory.total_bytes, margin, bool(options.get("assume_full_attention")), models)
+    starts = [*learned.starts_here(records), *learned.starts_elsewhere(elsewhere)]
+    common = Common(identity, memory.total_bytes, margin, bool(options.get("assume_full_attention")), models, image_id, starts)
     infos = [model_of(s, models) for s in wanted]
     needs = [need_of(s, info, budget.as_map(records.get(s["name"])), common) for s, info in zip(wanted, infos, strict=True)]
     grants = solver.allocate(needs, memory.usable_bytes, memory.total_bytes)
@@ -114,6 +119,8 @@ def _entry(outcome: Outcome, models: Mapping[str, ModelInfo]) -> PlanServer:
         "activation_bytes": need.activation.as_dict(),
         "graph_bytes": need.graph.as_dict(),
         "non_torch_bytes": need.non_torch.as_dict(),
+        "beside_bytes": need.beside.as_dict(),
+        "beside": {name: part.as_dict() for name, part in need.parts.items()},
         "margin_bytes": need.margin_bytes,
         **layout_facts(layout),
         "kv_cache_dtype": layout.resolved_kv_cache_dtype,

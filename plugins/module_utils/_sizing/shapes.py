@@ -17,6 +17,7 @@ class EngineFacts(TypedDict, total=False):
     """Which vLLM will run, as far as it is known."""
 
     vllm_version: str
+    image_version: str
     platform: str
     cuda_runtime: str
     source: str
@@ -44,12 +45,29 @@ class BoxFacts(TypedDict, total=False):
     cpu_features: EngineFacts
 
 
+class Start(TypedDict):
+    """A start that was measured: ``where`` is "here" or the name of another box, the rest what a box keeps of a server (any of it may be empty)."""
+
+    where: str
+    deployment: Mapping[str, Any]
+    measured: Mapping[str, Any]
+
+
 class Options(TypedDict, total=False):
     """What the user decides for the whole plan."""
 
     os_floor_gib: float
     margin_gib: float
+    reserve_gib: float
     assume_full_attention: bool
+
+
+class Beside(TypedDict, total=False):
+    """What files beside config.json say: lengths as they stand there, ``pooling`` where sentence-transformers' modules.json has such a module."""
+
+    sentence_max_length: Any
+    tokenizer_max_length: Any
+    pooling: list[str]
 
 
 class ModelInfo(TypedDict, total=False):
@@ -66,10 +84,14 @@ class ModelInfo(TypedDict, total=False):
     tokenizer: bool
     auto_map: Any
     size_bytes: int
+    manifest: str
     download: Mapping[str, Any] | None
     directory: str
     ours: bool
     content: Mapping[str, str | None]
+    beside: Beside
+    hf: Mapping[str, Any]
+    names: Sequence[str]
 
 
 class WantedServer(TypedDict, total=False):
@@ -83,6 +105,7 @@ class WantedServer(TypedDict, total=False):
     concurrency: Any
     gpu_memory_utilization: Any
     kv_cache_memory_gib: Any
+    reserve_gib: Any
     kv_cache_memory_bytes: Any
     kv_cache_dtype: str
     served_model_name: Any
@@ -92,6 +115,7 @@ class WantedServer(TypedDict, total=False):
     max_num_batched_tokens: Any
     max_num_seqs: Any
     args: Mapping[str, Any]
+    plan_env: Mapping[str, str]
 
 
 class Repair(TypedDict):
@@ -123,7 +147,10 @@ class Server(TypedDict):
     revision: str
     max_num_batched_tokens: int | None
     max_num_seqs: int | None
+    reserve_bytes: int
+    kv_cache_most_bytes: int | None
     args: dict[str, Any]
+    env: dict[str, str]
     repairs: list[Repair]
 
 
@@ -192,6 +219,8 @@ class PlanServer(LayoutFacts, total=False):
     activation_bytes: PartFacts
     graph_bytes: PartFacts
     non_torch_bytes: PartFacts
+    beside_bytes: PartFacts
+    beside: dict[str, PartFacts]
     margin_bytes: int
     kv_cache_dtype: str
     kv_cache_bytes: int

@@ -10,11 +10,12 @@ All arithmetic about tokens and blocks is ``capacity``'s; this module only decid
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.beside import total
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.budget import GIB, Part
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.capacity import bytes_for, longest_max_model_len
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layout import KVLayout
@@ -31,21 +32,43 @@ class Need:
     name: str
     layout: KVLayout
     weights: Part
-    activation: Part
-    graph: Part
-    non_torch: Part
+    parts: Mapping[str, Part]  # what it takes beside weights and KV cache, by name
     margin_bytes: int
     max_model_len: int | None
     concurrency: int = 1
     kv_cache_bytes: int | None = None
+    kv_cache_most_bytes: int | None = None
     utilization: float | None = None
-    # The same server with another KV dtype, without graphs, or on two boxes; each None or raising GB10Error where it cannot be.
+    quantization: str | None = None
+    # The same server with another KV dtype or without graphs; each None or raising GB10Error where it cannot be.
     alternatives: dict[str, Callable[[], Need]] = field(default_factory=dict)
 
     @property
     def fixed_bytes(self) -> int:
         """All the server takes beside its KV cache, with the margin."""
-        return self.weights.value + self.activation.value + self.graph.value + self.non_torch.value + self.margin_bytes
+        return self.weights.value + self.beside.value + self.margin_bytes
+
+    @property
+    def beside(self) -> Part:
+        """What it takes beside weights and KV cache, without the margin; assumed where any of it is."""
+        return replace(total(list(self.parts.values())), why=", ".join(name.replace("_", " ") for name, part in self.parts.items() if part.value))
+
+    @property
+    def activation(self) -> Part:
+        """Activations, where they are known apart."""
+        return self.parts.get("activations") or Part(0, "measured", "in the total that was measured")
+
+    @property
+    def graph(self) -> Part:
+        """CUDA graphs, where they are known apart."""
+        return self.parts.get("graphs") or Part(0, "measured", "in the total that was measured")
+
+    @property
+    def non_torch(self) -> Part:
+        """All the rest."""
+        rest = {name: part for name, part in self.parts.items() if name not in ("activations", "graphs")}
+        found = total(list(rest.values()))
+        return found if len(rest) == 1 else replace(found, why=", ".join(name.replace("_", " ") for name, part in rest.items() if part.value))
 
     @property
     def least_kv_bytes(self) -> int:
@@ -54,6 +77,16 @@ class Need:
             return 0
         length = self.max_model_len or min(SHORTEST_AUTO_CONTEXT, self.layout.derived_max_model_len)
         return bytes_for(self.layout, length, self.concurrency)
+
+    @property
+    def stated_kv_bytes(self) -> int | None:
+        """The KV cache that its user fixed, as far as it may be had."""
+        return None if self.kv_cache_bytes is None else min(self.kv_cache_bytes, self.capped(self.kv_cache_bytes))
+
+    def capped(self, kv_bytes: int) -> int:
+        """``kv_bytes``, or what the floor of the box left of it when the server once ran; never less than what is wanted of the server takes."""
+        most = self.kv_cache_most_bytes
+        return kv_bytes if most is None else min(kv_bytes, max(most, self.least_kv_bytes))
 
     @property
     def most_kv_bytes(self) -> int:
@@ -108,12 +141,12 @@ def allocate(needs: Sequence[Need], usable_bytes: int, total_bytes: int) -> list
     for need in needs:
         if need.utilization is not None:
             requested = math.ceil(total_bytes * need.utilization)
-            kv = whole_blocks(need.layout, min(need.kv_cache_bytes or requested, requested - need.fixed_bytes))
+            kv = whole_blocks(need.layout, need.capped(min(need.stated_kv_bytes or requested, requested - need.fixed_bytes)))
             fits = requested <= remaining and kv >= need.least_kv_bytes and requested >= need.fixed_bytes
-            if need.kv_cache_bytes is not None:
-                fits = fits and kv >= whole_blocks(need.layout, need.kv_cache_bytes)
+            if need.stated_kv_bytes is not None:
+                fits = fits and kv >= whole_blocks(need.layout, need.stated_kv_bytes)
         else:
-            kv = need.least_kv_bytes if need.kv_cache_bytes is None else whole_blocks(need.layout, need.kv_cache_bytes)
+            kv = need.least_kv_bytes if need.stated_kv_bytes is None else whole_blocks(need.layout, need.stated_kv_bytes)
             requested = need.fixed_bytes + kv
             fits = requested <= remaining and kv >= need.least_kv_bytes
         if fits:
@@ -132,7 +165,7 @@ def allocate(needs: Sequence[Need], usable_bytes: int, total_bytes: int) -> list
         share = remaining // (len(takers) - position)
         limit = math.ceil(total_bytes * (math.floor((grant.requested_bytes + share) * 1000 / total_bytes) / 1000))
         most = need.most_kv_bytes if len(needs) == 1 else bytes_for(need.layout, need.layout.derived_max_model_len, need.concurrency)
-        kv = max(grant.kv_cache_bytes, min(whole_blocks(need.layout, limit - need.fixed_bytes), most))
+        kv = max(grant.kv_cache_bytes, whole_blocks(need.layout, need.capped(min(limit - need.fixed_bytes, most))))
         remaining -= kv - grant.kv_cache_bytes
         grants[i] = replace(grant, kv_cache_bytes=kv, requested_bytes=need.fixed_bytes + kv)
     for i, (need, grant) in enumerate(zip(needs, grants, strict=True)):
@@ -147,7 +180,7 @@ def allocate(needs: Sequence[Need], usable_bytes: int, total_bytes: int) -> list
 
 
 def changes(need: Need, grant: Grant, total_bytes: int, usable_bytes: int, others: Sequence[tuple[str, int]]) -> list[Change]:
-    """What would make a server fit, cheapest first, each with its numbers; empty when nothing on this box or a second one would.
+    """What would make a server fit, cheapest first, each with its numbers; empty when nothing on this box would.
 
     ``others``: (server name, bytes it holds) of servers that could be stopped instead.
     """
@@ -160,7 +193,6 @@ def changes(need: Need, grant: Grant, total_bytes: int, usable_bytes: int, other
         *(_less_context(need, left) if left > 0 and not need.layout.kv_free else ()),
         *_another_way(need, grant),
         *_one_server_less(need, grant, others),
-        *_one_box_more(need, grant),
     ]
 
 
@@ -243,18 +275,6 @@ def _one_server_less(need: Need, grant: Grant, others: Sequence[tuple[str, int]]
     for name, held in sorted(others, key=lambda item: item[1]):
         if held >= short > 0:
             yield {"change": f"server {name} stopped", "set": {}, "stop": name, "frees_bytes": held, "cost": f"server {name} no longer answers"}
-
-
-def _one_box_more(need: Need, grant: Grant) -> Iterator[Change]:
-    double = _alternative(need, "two_boxes")
-    if double is not None and double.fixed_bytes + double.least_kv_bytes <= grant.limit_bytes:
-        yield {
-            "change": "a second box (tensor_parallel_size 2)",
-            "set": {"args": {"tensor_parallel_size": 2}},
-            "boxes": 2,
-            "requested_bytes": double.fixed_bytes + double.least_kv_bytes,
-            "cost": "another GB10 joined by ConnectX, holding the same share",
-        }
 
 
 def _alternative(need: Need, key: str) -> Need | None:

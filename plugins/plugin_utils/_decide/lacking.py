@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.shapes import Container, Deployment, Order
 
+GIB = 2**30
 HOW = "applied at its next replacement, or now with -e gb10_replan=true"
 
 
@@ -34,7 +35,8 @@ def _mounts_a_version(container: Container) -> bool:
 
 # What it is called, and how it is seen that a container has it. A check that no container of this release meets says nothing.
 CHECKS: tuple[tuple[str, Callable[[Container], bool]], ...] = (
-    ("the check of the key on every route", _says("--middleware")),
+    ("a key that is asked for on every route", _says("guard_keys.")),
+    ("an end to requests from web pages of any origin", _says("--allowed-origins")),
     ("a model that is mounted by its version", _mounts_a_version),
     ("private files in its caches", _says("umask 077")),
     ("a bound on its processes", _sets("pids_limit")),
@@ -54,7 +56,13 @@ def sentence(phrases: Sequence[str]) -> str:
     return f"still lacks: {', '.join(phrases)}; {HOW}" if phrases else ""
 
 
+def more(gain: Mapping[str, int]) -> str:
+    """What a new plan would give a server that keeps its deployment, without a full stop; "" where it would give nothing to speak of."""
+    return f"could have +{gain['bytes'] / GIB:.1f} GiB, {gain['tokens']:,} tokens more with -e gb10_replan=true" if gain else ""
+
+
 def fleet_text(orders: Mapping[str, Mapping[str, Order]]) -> str:
-    """A line for each server that lacks something; ``orders``: work orders by box and server."""
-    said = [(box, name, sentence(order.get("lacking") or [])) for box, servers in orders.items() for name, order in servers.items()]
+    """A line for each server that lacks something, and one for each that a new plan would give more; ``orders``: work orders by box and server."""
+    kept = [(box, name, order) for box, servers in orders.items() for name, order in servers.items()]
+    said = [(box, name, text) for box, name, order in kept for text in (sentence(order.get("lacking") or []), more(order.get("gain") or {}))]
     return "\n".join(f"{box} {name} {text}." for box, name, text in said if text)

@@ -25,6 +25,7 @@ class Server(TypedDict, total=False):
     address: str
     key_policy: str  # given, generate or none
     api_key: str
+    tls: dict[str, str]  # certificate and key, paths on the box
     env: dict[str, Any]
     cuda_graphs: str
     args: dict[str, Any]
@@ -49,6 +50,7 @@ class Settings(TypedDict, total=False):
     stop_timeout_s: int
     read_only: bool  # no part of ``inputs``: it changes with the next replacement
     repairs: Mapping[str, Any]  # of the one server at hand, where something is decided for it
+    key: str  # of the one server at hand: given, generated or none; not hashed
 
 
 class Container(TypedDict, total=False):
@@ -84,6 +86,7 @@ class Deployment(TypedDict, total=False):
     served_model_name: str
     address: str
     port: int
+    key: str  # given, generated or none; not there in what earlier releases deployed, whose containers do not guard every route
     probe_url: str
     requested_bytes: int
     floor_bytes: int
@@ -131,6 +134,7 @@ class Decision(TypedDict, total=False):
     deployment: Deployment
     create: bool
     reason: str
+    gain: dict[str, int]  # {bytes, tokens} of KV cache that a fresh plan would give more than the deployment that is kept
     lacking: list[str]  # what a deployment that is kept has to do without, see ``lacking.py``
 
 
@@ -164,6 +168,8 @@ class Options(TypedDict, total=False):
     replan: bool
     read_only: bool
     api_key: str
+    router_key: str
+    metrics_key: str
 
 
 class Given(TypedDict, total=False):
@@ -212,6 +218,9 @@ class Order(TypedDict, total=False):
     create: bool
     reason: str
     lacking: list[str]
+    gain: dict[str, int]
+    load: dict[str, int]
+    memory_bytes: int
     start: bool
     new: bool
     files: list[File]
@@ -224,9 +233,15 @@ class Order(TypedDict, total=False):
     may_repair: bool
     wanted_for_repair: dict[str, Any]
     write_key: bool
+    new_key: bool  # the key that lies there was the user's and is not wanted any more: another one is made
+    ensure_key: bool  # one is written only where there is none
+    keys_live: bool  # the container reads keys anew when they change, without a restart
     write_env: bool
+    write_fleet: bool
+    remove_secrets: list[str]
+    env_removed: bool
     starting: bool
-    died_starting: bool
+    forget_starts: bool
     reset_failed: bool
     down: list[str]
     fallback: Fallback

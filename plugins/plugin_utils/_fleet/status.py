@@ -11,14 +11,14 @@ from typing import Any, cast
 
 from ansible_collections.gb10.vllm.plugins.module_utils._model.content import not_verified
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.deployment import endpoint, version
-from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.lacking import sentence
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.lacking import more, sentence
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.shapes import Record, Seen
 from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet.drift import drift, health, leftovers
 from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet.lock import Read, measured_figures, short
 from ansible_collections.gb10.vllm.plugins.plugin_utils._report.table import table
 
 FORMAT = 1
-
+WORTH_TELLING_BYTES = 2 * 2**30
 
 UNTOLD = {"look": "The box could not be read.", "plan": "The plan could not be computed."}
 
@@ -60,7 +60,11 @@ def _row(name: str, seen: Seen, wanted_model: str | None) -> dict[str, Any]:
         "vllm_version": (deployed or {}).get("vllm_version"),
         "spec": (deployed or {}).get("spec"),
         "endpoint": endpoint(deployed["address"], deployed["port"]) if deployed else None,
+        "key_file": _key_file(name, box) if deployed else None,
+        "certificate": (box.get("certificates") or {}).get(name),
         "drift": _differs(name, seen, wanted_model is not None, bool(deployed)),
+        "gain": ((seen.get("decisions") or {}).get(name) or {}).get("gain") or {} if deployed else {},
+        "idle": idle(planned, record.get("measured")) if deployed else {},
         "lacking": ((seen.get("decisions") or {}).get(name) or {}).get("lacking") or [] if deployed else [],
         "health": health((seen.get("answers") or {}).get(name), bool(deployed)) if box else "unreachable",
         "kv_tokens": figures.get("kv_tokens"),
@@ -82,6 +86,19 @@ def _row(name: str, seen: Seen, wanted_model: str | None) -> dict[str, Any]:
         ],
         "unreadable": record.get("unreadable") or [],
     }
+
+
+def _key_file(name: str, box: Mapping[str, Any]) -> str | None:
+    """Where the key of a server lies on its box; None for one without."""
+    return next((path for path in box.get("files") or {} if path.endswith(f"/{name}/key.env")), None)
+
+
+def certificate_words(certificate: Mapping[str, Any] | None) -> str:
+    """What there is to say of the certificate a server speaks TLS with, without a full stop; "" where it speaks none."""
+    if not certificate:
+        return ""
+    valid = f"is valid until {certificate['expires']}" if certificate["expires"] else "could not be read for its end (there is no openssl on the box)"
+    return str(certificate["problem"] or f"its certificate {certificate['certificate']} {valid}")
 
 
 def _differs(name: str, seen: Seen, wanted: bool, deployed: bool) -> list[str]:
@@ -129,19 +146,31 @@ def status_table(fleet: Mapping[str, Any]) -> str:
             earlier = str(len(server["history"]) or "-")
             rows.append((name, server["server"], runs, server["vllm_version"] or "-", state, tokens, times, left, earlier, mark))
             notes += [f"{name} {server['server']}: {one}." for one in server["drift"]]
-            notes += [f"{name} {server['server']} {sentence(server['lacking'])}."] if server["lacking"] else []
+            notes += [f"{name} {server['server']} {text}." for text in (sentence(server["lacking"]), more(server["gain"])) if text]
+            notes += [f"{name} {server['server']}: {certificate_words(server['certificate'])}."] if server["certificate"] else []
             if server["unverified"]:
                 notes.append(f"{name} {server['server']}: {not_verified(server['unverified'])}.")
             if state != server["health"]:
                 notes.append(f"{name} {server['server']} {server['health']}")
             notes += [f"{name} {server['server']}: its record {kind}.json cannot be read; site writes it anew." for kind in server["unreadable"]]
+    keys = sorted(
+        {server["key_file"].replace(f"/{server['server']}/", "/SERVER/") for box in fleet["boxes"].values() for server in box["servers"] if server["key_file"]}
+    )
+    notes += [f"A server's key lies on its box in {' or '.join(keys)}, readable for root."] if keys else []
     return "\n".join([*table([head, *rows]), *(["", *notes] if notes else [])])
+
+
+def idle(planned: Mapping[str, Any], measured: Mapping[str, Any] | None) -> dict[str, int]:
+    """{bytes, tokens} that a proven start left idle beside floor and margin; empty where that is 2 GiB or less, or was not measured."""
+    left = int((((measured or {}).get("facts") or {}).get("memory") or {}).get("idle_bytes") or 0)
+    kv, tokens = int(planned.get("kv_cache_bytes") or 0), int(planned.get("kv_tokens") or 0)
+    return {"bytes": left, "tokens": left * tokens // kv} if left > WORTH_TELLING_BYTES and kv and tokens else {}
 
 
 def report_table(seen: Mapping[str, Read]) -> str:
     """What runs where and what was predicted against what the start measured; ``seen``: {box: {"box": facts}}."""
     head = ("box", "server", "runs", "vLLM", "endpoint", "KV tokens", "predicted", "difference", "concurrency", "weights", "predicted")
-    rows = []
+    rows, notes = [], []
     for name in sorted(seen):
         for server, record in sorted((seen[name]["box"].get("servers") or {}).items()):
             deployed = record.get("deployment")
@@ -150,6 +179,10 @@ def report_table(seen: Mapping[str, Read]) -> str:
             planned, measured = deployed.get("planned") or {}, measured_figures(record.get("measured"))
             was, is_now = planned.get("kv_tokens"), measured.get("kv_tokens")
             weights = planned.get("weights_bytes") or {}
+            spare = idle(planned, record.get("measured"))
+            if spare:
+                told = f"{spare['bytes'] / 2**30:.1f} GiB were idle beside floor and margin when it was proven, {spare['tokens']:,} tokens"
+                notes.append(f"{name} {server}: {told}; a new plan uses what was measured (-e gb10_replan=true).")
             rows.append(
                 (
                     name,
@@ -165,4 +198,4 @@ def report_table(seen: Mapping[str, Read]) -> str:
                     f"{weights['value'] / 2**30:.2f} GiB" if weights.get("value") else "-",
                 )
             )
-    return "\n".join(table([head, *rows])) if rows else "No server runs on these boxes."
+    return "\n".join([*table([head, *rows]), *(["", *notes] if notes else [])]) if rows else "No server runs on these boxes."

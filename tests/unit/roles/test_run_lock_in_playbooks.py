@@ -17,8 +17,8 @@ LOCK = "gb10.vllm.run_lock"
 # Only looks, or works on the controller.
 LOOKS = {"plan", "status", "diagnose"}
 # Roles, and entries of roles, that change nothing on a box.
-HARMLESS = {"gb10.vllm.preflight", "gb10.vllm.plan", ("gb10.vllm.fleet", "observe"), ("gb10.vllm.fleet", "lacking"), ("gb10.vllm.fleet", "lock_file"),
-            ("gb10.vllm.fleet", "locked"), ("gb10.vllm.fleet", "unlock")}  # fmt: skip
+HARMLESS = {"gb10.vllm.preflight", "gb10.vllm.plan", ("gb10.vllm.fleet", "observe"), ("gb10.vllm.fleet", "kept"), ("gb10.vllm.fleet", "lacking"),
+            ("gb10.vllm.fleet", "lock_file"), ("gb10.vllm.fleet", "locked"), ("gb10.vllm.fleet", "unlock")}  # fmt: skip
 # Completes what another playbook of the run has locked.
 GOES_ON = {"report"}
 

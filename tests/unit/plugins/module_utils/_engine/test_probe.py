@@ -30,14 +30,18 @@ STARTED = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - 10))
 def look(monkeypatch):
     """One look at a container in this state with this log, whose API gives these answers."""
 
-    def make(state, lines=(), answers=None, last=None, start=None, stall_s=600.0, kind="auto"):
+    def make(state, lines=(), answers=None, last=None, start=None, stall_s=600.0, kind="auto", without_a_key=None):
         began = engine_probe.epoch(STARTED)
         details = None if state is None else {"State": {"StartedAt": STARTED, **state}, "Config": {"Image": "i"}, "RestartCount": 0}
         monkeypatch.setattr(engine_probe, "inspect", lambda container: details)
         monkeypatch.setattr(engine_probe, "logs", lambda container, since: [(began + number, line) for number, line in enumerate(lines)])
         monkeypatch.setattr(engine_probe, "activity", lambda container: {"read_bytes": 0, "rss_bytes": 0, "processes": [1]})
         monkeypatch.setattr(engine_probe, "kernel_log", lambda since: ["[1] oom"])
-        follower = engine_probe.Follower("c", "http://127.0.0.1:1", None, "tiny", kind, "hi", stall_s, 5.0, start=start, last=last)
+        follower = engine_probe.Follower(
+            "c", "http://127.0.0.1:1", None, "tiny", kind, "hi", stall_s, 5.0, start=start, last=last, key_required=without_a_key is not None
+        )
+        if without_a_key is not None:
+            monkeypatch.setattr(follower.stranger, "call", lambda path, body=None, timeout_s=5.0: (without_a_key.get(path, 401), ""))
         follower.secrets = ["sesame"]
         monkeypatch.setattr(follower.api, "call", lambda path, body=None, timeout_s=5.0: (answers or {}).get(path, (0, "refused")))
         return follower.observe()
@@ -87,6 +91,23 @@ def test_a_container_that_is_paused_or_not_there_yet_is_waited_for(look):
     assert look(None, start=STARTED)["reason"] == "the container was removed while it started"
 
 
+@pytest.mark.parametrize(
+    ("without_a_key", "open_routes"),
+    [
+        (None, ""),
+        ({}, ""),
+        ({"/v1/models": 0}, ""),
+        ({"/invocations": 405, "/metrics": 200}, "/metrics (HTTP 200), /invocations (HTTP 405)"),
+        ({"/v1/models": 403}, "/v1/models (HTTP 403)"),
+    ],
+)
+def test_a_server_that_must_ask_for_a_key_is_no_success_while_it_answers_without(look, without_a_key, open_routes):
+    answers = {"/v1/models": MODELS, CHAT: (200, '{"choices": [{"message": {"content": "hi"}}]}')}
+    seen = look({"Status": "running"}, [UP], answers, without_a_key=without_a_key)
+    assert seen["phase"] == ("failed" if open_routes else "ready")
+    assert seen["reason"] == (f"it answers without its key: {open_routes} should have refused (HTTP 401)" if open_routes else "")
+
+
 def test_ready_is_what_lists_the_model_and_answers(look):
     answers = {"/v1/models": MODELS, CHAT: (200, '{"choices": [{"message": {"content": "hi sesame"}}], "usage": {"completion_tokens": 3}, "model": "m"}')}
     answers["/version"] = (200, '{"version": "0.33.0"}')
@@ -129,3 +150,54 @@ def test_a_start_without_a_sign_of_life_is_stalled(look):
     assert look({"Status": "running"}, ["Starting to load model tiny", "more"], last=last)["phase"] == "loading", "a new line is one"
     noise = 'INFO: 127.0.0.1 "GET /health HTTP/1.1" 200'
     assert look({"Status": "running"}, ["Starting to load model tiny", noise], last=last)["phase"] == "stalled", "what a hung engine prints is none"
+
+
+class Measured:
+    """Stands for a proof: what it finds, and why the server did not stand its load."""
+
+    def __init__(self, found, why=""):
+        self.answer = found, why
+        self.asked = []
+
+    def measure(self, call, kind, model, facts, timeout_s):
+        self.asked.append((kind, model, dict(facts)))
+        return self.answer
+
+
+@pytest.fixture
+def proven(look, monkeypatch):
+    """The look at a server that answers, with this proof."""
+
+    def make(proof, answers=None, **more):
+        made = engine_probe.Follower
+        monkeypatch.setattr(engine_probe, "Follower", lambda *args, **settings: made(*args, proof=proof, **settings))
+        reply = (200, '{"choices": [{"message": {"content": "hi"}}], "usage": {}}')
+        try:
+            return look({"Status": "running"}, [UP], {"/v1/models": MODELS, CHAT: reply, **(answers or {})}, **more)
+        finally:
+            monkeypatch.setattr(engine_probe, "Follower", made)
+
+    return make
+
+
+def test_a_server_that_answers_is_measured_with_what_it_says_of_itself(proven):
+    proof = Measured({"beside_bytes": 5})
+    seen = proven(proof, {"/metrics": (200, 'vllm:cache_config_info{kv_cache_memory_bytes="99"} 1.0')})
+    assert seen["phase"] == "ready" and seen["facts"]["beside_bytes"] == 5
+    ((kind, model, facts),) = proof.asked
+    assert (kind, model, facts["kv_cache_memory_bytes"]) == ("chat", "tiny", 99)
+
+
+def test_a_server_that_does_not_stand_its_first_load_is_not_ready(proven):
+    seen = proven(Measured({}, "HTTP 500, out of memory"))
+    assert (seen["phase"], seen["answer"]) == ("serving", None) and "its first load: HTTP 500, out of memory" in seen["progress"]
+    seen = proven(Measured({}, "HTTP 500, out of memory"), last={"unanswered": 2, "at": time.time(), "log_mark": 0.0})
+    assert seen["phase"] == "failed" and "its first load" in seen["reason"]
+
+
+def test_the_watch_over_a_start_ends_when_it_has_failed(proven, monkeypatch):
+    ended = []
+    monkeypatch.setattr(engine_probe.sampling, "end", ended.append)
+    assert proven(Measured({}), {"/v1/models": (401, "")})["phase"] == "failed" and ended == ["c"]
+    ended.clear()
+    assert proven(None, {"/v1/models": (401, "")})["phase"] == "failed" and ended == [], "who only looks ends nothing"

@@ -177,6 +177,79 @@ def test_an_earlier_deployment_finds_its_files_where_they_are_now():
         deployment.with_its_model(built, {"/srv/models/m": {"manifest": "m2"}, "/srv/models/other": {"manifest": "m1"}})
 
 
+KEYED = {**WANTED, "key_policy": "generate"}
+TLS = {"certificate": "/etc/ssl/c.pem", "key": "/etc/ssl/k.pem"}
+
+
+def test_what_asks_for_a_key_says_so_and_loads_its_guard_last():
+    built = build(wanted=KEYED, planned={**PLANNED, "arguments": ["--middleware", "my.Own"]})
+    container = built["container"]
+    assert container["command"][-4:] == ["--middleware", "my.Own", "--middleware", "guard_keys.GuardKeys"], "the last one is the outermost"
+    assert container["env"]["GB10_KEY"] == "required" and built["key"] == "generated"
+    assert "/usr/local/lib/gb10-vllm/engine:/opt/gb10-vllm:ro" in container["volumes"]
+
+
+def test_what_is_open_has_neither():
+    container = build()["container"]
+    assert "GB10_KEY" not in container["env"] and "--middleware" not in container["command"] and build()["key"] == "none"
+
+
+@pytest.mark.parametrize(
+    ("version", "arguments", "closed"),
+    [("0.26.0", [], True), ("0.31.9", [], True), ("0.32.0+cpu", [], False), ("0.33.0", [], False), (None, [], True), ("main", [], True),
+     ("0.26.0", ["--allowed-origins", '["https://a"]'], False)],
+)  # fmt: skip
+def test_web_pages_of_any_origin_are_shut_out_where_the_engine_would_let_them_in(version, arguments, closed):
+    command = build(planned={**PLANNED, "arguments": arguments}, image={**IMAGE, "vllm_version": version})["container"]["command"]
+    assert (command[-2:] == ["--allowed-origins", "[]"]) == closed and command.count("--allowed-origins") == int(closed or bool(arguments))
+
+
+def test_tls_is_spoken_with_the_files_named_and_asked_for_over_https():
+    built = build(wanted={**KEYED, "tls": TLS})
+    assert built["probe_url"] == "https://127.0.0.1:8000"
+    assert built["container"]["command"][-6:-2] == ["--ssl-certfile", "/run/gb10-tls/certificate.pem", "--ssl-keyfile", "/run/gb10-tls/key.pem"]
+    assert {"/etc/ssl/c.pem:/run/gb10-tls/certificate.pem:ro", "/etc/ssl/k.pem:/run/gb10-tls/key.pem:ro"} <= set(built["container"]["volumes"])
+    by_hand = build(planned={**PLANNED, "arguments": ["--ssl-certfile", "/models/a/c.pem"]})
+    assert by_hand["probe_url"] == "https://127.0.0.1:8000" and build()["probe_url"] == "http://127.0.0.1:8000"
+
+
+def decided(record=None, policy="generate", address="127.0.0.1", **given):
+    """What is decided for a server whose container runs as recorded."""
+    server = {**WANTED, "address": address, "key_policy": policy, **given.pop("server", {})}
+    asked = {"planned": PLANNED, "server": server, "image": IMAGE, "manifest": "m1", "settings": PATHS | LIMITS, "record": record, **given}
+    return deployment.decision({**asked, "containers": [container_of(record)] if record else []})
+
+
+def earlier(record):
+    """The same deployment as releases before the keys of every server recorded it."""
+    return {key: value for key, value in record.items() if key != "key"}
+
+
+@pytest.mark.parametrize(("policy", "address"), [("generate", "127.0.0.1"), ("generate", "0.0.0.0"), ("given", "127.0.0.1"), ("none", "0.0.0.0")])
+def test_what_an_earlier_release_deployed_is_kept_with_its_key_or_without(policy, address):
+    old = earlier(decided(policy=policy, address=address)["deployment"])
+    kept = decided(old, policy, address)
+    assert not kept["create"] and kept["deployment"] == old
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0"])
+def test_another_owner_of_a_key_makes_no_new_container_and_none_at_all_does(address):
+    policies = ("given", "generate")
+    for before, after in [(one, two) for one in policies for two in policies]:
+        record = decided(policy=before, address=address)["deployment"]
+        kept = decided(record, after, address)
+        assert not kept["create"] and kept["deployment"] == {**record, "key": deployment.KEYS[after]}
+    for before, after in (("generate", "none"), ("none", "generate"), ("given", "none")):
+        changed = decided(decided(policy=before, address=address)["deployment"], after, address)
+        assert changed["create"] and "--middleware" in changed["reason"]
+
+
+def test_a_key_for_all_servers_is_a_key_that_is_given():
+    assert deployment.key_of({"key_policy": "generate"}, "for all") == deployment.key_of({"api_key": "mine", "key_policy": "given"}) == "given"
+    assert deployment.key_of({"api_key": "", "key_policy": "generate"}, "for all") == "generated", "the server says that it wants none of it"
+    assert deployment.key_of({"key_policy": "none"}) == "none"
+
+
 SMALL, WEIGHTS = {"small": "s1"}, {"small": "s1", "weights": "w1"}
 
 
@@ -256,3 +329,54 @@ def test_of_two_versions_that_look_alike_the_one_of_the_same_content_comes_back(
         deployment.with_its_model(ran, {"/srv/models/m": facts("/srv/models/m@2", "w2")})
     earlier = build()
     assert deployment.version(deployment.with_its_model(earlier, here)) == "2"
+
+
+GIB = 2**30
+
+
+def with_cache(gib, tokens, spec="s"):
+    return {
+        "name": "a",
+        "inputs": "i",
+        "spec": spec,
+        "model_path": "/m",
+        "container": {"image": "i", "command": [spec], "volumes": ["/m:/models/a:ro"]},
+        "planned": {"kv_cache_bytes": int(gib * GIB), "kv_tokens": tokens},
+    }
+
+
+@pytest.mark.parametrize(
+    ("now", "tokens", "gain"), [(64.6, 1031, {"bytes": int(64.6 * GIB) - 60 * GIB, "tokens": 31}), (60.4, 1100, {}), (50, 900, {}), (61, 1000, {})]
+)
+def test_a_kept_deployment_says_what_a_fresh_plan_would_give_more(now, tokens, gain):
+    """Less, or as much as memory moves from boot to boot, is not spoken of; nothing is restarted for it either way."""
+    kept, fresh = with_cache(60, 1000), with_cache(now, tokens, "t")
+    running = [{"name": "gb10-vllm-a", "labels": {"gb10.vllm.spec": "s"}}]
+    decision = deployment.decide(fresh, kept, running)
+    assert (decision["create"], decision["deployment"], decision.get("gain", {})) == (False, kept, gain)
+    assert "gain" not in deployment.decide(fresh, kept, running, replan=True)
+    assert deployment.gain({}, {"planned": None}) == {}
+
+
+def test_what_the_box_saw_stands_beside_what_was_predicted():
+    facts = {
+        "beside_bytes": 4 * GIB, "beside_uncertainty_bytes": GIB // 8, "host_bytes": 2 * GIB, "graph_bytes": GIB // 2,
+        "memory": {"lowest_bytes": 14 * GIB, "lowest_start_bytes": 11 * GIB},
+    }  # fmt: skip
+    lines = deployment.comparison({"beside_bytes": {"value": 8 * GIB, "source": "assumed"}}, facts).splitlines()
+    assert (
+        lines[1].split()[:6] == ["beside", "weights", "and", "KV", "cache", "8.00"]
+        and "4.00 GiB" in lines[1]
+        and "the next plan uses what was measured" in lines[1]
+    )
+    split = "CUDA graphs 0.50, processes on the host 2.00, CUDA context, activations, workspaces 1.50"
+    assert lines[2] == f"Measured on the box, known to 0.12 GiB; of it {split} GiB."
+    assert lines[3] == "At least 14.00 GiB were left since it was ready, 11.00 while it started."
+    assert len(deployment.comparison({"kv_tokens": 1}, {"kv_tokens": 1}).splitlines()) == 2
+
+
+def test_the_plan_of_what_is_beside_goes_into_the_record_where_there_is_one():
+    """Records of earlier releases have none and stay as they are."""
+    assert "beside_bytes" not in build()["planned"]
+    part = {"value": GIB, "source": "measured", "why": "w"}
+    assert build({**PLANNED, "beside_bytes": part})["planned"]["beside_bytes"] == part

@@ -16,7 +16,8 @@ OLD = {
     "image": "i",
 }
 NEW = {
-    "the check of the key on every route": {"command": [*OLD["command"], "--middleware", "gb10.Guard"]},
+    "a key that is asked for on every route": {"command": [*OLD["command"], "--middleware", "guard_keys.GuardKeys"]},
+    "an end to requests from web pages of any origin": {"command": [*OLD["command"], "--allowed-origins", "[]"]},
     "a model that is mounted by its version": {"volumes": ["/srv/models/acme/m@0123abc:/models/a:ro"]},
     "private files in its caches": {"command": ["/bin/sh", "-c", 'umask 077; exec "$@"', "gb10-vllm"]},
     "a bound on its processes": {"pids_limit": 4096},
@@ -60,3 +61,10 @@ def test_in_words():
     orders = {"spark-1": {"a": {"lacking": ["x", "y"]}, "b": {"lacking": []}}, "spark-2": {"a": {}}}
     assert lacking.fleet_text(orders) == "spark-1 a still lacks: x, y; applied at its next replacement, or now with -e gb10_replan=true."
     assert lacking.fleet_text({}) == lacking.sentence([]) == ""
+
+
+def test_what_a_new_plan_would_give_is_told_with_its_numbers():
+    gain = {"bytes": int(4.6 * 2**30), "tokens": 31000}
+    orders = {"spark-1": {"a": {"gain": gain, "lacking": ["x"]}, "b": {"gain": {}}}}
+    assert lacking.fleet_text(orders).splitlines()[1] == "spark-1 a could have +4.6 GiB, 31,000 tokens more with -e gb10_replan=true."
+    assert lacking.more({}) == ""

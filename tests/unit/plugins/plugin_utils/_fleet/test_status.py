@@ -36,7 +36,7 @@ class TestStatus:
         assert row["health"] == "answers in 0.3 s" and row["drift"] == [] and row["kv_tokens"] == 393000 and row["figures"] == "measured"
         lines = statuses.status_table(status).splitlines()
         assert " ".join(lines[1].split()) == "spark-1 devstral devstral-24b on aaaaaaaaaaaa 0.32.0 answers in 0.3 s 393,000 5.99x 20.0 GiB - none"
-        assert len(lines) == 2
+        assert lines[2:] == ["", "A server's key lies on its box in /etc/gb10-vllm/SERVER/key.env, readable for root."]
 
     def test_a_box_that_cannot_be_reached(self):
         status = statuses.status({"spark-1": seen(None, problem="spark-1 cannot be reached: no route.", answers={})}, "now")
@@ -112,6 +112,29 @@ def test_versions_and_what_nobody_verified_are_shown():
     assert f"spark-1 devstral: the weights in {directory} are not verified yet: site has them read once, in the background." in text
     facts[one["model_path"]]["content"]["weights"] = "w"
     assert "not verified" not in statuses.status_table(statuses.status({"spark-1": seen(box(one), models=facts)}, "now"))
+
+
+def idle_box(gib, **planned):
+    one = box(deployed(**planned))
+    one["servers"]["devstral"]["measured"]["facts"]["memory"] = {"idle_bytes": int(gib * 2**30)}
+    return one
+
+
+def test_memory_that_lay_idle_is_told_in_tokens():
+    lines = statuses.report_table({"a": {"box": idle_box(5)}, "b": {"box": idle_box(2)}}).splitlines()
+    # 60 GiB hold 393,216 tokens.
+    told = "5.0 GiB were idle beside floor and margin when it was proven, 32,768 tokens; a new plan uses what was measured (-e gb10_replan=true)."
+    assert lines[-1] == f"a devstral: {told}" and len(lines) == 5, "2 GiB are not worth telling"
+    assert statuses.idle({}, {"facts": {"memory": {"idle_bytes": 9 * 2**30}}}) == statuses.idle({"kv_cache_bytes": 1, "kv_tokens": 1}, None) == {}
+
+
+def test_what_a_new_plan_would_give_stands_below_the_status():
+    one = box(deployed())
+    more = {**order(deployed(kv_cache_bytes=65 * 2**30, kv_tokens=425984), one)}
+    status = statuses.status({"spark-1": seen(one, decisions={"devstral": more})}, "now")
+    row = status["boxes"]["spark-1"]["servers"][0]
+    assert row["drift"] == [] and row["gain"] == {"bytes": 5 * 2**30, "tokens": 32768} and row["kv_tokens"] == 393000, "what is shown is what runs"
+    assert "spark-1 devstral could have +5.0 GiB, 32,768 tokens more with -e gb10_replan=true." in statuses.status_table(status)
 
 
 def test_an_ipv6_endpoint_can_be_told_from_its_port():
