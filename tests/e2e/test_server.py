@@ -68,9 +68,11 @@ def watched_closely(box, deployed):
 def changed_watch(box, drop_ins):
     change_units(box, drop_ins)
     box.run("systemctl restart gb10-vllm-watch@tiny.timer")
-    yield
-    box.run("rm -r " + " ".join(f"/etc/systemd/system/{name}.d" for name in drop_ins))
-    box.run("systemctl daemon-reload; systemctl restart gb10-vllm-watch@tiny.timer")
+    try:
+        yield
+    finally:
+        box.run("rm -r " + " ".join(f"/etc/systemd/system/{name}.d" for name in drop_ins))
+        box.run("systemctl daemon-reload; systemctl restart gb10-vllm-watch@tiny.timer")
 
 
 @contextlib.contextmanager
