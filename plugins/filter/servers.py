@@ -46,6 +46,7 @@ class FilterModule:
         return as_filters(
             {
                 "servers": wanted.normalise,
+                "directory_mistakes": wanted.directory_mistakes,
                 "exposures": exposures,
                 "predicted_against_measured": deployment.comparison,
                 "deployments_before": sequence.deployments_before,
@@ -61,6 +62,7 @@ class FilterModule:
                 "stale_files": stale_files,
                 "work_order": work.work_order,
                 "rollout_mistakes": wanted.rollout_mistakes,
+                "unit_word": wanted.unit_word,
                 "unknown_variables": wanted.unknown_variables,
                 "with_its_model": deployment.with_its_model,
                 "without_secrets": deployment.without_secrets,

@@ -30,6 +30,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._image.options import Op
 from ansible_collections.gb10.vllm.plugins.module_utils._model import store as model_store
 from ansible_collections.gb10.vllm.plugins.module_utils._model.directory import inspect_model
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import wanted
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.wanted import unit_word
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.work import work_order
 from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet import lock as locks
 from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet import lock_file
@@ -67,18 +68,20 @@ DEPLOYMENT = {
     },
     "inputs": "c334efcaebd6a894e246a56fea657d2d4ce7ab59d3b1cfceb2d7b075270c0ffc", "spec": "267782585eb717b81edae48e6a1f47df6538f4dbf45f7abfd8fd395aa4512799",
 }
-# The same server as it is deployed now: its key guards every route, and no page of another origin is let in. Its inputs are the same, so that what
-# runs is not replaced for this.
+# The same server as it is deployed now (issue 11): bounds, a read-only root, its key guards every route, no page of another origin is let in.
+# Its inputs are the same, so that what runs is not replaced for this.
 START = ('umask 077; due=${GB10_KEY-}; set -a; [ -r /run/gb10/server.env ] && . /run/gb10/server.env; set +a; if [ "$due'
          '" = required ]; then unset VLLM_API_KEY; ( . /run/gb10/key.env && [ -n "$VLLM_API_KEY" ] ) 2>/dev/null || { ec'
          'ho "gb10.vllm: this server must not answer without a key, and /run/gb10/key.env holds none; run the playbook s'
          'ite again." >&2; exit 1; }; export PYTHONPATH="/opt/gb10-vllm${PYTHONPATH:+:$PYTHONPATH}"; fi; exec "$@"')
+BOUNDS = {"pids_limit": 8192, "oom_score_adj": 800, "read_only": True, "tmpfs": ["/tmp:exec,mode=1777,size=4g"]}
 OF_A_KEY = {"env": {**DEPLOYMENT["container"]["env"], "GB10_KEY": "required"},
             "command": ["/bin/sh", "-c", START, *DEPLOYMENT["container"]["command"][3:], "--allowed-origins", "[]", "--middleware", "guard_keys.GuardKeys"],
             "volumes": [*DEPLOYMENT["container"]["volumes"], "/usr/local/lib/gb10-vllm/engine:/opt/gb10-vllm:ro"]}
-FRESH = {**DEPLOYMENT, "container": {**DEPLOYMENT["container"], **OF_A_KEY}, "key": "given",
-         "spec": "9950266e6ecce80fa94b45e61309ce85e4a25f032d93adaad08b0d4c8bf33922"}
-LACKING = ["a key that is asked for on every route", "an end to requests from web pages of any origin", "private files in its caches"]
+FRESH = {**DEPLOYMENT, "container": {**DEPLOYMENT["container"], **BOUNDS, **OF_A_KEY}, "key": "given",
+         "spec": "ed7d6f320d025895641edc843ff956e41989461a6ed5f3a17ca337447dfe411b"}
+LACKING = ["a key that is asked for on every route", "an end to requests from web pages of any origin", "private files in its caches",
+           "a bound on its processes", "an end before the system's own programs when memory is short", "a root file system that it cannot write"]
 LOCKED = {"commit": COMMIT, "image_id": IMAGE["id"], "vllm_version": "0.11.1", "manifest": "c" * 64, "spec": DEPLOYMENT["spec"], "repairs": REPAIRS,
           "measured": {"available_kv_bytes": 42949000000, "kv_tokens": 262140, "concurrency": 3.99}, "deployment": DEPLOYMENT}
 INPUTS = {"source": "build", "commit": COMMIT, "wheels": "auto", "jobs": 8, "transformers": "default", "arguments": ["--full-log"],
@@ -104,13 +107,14 @@ case "$*" in *inspect*nvidia/cuda:13*) echo '[{"Id": "sha256:bbbb"}]' ;; *inspec
 """
 REPAIRING = {"planned": {**PLANNED, "repairs": [REPAIR]}, "repairs": REPAIRS}
 IPV6 = {"address": "fd00::5", "key_policy": "generate"}
-# inputs, spec and SHA-256 of the whole record.
-PLAIN = [DEPLOYMENT["inputs"], FRESH["spec"], "0ca3412f01bc2eb0a7b3b17d4e3d1b5ce1da22ba1ceb3565d76b8f9c64b6c1f5"]
-REPAIRED = ["b80d00024bc6b61b27479574b584aa07cea47dbfe08914e7e67623cc99774002", "c02b70367b7df2153fe1e115a19c18e998c3700cf34de9cb0bf8c4429a8ad662",
-            "c7695e3fa9351998d9c533405a7dee049c4cdf3b3b6699caed38ffbdbca7ed5f"]
+# inputs, spec and SHA-256 of the whole record. Issue 11 moved the last two of each (bounds on processes, oom_score_adj, read-only root, keys), never the
+# first: what is deployed stays. Of the IPv6 one the brackets moved, too, without which docker_container took no port; none ever ran.
+PLAIN = [DEPLOYMENT["inputs"], FRESH["spec"], "92dc6b2e714d758ab374e2b33445b8400e2819aeacd5cd243a0e2c42af4da29c"]
+REPAIRED = ["b80d00024bc6b61b27479574b584aa07cea47dbfe08914e7e67623cc99774002", "c7198f9ea75be173899173fb163eb898bae58952ce3c5d25c14cfb254dcfde12",
+            "6c9f14bea5df91d7567dd494877c094c2a3272f6abe88326a16f29337d0cec2f"]
 # Moved once more with issue 11: no server ever ran on an IPv6 address, as its port was named without the brackets that docker_container wants.
-AT_IPV6 = ["83b8e5d38ca6c8e95aba7bd82fc4216ac8da85ad3b2de7765a2da7388f524b13", "a05b22cecfdda1ce1c49fb30fe369ddf4275022196c89886dab85fb93e9d4b16",
-           "f463a08a888842e67b4a847f8f17e84b6834201ed03e6abe90e3e06bf5d19dae"]
+AT_IPV6 = ["83b8e5d38ca6c8e95aba7bd82fc4216ac8da85ad3b2de7765a2da7388f524b13", "d9a91542eafa3d07f6415b0139eebc790567a1ef94f6f461ff7138926854c1d0",
+           "d2b0ecdd593ed93731bf084eb2d15f152473fd90907fe97114543b52889ececf"]
 # fmt: on
 
 
@@ -222,7 +226,8 @@ def test_the_files_of_systemd_and_the_guard():
     """The unit of every server, the guard or the watch would be rewritten, and systemd reloaded, on every box."""
     template = jinja2.Environment(keep_trailing_newline=True, trim_blocks=True).from_string((ROLE / "templates/server.service.j2").read_text())
     settings = {"server_state_dir": "/var/lib/gb10-vllm", "server_guard": "/usr/local/lib/gb10-vllm/guard", "server_stop_timeout_s": "60"}
-    text = template.render(server_wanted=SERVER, server_restarts="3", server_restart_window_s="900", **settings)
+    mounts = " ".join(unit_word(path) for path in (SERVER["model_path"], settings["server_state_dir"]))
+    text = template.render(server_wanted=SERVER, server_unit_mounts=mounts, server_restarts="3", server_restart_window_s="900", **settings)
     assert sha256(text) == "bed3561925eda596361afc19de71dc8dff3912c03df1038906ea1f524b374734"
     assert sha256((ROLE / "files/guard.py").read_bytes()) == "348566b14bc0585de7ef6b0aefdd985090621d1a0a4c6b786d67f0a1b8eb946a"
     # The unit, the guard and the watch moved with issue 11 (starts are counted, busy is told from hung): they are written anew once, no server restarts.

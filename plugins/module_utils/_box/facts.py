@@ -36,7 +36,10 @@ PRIVATE_FILES = ("*.env", "*/*")
 # The keys of the whole fleet are long and random enough to be told apart by their digest, so that no run has to write them to compare them.
 DIGESTED = "fleet.env"
 # What only root may enter or read, in the state directory. What lies deeper is closed with the directory above it.
-PRIVATE = ("servers", "servers/*", "servers/*/*", "cache", "cache/*", "build", "build/logs", "build/logs/*", "build/*.json*", "build/lock", "transfer")
+PRIVATE = (
+    "servers", "servers/*", "servers/*/deployment.json", "servers/*/history.json", "servers/*/measured.json", "servers/*/repairs.json",
+    "cache", "cache/*", "build", "build/logs", "build/logs/*", "build/*.json*", "build/lock", "transfer",
+)  # fmt: skip
 
 # Runs in a process of its own: a broken driver may abort the interpreter, and CUDA must not stay loaded here.
 CUDA_PROBE = """

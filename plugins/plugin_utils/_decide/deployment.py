@@ -50,6 +50,12 @@ CACHE_ENV = {
     "TRANSFORMERS_OFFLINE": "1",
 }
 GIB = 2**30
+PIDS = 8192
+"""Processes and threads of a container at most: several times what an engine with all its compilers was seen to have."""
+OOM_SCORE_ADJ = 800
+"""Of 1000: when memory runs out the kernel ends an engine, whose memory on a GPU it does not count, before sshd, systemd and Docker."""
+TMPFS = ["/tmp:exec,mode=1777,size=4g"]
+"""Sockets, and what compilers load again; with a bound, as a GB10's memory is the GPU's, too."""
 SECRET_KEYS = ("api_key", "env")
 HASHED = ("shm_gib", "floor_bytes", "stop_timeout_s", "state_dir", "config_dir")
 PLANNED = (
@@ -154,7 +160,11 @@ def build(planned: Mapping[str, Any], wanted: Server, image: Image, manifest: st
         "shm_size_bytes": int(float(str(settings.get("shm_size", options["shm_gib"])).rstrip("g")) * GIB),
         "ulimits": settings.get("ulimits", []),
         "stop_timeout_s": int(options["stop_timeout_s"]),
+        "pids_limit": PIDS,
+        "oom_score_adj": OOM_SCORE_ADJ,
     }
+    if options.get("read_only", True):
+        container |= {"read_only": True, "tmpfs": TMPFS}
     deployment: Deployment = {
         "name": name,
         "container": container,

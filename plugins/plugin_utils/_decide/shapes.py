@@ -48,6 +48,7 @@ class Settings(TypedDict, total=False):
     shm_gib: float
     floor_bytes: int
     stop_timeout_s: int
+    read_only: bool  # no part of ``inputs``: it changes with the next replacement
     repairs: Mapping[str, Any]  # of the one server at hand, where something is decided for it
     key: str  # of the one server at hand: given, generated or none; not hashed
 
@@ -64,6 +65,10 @@ class Container(TypedDict, total=False):
     shm_size_bytes: int
     ulimits: list[str]
     stop_timeout_s: int
+    pids_limit: int
+    oom_score_adj: int
+    read_only: bool
+    tmpfs: list[str]
 
 
 class Deployment(TypedDict, total=False):
@@ -157,6 +162,7 @@ class Options(TypedDict, total=False):
     history: int
     repair: bool
     replan: bool
+    read_only: bool
     api_key: str
     router_key: str
     metrics_key: str

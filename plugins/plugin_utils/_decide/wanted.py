@@ -76,6 +76,10 @@ def normalise(servers: list[dict], models_dir: str, allow_open: bool = False) ->
         if not 0 < port < 65536:
             raise GB10Error(f"gb10_servers entry {position} ({name}): `port: {server.get('port')}` is not a port; use a number from 1 to 65535.")
         address = listening(server.get("address"))
+        path = posixpath.normpath(model if model.startswith("/") else posixpath.join(models_dir, model))
+        mistake = path_mistake(path)
+        if mistake:
+            raise GB10Error(f"gb10_servers entry {position} ({name}): the model's path {path!r} {mistake}; give the directory another name.")
         is_loopback(address)
         _check_access(server, f"gb10_servers entry {position} ({name})")
         policy = "given" if server.get("api_key") else "none" if allow_open else "generate"
@@ -84,7 +88,7 @@ def normalise(servers: list[dict], models_dir: str, allow_open: bool = False) ->
             "model": model,
             "port": port,
             "address": address,
-            "model_path": posixpath.normpath(model if model.startswith("/") else posixpath.join(models_dir, model)),
+            "model_path": path,
             "repo_id": model if REPO_ID.fullmatch(model) else None,
             "served_model_name": server.get("served_model_name") or posixpath.basename(model.rstrip("/")),
             "key_policy": policy,
@@ -130,6 +134,31 @@ SECRET_PAIRS = {("api", "key"), ("access", "key"), ("private", "key"), ("auth", 
 # user:password@ or token@ in an address, and what the keys of well-known services look like.
 USERINFO = re.compile(r"(?i)\b(?!ssh://)[a-z][a-z0-9+.-]*://[^/?#\s@]*@|\bssh://[^/?#\s@:]*:[^/?#\s@]*@")
 KEYS = re.compile(r"\b(hf_[A-Za-z0-9]{20,}|gh[opsu]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{15,}|sk-[\w-]{20,}|AKIA[A-Z0-9]{16})")
+
+
+PLAIN = re.compile(r"[A-Za-z0-9/_.,:@+=~-]+")
+
+
+def unit_word(path: str) -> str:
+    """A path as one word of a systemd unit, as it is where nothing in it means anything to systemd."""
+    if PLAIN.fullmatch(path):
+        return path
+    return '"' + path.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%") + '"'
+
+
+def path_mistake(path: str) -> str:
+    """Why a directory of the user's can be no mount of a container, without a full stop; "" when it can."""
+    if not path.startswith("/"):
+        return "is not absolute"
+    if not path.isprintable():
+        return "holds a line break or another character that cannot be printed"
+    return "holds a colon, which ends a path where Docker mounts it" if ":" in path else ""
+
+
+def directory_mistakes(directories: Mapping[str, Any]) -> list[str]:
+    """One sentence for each of the user's directories, by variable, that cannot be used."""
+    found = {name: path_mistake(str(path)) for name, path in directories.items()}
+    return [f"{name} {mistake}; name another directory." for name, mistake in found.items() if mistake]
 
 
 def image_mistakes(image: Mapping[str, Any]) -> list[str]:

@@ -99,6 +99,7 @@ def _decision(given: Given, record: Record, image: Image) -> Decision:
             "settings": {
                 **given["settings"],
                 "repairs": (locked or record).get("repairs") or {},
+                "read_only": bool(given["options"].get("read_only", True)),
                 "key": deployments.key_of(server, given["options"].get("api_key") or ""),
             },
             "replan": bool(given["options"].get("replan")),

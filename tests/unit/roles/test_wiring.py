@@ -235,7 +235,7 @@ def test_what_is_set_for_the_servers_of_a_box_acts():
         "state_dir": "/state", "config_dir": "/etc/x", "shm_gib": 16, "floor_bytes": 20 * 2**30, "stop_timeout_s": 90,
     }  # fmt: skip
     assert rendered_all(variables["server_options"], variables) == {
-        "history": 2, "repair": False, "api_key": "k", "replan": False, "router_key": "", "metrics_key": "",
+        "history": 2, "repair": False, "api_key": "k", "replan": False, "router_key": "", "metrics_key": "", "read_only": True,
     }  # fmt: skip
     unit = rendered.render(variables["server_unit_text"], variables).splitlines()
     assert {"StartLimitIntervalSec=700", "StartLimitBurst=7", "TimeoutStopSec=120", "ExecStop=/usr/bin/docker stop --time 90 gb10-vllm-a"} <= set(unit)

@@ -9,7 +9,15 @@ from __future__ import annotations
 import pytest
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.deployment import without_secrets
-from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.wanted import image_mistakes, key_mistakes, normalise, rollout_mistakes, unknown_variables
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.wanted import (
+    directory_mistakes,
+    image_mistakes,
+    key_mistakes,
+    normalise,
+    rollout_mistakes,
+    unit_word,
+    unknown_variables,
+)
 
 SERVER = {"name": "devstral", "model": "devstral-small-2-24b/safetensors"}
 
@@ -173,3 +181,26 @@ def test_a_secret_that_would_stay_readable_is_refused_and_not_repeated(image, na
 )
 def test_what_is_no_secret_passes(image):
     assert image_mistakes(image) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "word"),
+    [
+        ("/srv/models/acme/m@1.0+x", "/srv/models/acme/m@1.0+x"),
+        ("/srv/my models/m", '"/srv/my models/m"'),
+        ("/srv/100%o", '"/srv/100%%o"'),
+        ('/srv/a"b\\c', '"/srv/a\\"b\\\\c"'),
+    ],
+)
+def test_a_path_is_one_word_of_a_unit(path, word):
+    assert unit_word(path) == word
+
+
+@pytest.mark.parametrize(("model", "why"), [("/srv/a\nExecStart=x", "line break"), ("/srv/a:b", "colon"), ("a\tb", "cannot be printed")])
+def test_a_model_that_no_container_could_mount_is_refused(model, why):
+    with pytest.raises(GB10Error, match=why):
+        normalise([dict(SERVER, model=model)], "/srv/models")
+    assert directory_mistakes({"gb10_models_dir": "/srv/models", "gb10_state_dir": "/var lib/x%"}) == []
+    (said,) = directory_mistakes({"gb10_models_dir": f"/srv/{model}"})
+    assert why in said and "gb10_models_dir" in said
+    assert directory_mistakes({"gb10_state_dir": "state"}) == ["gb10_state_dir is not absolute; name another directory."]
