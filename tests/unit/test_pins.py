@@ -74,6 +74,7 @@ START = ('umask 077; due=${GB10_KEY-}; set -a; [ -r /run/gb10/server.env ] && . 
          '" = required ]; then unset VLLM_API_KEY; ( . /run/gb10/key.env && [ -n "$VLLM_API_KEY" ] ) 2>/dev/null || { ec'
          'ho "gb10.vllm: this server must not answer without a key, and /run/gb10/key.env holds none; run the playbook s'
          'ite again." >&2; exit 1; }; export PYTHONPATH="/opt/gb10-vllm${PYTHONPATH:+:$PYTHONPATH}"; fi; exec "$@"')
+BOUNDS = {"pids_limit": 8192, "oom_score_adj": 800, "read_only": True, "tmpfs": ["/tmp:exec,mode=1777,size=4g"]}
 OF_A_KEY = {"env": {**DEPLOYMENT["container"]["env"], "GB10_KEY": "required"},
             "command": ["/bin/sh", "-c", START, *DEPLOYMENT["container"]["command"][3:], "--allowed-origins", "[]", "--middleware", "guard_keys.GuardKeys"],
             "volumes": [*DEPLOYMENT["container"]["volumes"], "/usr/local/lib/gb10-vllm/engine:/opt/gb10-vllm:ro"]}
