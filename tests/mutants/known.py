@@ -112,12 +112,12 @@ MUTANTS = [
     Mutant(
         "ready-redact-key",
         "medium",
-        UTILS + "_engine/readiness.py",
-        r'return _KEY_ARGUMENT.sub(r"\1********", _HF_TOKEN.sub("hf_********", text))',
-        'return _HF_TOKEN.sub("hf_********", text)',
+        UTILS + "_io/redaction.py",
+        "for pattern in (_BEARER, *_ASSIGNED):",
+        "for pattern in (_BEARER,):",
         READINESS_TEST,
     ),
-    Mutant("ready-redact-hf", "medium", UTILS + "_engine/readiness.py", '_HF_TOKEN.sub("hf_********", text))', "text)", READINESS_TEST),
+    Mutant("ready-redact-hf", "medium", UTILS + "_io/redaction.py", r"\bhf_[A-Za-z0-9]", r"\bhf_[A-Z]", READINESS_TEST),
     Mutant("elog-rounds", "low", UTILS + "_io/lines.py", "for _round in range(_ROUNDS):", "for _round in range(1):", LOG_TEST),
     Mutant(
         "vu-fixed",

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -45,8 +46,9 @@ def read(state_dir: str) -> dict | None:
     """The lock as it lies there; None when there is none or it is no lock at all (it is only ever written whole)."""
     holder = read_json(os.path.join(state_dir, NAME))
     try:
-        return dict(holder, run=str(holder["run"]), refreshed_at=float(holder["refreshed_at"]), ttl_s=float(holder["ttl_s"]))
-    except (ValueError, KeyError, TypeError):
+        times = {name: float(holder[name]) for name in ("refreshed_at", "ttl_s")} | {"acquired_at": float(holder.get("acquired_at", holder["refreshed_at"]))}
+        return dict(holder, run=str(holder["run"]), **times) if all(math.isfinite(one) for one in times.values()) else None
+    except (AttributeError, ValueError, KeyError, TypeError, OverflowError):
         return None
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._io.lines import cut
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.reading import is_routine
 
 WHOLE_BYTES = 2**20
@@ -75,7 +76,7 @@ def _of_large(stream: BinaryIO) -> list[str]:
 
 def _telling(block: bytes) -> list[str]:
     """The lines of a block but for those that a server prints by the thousand."""
-    return [line for line in block.decode("utf-8", "replace").splitlines() if not is_routine(line)]
+    return [line for line in block.decode("utf-8", "replace").splitlines() if not is_routine(cut(line))]
 
 
 def _around_errors(lines: list[str]) -> list[str]:
