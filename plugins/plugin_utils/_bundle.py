@@ -121,9 +121,9 @@ def read_manifest(directory: str, contents: bool = False, told: Callable[[int], 
 
 def _check_files(files: Any, path: str) -> None:
     """The list of files of a manifest is one, and stays in the bundle."""
-    entries = files.items() if isinstance(files, dict) else [("files", None)]
-    for name, entry in entries:
-        size = entry.get("size") if isinstance(entry, dict) else None
+    for name, found in files.items() if isinstance(files, dict) else [("files", None)]:
+        entry: dict[str, Any] = found if isinstance(found, dict) else {}
+        size = entry.get("size")
         if not safe_name(name) or isinstance(size, bool) or not isinstance(size, int) or not isinstance(entry.get("sha256"), str):
             raise GB10Error(f"{path} names {name[:200]!r} without a proper place, size or SHA-256; copy the bundle again")
 

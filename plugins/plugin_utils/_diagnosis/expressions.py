@@ -35,7 +35,7 @@ def problem(expression: str) -> str | None:
     """Why an expression may run for long, in half a sentence; None when it ends soon. ``expression`` compiles."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        tree = parser.parse(expression, re.MULTILINE)
+        tree: Any = parser.parse(expression, re.MULTILINE)
     return _nested(tree) or _branching(tree) or _in_a_row(tree) or _begins(tree)
 
 
