@@ -78,7 +78,6 @@ BOUNDS = {"pids_limit": 8192, "oom_score_adj": 800, "read_only": True, "tmpfs": 
 OF_A_KEY = {"env": {**DEPLOYMENT["container"]["env"], "GB10_KEY": "required"},
             "command": ["/bin/sh", "-c", START, *DEPLOYMENT["container"]["command"][3:], "--allowed-origins", "[]", "--middleware", "guard_keys.GuardKeys"],
             "volumes": [*DEPLOYMENT["container"]["volumes"], "/usr/local/lib/gb10-vllm/engine:/opt/gb10-vllm:ro"]}
-BOUNDS = {"pids_limit": 8192, "oom_score_adj": 800, "read_only": True, "tmpfs": ["/tmp:exec,mode=1777,size=4g"]}
 FRESH = {**DEPLOYMENT, "container": {**DEPLOYMENT["container"], **OF_A_KEY, **BOUNDS}, "key": "given",
          "spec": "ed7d6f320d025895641edc843ff956e41989461a6ed5f3a17ca337447dfe411b"}
 LACKING = ["a key that is asked for on every route", "an end to requests from web pages of any origin", "private files in its caches",
