@@ -141,7 +141,8 @@ box:
     Facts of the box: C(hostname), C(architecture), C(os), C(python), C(gpu), C(memory) (bytes; C(cuda_total_bytes) is null where
     libcuda did not answer), C(docker) (with our C(containers), the names of C(others), and C(images)), C(disks), C(listeners), C(holders)
     (processes that hold at least 1 GiB), C(units), C(files) (digest, mode and owner of the files this collection put there), C(servers)
-    (records of earlier runs by server), C(cpu_features) (C(cpu_amx) and C(cpu_avx512_bf16), by which vLLM's build for CPUs decides).
+    (records of earlier runs by server), C(open) (private files and directories that others may read or enter),
+    C(cpu_features) (C(cpu_amx) and C(cpu_avx512_bf16), by which vLLM's build for CPUs decides).
   returned: when the box was read
   type: dict
   sample: {"architecture": "aarch64", "gpu": {"name": "NVIDIA GB10", "compute_capability": "12.1", "present": true}}

@@ -114,6 +114,8 @@ def test_the_container_may_do_little(box, deployed):
     assert host["NetworkMode"] != "host" and host["PidMode"] == "" and host["IpcMode"] == "private"
     writable = {mount["Destination"]: mount["RW"] for mount in seen["Mounts"]}
     assert writable == {"/models/tiny": False, "/run/gb10": False, "/cache": True}
+    assert (host["PidsLimit"], host["OomScoreAdj"], host["ReadonlyRootfs"], host["Tmpfs"]) == (8192, 800, True, {"/tmp": "exec,mode=1777,size=4g"})
+    assert box.run("cat /proc/$(docker inspect -f '{{.State.Pid}}' gb10-vllm-tiny)/oom_score_adj") == "800"
     assert host["LogConfig"] == {"Type": "json-file", "Config": {"max-file": "3", "max-size": "50m"}}
     assert host["RestartPolicy"]["Name"] == "no", "systemd restarts it, within bounds"
 

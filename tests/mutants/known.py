@@ -43,6 +43,8 @@ READINESS_TEST = UNIT + "module_utils/_engine/test_readiness.py"
 LOG_TEST = UNIT + "module_utils/_engine/test_log.py"
 PAGE_TEST = UNIT + "plugin_utils/_fleet/test_status_page.py"
 VULNERABILITIES_TEST = UNIT + "plugin_utils/_diagnosis/test_vulnerabilities.py"
+MEMORY, LEARNED = "plugins/module_utils/_engine/footprint.py", "plugins/module_utils/_sizing/learned.py"
+MEMORY_TEST, LEARNED_TEST = UNIT + "module_utils/_engine/test_footprint.py", UNIT + "module_utils/_sizing/test_learned.py"
 REPAIR_TEST = UNIT + "plugin_utils/_diagnosis/test_repair.py"
 DIAGNOSIS_TEST = UNIT + "plugin_utils/_diagnosis/test_diagnosis.py::test_a_wrapper_of_one_node_comes_after_what_the_group_says"
 DEPLOYMENT_TEST = UNIT + "plugin_utils/_decide/test_deployment.py"
@@ -131,7 +133,12 @@ MUTANTS = [
     Mutant("rep-safe", "high", REPAIR, 'if auto.get("level") != "safe":', "if not auto:", REPAIR_TEST),
     Mutant("rep-mostutil", "medium", REPAIR, "MOST_UTILIZATION = 0.85", "MOST_UTILIZATION = 0.98", REPAIR_TEST),
     Mutant("rep-gone", "medium", REPAIR, 'if gone and len(gone) == len([word for word in refused if word.startswith("--")]):', "if gone:", REPAIR_TEST),
-    Mutant("rep-leastutil", "low", REPAIR, "    if lower >= 0.3:", "    if lower >= 0.0:", REPAIR_TEST),
+    Mutant("rep-nocache", "low", REPAIR, "    if kv <= step:", "    if kv < 0:", REPAIR_TEST),
+    Mutant("rep-floor-once", "high", REPAIR, 'any(past.get("id") == FLOOR for past in history)', "False", REPAIR_TEST),
+    Mutant("mem-others", "high", MEMORY, 'end["lowest_bytes"] - others', 'end["lowest_bytes"]', MEMORY_TEST),
+    Mutant("mem-nonsense", "medium", MEMORY, "if value < -uncertainty:", "if False:", MEMORY_TEST),
+    Mutant("mem-image", "high", LEARNED, 'if container.get("image") != asked.image_id:', "if False:", LEARNED_TEST),
+    Mutant("mem-flags", "high", LEARNED, "return ran == wanted", "return True", LEARNED_TEST),
     Mutant("rep-shorter", "low", REPAIR, "if fits < LEAST_CONTEXT or (_is_number(now) and fits >= int(now)):", "if fits < LEAST_CONTEXT:", REPAIR_TEST),
     Mutant("rep-batch", "low", REPAIR, "max(LEAST_BATCH, int(now) // 2)", "int(now) // 2", REPAIR_TEST),
     Mutant("dia-wrapper", "low", PLUGINS + "_diagnosis/diagnosis.py", "hit.is_wrapper, echo, hit", "False, echo, hit", DIAGNOSIS_TEST),

@@ -14,7 +14,6 @@ import importlib.util
 import json
 import os
 import struct
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -31,6 +30,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._image.options import Op
 from ansible_collections.gb10.vllm.plugins.module_utils._model import store as model_store
 from ansible_collections.gb10.vllm.plugins.module_utils._model.directory import inspect_model
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import wanted
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.wanted import unit_word
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.work import work_order
 from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet import lock as locks
 from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet import lock_file
@@ -68,6 +68,10 @@ DEPLOYMENT = {
     },
     "inputs": "c334efcaebd6a894e246a56fea657d2d4ce7ab59d3b1cfceb2d7b075270c0ffc", "spec": "267782585eb717b81edae48e6a1f47df6538f4dbf45f7abfd8fd395aa4512799",
 }
+# What is built for it now; since issue 11 with bounds and a read-only root. The record above stays what runs until there is another reason.
+FRESH_CONTAINER = {**DEPLOYMENT["container"], "pids_limit": 8192, "oom_score_adj": 800, "read_only": True, "tmpfs": ["/tmp:exec,mode=1777,size=4g"]}
+FRESH = {**DEPLOYMENT, "container": FRESH_CONTAINER, "spec": "f9daa57ada5799deaaf22ceb25ba42475ec3f6a60f94446a039ef093daecf0e2"}
+LACKS = ["a bound on its processes", "an end before the system's own programs when memory is short", "a root file system that it cannot write"]
 LOCKED = {"commit": COMMIT, "image_id": IMAGE["id"], "vllm_version": "0.11.1", "manifest": "c" * 64, "spec": DEPLOYMENT["spec"], "repairs": REPAIRS,
           "measured": {"available_kv_bytes": 42949000000, "kv_tokens": 262140, "concurrency": 3.99}, "deployment": DEPLOYMENT}
 INPUTS = {"source": "build", "commit": COMMIT, "wheels": "auto", "jobs": 8, "transformers": "default", "arguments": ["--full-log"],
@@ -93,12 +97,13 @@ case "$*" in *inspect*nvidia/cuda:13*) echo '[{"Id": "sha256:bbbb"}]' ;; *inspec
 """
 REPAIRING = {"planned": {**PLANNED, "repairs": [REPAIR]}, "repairs": REPAIRS}
 IPV6 = {"address": "fd00::5", "key_policy": "generate"}
-# inputs, spec and SHA-256 of the whole record.
-PLAIN = [DEPLOYMENT["inputs"], DEPLOYMENT["spec"], "a9168f55f90f223ec59a4dda01c950f39db1a23c2e196bfa14448a686b464625"]
-REPAIRED = ["b80d00024bc6b61b27479574b584aa07cea47dbfe08914e7e67623cc99774002", "6077514992ea7928cbd700ede1f27303b19a5317ba9f2d3df8406486795ea981",
-            "3eeced27fea89e200fec75cfebae561ce750a844d4c48ea7c326315d91e5d5ba"]
-AT_IPV6 = ["83b8e5d38ca6c8e95aba7bd82fc4216ac8da85ad3b2de7765a2da7388f524b13", "8b1ba0369461e7b79b6c8c068abff547ff07656cdc6c87c20b325d3551734e1f",
-           "3645196dd619cd840a7649de6374aa6f044120932e85a57af3095e0ee0847b78"]
+# inputs, spec and SHA-256 of the whole record. Issue 11 moved the last two of each (bounds on processes, oom_score_adj, read-only root), never the
+# first: what is deployed stays. Of the IPv6 one the brackets moved, too, without which docker_container took no port; none ever ran.
+PLAIN = [DEPLOYMENT["inputs"], FRESH["spec"], "d69de954cd4915e1fd2bcb08cce6db4dac6b2a0684821649007fd2fed34ccfa7"]
+REPAIRED = ["b80d00024bc6b61b27479574b584aa07cea47dbfe08914e7e67623cc99774002", "8910f63b14aa45c9248bae3ef8dd5b98c44304c686a19b4fa110fe448fc3347f",
+            "5070ca87cce08303eee94174601d5bf4b7208d8f251529586d853c57799b6ba5"]
+AT_IPV6 = ["83b8e5d38ca6c8e95aba7bd82fc4216ac8da85ad3b2de7765a2da7388f524b13", "e09077b381a88677173e05ec759398a86b8ca90d674dc8cb806737df6282b1db",
+           "d6121ec0d7a883eeb4efdaf2202a25ef9582d48ff3090eb436bea7bc22befc86"]
 # fmt: on
 
 
@@ -130,10 +135,10 @@ def test_the_digests_of_a_deployment(given, digests):
 
 def test_a_box_that_holds_the_record_and_the_container_is_left_alone():
     """Under other labels or record keys every box would replace its containers; the record stays although a fresh plan differs."""
-    assert decide() == {"deployment": DEPLOYMENT, "create": True, "reason": "it does not exist yet", "lacking": []}
+    assert decide() == {"deployment": FRESH, "create": True, "reason": "it does not exist yet", "lacking": []}
     container = {"name": "gb10-vllm-devstral", "labels": {"gb10.vllm.server": "devstral", "gb10.vllm.spec": DEPLOYMENT["spec"]}}
     replanned = {**PLANNED, "requested_bytes": 1, "arguments": ["--port", "8001", "--max-model-len", "32768"]}
-    assert decide(replanned, DEPLOYMENT, [container]) == {"deployment": DEPLOYMENT, "create": False, "reason": "unchanged", "lacking": []}
+    assert decide(replanned, DEPLOYMENT, [container]) == {"deployment": DEPLOYMENT, "create": False, "reason": "unchanged", "lacking": LACKS}
     labels = "labels: \"{{ {'gb10.vllm.server': server_wanted.name, 'gb10.vllm.spec': server_deployment.spec} }}\""
     assert labels in (ROLE / "tasks/start.yml").read_text() and box.SERVER_LABEL == "gb10.vllm.server"
 
@@ -208,7 +213,8 @@ def test_the_files_of_systemd_and_the_guard():
     """The unit of every server, the guard or the watch would be rewritten, and systemd reloaded, on every box."""
     template = jinja2.Environment(keep_trailing_newline=True, trim_blocks=True).from_string((ROLE / "templates/server.service.j2").read_text())
     settings = {"server_state_dir": "/var/lib/gb10-vllm", "server_guard": "/usr/local/lib/gb10-vllm/guard", "server_stop_timeout_s": "60"}
-    text = template.render(server_wanted=SERVER, server_restarts="3", server_restart_window_s="900", **settings)
+    mounts = " ".join(unit_word(path) for path in (SERVER["model_path"], settings["server_state_dir"]))
+    text = template.render(server_wanted=SERVER, server_unit_mounts=mounts, server_restarts="3", server_restart_window_s="900", **settings)
     assert sha256(text) == "8aaee6b90a5164b853bd3fe38e0517b0904599048f0ad9f0704f45b5af726f0a"
     assert sha256((ROLE / "files/guard.py").read_bytes()) == "ab20b39871a2f4f937994a3431565227796d276c1e785491f6806aad305bcddb"
     assert sha256((ROLE / "files/gb10-vllm-watch@.service").read_bytes()) == "ab5e3aac5ab9cd141d6e2e209ab9079d2c450ceca39e3f9dc46dc408f592641f"
@@ -255,12 +261,21 @@ def test_the_records_of_a_box(tmp_path):
 
 
 def test_the_lock_of_a_run(tmp_path, monkeypatch):
-    """Two controllers with different versions of the collection would not see each other's lock and change a box at the same time."""
-    monkeypatch.setattr(time, "time", lambda: 1700000000.0)
+    """Two controllers with different versions of the collection would not see each other's lock and change a box at the same time.
+
+    ``boot_id`` and ``refreshed_boot_s`` came with issue 11 (a clock that is set must not free a lock); who does not know them reads the rest as before.
+    """
+    now = run_lock.Instant(1700000000.0, "b007", 17.5)
+    monkeypatch.setattr(run_lock, "instant", lambda: now)
     owner = {"run": "0a1b2c3d", "owner": "ada@desk", "controller": {"machine": "m@desk", "boot_id": "b", "pid_namespace": "p", "pid": 7, "pid_started": 9}}
     assert run_lock.acquire(str(tmp_path), owner, 14400.0, None, None)["acquired"]
     assert (tmp_path / "run.lock").read_text() == (
-        '{"acquired_at": 1700000000.0, "controller": {"boot_id": "b", "machine": "m@desk", "pid": 7, "pid_namespace": "p", "pid_started": 9}, '
-        '"owner": "ada@desk", "refreshed_at": 1700000000.0, "run": "0a1b2c3d", "ttl_s": 14400.0}'
+        '{"acquired_at": 1700000000.0, "boot_id": "b007", '
+        '"controller": {"boot_id": "b", "machine": "m@desk", "pid": 7, "pid_namespace": "p", "pid_started": 9}, '
+        '"owner": "ada@desk", "refreshed_at": 1700000000.0, "refreshed_boot_s": 17.5, "run": "0a1b2c3d", "ttl_s": 14400.0}'
     )
-    assert run_lock.standing(run_lock.read(str(tmp_path)), "another", 1700014399.0) == "held"
+    assert (tmp_path / "run.lock.0a1b2c3d").read_text() == "b007 17.50\n"
+    later = run_lock.Instant(9e9, "b007", 17.5 + 14399)
+    assert run_lock.standing(run_lock.read(str(tmp_path)), "another", later) == "held"
+    before = {"run": "0a1b2c3d", "refreshed_at": 1700000000.0, "ttl_s": 14400.0}  # by a release before this one
+    assert [run_lock.standing(before, "another", run_lock.Instant(1700014399.0 + more, "b007", 9e9)) for more in (0, 2)] == ["held", "expired"]

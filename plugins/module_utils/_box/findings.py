@@ -92,13 +92,13 @@ def _ports(box: dict, wants: dict) -> list[dict]:
         if port not in listening or owner == server["name"]:
             continue
         if owner in wanted_names:
-            continue  # two of our servers swap ports: each is recreated in turn
+            continue  # names and ports are unique, so that server leaves this port in the same run, before this one comes to it
         holder = f"our server {owner}" if owner else "another program"
         found.append(
             _finding(
                 ERROR,
                 f"port {port} is in use",
-                f"server {server['name']} wants it and {holder} listens on {listening[port]}:{port}",
+                f"server {server['name']} wants it and {holder} listens on {listening[port]}, port {port}",
                 f"Stop that program (`ss -ltnp 'sport = :{port}'` names it) or give the server another `port`.",
             )
         )

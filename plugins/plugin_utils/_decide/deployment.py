@@ -34,6 +34,12 @@ CACHE_ENV = {
     "TRANSFORMERS_OFFLINE": "1",
 }
 GIB = 2**30
+PIDS = 8192
+"""Processes and threads of a container at most: several times what an engine with all its compilers was seen to have."""
+OOM_SCORE_ADJ = 800
+"""Of 1000: when memory runs out the kernel ends an engine, whose memory on a GPU it does not count, before sshd, systemd and Docker."""
+TMPFS = ["/tmp:exec,mode=1777,size=4g"]
+"""Sockets, and what compilers load again; with a bound, as a GB10's memory is the GPU's, too."""
 SECRET_KEYS = ("api_key", "env")
 HASHED = ("shm_gib", "floor_bytes", "stop_timeout_s", "state_dir", "config_dir")
 PLANNED = (
@@ -69,11 +75,16 @@ def is_loopback(address: str) -> bool:
         raise GB10Error(f"`address: {address}` is not an IP address; name an address of the box, 0.0.0.0 for all of them or 127.0.0.1 for none.") from None
 
 
+def endpoint(address: str, port: int) -> str:
+    """Address and port in one text, an IPv6 address in brackets: as URLs, people and ``community.docker`` take it."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
 def probe_url(address: str, port: int) -> str:
     """The URL under which the box itself reaches a server that is published on this address."""
     parsed = ipaddress.ip_address(address)
     host = ("127.0.0.1" if parsed.version == 4 else "::1") if parsed.is_unspecified else str(parsed)
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"http://{endpoint(host, port)}"
 
 
 def without_secrets(server: Server) -> Server:
@@ -119,11 +130,15 @@ def build(planned: Mapping[str, Any], wanted: Server, image: Image, manifest: st
             f"{options['config_dir']}/{name}:/run/gb10:ro",
             f"{options['state_dir']}/cache/{name}:/cache:rw",
         ],
-        "published_ports": [f"{wanted['address']}:{wanted['port']}:{wanted['port']}"],
+        "published_ports": [f"{endpoint(wanted['address'], wanted['port'])}:{wanted['port']}"],
         "shm_size_bytes": int(float(str(settings.get("shm_size", options["shm_gib"])).rstrip("g")) * GIB),
         "ulimits": settings.get("ulimits", []),
         "stop_timeout_s": int(options["stop_timeout_s"]),
+        "pids_limit": PIDS,
+        "oom_score_adj": OOM_SCORE_ADJ,
     }
+    if options.get("read_only", True):
+        container |= {"read_only": True, "tmpfs": TMPFS}
     deployment: Deployment = {
         "name": name,
         "container": container,

@@ -47,6 +47,7 @@ class Settings(TypedDict, total=False):
     shm_gib: float
     floor_bytes: int
     stop_timeout_s: int
+    read_only: bool  # no part of ``inputs``: it changes with the next replacement
     repairs: Mapping[str, Any]  # of the one server at hand, where something is decided for it
 
 
@@ -62,6 +63,10 @@ class Container(TypedDict, total=False):
     shm_size_bytes: int
     ulimits: list[str]
     stop_timeout_s: int
+    pids_limit: int
+    oom_score_adj: int
+    read_only: bool
+    tmpfs: list[str]
 
 
 class Deployment(TypedDict, total=False):
@@ -155,6 +160,7 @@ class Options(TypedDict, total=False):
     history: int
     repair: bool
     replan: bool
+    read_only: bool
     api_key: str
 
 
@@ -183,6 +189,7 @@ class File(TypedDict):
     dest: str
     content: str
     needed: bool
+    mode: str
 
 
 class Fallback(TypedDict):

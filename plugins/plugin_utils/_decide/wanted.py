@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import posixpath
 import re
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,26 @@ def _unique(servers: Sequence[Mapping[str, Any]], key: str) -> None:
         other = seen.setdefault(server[key], server["name"])
         if other != server["name"] or sum(one["name"] == server["name"] for one in servers) > 1:
             raise GB10Error(f"gb10_servers: two servers have the {key} {server[key]!r} ({other} and {server['name']}); give one of them another {key}.")
+
+
+def listening(given: object) -> str:
+    """The address a server is published on, as it is written everywhere; nothing means loopback.
+
+    Raises GB10Error for what is no address, or none on which Docker can listen.
+    """
+    text = str(given or "127.0.0.1").strip()
+    text = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    is_loopback(text)  # says what is wrong with what is no address
+    address = ipaddress.ip_address(text)
+    address = getattr(address, "ipv4_mapped", None) or address
+    if getattr(address, "scope_id", None) or (address.version == 6 and address.is_link_local):
+        raise GB10Error(
+            f"`address: {text}` holds on one link only (its zone, as link-local IPv6 addresses do), and Docker cannot publish a port on a zone. "
+            "Use a global or unique local address of the box, or :: for all of them."
+        )
+    if address.is_multicast:
+        raise GB10Error(f"`address: {text}` is a multicast address; name an address of the box, 0.0.0.0 for all of them or 127.0.0.1 for none.")
+    return str(address)
 
 
 def normalise(servers: list[dict], models_dir: str, allow_open: bool = False) -> list[Server]:
@@ -48,7 +69,11 @@ def normalise(servers: list[dict], models_dir: str, allow_open: bool = False) ->
             port = 0
         if not 0 < port < 65536:
             raise GB10Error(f"gb10_servers entry {position} ({name}): `port: {server.get('port')}` is not a port; use a number from 1 to 65535.")
-        address = str(server.get("address") or "127.0.0.1")
+        address = listening(server.get("address"))
+        path = posixpath.normpath(model if model.startswith("/") else posixpath.join(models_dir, model))
+        mistake = path_mistake(path)
+        if mistake:
+            raise GB10Error(f"gb10_servers entry {position} ({name}): the model's path {path!r} {mistake}; give the directory another name.")
         open_to_others = not is_loopback(address)
         policy = "given" if server.get("api_key") else "generate" if open_to_others and not allow_open else "none"
         known: Server = {
@@ -56,7 +81,7 @@ def normalise(servers: list[dict], models_dir: str, allow_open: bool = False) ->
             "model": model,
             "port": port,
             "address": address,
-            "model_path": posixpath.normpath(model if model.startswith("/") else posixpath.join(models_dir, model)),
+            "model_path": path,
             "repo_id": model if REPO_ID.fullmatch(model) else None,
             "served_model_name": server.get("served_model_name") or posixpath.basename(model.rstrip("/")),
             "key_policy": policy,
@@ -65,6 +90,65 @@ def normalise(servers: list[dict], models_dir: str, allow_open: bool = False) ->
     for key in ("name", "port"):
         _unique(done, key)
     return done
+
+
+SECRET_WORDS = {"token", "secret", "password", "passwd", "passphrase", "credential", "credentials", "apikey"}
+SECRET_PAIRS = {("api", "key"), ("access", "key"), ("private", "key"), ("auth", "key")}
+# user:password@ or token@ in an address, and what the keys of well-known services look like.
+USERINFO = re.compile(r"(?i)\b(?!ssh://)[a-z][a-z0-9+.-]*://[^/?#\s@]*@|\bssh://[^/?#\s@:]*:[^/?#\s@]*@")
+KEYS = re.compile(r"\b(hf_[A-Za-z0-9]{20,}|gh[opsu]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{15,}|sk-[\w-]{20,}|AKIA[A-Z0-9]{16})")
+
+
+PLAIN = re.compile(r"[A-Za-z0-9/_.,:@+=~-]+")
+
+
+def unit_word(path: str) -> str:
+    """A path as one word of a systemd unit, as it is where nothing in it means anything to systemd."""
+    if PLAIN.fullmatch(path):
+        return path
+    return '"' + path.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%") + '"'
+
+
+def path_mistake(path: str) -> str:
+    """Why a directory of the user's can be no mount of a container, without a full stop; "" when it can."""
+    if not path.startswith("/"):
+        return "is not absolute"
+    if not path.isprintable():
+        return "holds a line break or another character that cannot be printed"
+    return "holds a colon, which ends a path where Docker mounts it" if ":" in path else ""
+
+
+def directory_mistakes(directories: Mapping[str, Any]) -> list[str]:
+    """One sentence for each of the user's directories, by variable, that cannot be used."""
+    found = {name: path_mistake(str(path)) for name, path in directories.items()}
+    return [f"{name} {mistake}; name another directory." for name, mistake in found.items() if mistake]
+
+
+def image_mistakes(image: Mapping[str, Any]) -> list[str]:
+    """One sentence for each secret in ``gb10_image``: git keeps a repository's address on the box, and build arguments stay in the image and its labels."""
+    said = []
+    if USERINFO.search(str(image.get("repository") or "")):
+        said.append(
+            "gb10_image.repository holds a user name or a password, which git would keep on the box; name the address without it and give root there "
+            "an SSH key or a credential helper."
+        )
+    arguments = image.get("build_args")
+    for name, value in arguments.items() if isinstance(arguments, Mapping) else ():
+        if value not in (None, "") and (_names_a_secret(str(name)) or _is_secret(str(value))):
+            said.append(f"gb10_image.build_args.{name} looks like a secret, and build arguments stay readable in the image; leave it out (see docs/image.md).")
+    words = image.get("arguments")
+    if any(_is_secret(str(word)) for word in (words if isinstance(words, (list, tuple)) else ())):
+        said.append("gb10_image.arguments holds what looks like a secret, and arguments stay readable in the image's labels; leave it out.")
+    return said
+
+
+def _names_a_secret(name: str) -> bool:
+    words = [word for word in re.split(r"[^a-z0-9]+", name.lower()) if word]
+    return bool(SECRET_WORDS & set(words)) or bool(SECRET_PAIRS & set(zip(words, words[1:], strict=False)))
+
+
+def _is_secret(text: str) -> bool:
+    return bool(USERINFO.search(text) or KEYS.search(text))
 
 
 def unknown_variables(names: list[str], known: list[str]) -> list[str]:

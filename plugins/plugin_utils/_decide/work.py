@@ -100,7 +100,7 @@ def _decision(given: Given, record: Record, image: Image) -> Decision:
             "manifest": (given["models"].get(server["model_path"]) or {}).get("manifest") or locked.get("manifest") or "",
             "record": (locked or record).get("deployment") or None,
             "containers": given["box"]["docker"]["containers"],
-            "settings": {**given["settings"], "repairs": (locked or record).get("repairs") or {}},
+            "settings": {**given["settings"], "repairs": (locked or record).get("repairs") or {}, "read_only": bool(given["options"].get("read_only", True))},
             "replan": bool(given["options"].get("replan")),
         }
     )
@@ -136,7 +136,7 @@ def _files(given: Given, order: Order, record: Record) -> list[File]:
     return [
         _file(f"{folder}/history.json", nice_json(order["history"]), back or order["history"] != (record.get("history") or [])),
         _file(f"{folder}/deployment.json", nice_json(order["deployment"]), back or order["deployment"] != record.get("deployment")),
-        _file(unit, given["unit_text"], back or order["unit_digest"] != held),
+        _file(unit, given["unit_text"], back or order["unit_digest"] != held, "0644"),
         _file(f"{folder}/repairs.json", nice_json(repairs), back and repairs != (record.get("repairs") or {})),
     ]
 
@@ -152,8 +152,8 @@ def _load(deployment: Deployment, wanted: Mapping[str, Any], model: Mapping[str,
     return {"batch_tokens": batch or context, "context": context, "requests": min(at_once, most) if most else at_once, "images": int(sees)}
 
 
-def _file(dest: str, content: str, needed: bool) -> File:
-    return {"dest": dest, "content": content, "needed": needed}
+def _file(dest: str, content: str, needed: bool, mode: str = "0600") -> File:
+    return {"dest": dest, "content": content, "needed": needed, "mode": mode}
 
 
 def _repairing(given: Given, order: Order, record: Record) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.deployment import endpoint
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.lacking import more, sentence
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.shapes import Record, Seen
 from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet.drift import drift, health, leftovers
@@ -49,7 +50,7 @@ def _row(name: str, seen: Seen, wanted_model: str | None) -> dict[str, Any]:
         "image_id": deployed["container"]["image"] if deployed else None,
         "vllm_version": (deployed or {}).get("vllm_version"),
         "spec": (deployed or {}).get("spec"),
-        "endpoint": f"{deployed['address']}:{deployed['port']}" if deployed else None,
+        "endpoint": endpoint(deployed["address"], deployed["port"]) if deployed else None,
         "drift": _differs(name, seen, wanted_model is not None, bool(deployed)),
         "gain": ((seen.get("decisions") or {}).get(name) or {}).get("gain") or {} if deployed else {},
         "idle": idle(planned, record.get("measured")) if deployed else {},
@@ -151,7 +152,7 @@ def report_table(seen: Mapping[str, Read]) -> str:
                     server,
                     f"{deployed['model']} on {short(deployed['container']['image'])}",
                     deployed.get("vllm_version") or "-",
-                    f"{deployed['address']}:{deployed['port']}",
+                    endpoint(deployed["address"], deployed["port"]),
                     f"{is_now:,}" if is_now else "not measured",
                     f"{was:,}" if was else "-",
                     f"{(is_now - was) / was:+.1%}" if was and is_now else "-",

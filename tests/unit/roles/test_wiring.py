@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 
+import fleet_boxes
 import pytest
 import rendered
 import yaml
@@ -210,7 +211,7 @@ def test_what_is_set_for_the_servers_of_a_box_acts():
     assert rendered_all(variables["server_settings"], variables) == {
         "state_dir": "/state", "config_dir": "/etc/x", "shm_gib": 16, "floor_bytes": 20 * 2**30, "stop_timeout_s": 90,
     }  # fmt: skip
-    assert rendered_all(variables["server_options"], variables) == {"history": 2, "repair": False, "api_key": "k", "replan": False}
+    assert rendered_all(variables["server_options"], variables) == {"history": 2, "repair": False, "api_key": "k", "replan": False, "read_only": True}
     unit = rendered.render(variables["server_unit_text"], variables).splitlines()
     assert {"StartLimitIntervalSec=700", "StartLimitBurst=7", "TimeoutStopSec=120", "ExecStop=/usr/bin/docker stop --time 90 gb10-vllm-a"} <= set(unit)
     container = named("server", "Create the container")["community.docker.docker_container"]
@@ -257,7 +258,7 @@ def test_a_load_is_put_on_a_server_only_after_a_start(start, warm, asked):
 def test_the_memory_is_noted_after_the_old_server_has_gone_and_before_the_new_container_is_made():
     block = next(one for one in tasks("roles/server/tasks/start.yml") if one.get("name", "").startswith("Replace the container"))
     assert block["when"] == "server_order.create", "in a steady state nobody asks"
-    stop, note, create = block["block"]
+    stop, note, create = block["block"][-3:]
     assert stop["ansible.builtin.systemd_service"]["state"] == "stopped" and "community.docker.docker_container" in create
     asked = note["gb10.vllm.server_ready"]
     assert (asked["measure"], asked["memory_bytes"]) == ("begin", "{{ server_order.memory_bytes }}")
@@ -275,3 +276,40 @@ def test_what_a_start_measured_is_remembered_for_the_batches_to_come():
     assert rendered_all(learned, variables) == [start]
     assert rendered_all(learned, {**variables, "server_learned": [1]}) == [1, start]
     assert rendered_all(learned, {**variables, "__server_ready": {"facts": {}}}) == []
+
+
+def swapped():
+    """Two servers that swap ports, on a box where both run."""
+    was = [fleet_boxes.deployed(fleet_boxes.server(name, port=port)) for name, port in (("a", 8000), ("b", 8001))]
+    wanted = [{"name": "a", "model": "a-24b", "port": 8001}, {"name": "b", "model": "b-24b", "port": 8000}]
+    plan = {"servers": [{"name": name, "requested_bytes": 90 * 2**30} for name in "ab"]}
+    given = {"gb10_servers": wanted, "preflight_result": {"box": fleet_boxes.box(*was)}, "plan_result": {"plan": plan}}
+    return {**rendered.variables_of("server"), **HOST, **given}, was
+
+
+def test_what_has_to_give_way_is_stopped_first_and_remembered():
+    variables, _was = swapped()
+    loop = rendered_all(named("server", "Serve one server after the other")["loop"], variables)
+    assert [one["name"] for one in loop] == ["a", "b"]
+    stop, remember = named("server", "Stop what runs, because"), named("server", "Remember what gives way")
+    for name, release in (("a", ["b"]), ("b", [])):
+        at_work = {**variables, "server_wanted": {"name": name}, "server_order": {"unit": f"gb10-vllm-{name}.service"}}
+        at_work.update({key: rendered.trusted(one) for key, one in stop["vars"].items()})
+        assert rendered_all(stop["loop"], at_work) == [f"gb10-vllm-{one}.service" for one in (name, *release)]
+        assert rendered_all("{{ " + remember["when"] + " }}", at_work) is bool(release)
+    noted = rendered_all(remember["ansible.builtin.set_fact"], {**variables, "server_wanted": {"name": "a"}})
+    assert noted == {"server_released": ["b"], "server_circles": [["a", "b"]]}
+
+
+@pytest.mark.parametrize(("failed", "touched", "moved"), [("a", [], ["b"]), ("b", ["a"], ["a"]), ("c", ["a", "b"], [])])
+def test_what_moved_together_goes_back_together(failed, touched, moved):
+    """a took b's port: when a fails, b runs as before; when b fails, a goes back too, for b needs its port."""
+    variables, was = swapped()
+    orders = {"a": {"previous": was[0]}, "b": {"previous": {}}}
+    state = {"server_released": ["b"], "server_circles": [["a", "b"]], "server_touched": touched, "server_orders": orders, "server_lost": False}
+    found = {**variables, **state, "server_wanted": {"name": failed}}
+    assert rendered_all("{{ server_moved }}", found) == moved
+    assert rendered_all("{{ server_befores }}", found) == [was["ab".index(name)] for name in moved]
+    assert rendered_all("{{ server_moved }}", {**found, "server_lost": True}) == [], "what is another run's is left alone"
+    again = [one for one in tasks("roles/server/tasks/restore.yml") if "ansible.builtin.include_tasks" in one]
+    assert len(again) == 2 and all(one["vars"]["server_steps"] == [] for one in again), "going back stops nothing that has just been put back"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from ansible_collections.community.docker.plugins.module_utils._module_container import base
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import deployment
 
@@ -32,6 +33,14 @@ def test_the_model_is_read_only_and_the_port_is_published_where_asked():
     assert "/srv/models/m:/models/a:ro" in container["volumes"]
     assert container["published_ports"] == ["0.0.0.0:8000:8000"]
     assert container["command"][-4:] == PLANNED["arguments"]
+
+
+@pytest.mark.parametrize(("address", "port"), [("::1", "[::1]:8000:8000"), ("fd00::5", "[fd00::5]:8000:8000"), ("::", "[::]:8000:8000")])
+def test_an_ipv6_address_is_published_in_brackets(address, port):
+    """As community.docker takes it; without them it ends in an error after what ran was stopped."""
+    container = build(wanted=dict(WANTED, address=address))["container"]
+    assert container["published_ports"] == [port]
+    assert base._split_colon_ipv6(port, None) == [port.rpartition("]")[0] + "]", "8000", "8000"]
 
 
 def test_a_container_may_write_its_cache_and_nothing_else_and_asks_no_hub():

@@ -120,3 +120,9 @@ def test_what_a_new_plan_would_give_stands_below_the_status():
     row = status["boxes"]["spark-1"]["servers"][0]
     assert row["drift"] == [] and row["gain"] == {"bytes": 5 * 2**30, "tokens": 32768} and row["kv_tokens"] == 393000, "what is shown is what runs"
     assert "spark-1 devstral could have +5.0 GiB, 32,768 tokens more with -e gb10_replan=true." in statuses.status_table(status)
+
+
+def test_an_ipv6_endpoint_can_be_told_from_its_port():
+    one = deployed(server(address="fd00::5"))
+    assert statuses.status({"a": seen(box(one))}, "now")["boxes"]["a"]["servers"][0]["endpoint"] == "[fd00::5]:8000"
+    assert "[fd00::5]:8000" in statuses.report_table({"a": {"box": box(one)}})
