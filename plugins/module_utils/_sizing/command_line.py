@@ -52,7 +52,7 @@ def _context_and_cache(outcome: Outcome) -> Iterator[_Row]:
     if outcome.length:
         why = f"the longest context that leaves {need.concurrency} full-length request{'s' if need.concurrency > 1 else ''}"
         yield _Row("--max-model-len", outcome.length, STATED if need.max_model_len else why, "max_model_len")
-    if grant.kv_cache_bytes:
+    if grant.kv_cache_bytes and outcome.layout.rules.kv_cache_memory_bytes:
         fact = f", {state.concurrency:.2f} requests of {outcome.length:,} tokens" if state and state.concurrency else ""
         why = (
             f"{grant.kv_cache_bytes // outcome.layout.bytes_per_block:,} whole blocks ({grant.kv_cache_bytes / GIB:.2f} GiB{fact}); fixed in bytes because the"

@@ -17,6 +17,7 @@ class EngineFacts(TypedDict, total=False):
     """Which vLLM will run, as far as it is known."""
 
     vllm_version: str
+    image_version: str
     platform: str
     cuda_runtime: str
     source: str
@@ -61,6 +62,14 @@ class Options(TypedDict, total=False):
     assume_full_attention: bool
 
 
+class Beside(TypedDict, total=False):
+    """What files beside config.json say: lengths as they stand there, ``pooling`` where sentence-transformers' modules.json has such a module."""
+
+    sentence_max_length: Any
+    tokenizer_max_length: Any
+    pooling: list[str]
+
+
 class ModelInfo(TypedDict, total=False):
     """What ``model_info`` returns for one model, as far as the plan reads it."""
 
@@ -77,6 +86,12 @@ class ModelInfo(TypedDict, total=False):
     size_bytes: int
     manifest: str
     download: Mapping[str, Any] | None
+    directory: str
+    ours: bool
+    content: Mapping[str, str | None]
+    beside: Beside
+    hf: Mapping[str, Any]
+    names: Sequence[str]
 
 
 class WantedServer(TypedDict, total=False):
@@ -100,6 +115,7 @@ class WantedServer(TypedDict, total=False):
     max_num_batched_tokens: Any
     max_num_seqs: Any
     args: Mapping[str, Any]
+    plan_env: Mapping[str, str]
 
 
 class Repair(TypedDict):
@@ -128,11 +144,13 @@ class Server(TypedDict):
     load_format: str
     trust_remote_code: bool
     trust_stated: bool
+    revision: str
     max_num_batched_tokens: int | None
     max_num_seqs: int | None
     reserve_bytes: int
     kv_cache_most_bytes: int | None
     args: dict[str, Any]
+    env: dict[str, str]
     repairs: list[Repair]
 
 

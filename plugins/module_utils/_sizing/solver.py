@@ -39,7 +39,8 @@ class Need:
     kv_cache_bytes: int | None = None
     kv_cache_most_bytes: int | None = None
     utilization: float | None = None
-    # The same server with another KV dtype, without graphs, or on two boxes; each None or raising GB10Error where it cannot be.
+    quantization: str | None = None
+    # The same server with another KV dtype or without graphs; each None or raising GB10Error where it cannot be.
     alternatives: dict[str, Callable[[], Need]] = field(default_factory=dict)
 
     @property
@@ -179,7 +180,7 @@ def allocate(needs: Sequence[Need], usable_bytes: int, total_bytes: int) -> list
 
 
 def changes(need: Need, grant: Grant, total_bytes: int, usable_bytes: int, others: Sequence[tuple[str, int]]) -> list[Change]:
-    """What would make a server fit, cheapest first, each with its numbers; empty when nothing on this box or a second one would.
+    """What would make a server fit, cheapest first, each with its numbers; empty when nothing on this box would.
 
     ``others``: (server name, bytes it holds) of servers that could be stopped instead.
     """
@@ -192,7 +193,6 @@ def changes(need: Need, grant: Grant, total_bytes: int, usable_bytes: int, other
         *(_less_context(need, left) if left > 0 and not need.layout.kv_free else ()),
         *_another_way(need, grant),
         *_one_server_less(need, grant, others),
-        *_one_box_more(need, grant),
     ]
 
 
@@ -275,18 +275,6 @@ def _one_server_less(need: Need, grant: Grant, others: Sequence[tuple[str, int]]
     for name, held in sorted(others, key=lambda item: item[1]):
         if held >= short > 0:
             yield {"change": f"server {name} stopped", "set": {}, "stop": name, "frees_bytes": held, "cost": f"server {name} no longer answers"}
-
-
-def _one_box_more(need: Need, grant: Grant) -> Iterator[Change]:
-    double = _alternative(need, "two_boxes")
-    if double is not None and double.fixed_bytes + double.least_kv_bytes <= grant.limit_bytes:
-        yield {
-            "change": "a second box (tensor_parallel_size 2)",
-            "set": {"args": {"tensor_parallel_size": 2}},
-            "boxes": 2,
-            "requested_bytes": double.fixed_bytes + double.least_kv_bytes,
-            "cost": "another GB10 joined by ConnectX, holding the same share",
-        }
 
 
 def _alternative(need: Need, key: str) -> Need | None:
