@@ -130,6 +130,14 @@ def test_a_start_that_is_watched_keeps_its_lowest_value(watched, memory):
     assert not watched[0].is_alive() and sampling.noted("c") is None
 
 
+@pytest.mark.parametrize(("unrest", "longest_s", "noted"), [([400, 300, 100, 9], 60, 100), ([400] * 9, 0.0, 400), ([128], 60, 128)])
+def test_memory_that_still_comes_back_is_waited_for(watched, monkeypatch, unrest, longest_s, noted):
+    seen = iter(unrest)
+    monkeypatch.setattr(sampling, "before", lambda: {"available_bytes": 5, "wander_bytes": next(seen) * MIB})
+    monkeypatch.setattr(sampling, "LONGEST_UNREST_S", longest_s)
+    assert sampling.begin("c", 60)["wander_bytes"] == noted * MIB
+
+
 def test_a_second_start_ends_the_watch_over_the_first(watched):
     sampling.begin("c", 60)
     sampling.begin("c", 60)
