@@ -65,4 +65,5 @@ class Record:
         self._write(state)
 
     def _write(self, state: Mapping[str, Any]) -> None:
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_json(self.path, state, mode=0o600, indent=1, sort_keys=True)
