@@ -2,12 +2,12 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-failure demo-down quick test lint yamllint ruff mypy ansible-lint sanity unit integration molecule e2e deep compat mutants-known build clean
-DEEP_PARTS := engines supply light server memory bundle upgrade fleet
+DEEP_PARTS := engines judge supply light server memory bundle upgrade fleet
 .PHONY: $(DEEP_PARTS:%=deep-%)
 BOXES ?= 1
 BIN := .venv/bin
 STAGE := tests/stage
-DEEP := engine_failures/test_engine_failures.py test_fleet.py test_supply_play.py
+DEEP := engine_failures/test_engine_failures.py engine_config/test_all_combinations.py test_fleet.py test_supply_play.py
 BOXES_PREPARE := $(STAGE) boxes python3 tests/boxes/boxes prepare
 PYTHON_FILES := . tests/tree tests/boxes/boxes tests/boxes/demo tests/boxes/demo-failure
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -85,6 +85,10 @@ deep: setup
 deep-engines: setup     # a real engine that fails in every way we know to bring about
 	@$(BOXES_PREPARE)
 	@$(STAGE) $@ pytest -q tests/on_machine/engine_failures/test_engine_failures.py
+
+deep-judge: setup       # vLLM's own configuration code asked about hundreds of models, arguments and environments
+	@$(BOXES_PREPARE)
+	@$(STAGE) $@ pytest -q tests/on_machine/engine_config/test_all_combinations.py
 
 deep-supply: setup      # image and models from box to box
 	@$(BOXES_PREPARE)

@@ -52,6 +52,7 @@ class FilterModule:
                 "deployments_before": sequence.deployments_before,
                 "deployment_decision": deployment.decision,
                 "first_failure": first_failure,
+                "fleet_keys": work.fleet_keys,
                 "fleet_lacks": lacking.fleet_text,
                 "image_mistakes": wanted.image_mistakes,
                 "in_sequence": sequence.in_sequence,

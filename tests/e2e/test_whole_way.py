@@ -138,7 +138,7 @@ def test_what_lies_on_the_box_is_what_the_docs_list(box):
     page = (ROOT / "docs" / "ARCHITECTURE.md").read_text()
     listed = re.findall(r"`(/[^`]+)`", page[page.index("<!-- on a box -->") : page.index("<!-- end of on a box -->")])
     patterns = [re.compile(re.escape(one).replace("SERVER", "[^/]+").replace(r"\*", ".*") + "$") for one in listed]
-    roots = "/etc/gb10-vllm /run/gb10-vllm /usr/local/lib/gb10-vllm /var/lib/gb10-vllm"
+    roots = "/etc/gb10-vllm /run/gb10-vllm /run/gb10-vllm-guard /usr/local/lib/gb10-vllm /var/lib/gb10-vllm"
     held = box.root(f"find {roots} -type f || true; ls -d /etc/systemd/system/gb10-vllm*")
     ours = {line for line in held.split() if "gb10-vllm" in line}
     assert len(ours) > 8

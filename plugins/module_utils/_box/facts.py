@@ -30,7 +30,11 @@ from ansible_collections.gb10.vllm.plugins.module_utils._names import CONFIG_DIR
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.engine import cpu_features
 
 KIB = 1024
-OUR_FILES = (f"/etc/systemd/system/{PREFIX}*", f"{LIBRARY_DIR}/*", f"{CONFIG_DIR}/*/*")
+OUR_FILES = (f"/etc/systemd/system/{PREFIX}*", f"{LIBRARY_DIR}/*", f"{LIBRARY_DIR}/engine/*")
+PRIVATE_FILES = ("*.env", "*/*")
+"""In the directory of private files."""
+# The keys of the whole fleet are long and random enough to be told apart by their digest, so that no run has to write them to compare them.
+DIGESTED = "fleet.env"
 # What only root may enter or read, in the state directory. What lies deeper is closed with the directory above it.
 PRIVATE = (
     "servers", "servers/*", "servers/*/deployment.json", "servers/*/history.json", "servers/*/measured.json", "servers/*/repairs.json",
@@ -260,13 +264,13 @@ def read_disk(path: str) -> dict:
 
 
 def read_file_digest(path: str) -> dict | None:
-    """{sha256, mode, uid} of a regular file, None when there is none; a private file's digest stays None, it may hold a secret."""
+    """{sha256, mode, uid} of a regular file, None when there is none; a private file's digest stays None, it may hold a weak secret."""
     try:
         status = os.lstat(path)
         if not stat.S_ISREG(status.st_mode):
             return None
         digest = None
-        if status.st_mode & 0o077:
+        if status.st_mode & 0o077 or os.path.basename(path) == DIGESTED:
             with open(path, "rb") as handle:
                 digest = hashlib.sha256(handle.read()).hexdigest()
     except OSError:
@@ -289,8 +293,9 @@ def _mode(path: str) -> int:
     return 0 if stat.S_ISLNK(status.st_mode) else stat.S_IMODE(status.st_mode)
 
 
-def read_box(*, state_dir: str, disks: list[str], images: list[str], holder_least_bytes: int = 2**30) -> dict:
+def read_box(*, state_dir: str, disks: list[str], images: list[str], holder_least_bytes: int = 2**30, config_dir: str = CONFIG_DIR) -> dict:
     """Everything the plan needs to know of this box, as plain data."""
+    ours = (*OUR_FILES, *(os.path.join(config_dir, pattern) for pattern in PRIVATE_FILES))
     release = parse_os_release(read_text("/etc/os-release"))
     units = _printed("systemctl", "show", "--property=Id,LoadState,ActiveState,SubState,UnitFileState,Result,NRestarts", f"{PREFIX}*")
     docker = read_docker(images, read_versions(state_dir))
@@ -309,7 +314,7 @@ def read_box(*, state_dir: str, disks: list[str], images: list[str], holder_leas
         "listeners": parse_listeners(read_text("/proc/net/tcp")) + parse_listeners(read_text("/proc/net/tcp6")),
         "holders": read_holders(holder_least_bytes),
         "units": parse_systemctl_show(units),
-        "files": {path: read_file_digest(path) for pattern in OUR_FILES for path in sorted(glob.glob(pattern))},
+        "files": {path: read_file_digest(path) for pattern in ours for path in sorted(glob.glob(pattern))},
         "servers": read_records(state_dir),
         "open": read_open(state_dir),
         # Where the recipe of images lies at a commit, its HEAD says which; a branch's name says nothing.

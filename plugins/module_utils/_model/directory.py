@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import errno
 import hashlib
@@ -15,6 +16,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._model.beside import read_beside, with_architecture, with_quantization
+from ansible_collections.gb10.vllm.plugins.module_utils._model.formats import check_config, check_directory
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing import weights
 
 # No real config.json, index or tokenizer_config.json comes near these; more is a mistake or an attack.
@@ -45,14 +48,20 @@ def inspect_model(path: str, *, load_format: str = "auto", allow_missing: bool =
         raise GB10Error(_os_problem(path, exc)) from exc
 
     def read(name: str, limit: int) -> bytes:
-        if isinstance(sizes[name], OSError):
+        if isinstance(sizes.get(name), OSError):
             raise GB10Error(_os_problem(os.path.join(path, name), sizes[name]))
         return _read(os.path.join(path, name), limit)
 
     def open_shard(name: str) -> weights.Shard:
         return read_shard(os.path.join(path, name))
 
-    return describe(path, sizes, read, open_shard, load_format)
+    facts = describe(path, sizes, read, open_shard, load_format)
+    others = [name for name in sizes if name.endswith(".safetensors") and not name.startswith("consolidated")]
+    if load_format == "auto" and facts["layout"] == "mistral" and others and "config.json" in sizes:
+        with contextlib.suppress(GB10Error):  # the other layout may be half there; vLLM reads it only where its user asks for it
+            hf = describe(path, sizes, read, open_shard, "hf")
+            facts["hf"] = {"config": hf["config"], "weights": hf["weights"]}
+    return facts
 
 
 def describe(
@@ -63,6 +72,8 @@ def describe(
     load_format: str = "auto",
 ) -> dict[str, Any]:
     """The facts of one model from its file names and sizes and two readers; a directory and a hub repository share it."""
+    read = _once(read)
+    check_directory(where, sizes, read)
     layout, files, index_name = weights.choose_files(sizes, where, load_format)
     config_name = "params.json" if layout == "mistral" and "params.json" in sizes else "config.json"
     if config_name not in sizes:
@@ -71,12 +82,15 @@ def describe(
     config = load_json(config_blob, f"{where}/{config_name}")
     if not isinstance(config, dict):
         raise GB10Error(f"{where}/{config_name} is not a JSON object: download it again")
+    config = with_architecture(with_quantization(config, where, sizes, read))
+    check_config(where, config)
     weight_map: dict[str, str] = {}
     if index_name in sizes:
         weight_map = weights.index_files(load_json(read(index_name, INDEX_LIMIT), f"{where}/{index_name}"), f"{where}/{index_name}")
         files = _indexed(where, sizes, weight_map)
     elif layout == "hf":
-        files = _unindexed(where, files)
+        _check_numbering(where, files)
+        files = sorted(files, key=lambda name: name != "model.safetensors")
     shards = [open_shard(name) for name in files]
     if weight_map:
         weights.check_index(weight_map, shards, where)
@@ -106,8 +120,21 @@ def describe(
         "kind": kind(config, sizes, template),
         "auto_map": sorted(config["auto_map"]) if isinstance(config.get("auto_map"), dict) else [],
         "files": [{"name": s.name, "bytes": s.size_bytes} for s in shards],
+        "beside": read_beside(where, sizes, read),
         "names": sorted(name for name in known if name.endswith((".json", ".safetensors"))),
     }
+
+
+def _once(read: Callable[[str, int], bytes]) -> Callable[[str, int], bytes]:
+    """``read`` that reads each file once: a hub answers from afar."""
+    held: dict[str, bytes] = {}
+
+    def reading(name: str, limit: int) -> bytes:
+        if name not in held:
+            held[name] = read(name, limit)
+        return held[name]
+
+    return reading
 
 
 def _indexed(where: str, sizes: Mapping[str, Any], weight_map: Mapping[str, str]) -> list[str]:
@@ -122,27 +149,24 @@ def _indexed(where: str, sizes: Mapping[str, Any], weight_map: Mapping[str, str]
     return wanted
 
 
-def _unindexed(where: str, files: list[str]) -> list[str]:
-    """The shards of a model without an index: one file of the usual name, or all of a numbered series."""
-    if "model.safetensors" in files:
-        return ["model.safetensors"]
-    _check_numbering(where, files)
-    return files
-
-
 def _tensors(where: str, shards: list[weights.Shard], index_name: str) -> list[weights.Tensor]:
-    """All tensors of the shards, none of which is in two of them."""
-    tensors = [tensor for shard in shards for tensor in shard.tensors]
-    if not tensors:
-        raise GB10Error(f"the safetensors files of {where} hold no tensors at all: download them again")
+    """All tensors of the shards, none of which is in two of them.
+
+    Without an index vLLM reads every file; beside a whole model.safetensors the same tensors in another precision are loaded over it.
+    """
     seen: dict[str, str] = {}
+    tensors = []
     for shard in shards:
         for tensor in shard.tensors:
             other = seen.setdefault(tensor.name, shard.name)
-            if other != shard.name:
+            if other == shard.name:
+                tensors.append(tensor)
+            elif other != "model.safetensors":
                 raise GB10Error(
                     f"{where} holds tensor {tensor.name} twice, in {other} and {shard.name}: remove the files of the other version or add {index_name}"
                 )
+    if not tensors:
+        raise GB10Error(f"the safetensors files of {where} hold no tensors at all: download them again")
     return tensors
 
 

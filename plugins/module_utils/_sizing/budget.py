@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The byte budget of a box: what there is, who holds it, and what a server takes beside weights and KV cache. Pure."""
+"""The byte budget of a box: what there is, who holds it, and what the engine of an earlier start logged of it. Pure."""
 
 from __future__ import annotations
 
@@ -12,19 +12,12 @@ from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.checks import GIB
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing.model_config import ModelFacts
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.shapes import BoxFacts, PartFacts, Server
 
 # Field reports: GB10 boxes reset hard near 6 GiB of available memory and run clean from 11 GiB on.
 OS_FLOOR_GIB = 12.0
 # MemAvailable moves by 0.3 to 1.2 GiB between boots of the same box (kv-cache notes in docs/sizing.md).
 MARGIN_GIB = 1.5
-# Two public GB10 logs: utilisation 0.92 behaved as 0.8778 and 0.80 as 0.758 once graphs were charged.
-GRAPH_SHARE = 0.042
-# Three logged GB10 starts took 2.8 to 3.6 GiB beside the weights, of which about 0.5 GiB is the activation formula's.
-NON_TORCH_GB10_BYTES = int(3.0 * GIB)
-# vLLM's CPU build: API server, engine core and worker before they hold weights (0.6 + 0.6 + 0.7 GiB resident).
-NON_TORCH_CPU_BYTES = int(1.9 * GIB)
 # What a planner may suppose about a running server whose start was not measured.
 UNMEASURED_OVERHEAD_BYTES = 2 * GIB
 
@@ -60,13 +53,14 @@ class BoxMemory:
     warnings: tuple[str, ...]
 
 
-# Boxes of 2025 report 119.7 GiB; right after boot 101 to 113 GiB of it were available in public reports.
+# Public reports of the boxes that are sold now: 121.63 or 121.69 GiB in all as CUDA sees it, 112 to 116 GiB available after a clean boot, 97 to 110
+# on boxes that have run for long. Boxes of 2025 said 119.7.
 TYPICAL_BOX: BoxFacts = {
     "memory": {
-        "total_bytes": int(119.7 * GIB),
-        "available_bytes": int(107 * GIB),
-        "cuda_total_bytes": int(119.7 * GIB),
-        "cuda_total_source": "assumed: a typical GB10, 119.7 GiB with 107 GiB available",
+        "total_bytes": int(121.69 * GIB),
+        "available_bytes": int(112 * GIB),
+        "cuda_total_bytes": int(121.69 * GIB),
+        "cuda_total_source": "assumed: a typical GB10, 121.69 GiB with 112 GiB available after a clean boot (97 to 110 later)",
     }
 }
 
@@ -142,48 +136,6 @@ def running_servers(box: BoxFacts) -> list[tuple[str, int, int]]:
     return found
 
 
-def activation(facts: ModelFacts, *, max_num_batched_tokens: int, max_num_seqs: int, tensor_parallel_size: int = 1, element: int = 2) -> Part:
-    """Transient peak of the profile run, labelled as an assumption: vLLM has no formula, it measures.
-
-    Dense layers: up and gate projections, their product and three residual copies are alive at once, ``3 x (ffn + hidden)``
-    values per token, which two H100 runs show to 2 %; compiled graphs took 10 % more. Experts: ``top_k`` such rows and 50 % for the
-    permutation's copies. Never less than the float32 logits of ``max_num_seqs`` rows. ``element``: bytes of the run dtype.
-    """
-    hidden = facts.hidden_size
-    ffn = facts.intermediate_size or 4 * hidden
-    tp = max(1, tensor_parallel_size)
-    if facts.num_experts and facts.num_experts_per_token:
-        inner = facts.moe_intermediate_size or ffn
-        rows = facts.num_experts_per_token * (3 * inner // tp + 2 * hidden) + 3 * hidden
-        factor = 1.5
-    else:
-        rows, factor = 3 * (ffn // tp + hidden), 1.1
-    layers = int(max_num_batched_tokens * rows * element * factor)
-    logits = max_num_seqs * facts.vocab_size * 4
-    why = (
-        f"formula over {max_num_batched_tokens} batched tokens"
-        if layers >= logits
-        else f"float32 logits of {max_num_seqs} sequences x {facts.vocab_size} tokens of the vocabulary"
-    )
-    return Part(max(layers, logits), "assumed", why + "; learned from the first start")
-
-
-def graphs(total_bytes: int, *, platform: str, eager: bool) -> Part:
-    """Memory CUDA graphs take: none without them, else the share two public GB10 reports agree on."""
-    if platform == "cpu":
-        return Part(0, "computed", "the CPU build captures no CUDA graphs")
-    if eager:
-        return Part(0, "computed", "CUDA graphs are off (--enforce-eager)")
-    return Part(int(total_bytes * GRAPH_SHARE), "assumed", f"{GRAPH_SHARE} of the total, as public GB10 logs show; learned from the first start")
-
-
-def non_torch(platform: str) -> Part:
-    """What the processes hold outside torch: CUDA context, libraries, API server, pinned buffers."""
-    if platform == "cpu":
-        return Part(NON_TORCH_CPU_BYTES, "assumed", "resident memory of vLLM's three processes, as measured with its CPU build")
-    return Part(NON_TORCH_GB10_BYTES, "assumed", "three logged GB10 starts took 2.8 to 3.6 GiB beside the weights; learned from the first start")
-
-
 def measured_parts(record: Mapping[str, Any], server: Server, vllm_version: str, settings: Mapping[str, Any]) -> dict[str, Part]:
     """Weights and overheads an earlier start of the same image, model and flags measured on this box; empty without one.
 
@@ -209,13 +161,13 @@ def measured_parts(record: Mapping[str, Any], server: Server, vllm_version: str,
     if weights:
         parts["weights"] = Part(weights, "measured", why)
     if _count(facts.get("activation_bytes")):
-        parts["activation"] = Part(_count(facts["activation_bytes"]), "measured", why)
+        parts["activations"] = Part(_count(facts["activation_bytes"]), "measured", why)
     graph = _count(facts.get("graph_bytes")) or _count(facts.get("graph_estimate_bytes"))
     if graph and settings.get("--enforce-eager") is None:
-        parts["graph"] = Part(graph, "measured", why)
+        parts["graphs"] = Part(graph, "measured", why)
     consumed = _count(facts.get("consumed_bytes"))
     if weights and consumed > weights:
-        parts["non_torch"] = Part(consumed - weights, "measured", why + " (consumed less weights)")
+        parts["consumed"] = Part(consumed - weights, "measured", why + " (consumed less weights)")
     return parts
 
 

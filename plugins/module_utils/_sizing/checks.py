@@ -88,6 +88,8 @@ def choice(value: Any, what: str) -> str:
         return "auto"
     if isinstance(value, bool):
         return "always" if value else "never"
+    if isinstance(value, str) and value.lower() in ("true", "yes", "on", "false", "no", "off"):
+        return "always" if value.lower() in ("true", "yes", "on") else "never"
     if value not in ("auto", "always", "never"):
         raise GB10Error(f"{what} is {shown(value)}: it can be auto, always or never")
     return value

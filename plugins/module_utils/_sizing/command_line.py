@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing import beside_arguments
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.budget import GIB
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.flags import flag_name
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.outcome import Outcome
@@ -51,7 +52,7 @@ def _context_and_cache(outcome: Outcome) -> Iterator[_Row]:
     if outcome.length:
         why = f"the longest context that leaves {need.concurrency} full-length request{'s' if need.concurrency > 1 else ''}"
         yield _Row("--max-model-len", outcome.length, STATED if need.max_model_len else why, "max_model_len")
-    if grant.kv_cache_bytes:
+    if grant.kv_cache_bytes and outcome.layout.rules.kv_cache_memory_bytes:
         fact = f", {state.concurrency:.2f} requests of {outcome.length:,} tokens" if state and state.concurrency else ""
         why = (
             f"{grant.kv_cache_bytes // outcome.layout.bytes_per_block:,} whole blocks ({grant.kv_cache_bytes / GIB:.2f} GiB{fact}); fixed in bytes because the"
@@ -98,6 +99,8 @@ def _switches(outcome: Outcome) -> Iterator[_Row]:
 
 
 def _own(outcome: Outcome) -> Iterator[_Row]:
+    for flag, value, why in beside_arguments.own_flags(outcome.layout.facts, outcome.server["args"]):
+        yield _Row(flag, value, why, "args")
     for key, value in sorted(outcome.server["args"].items()):
         if key != "host":
             yield _Row(flag_name(key), value, "stated in the server's args", "args")

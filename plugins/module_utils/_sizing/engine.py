@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing.rules import Rules, parse_version, rules_for
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.rules import Rules, is_version, release_of, rules_for, tells_no_age
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.shapes import EngineFacts
 
 NEWEST_RULES = "0.33.0"
 PLATFORMS = ("gb10", "cpu")
 RUNNERS = ("auto", "generate", "pooling")
+CONVERTS = ("auto", "none", "embed", "classify", "reward")
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 KV_CACHE_DTYPES = (
     "auto",
@@ -65,6 +66,11 @@ class Engine:
     gdn_prefill_backend: str | None = None
     disable_hybrid_kv_cache_manager: bool = False
     runner: str = "auto"
+    convert: str = "auto"
+    disable_sliding_window: bool = False
+    enable_chunked_prefill: bool | None = None
+    performance_mode: str = "balanced"
+    allow_long_max_model_len: bool = False  # VLLM_ALLOW_LONG_MAX_MODEL_LEN
     cpu_amx: bool = True
     cpu_avx512_bf16: bool = True
 
@@ -91,6 +97,8 @@ _COUNTS = {
 _CHOICES = {
     "platform": PLATFORMS,
     "runner": RUNNERS,
+    "convert": CONVERTS,
+    "performance_mode": ("balanced", "interactivity", "throughput"),
     "dtype": ("auto", "half", "float", *DTYPE_BYTES),
     "mamba_cache_mode": (None, "none", "align"),
     "mamba_cache_dtype": ("auto", *DTYPE_BYTES),
@@ -102,7 +110,7 @@ _CHOICES = {
 
 def check_engine(engine: Engine) -> Engine:
     """The engine itself; GB10Error naming the first setting that no vLLM accepts."""
-    parse_version(engine.vllm_version)
+    release_of(engine.vllm_version)
     for name, (low, high) in _COUNTS.items():
         value = getattr(engine, name)
         if value is None:
@@ -141,14 +149,24 @@ def cpu_features(cpuinfo: str) -> EngineFacts:
 
 
 def engine_identity(engine: EngineFacts) -> EngineFacts:
-    """``{vllm_version, platform, cuda_runtime, source}``: a version ending in ``+cpu`` is vLLM's CPU build, anything else a GB10's."""
-    version = str(engine.get("vllm_version") or "").strip().removeprefix("v")
-    source = str(engine.get("source") or ("given" if version else f"assumed: no version is known, the rules of {NEWEST_RULES} are used"))
-    version = version or NEWEST_RULES
-    platform = engine.get("platform") or ("cpu" if "cpu" in version.partition("+")[2] else "gb10")
+    """``{vllm_version, image_version, platform, cuda_runtime, source}``: a version ending in ``+cpu`` is vLLM's CPU build, anything else a GB10's.
+
+    ``vllm_version`` is what was stated, which wins over ``image_version``, what the image calls itself.
+    """
+    stated = str(engine.get("vllm_version") or "").strip().removeprefix("v")
+    found = str(engine.get("image_version") or "").strip().removeprefix("v")
+    version, source = stated or found, "given" if stated or found else f"assumed: no version is known, the rules of {NEWEST_RULES} are used"
+    if not stated and found and not tells_no_age(found) and not is_version(found):
+        # such as "dev", which vLLM calls itself where its build recorded nothing
+        version, source = NEWEST_RULES, f"assumed: the image calls its vLLM {found[:40]!r}, the rules of {NEWEST_RULES} are used"
+    source, version = str(engine.get("source") or source), version or NEWEST_RULES
+    on_cpu = any("cpu" in text.partition("+")[2] for text in (version, found))
+    platform = engine.get("platform") or ("cpu" if on_cpu else "gb10")
     if platform not in ("gb10", "cpu"):
         raise GB10Error(f"engine.platform is {platform!r}; it can be gb10 or cpu")
     identity: EngineFacts = {"vllm_version": version, "platform": platform, "source": source}
+    if found:
+        identity["image_version"] = found
     if engine.get("cuda_runtime"):
         identity["cuda_runtime"] = str(engine["cuda_runtime"])
     if platform == "cpu" and "cpu_amx" in engine:

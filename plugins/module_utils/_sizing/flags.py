@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import math
 import re
@@ -13,9 +14,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.arguments import ALIASES, ARGUMENTS, JSON, TRUTH, canonical
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.checks import human_int, shown
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.rules import NEWEST, release_of, tells_no_age
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9_.]*")
+_NAME = re.compile(r"(?:[a-z0-9][a-z0-9_]*|O)(?:\.[A-Za-z0-9_-][A-Za-z0-9_.-]*\+?)?")
+_TRUE, _FALSE = ("true", "yes", "on", "1", "y", "t"), ("false", "no", "off", "0", "n", "f")
+TABLE_SINCE = (0, 26, 0)  # the first release that the table of arguments describes
+# Switches that vLLM has in one direction only: turned off is not said.
+ONE_WAY = ("headless", "grpc", "data_parallel_multi_port_external_lb", "disable_log_stats", "aggregate_engine_logging")
 SECRET_ARGS = ("api_key", "hf_token", "ssl_keyfile_password")
+
+# Variables of a server's environment that the plan has to know: they change what vLLM accepts.
+ALLOW_LONG = "VLLM_ALLOW_LONG_MAX_MODEL_LEN"
+PLANNED_ENV = (ALLOW_LONG,)
 
 # Arguments that the plan has to know, with the server key they stand for.
 PLANNED_ARGS = {
@@ -35,25 +47,140 @@ PLANNED_ARGS = {
 
 
 def normalise_args(args: Any, server: str) -> dict[str, Any]:
-    """The user's ``args`` with plain names (``--max-num-seqs`` and ``max_num_seqs`` are the same); secrets are refused."""
+    """The user's ``args`` under the names and in the types of vLLM's own parser; secrets are refused.
+
+    ``--max-num-seqs``, ``max_num_seqs`` and any beginning that only it has are one argument; so are ``tp`` and ``tensor_parallel_size``,
+    ``no_enable_x`` or ``disable_x`` and ``enable_x`` turned round, ``a.b`` and ``a`` with an object. Text for a truth value becomes one.
+    """
     if args in (None, ""):
         return {}
     if not isinstance(args, Mapping):
         raise GB10Error(f"server {server}: args must map flag names to values, such as {{max_num_seqs: 64}}, not {type(args).__name__}")
     done: dict[str, Any] = {}
+    parts: list[tuple[str, str, Any]] = []
     for key, value in args.items():
         name = plain_name(key)
         if not _NAME.fullmatch(name):
             raise GB10Error(f"server {server}: args has the entry {str(key)[:40]!r}, which is not the name of a vllm serve flag")
-        if name in SECRET_ARGS:
-            raise GB10Error(f"server {server}: {name} in args would show on the command line; use the server's `api_key` or `env` for secrets instead")
-        if name in done:
-            raise GB10Error(f"server {server}: args names {name} twice; keep one of them")
+        head, dot, tail = name.partition(".")
+        known = canonical_name(head)
+        if known in SECRET_ARGS:
+            raise GB10Error(f"server {server}: {known} in args would show on the command line; use the server's `api_key` or `env` for secrets instead")
         if endless(value):
             raise GB10Error(f"server {server}: args.{name} holds a number that is infinite or none (.inf, .nan), which no plan can carry: write it as text")
+        if value is None:
+            continue
+        if dot and kind_of(known) == JSON:
+            parts.append((known, tail, value))
+            continue
+        known = known + dot + tail
+        if known in done:
+            raise GB10Error(f"server {server}: args names {known} twice; keep one of them")
+        value = _typed(head, known, value, server)
         if value is not None:
-            done[name] = value
+            done[known] = value
+    for head, tail, value in parts:
+        done[head] = _with_part(done.get(head), head, tail, value, server)
     return done
+
+
+def canonical_name(name: str) -> str:
+    """The name in the table of vLLM's arguments that its parser would take ``name`` for; ``name`` itself where there is none.
+
+    Like argparse, a beginning that only one argument has stands for it.
+    """
+    known = canonical(name)
+    if known in ARGUMENTS or len(name) < 3:
+        return known
+    turned = name.startswith("no_")
+    begun = [full for full in ARGUMENTS if full.startswith(name.removeprefix("no_") if turned else name)]
+    return begun[0] if len(begun) == 1 and (not turned or kind_of(begun[0]) == TRUTH) else known
+
+
+def kind_of(name: str) -> str:
+    """Of what type an argument is; empty for one that the table does not have."""
+    return ARGUMENTS[name].kind if name in ARGUMENTS else ""
+
+
+def _typed(written: str, name: str, value: Any, server: str) -> Any:
+    """A value in the type of its argument; None for one that changes nothing. ``written``: the name as the user has it."""
+    kind = kind_of(name)
+    if kind == JSON and isinstance(value, str) and value.lstrip().startswith("{"):
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            raise GB10Error(f"server {server}: args.{name} is not JSON: write it as a dictionary") from None
+    if kind != TRUTH:
+        return value
+    if value == "":
+        return None
+    flag = truth(value)
+    if flag is None:
+        return value  # `check_switches` says so
+    if written not in ALIASES and not name.startswith(written):
+        flag = not flag  # no_x, or disable_x for enable_x
+    return None if not flag and name in ONE_WAY else flag
+
+
+def unknown_names(args: Mapping[str, Any], version: str) -> list[str]:
+    """A warning for each argument that no release of the table has, where the engine is one of them: its parser ends the start, unless it is a fork's."""
+    if tells_no_age(version) or not TABLE_SINCE <= release_of(version) <= NEWEST:
+        return []
+    found = []
+    for head in dict.fromkeys(name.partition(".")[0] for name in args):
+        near = difflib.get_close_matches(head, ARGUMENTS, n=1)
+        if head not in ARGUMENTS:
+            found.append(f"no vLLM from 0.26 to 0.33 has the argument {head}" + (f"; did you mean {near[0]}?" if near else ", so it refuses to start with it"))
+    return found
+
+
+def check_switches(args: Mapping[str, Any], server: str) -> None:
+    """GB10Error for a switch of ``normalise_args``' result that is neither on nor off."""
+    for name, value in args.items():
+        if kind_of(name) == TRUTH and not isinstance(value, bool):
+            raise GB10Error(f"server {server}: args.{name} is {shown(value)}: it is a switch, write true or false")
+
+
+def truth(value: Any) -> bool | None:
+    """A truth value as people write it in YAML, INI and templates; None for what is none."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int) and value in (0, 1):
+        return bool(value)
+    word = value.strip().lower() if isinstance(value, str) else ""
+    return True if word in _TRUE else False if word in _FALSE else None
+
+
+def _with_part(held: Any, head: str, tail: str, value: Any, server: str) -> dict[str, Any]:
+    """``held`` with what ``--head.tail value`` sets in it; a name that ends in ``+`` appends to a list."""
+    if held is None:
+        held = {}
+    if not isinstance(held, Mapping):
+        raise GB10Error(f"server {server}: args has {head} as text and parts of it ({head}.{tail}): write one dictionary")
+    grown = tail.endswith("+")
+    *outer, last = tail.removesuffix("+").split(".")
+    made = inner = dict(held)
+    for key in outer:
+        nested = inner.get(key)
+        inner[key] = inner = dict(nested) if isinstance(nested, Mapping) else {}
+    if last in inner and not grown:
+        raise GB10Error(f"server {server}: args names {head}.{tail} twice; keep one of them")
+    if isinstance(value, str):
+        value = value.split(",") if grown else _json_or_text(value)
+    inner[last] = [*inner.get(last, []), *(value if isinstance(value, (list, tuple)) else [value])] if grown else value
+    return made
+
+
+def _json_or_text(value: str) -> Any:
+    """What vLLM makes of the text of a dotted argument: JSON, a number such as 80g, or the text."""
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        return human_int(value, "")
+    except GB10Error:
+        return value
 
 
 def endless(value: Any) -> bool:
@@ -65,8 +192,9 @@ def endless(value: Any) -> bool:
 
 
 def plain_name(key: Any) -> str:
-    """``--max-num-seqs`` -> ``max_num_seqs``."""
-    return str(key).strip().lstrip("-").replace("-", "_")
+    """``--max-num-seqs`` -> ``max_num_seqs``; what follows a dot names a key of an object and stays as it is."""
+    head, dot, tail = str(key).strip().lstrip("-").partition(".")
+    return head.replace("-", "_") + dot + tail
 
 
 def words(flag: str, value: Any) -> list[str]:

@@ -67,6 +67,27 @@ def rnj1(build: Build) -> Iterator[tuple[int, Layer]]:
 
 
 @rule
+def domyn_edge(build: Build) -> Iterator[tuple[int, Layer]]:
+    """``window_sizes``: for each layer how far it looks back, not counting the token itself."""
+    windows = build.text.sequence("window_sizes") or []
+    for index in range(build.facts.num_layers):
+        entry = windows[index] if index < len(windows) else 0
+        value = build.text.check_integer("window_sizes", entry[0] if isinstance(entry, list) and entry else entry, -1, MAX_LENGTH)
+        yield index, attention(build, value + 1 if value > 0 else None)
+
+
+@rule
+def looped(build: Build) -> Iterator[tuple[int, Layer]]:
+    """Layers that run several times, each time with keys of its own; only the first round sees everything."""
+    facts, text = build.facts, build.text
+    first = attention(build, _whole_model_window(facts))
+    later = attention(build, text.integer("loop_window_size", 1, MAX_LENGTH, 64))
+    for turn in range(text.integer("loop_num", 1, 64, 2)):
+        for index in range(facts.num_layers):
+            yield turn * facts.num_layers + index, later if turn else first
+
+
+@rule
 def plamo3(build: Build) -> Iterator[tuple[int, Layer]]:
     windows = build.text.get("interleaved_sliding_window") or build.text.get("sliding_window")
     if not isinstance(windows, list):
@@ -92,7 +113,7 @@ def pangu(build: Build) -> Iterator[tuple[int, Layer]]:
 @rule
 def gpt_oss(build: Build) -> Iterator[tuple[int, Layer]]:
     facts = build.facts
-    if not facts.sliding_window:
+    if not facts.sliding_window and not facts.text.get("sliding_window"):
         raise GB10Error(f"config key {facts.text.name('sliding_window')!r} is missing: every second layer of {facts.architecture} has a window.")
     full, sliding = attention(build), attention(build, facts.sliding_window)
     for index in range(facts.num_layers):

@@ -21,8 +21,10 @@ from ansible_collections.gb10.vllm.plugins.module_utils._sizing.engine import DT
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layer import CROSS, FULL, MLA, SLIDING, SLIDING_MLA, STATE, Build, Layer
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layers import build_layers
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layout_groups import Group, Page, cdiv, make_groups
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing.model_config import ModelFacts, model_facts
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing.rules import NEWEST, Rules, parse_version
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.model_config import ModelFacts, Served, model_facts
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.rules import NEWEST, Rules, parse_version, release_of, tells_no_age
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.shapes import Beside
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.speculation import CACHELESS
 
 SPARSE_BLOCK = 64
 V4_BLOCK = 256
@@ -106,10 +108,14 @@ class KVLayout:
 
     @property
     def kv_bytes_per_token(self) -> float:
-        """Bytes one more token of a long request costs (windows and states are constant by then)."""
+        """Bytes one more token of a long request costs (windows and states are constant by then; one that no request outgrows is none)."""
         total = 0.0
         for group in self.groups:
-            growing = [page.block_size * page.dcp for _count, page in group.members if page.kind in (FULL, MLA)]
+            growing = [
+                page.block_size * page.dcp
+                for _count, page in group.members
+                if page.kind in (FULL, MLA) or (page.window or page.chunk or 0) >= self.derived_max_model_len
+            ]
             if growing:
                 total += self.bytes_per_block / min(growing)
         return total
@@ -118,6 +124,8 @@ class KVLayout:
 def resolve_dtype(facts: ModelFacts, engine: Engine, pooling: bool) -> str:
     """The run dtype (``config/model.py _resolve_auto_dtype``)."""
     asked = {"half": "float16", "float": "float32"}.get(engine.dtype, engine.dtype)
+    if asked == "float16" and facts.text_model_type in _FLOAT16_UNSAFE and engine.platform == "gb10":
+        raise GB10Error(f"dtype float16 is not supported by {facts.text_model_type}, whose numbers it cannot hold: use bfloat16 or auto.")
     if asked != "auto":
         return asked
     preferred = "float16" if pooling and facts.text_model_type not in _FLOAT16_UNSAFE else "bfloat16"
@@ -135,8 +143,12 @@ def resolve_kv_cache_dtype(facts: ModelFacts, engine: Engine) -> str:
             raise GB10Error(f"kv_cache_dtype {asked} does not exist for the sparse latent attention of {facts.architecture}: vLLM keeps fp8_ds_mla.")
         return "fp8_ds_mla"
     resolved = facts.kv_cache_scheme if asked == "auto" and facts.kv_cache_scheme else asked
+    if resolved == "fp8_inc" and engine.platform == "gb10":
+        raise GB10Error("kv_cache_dtype fp8_inc is for Intel Gaudi: use auto or fp8.")
     if resolved == "fp8_ds_mla":
         raise GB10Error(f"kv_cache_dtype fp8_ds_mla is only for sparse latent attention, which {facts.architecture} has not: use auto or fp8.")
+    if resolved == "fp8_e5m2" and facts.family in registry.MLA_FAMILIES:
+        raise GB10Error(f"kv_cache_dtype fp8_e5m2 is not supported for the latent attention of {facts.architecture}: use auto or fp8.")
     if resolved == "nvfp4" or resolved.endswith("_per_token_head"):
         if facts.family in registry.MLA_FAMILIES:
             raise GB10Error(f"kv_cache_dtype {resolved} is not supported for the latent attention of {facts.architecture}: use auto or fp8.")
@@ -305,18 +317,27 @@ def _bytes_per_block(groups: Sequence[Group], stages: Sequence[range]) -> int:
     return largest
 
 
+def _takes_pieces(facts: ModelFacts, engine: Engine) -> bool:
+    """Whether a prompt may be computed in pieces (``config/model.py is_chunked_prefill_supported``); pooling over all of it forbids that."""
+    if facts.kind in ("encoder_decoder", "encoder_only") or _plain_cpu_mla(facts, engine):
+        return False
+    return facts.runner != "pooling" or not set(facts.pooling) & {"MEAN", "CLS", "STEP"}
+
+
 def _cache_mode(facts: ModelFacts, engine: Engine, has_states: bool, pooling: bool) -> tuple[str, bool]:
     """The state cache mode and whether prefix caching is on (``config/model.py is_prefix_caching_supported``)."""
     rules = engine.rules
-    default = facts.kind not in ("encoder_decoder", "encoder_only") and not _plain_cpu_mla(facts, engine)
+    default = _takes_pieces(facts, engine)
     if has_states:
-        default = facts.family not in registry.STATE_ONLY_FAMILIES and rules.hybrid_prefix_caching and not pooling
+        default = default and facts.family not in registry.STATE_ONLY_FAMILIES and rules.hybrid_prefix_caching
     caching = default if engine.enable_prefix_caching is None else engine.enable_prefix_caching and not _plain_cpu_mla(facts, engine)
     if not has_states:
         return "none", caching
     if engine.mamba_cache_mode == "align" and not rules.mamba_align:
         raise GB10Error(f"mamba_cache_mode align does not exist in vLLM {engine.vllm_version}: it came with 0.16.")
     mode = "align" if caching and rules.mamba_align else "none"
+    if mode == "align" and engine.enable_chunked_prefill is False:
+        raise GB10Error("enable_chunked_prefill false does not go with the prefix caching of recurrent layers: leave it out, or turn that off too.")
     if engine.mamba_cache_mode == "align" and not caching:
         raise GB10Error("mamba_cache_mode align needs enable_prefix_caching: switch it on or leave the mode out.")
     return mode, caching
@@ -328,22 +349,31 @@ def kv_layout(
     *,
     assume_full_attention: bool = False,
     draft_config: Mapping[str, Any] | None = None,
+    beside: Beside | None = None,
 ) -> KVLayout:
     """The KV cache layout of ``config`` (config.json or params.json as an object) under ``engine``.
 
-    ``draft_config`` is the configuration of a separate draft model (EAGLE): its layers join the groups.
+    ``draft_config`` is the configuration of a separate draft model (EAGLE): its layers join the groups. ``beside``: what other files say.
     GB10Error for an architecture that is not known, a bad or contradictory key, a setting vLLM refuses;
     ``assume_full_attention`` counts an unknown architecture as plain attention and adds a warning.
     """
     check_engine(engine)
-    facts = model_facts(config, engine.rules, assume_full_attention=assume_full_attention)
+    served = Served(engine.runner, engine.convert, engine.disable_sliding_window, beside or Beside())
+    facts = model_facts(config, engine.rules, assume_full_attention=assume_full_attention, served=served)
     return _layout_of(facts, engine, draft_config)
 
 
 def _doubts(facts: ModelFacts, engine: Engine) -> list[str]:
     """What is not certain about this release and this model."""
-    version = parse_version(engine.vllm_version)
+    version = release_of(engine.vllm_version)
     found = []
+    if tells_no_age(engine.vllm_version):
+        found.append(
+            f"vLLM {engine.vllm_version} is a development build whose number does not tell its age: the figures are those of 0.33;"
+            " set gb10_image.vllm_version to the release it is nearest to"
+        )
+    if not engine.rules.kv_cache_memory_bytes:
+        found.append(f"vLLM {engine.vllm_version} cannot be told the bytes of its KV cache (0.10.2 can): it measures them, and the figures move by 1 GiB")
     last = registry.LAST_RELEASE.get(facts.architecture)
     if last is not None and version > parse_version(last):
         found.append(f"vLLM dropped its own {facts.architecture} after {last}: {engine.vllm_version} runs it through Transformers, if at all")
@@ -357,8 +387,8 @@ def _doubts(facts: ModelFacts, engine: Engine) -> list[str]:
 def _layers(facts: ModelFacts, engine: Engine, dtype_bytes: int, draft_config: Mapping[str, Any] | None) -> list[tuple[int, Layer]]:
     """Every cache of the model and, counted on from its layers, of a separate draft model."""
     layers = build_layers(Build(facts, engine, dtype_bytes))
-    if draft_config is not None and engine.num_speculative_tokens:
-        draft = model_facts(draft_config, engine.rules, assume_full_attention=True)
+    if draft_config is not None and engine.num_speculative_tokens and engine.speculative_method not in CACHELESS:
+        draft = model_facts(draft_config, engine.rules, draft=True)
         added = build_layers(Build(draft, replace(engine, num_speculative_tokens=0), dtype_bytes))
         layers += [(facts.num_layers + index, layer) for index, layer in added]
     if engine.decode_context_parallel_size > 1 and any(layer.kind not in (FULL, MLA) for _index, layer in layers):
@@ -383,6 +413,8 @@ def _default_batch(facts: ModelFacts, engine: Engine) -> tuple[int, int]:
     """vLLM's own ``max_num_seqs`` and ``max_num_batched_tokens`` here."""
     ranks = engine.tensor_parallel_size * engine.pipeline_parallel_size
     seqs, tokens = (128 * ranks, 2048 * ranks) if engine.platform == "cpu" else (256, 2048)
+    if engine.performance_mode == "throughput":
+        seqs, tokens = 2 * seqs, 2 * tokens
     if engine.rules.prefix_lm_batch_floor and facts.text.get("use_bidirectional_attention") == "vision":
         tokens = max(tokens, registry.PREFIX_LM_BATCH_FLOOR.get(facts.architecture, 0))
     return min(seqs, engine.max_num_batched_tokens or seqs), tokens
@@ -390,7 +422,7 @@ def _default_batch(facts: ModelFacts, engine: Engine) -> tuple[int, int]:
 
 def _layout_of(facts: ModelFacts, engine: Engine, draft_config: Mapping[str, Any] | None) -> KVLayout:
     rules = engine.rules
-    pooling = engine.runner == "pooling" or (engine.runner == "auto" and facts.kind in ("pooling", "encoder_only"))
+    pooling = facts.runner == "pooling"
     dtype = resolve_dtype(facts, engine, pooling)
     dtype_bytes = DTYPE_BYTES[dtype]
     kv_dtype = resolve_kv_cache_dtype(facts, engine)
@@ -412,7 +444,7 @@ def _layout_of(facts: ModelFacts, engine: Engine, draft_config: Mapping[str, Any
         batched_tokens=engine.max_num_batched_tokens,
         default_batched_tokens=default_tokens,
         batches_in_flight=_batches_in_flight(engine, pooling),
-        chunked_prefill=facts.kind not in ("encoder_decoder", "encoder_only") and not _plain_cpu_mla(facts, engine),
+        chunked_prefill=_takes_pieces(facts, engine) if engine.enable_chunked_prefill is None else engine.enable_chunked_prefill,
         kv_free=not caches,
         mamba_cache_mode=mode,
         prefix_caching=caching,
@@ -421,6 +453,10 @@ def _layout_of(facts: ModelFacts, engine: Engine, draft_config: Mapping[str, Any
         engine=engine,
         warnings=(*facts.warnings, *_doubts(facts, engine)),
     )
+    if layout.batched_tokens is not None and layout.batched_tokens < layout.max_num_seqs:
+        raise GB10Error(
+            f"max_num_batched_tokens {layout.batched_tokens} must be at least max_num_seqs {layout.max_num_seqs}: raise the one or lower the other."
+        )
     if not caches:
         return layout
     extra = engine.num_speculative_tokens - 1 if _draft_modules(facts, engine) > 1 else 0

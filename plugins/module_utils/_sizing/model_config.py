@@ -10,7 +10,7 @@ A bad value is refused in one sentence that names its key (`config`). vLLM: ``tr
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
@@ -19,13 +19,20 @@ from ansible_collections.gb10.vllm.plugins.module_utils._sizing.checks import sh
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.class_defaults import CLASS_DEFAULTS, FLAT_TEXT_TYPES
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.config import ALIASES, MAX_HEADS, MAX_LAYERS, MAX_LENGTH, MAX_VOCAB, Config
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layer_types import layer_types
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layers_refused import full_attention_is_safe, refusal
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.mistral_params import from_mistral_params, is_mistral_params
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing.model_length import model_length
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.model_length import Limits, model_length
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.overrides import TEXT_KEYS
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.rules import Rules
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.shapes import Beside
 
 _REQUIRED_AT_TOP = frozenset({"num_hidden_layers", "hidden_size", "num_attention_heads"})
 
-_TEXT_KEYS = ("text_config", "llm_config", "language_config", "language_model", "text_model_config", "wrapped_model_config")
+# Endings of architectures that vLLM pools unless it knows them otherwise (config/model.py _SUFFIX_TO_DEFAULTS).
+_POOLING_ENDINGS = (
+    "ForTextEncoding", "EmbeddingModel", "ForSequenceClassification", "ForTokenClassification", "ForAudioClassification", "ForImageClassification",
+    "ForVideoClassification", "ClassificationModel", "ForRewardModeling", "RewardModel",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,8 @@ class ModelFacts:
     family: str
     text_model_type: str
     kind: str  # generate | pooling | encoder_only | encoder_decoder
+    runner: str  # generate | pooling
+    pooling: tuple[str, ...]  # how sentence-transformers' files ask to pool, such as CLS
     multimodal: bool
     auto_map: bool
     num_layers: int
@@ -60,6 +69,7 @@ class ModelFacts:
     layer_types: tuple[str, ...] | None
     sliding_window: int | None
     text: Config
+    vision: Mapping[str, int] | None = None  # hidden_size, intermediate_size, patch_size, image_size (0: any) of the vision tower
     warnings: tuple[str, ...] = ()
 
 
@@ -74,7 +84,7 @@ def _text_object(root: Config) -> tuple[Config, bool]:
     """The configuration of the language model and whether it is nested."""
     thinker = root.child("thinker_config")
     for outer in filter(None, (thinker, root)):
-        for key in _TEXT_KEYS:
+        for key in TEXT_KEYS:
             value = outer.data.get(key)
             if isinstance(value, Mapping) and value:
                 return Config(value, where=f"{outer.where}{key}."), True
@@ -90,10 +100,7 @@ def _text_architecture(architecture: str, text: Config) -> str:
     if architecture in registry.CAUSAL_POOLING:
         return registry.CAUSAL_POOLING[architecture]
     if architecture not in registry.WRAPPERS:
-        raise GB10Error(
-            f"architecture {architecture!r} (config key 'architectures') is not known here, so its KV cache cannot be sized: "
-            "set gb10_assume_full_attention to count every layer as full attention, or leave the model to vLLM."
-        )
+        raise refusal(architecture, text.data)
     inner = registry.WRAPPERS[architecture]
     if inner is not None:
         return inner
@@ -107,7 +114,12 @@ def _text_architecture(architecture: str, text: Config) -> str:
         return registry.TEXT_TYPES[model_type]
     raise GB10Error(
         f"the language model of {architecture} is not known here: config keys {text.name('architectures')!r} and {text.name('model_type')!r} "
-        f"say {shown(named[0] if named else None)} and {shown(model_type)}; set gb10_assume_full_attention to count every layer as full attention."
+        f"say {shown(named[0] if named else None)} and {shown(model_type)}; "
+        + (
+            "set gb10_assume_full_attention to count every layer as full attention."
+            if full_attention_is_safe(named[0] if named else "", text.data)
+            else "serve another model, or read docs/extending.md on how to add it."
+        )
     )
 
 
@@ -258,14 +270,16 @@ def _shape(text: Config, family: str, model_type: str) -> _Shape:
     return _Shape(layers, hidden, heads, kv_heads, _head_dim(text, hidden, heads))
 
 
-def _kind_of(architecture: str, text: Config, assume_full_attention: bool) -> tuple[str, str, str]:
+def _kind_of(architecture: str, text: Config, assume_full_attention: bool, draft: bool) -> tuple[str, str, str]:
     """The language model's architecture, its layer rule (family) and what it is for; GB10Error for an architecture not known."""
     if architecture in registry.ENCODER_ONLY:
+        return architecture, "encoder_only", "encoder_only"
+    if architecture == "JinaEmbeddingsV5Model" and text.get("is_decoder") is False:
         return architecture, "encoder_only", "encoder_only"
     try:
         inner = _text_architecture(architecture, text)
     except GB10Error:
-        if not assume_full_attention:
+        if not draft and not (assume_full_attention and full_attention_is_safe(architecture, text.data)):
             raise
         inner = architecture
     family = registry.FAMILY_OF.get(inner, "uniform")
@@ -275,37 +289,82 @@ def _kind_of(architecture: str, text: Config, assume_full_attention: bool) -> tu
     return inner, family, "pooling" if pooling else "generate"
 
 
-def model_facts(config: Mapping[str, Any], rules: Rules, *, assume_full_attention: bool = False) -> ModelFacts:
+def _types(text: Config, model_type: str, layers: int, window: int | None) -> tuple[str, ...] | None:
+    """The type of each layer, where the configuration or its class tells; GB10Error for too few."""
+    types = layer_types(text, model_type, layers, window)
+    if types is not None and len(types) < layers:
+        raise GB10Error(f"config key {text.name('layer_types')!r} has {len(types)} entries for {layers} layers: it must have one per layer.")
+    return tuple(types) if types is not None else None
+
+
+@dataclass(frozen=True)
+class Served:
+    """What a model is served as, and what lies beside its config.json, as far as it changes the facts about it."""
+
+    runner: str = "auto"
+    convert: str = "auto"
+    disable_sliding_window: bool = False
+    beside: Beside = field(default_factory=lambda: Beside())
+
+
+def runner_of(served: Served, kind: str, architecture: str) -> str:
+    """``generate`` or ``pooling`` (``config/model.py _get_runner_type``); GB10Error for a model that pools and shall generate."""
+    if served.runner == "generate" and kind in ("pooling", "encoder_only"):
+        raise GB10Error(f"{architecture} cannot be served with runner generate: it pools what it reads; leave runner out.")
+    if served.runner != "auto":
+        return served.runner
+    if served.convert not in ("auto", "none") or "pooling" in served.beside or kind in ("pooling", "encoder_only"):
+        return "pooling"
+    if architecture in registry.FAMILY_OF or architecture in registry.WRAPPERS or not architecture.endswith(_POOLING_ENDINGS):
+        return "generate"
+    return "pooling"
+
+
+def _limits(root: Config, text: Config, served: Served, runner: str, window: int | None) -> Limits:
+    """What limits the context besides the configuration (``ModelConfig.get_and_verify_max_len``)."""
+    positions = root.get("position_embedding_type") or text.defaults.get("position_embedding_type")
+    return Limits(
+        window=window if served.disable_sliding_window else None,
+        tokenizer=served.beside.get("tokenizer_max_length") if runner == "pooling" and positions == "absolute" else None,
+        sentence=(served.beside["sentence_max_length"] or 0) if "sentence_max_length" in served.beside else None,
+    )
+
+
+def model_facts(
+    config: Mapping[str, Any], rules: Rules, *, assume_full_attention: bool = False, served: Served | None = None, draft: bool = False
+) -> ModelFacts:
     """Checked facts of a config.json (or Mistral's params.json) object; GB10Error naming the key that is wrong.
 
-    An architecture that is not known is refused; ``assume_full_attention`` reads it as plain attention instead.
+    An architecture that is not known is refused; ``assume_full_attention`` reads it as plain attention instead, where that is at least what
+    it keeps, and so does ``draft`` for every model that drafts for another one.
     """
+    served = served or Served()
     root = Config(from_mistral_params(config) if is_mistral_params(config) else config)
     architecture = _architecture(root)
     text, nested = _text_object(root)
-    text_architecture, family, kind = _kind_of(architecture, text, assume_full_attention)
-    guessed = family == "uniform" and text_architecture not in registry.FAMILY_OF
-    model_type = root.text("model_type") or ""
-    text_model_type = text.text("model_type") or model_type
+    text_architecture, family, kind = _kind_of(architecture, text, assume_full_attention, draft)
+    text_model_type = text.text("model_type") or root.text("model_type") or ""
     text = _with_defaults(text, nested, text_model_type)
     sized = family != "encoder_only" or text.has("num_hidden_layers") or bool(text.defaults)
     shape = _shape(text, family, text_model_type) if sized else _Shape(0, 0, 0, 0, 0)
     window = _window(text, text_model_type)
-    types = layer_types(text, text_model_type, shape.layers, window) if family != "encoder_only" else None
-    if types is not None and len(types) < shape.layers:
-        raise GB10Error(f"config key {text.name('layer_types')!r} has {len(types)} entries for {shape.layers} layers: it must have one per layer.")
-    length = model_length(text, text_model_type, rules)
+    types = _types(text, text_model_type, shape.layers, window) if family != "encoder_only" else None
     quant_method, kv_scheme = _quantization(root, text)
     if not text.flag("is_causal", True) and family == "uniform":
         family, kind = "encoder_only", "encoder_only"
-    guess = f"architecture {architecture} is not known here: every layer is counted as full attention, which may be far from what vLLM does"
+    runner, multimodal = runner_of(served, kind, architecture), architecture in registry.WRAPPERS or architecture in registry.FLAT_MULTIMODAL
+    length = model_length(text, text_model_type, rules, _limits(root, text, served, runner, window))
+    if served.disable_sliding_window:
+        window = None
     return ModelFacts(
         architecture=architecture,
         text_architecture=text_architecture,
         family=family,
         text_model_type=text_model_type,
         kind=kind,
-        multimodal=architecture in registry.WRAPPERS,
+        runner=runner,
+        pooling=tuple(served.beside.get("pooling", ())),
+        multimodal=multimodal,
         auto_map=bool(root.get("auto_map")),
         num_layers=shape.layers,
         hidden_size=shape.hidden,
@@ -325,11 +384,46 @@ def model_facts(config: Mapping[str, Any], rules: Rules, *, assume_full_attentio
         num_experts_per_token=_count(text, "num_experts_per_token"),
         moe_intermediate_size=_width(text, "moe_intermediate_size"),
         num_nextn_predict_layers=text.optional("num_nextn_predict_layers", 0, 1000) or 0,
-        layer_types=tuple(types) if types is not None else None,
+        layer_types=types,
         sliding_window=window,
         text=text,
-        warnings=((guess,) if guessed else ()) + length.warnings,
+        vision=_vision(root, multimodal),
+        warnings=_guess(architecture, family, text_architecture) + length.warnings,
     )
+
+
+def _guess(architecture: str, family: str, text_architecture: str) -> tuple[str, ...]:
+    """The warning about an architecture that was read as plain attention."""
+    if family != "uniform" or text_architecture in registry.FAMILY_OF:
+        return ()
+    return (f"architecture {architecture} is not known here: every layer is counted as full attention, which may be far more than vLLM keeps",)
+
+
+def prediction_heads(config: Mapping[str, Any]) -> int:
+    """Layers of a checkpoint that predict further tokens (multi-token prediction); 0 where its configuration names none."""
+    text, _nested = _text_object(Config(from_mistral_params(config) if is_mistral_params(config) else config))
+    return text.optional("num_nextn_predict_layers", 0, 1000) or 0
+
+
+def _vision(root: Config, multimodal: bool) -> Mapping[str, int] | None:
+    """Widths of the vision tower; what its object leaves out is Pixtral's. None for a model without one."""
+    owner = root.child("thinker_config") or root
+    stated = owner.get("vision_config")
+    if not multimodal or (not isinstance(stated, Mapping) and owner.has("audio_config")):
+        return None
+    tower = stated if isinstance(stated, Mapping) else {}
+
+    def number(default: int, *keys: str) -> int:
+        found = (tower.get(key) for key in keys)
+        return next((value for value in found if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 1 << 20), default)
+
+    hidden = number(1024, "hidden_size", "embed_dim", "width")
+    return {
+        "hidden_size": hidden,
+        "intermediate_size": number(4 * hidden, "intermediate_size"),
+        "patch_size": number(14, "patch_size"),
+        "image_size": number(0, "image_size"),
+    }
 
 
 def _width(text: Config, key: str) -> int | None:

@@ -9,6 +9,7 @@ vLLM: ``config/model.py`` ``_get_and_verify_max_len``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -54,14 +55,32 @@ class Length(NamedTuple):
     warnings: tuple[str, ...]
 
 
-def model_length(text: Config, model_type: str, rules: Rules) -> Length:
+class Limits(NamedTuple):
+    """What besides the configuration limits a length: its window where windows are turned off, the tokenizer's and sentence-transformers' files."""
+
+    window: int | None = None
+    tokenizer: Any = None
+    sentence: Any = None
+
+
+NO_LIMITS = Limits()
+
+
+def model_length(text: Config, model_type: str, rules: Rules, limits: Limits = NO_LIMITS) -> Length:
     """The length of the language model ``text``; GB10Error when no model has it."""
     ropes = _ropes(text)
     named, key = _named_length(text)
+    for value, name in ((limits.window, "sliding_window"), (limits.tokenizer, "model_max_length in tokenizer_config.json")):
+        # a tokenizer without a limit of its own says 10**30
+        if _is_number(value) and value < (named or math.inf):
+            named, key = int(value), name
     warnings = () if named else ("the configuration names no maximum length; vLLM then assumes 2048 tokens",)
     length: float = named or 2048
     if ropes and "gemma3" not in model_type:
         length = _stretched(text, length, ropes, rules)
+    if limits.sentence is not None:
+        # wins over all others, whichever is the longer (get_sentence_transformer_tokenizer_config)
+        length, key = limits.sentence if _is_number(limits.sentence) else 0, "max_seq_length in sentence_*_config.json"
     if not 1 <= length <= MAX_LENGTH:
         name = text.name(key or "max_position_embeddings")
         raise GB10Error(f"config key {name!r} with its rope factor gives {shown(length)} tokens: no model has that length.")
@@ -89,6 +108,10 @@ def _stretched(text: Config, length: float, ropes: Sequence[Mapping[str, Any]], 
         if not unscaled:
             scale = _factor(text, entry, scale)
     return length * scale
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _factor(text: Config, entry: Mapping[str, Any], default: float) -> float:

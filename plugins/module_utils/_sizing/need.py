@@ -11,22 +11,32 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing import budget, checks, flags, learned
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing import arguments, beside, beside_arguments, budget, checks, flags, learned, quantization
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.budget import GIB, Part
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.engine import Engine, engine_of
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layer import STATE
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layout import KVLayout, kv_layout
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.model_config import prediction_heads
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.overrides import overridden
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.rules import NEWEST, release_of, tells_no_age
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.shapes import EngineFacts, ModelInfo, Server, Start
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.solver import Need
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing.wanted_server import speculation
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.speculation import draft_of, draft_tokens, method_with_draft, speculation
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.weights import RUN_DTYPE_BYTES, LoadedWeights, loaded_weights, run_dtype
 
 # Flags of the user's that are fields of Engine.
 ENGINE_ARGS = (
     "dtype", "tensor_parallel_size", "pipeline_parallel_size", "decode_context_parallel_size", "enable_prefix_caching", "mamba_cache_mode",
     "mamba_cache_dtype", "mamba_ssm_cache_dtype", "async_scheduling", "block_size", "gdn_prefill_backend", "disable_hybrid_kv_cache_manager", "runner",
+    "convert", "disable_sliding_window", "enable_chunked_prefill", "performance_mode",
 )  # fmt: skip
 INT_ENGINE_ARGS = ("tensor_parallel_size", "pipeline_parallel_size", "decode_context_parallel_size", "block_size")
+# Sizes of which each one more takes another GPU, and how many GPUs each server of one box may have.
+GPU_SIZES = (
+    "tensor_parallel_size", "pipeline_parallel_size", "prefill_context_parallel_size", "data_parallel_size", "data_parallel_size_local", "nnodes",
+    "decode_context_parallel_size",
+)  # fmt: skip
+GPUS = 1
 # Flags whose value changes what a start measures besides the KV cache.
 OVERHEAD_FLAGS = ("--max-num-batched-tokens", "--max-num-seqs", "--enforce-eager", "--quantization", "--dtype", "--tensor-parallel-size", "--load-format")
 
@@ -58,39 +68,80 @@ class _Variant:
     @property
     def speculation(self) -> Mapping[str, Any]:
         """What the server's args say about speculative decoding."""
-        return speculation(self.server["args"].get("speculative_config"), self.server["name"])
+        return speculation(self.server["args"], self.server["name"])
 
     @property
     def draft(self) -> ModelInfo | None:
         """The draft model, where one is named and its facts were given."""
-        name = self.speculation.get("model")
-        return self.common.models.get(str(name)) if name else None
+        return draft_of(self.speculation, self.common.models)
 
 
 def need_of(server: Server, info: ModelInfo, record: Mapping[str, Any], common: Common) -> Need:
-    """Sizes of one server's parts; the KV dtype, graph and two-box variants are computed only when something does not fit."""
-    settings = _engine_settings(server, info)
+    """Sizes of one server's parts; the variants with another KV dtype or without graphs are computed only when something does not fit."""
+    beside_arguments.refuse(server["args"], f"server {server['name']}", common.identity["platform"])
+    check_gpus(server, common.identity["platform"])
+    info = _as_read(server, info)
+    config = overridden(info["config"], server["args"].get("hf_overrides"), f"server {server['name']}")
+    if config is not info["config"]:
+        info = {**info, "config": config}
+    settings = _engine_settings(server, info, common)
     variant = _Variant(server, info, record, common, settings, server["eager"])
-    need, args = _size(variant), server["args"]
+    need = _size(variant)
     alternatives = {}
     if not need.layout.kv_free and server["kv_cache_dtype"] == "auto" and not need.layout.resolved_kv_cache_dtype.startswith(("fp8", "nvfp4")):
         alternatives["fp8"] = lambda: _size(replace(variant, settings={**settings, "kv_cache_dtype": "fp8"}))
     if need.graph.value and not server["graphs_stated"]:
         alternatives["eager"] = lambda: _size(replace(variant, eager=True))
-    if common.identity["platform"] == "gb10" and not args.get("tensor_parallel_size") and not args.get("pipeline_parallel_size"):
-        alternatives["two_boxes"] = lambda: _size(replace(variant, settings={**settings, "tensor_parallel_size": 2}))
     return replace(need, alternatives=alternatives)
 
 
+def _as_read(server: Server, info: ModelInfo) -> ModelInfo:
+    """The model as this server's load and configuration formats read a directory that holds it under Mistral's and under the usual names."""
+    other = info.get("hf")
+    if not other:
+        return info
+    made: ModelInfo = {**info}
+    if server["load_format"] not in ("auto", "mistral", "dummy"):
+        made["weights"] = other["weights"]
+    if server["args"].get("config_format") == "hf":
+        made["config"] = other["config"]
+    return made
+
+
 def check_length(length: int | None, layout: KVLayout, who: str) -> None:
-    """GB10Error for a context longer than the model was made for."""
-    if length is not None and length > layout.derived_max_model_len > 0:
+    """GB10Error for a context longer than the model was made for, unless its user has told vLLM to allow that."""
+    if length is not None and length > layout.derived_max_model_len > 0 and not layout.engine.allow_long_max_model_len:
+        key = layout.facts.derived_max_model_len_key
         raise GB10Error(
-            f"{who}: max_model_len {length} is more than the {layout.derived_max_model_len} tokens the model was made for: use at most that, or auto"
+            f"{who}: max_model_len {length} is more than the {layout.derived_max_model_len} tokens the model was made for"
+            f"{f' ({key})' if key else ''}: use at most that, or auto"
         )
 
 
-def _engine_settings(server: Server, info: ModelInfo) -> dict[str, Any]:
+def check_batch(length: int, layout: KVLayout, who: str) -> None:
+    """GB10Error for a batch that a whole prompt does not fit in, where prompts are not computed in pieces (``SchedulerConfig.verify_max_model_len``)."""
+    if layout.batched_tokens is not None and not layout.chunked_prefill and layout.batched_tokens < length:
+        raise GB10Error(
+            f"{who}: max_num_batched_tokens {layout.batched_tokens} is less than one whole prompt of {length} tokens, and this model's prompts are not"
+            " computed in pieces: raise it, or lower max_model_len"
+        )
+
+
+def check_gpus(server: Server, platform: str) -> None:
+    """GB10Error for a server that wants more GPUs than the one a GB10 has (vLLM: ``config/parallel.py``, World size ... larger than ...)."""
+    if platform != "gb10":
+        return
+    for key in GPU_SIZES:
+        value = server["args"].get(key)
+        size = GPUS if value is None else checks.whole(value, f"server {server['name']}: args.{key}", 0, 1_000_000)
+        if size > GPUS:
+            raise GB10Error(
+                f"server {server['name']}: args.{key} is {size}, but a GB10 has one GPU and a server here runs on one box: leave it out,"
+                " or take a smaller or more quantised model"
+            )
+
+
+def _engine_settings(server: Server, info: ModelInfo, common: Common) -> dict[str, Any]:
     """The fields of Engine that the server's keys and args decide."""
     args, name = server["args"], server["name"]
     settings: dict[str, Any] = {"kv_cache_dtype": server["kv_cache_dtype"]}
@@ -101,56 +152,82 @@ def _engine_settings(server: Server, info: ModelInfo) -> dict[str, Any]:
     for key in ENGINE_ARGS:
         if key in args:
             settings[key] = checks.whole(args[key], f"server {name}: args.{key}", 1, 1_000_000) if key in INT_ENGINE_ARGS else args[key]
-    if info.get("kind") == "embedding":
-        settings.setdefault("runner", "pooling")  # vLLM finds modules.json and does the same
-    wanted = speculation(args.get("speculative_config"), name)
+    if info.get("kind") == "embedding" and "beside" not in info:
+        settings.setdefault("runner", "pooling")  # facts of an earlier version of this collection: modules.json was there
+    if server["env"].get(flags.ALLOW_LONG, "0").strip().lower() in ("1", "true"):
+        settings["allow_long_max_model_len"] = True
+    wanted = speculation(args, name)
     if wanted:
-        settings["speculative_method"] = str(wanted.get("method") or ("draft_model" if wanted.get("model") else ""))
-        settings["num_speculative_tokens"] = checks.whole(
-            wanted.get("num_speculative_tokens", 1), f"server {name}: speculative_config.num_speculative_tokens", 0, 64
-        )
+        draft = draft_of(wanted, common.models)
+        method = method_with_draft(wanted, draft["config"] if draft else None)
+        heads = prediction_heads(draft["config"] if draft else info["config"]) if method == "mtp" else 0
+        settings["speculative_method"] = method
+        settings["num_speculative_tokens"] = draft_tokens({**wanted, "method": method}, heads, f"server {name}")
     return settings
 
 
 def _size(variant: _Variant) -> Need:
     server, common, draft = variant.server, variant.common, variant.draft
     engine = engine_of(common.identity, variant.settings)
-    layout = kv_layout(variant.info["config"], engine, assume_full_attention=common.assume_full_attention, draft_config=draft["config"] if draft else None)
+    layout = kv_layout(
+        variant.info["config"],
+        engine,
+        assume_full_attention=common.assume_full_attention,
+        draft_config=draft["config"] if draft else None,
+        beside=variant.info.get("beside"),
+    )
     check_length(server["max_model_len"], layout, f"server {server['name']}")
+    check_batch(server["max_model_len"] or layout.default_max_model_len, layout, f"server {server['name']}")
     batch = layout.batch_tokens(server["max_model_len"] or layout.default_max_model_len)
-    parts = {
-        "weights": _weights(variant, engine, layout),
-        "activation": budget.activation(
-            layout.facts,
-            max_num_batched_tokens=batch,
-            max_num_seqs=layout.max_num_seqs,
-            tensor_parallel_size=engine.tensor_parallel_size,
-            element=RUN_DTYPE_BYTES[run_dtype(variant.info["config"], engine.dtype)],
-        ),
-        "graph": budget.graphs(common.total_bytes, platform=engine.platform, eager=variant.eager),
-        "non_torch": budget.non_torch(engine.platform),
-        **budget.measured_parts(variant.record, server, engine.vllm_version, _overhead_flags(variant, batch, layout.max_num_seqs)),
-    }
-    parts |= _learned(variant, layout, batch, parts)
+    args, who = arguments.by_name(server["args"]), f"server {server['name']}"
+    step = beside.Step(
+        tokens=batch,
+        sequences=layout.max_num_seqs,
+        element=RUN_DTYPE_BYTES[run_dtype(variant.info["config"], engine.dtype)],
+        tp=engine.tensor_parallel_size,
+        platform=engine.platform,
+        vllm_version=engine.vllm_version,
+        eager=variant.eager,
+    )
+    added = beside_arguments.parts(layout.facts, step, args, who)
+    found = common.identity.get("image_version") or engine.vllm_version
+    logged = budget.measured_parts(variant.record, server, found, _overhead_flags(variant, batch, layout.max_num_seqs))
+    weights = logged.pop("weights", None) or _weights(variant, engine, layout)
+    assumed = {**beside.parts(layout.facts, step, args), **added}
     return Need(
         name=server["name"],
         layout=layout,
-        weights=parts["weights"],
-        activation=parts["activation"],
-        graph=parts["graph"],
-        non_torch=parts["non_torch"],
+        weights=weights,
+        parts=_learned(variant, layout, batch, {**assumed, **logged}) or _as_logged(assumed, logged),
         margin_bytes=common.margin_bytes + server["reserve_bytes"],
         max_model_len=server["max_model_len"],
         concurrency=server["concurrency"],
         kv_cache_bytes=server["kv_cache_bytes"],
         kv_cache_most_bytes=server["kv_cache_most_bytes"],
         utilization=server["utilization"],
+        quantization=_quantization(variant, layout),
     )
+
+
+def _quantization(variant: _Variant, layout: KVLayout) -> str | None:
+    """The method vLLM ends up with; GB10Error where what is asked for contradicts the files or is no method at all."""
+    config, who, version = variant.info["config"], f"server {variant.server['name']}", layout.engine.vllm_version
+    method = quantization.resolved(
+        layout.facts.quant_method,
+        variant.server["args"].get("quantization"),
+        who,
+        model_type=str(config.get("model_type") or ""),
+        algorithm=quantization.modelopt_algorithm(config),
+        names=variant.info.get("names", ()),
+    )
+    if not tells_no_age(version) and release_of(version) <= NEWEST:
+        quantization.check_known(method, who)
+    return method
 
 
 def _weights(variant: _Variant, engine: Engine, layout: KVLayout) -> Part:
     """The model's weights at load, and the draft model's."""
-    config, quantization = variant.info["config"], variant.server["args"].get("quantization")
+    config, args = variant.info["config"], variant.server["args"]
     loaded = loaded_weights(
         variant.info["weights"],
         config,
@@ -158,7 +235,8 @@ def _weights(variant: _Variant, engine: Engine, layout: KVLayout) -> Part:
         tensor_parallel_size=engine.tensor_parallel_size,
         pipeline_parallel_size=engine.pipeline_parallel_size,
         speculative=bool(variant.speculation) and not variant.speculation.get("model"),
-        quantization=quantization if isinstance(quantization, str) else None,
+        quantization=args.get("quantization"),
+        quantization_config=args.get("quantization_config"),
         defaults=layout.facts.text.defaults,
     )
     draft, why = variant.draft, _corrections(loaded)
@@ -173,28 +251,36 @@ def _corrections(loaded: LoadedWeights) -> str:
     return "from the safetensors headers" + (f", corrected as vLLM loads ({', '.join(parts)})" if parts else "")
 
 
+def _as_logged(assumed: Mapping[str, Part], logged: Mapping[str, Part]) -> dict[str, Part]:
+    """The assumed parts, each replaced by what the engine of an earlier start logged of it.
+
+    What it calls consumed holds all but activations and graphs, and the slots of adapters with them.
+    """
+    held = ("context", "workspaces", "host_processes", "lora_slots") if "consumed" in logged else ()
+    return {name: logged.get(name, part) for name, part in {**assumed, **logged}.items() if name not in held}
+
+
 def _learned(variant: _Variant, layout: KVLayout, batch_tokens: int, parts: Mapping[str, Part]) -> dict[str, Part]:
     """The parts beside weights and KV cache as earlier starts were seen to take them together; empty where none was measured.
 
-    The total is known, its split only as far as vLLM logged its graphs: what is not graphs stands under what processes hold outside torch.
+    The total is known, its split only as far as vLLM logged its graphs. What fills only with use stays counted.
     """
     common, asked = variant.common, _asked(variant, layout, batch_tokens)
     total, kept_out = learned.beside(common.starts, asked, common.total_bytes)
     if total is None:
-        assumed = parts["non_torch"]
-        return {"non_torch": replace(assumed, why="; ".join([assumed.why, *kept_out]))} if kept_out else {}
-    graph = min(parts["graph"].value, total.value) if parts["graph"].source == "measured" else 0
-    return {
-        "activation": Part(0, "measured", "in the total that was measured"),
-        "graph": Part(graph, "measured", total.why if graph else "in the total that was measured"),
-        "non_torch": replace(total, value=total.value - graph),
-    }
+        processes = parts["host_processes"]
+        return {**_as_logged(parts, {}), "host_processes": replace(processes, why="; ".join([processes.why, *kept_out]))} if kept_out else {}
+    graphs = min(parts["graphs"].value, total.value) if parts["graphs"].source == "measured" else 0
+    found = {"graphs": Part(graphs, "measured", total.why)} if graphs else {}
+    found["together"] = replace(total, value=total.value - graphs)
+    return {**found, **{name: parts[name] for name in beside_arguments.WITH_USE if name in parts}}
 
 
 def _asked(variant: _Variant, layout: KVLayout, batch_tokens: int) -> learned.Asked:
     """The server as earlier starts are compared with it."""
     server, info, settings = variant.server, variant.info, variant.settings
     rows: dict[str, Any] = {flags.flag_name(key): value for key, value in server["args"].items()}
+    rows |= {flag: value for flag, value, _why in beside_arguments.own_flags(layout.facts, server["args"])}
     if not layout.kv_free or server["max_num_batched_tokens"]:
         rows["--max-num-batched-tokens"] = batch_tokens
     if not layout.kv_free:

@@ -40,7 +40,7 @@ class Outcome:
         """``fits``, ``fits_with_change`` when something on this box would do, else ``cannot_fit``."""
         if self.grant.fits:
             return "fits"
-        return "fits_with_change" if any(not change.get("boxes") for change in self.changes) else "cannot_fit"
+        return "fits_with_change" if self.changes else "cannot_fit"
 
     @property
     def max_num_seqs(self) -> int:

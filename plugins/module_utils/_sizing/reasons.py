@@ -9,11 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from ansible_collections.gb10.vllm.plugins.module_utils._model.content import not_verified
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing import beside_arguments, flags, quantization
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.budget import GIB
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.outcome import Outcome
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.rules import release_of
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.shapes import ModelInfo
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.solver import SHORTEST_AUTO_CONTEXT
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing.wanted_server import speculation
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.speculation import speculation
 
 
 def reason(outcome: Outcome) -> str:
@@ -26,7 +29,7 @@ def reason(outcome: Outcome) -> str:
             f"server {name} fits: {grant.requested_bytes / GIB:.1f} GiB requested of {outcome.memory.usable_bytes / GIB:.1f} GiB usable,"
             f" {state.tokens:,} KV tokens, {state.concurrency:.2f} requests of {outcome.length:,} tokens."
         )
-    overhead = need.activation.value + need.graph.value + need.non_torch.value + need.margin_bytes
+    overhead = need.beside.value + need.margin_bytes
     kv = need.least_kv_bytes
     wanted = f"{need.concurrency} x {need.max_model_len or SHORTEST_AUTO_CONTEXT:,} tokens" + ("" if need.max_model_len else " at least")
     change = f" Cheapest change: {outcome.changes[0]['change']}." if outcome.changes else " Use a smaller or more quantised model."
@@ -65,7 +68,17 @@ def warnings(outcome: Outcome, models: Mapping[str, ModelInfo]) -> list[str]:
     if info.get("source") == "hub":
         size = (info.get("download") or {}).get("bytes") or info.get("size_bytes") or 0
         found.append(f"the model is not on the box yet: {size / GIB:.1f} GiB to download from {info.get('path')}, {size * 8 / 1e9 / 60:.0f} min at 1 Gbit/s")
-    draft = speculation(server["args"].get("speculative_config"), server["name"]).get("model")
+    if info.get("content") and not info["content"].get("weights"):
+        found.append(not_verified(info.get("directory") or info.get("path") or "its directory"))
+    if server["revision"] and info.get("ours") is False:
+        found.append(f"`revision` is not looked at: {info.get('path')} was not brought by this collection, and what is its owner's own is left as it is")
+    names = server["served_model_name"]
+    if isinstance(names, str) and " " in names.strip():
+        found.append(f"served_model_name {names!r} is one name with spaces in it: write a list where several names are meant")
+    found += flags.unknown_names(server["args"], outcome.layout.engine.vllm_version)
+    found += quantization.doubts(outcome.need.quantization, release_of(outcome.layout.engine.vllm_version))
+    found += beside_arguments.unknown(server["args"])
+    draft = speculation(server["args"], server["name"]).get("model")
     if draft and str(draft) not in models:
         found.append(f"the draft model {draft} is not counted, because its facts were not given: pass it in models")
     return found

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What differs between vLLM 0.12 and 0.33, as data: one row per release that changed something.
+"""What differs between vLLM 0.10 and 0.33, as data: one row per release that changed something.
 
 Read from the wheels (``vllm/v1/core/kv_cache_utils.py``, ``kv_cache_interface.py``, ``config/model.py``,
 ``platforms/interface.py``). A version takes every row up to and including its own.
@@ -16,7 +16,7 @@ from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 
-OLDEST = (0, 12, 0)
+OLDEST = (0, 10, 0)
 NEWEST = (0, 33, 0)
 
 _MORE = " See https://docs.vllm.ai/en/latest/configuration/conserving_memory/ for more details."
@@ -33,14 +33,15 @@ _AUTO_LESS = "Auto-fit max_model_len: reduced from {derived} to {fitted} to fit 
 
 @dataclass(frozen=True)
 class Rules:
-    """The rules of one release; the defaults are those of 0.12.0."""
+    """The rules of one release; the defaults are those of 0.10.0."""
 
     gib_two_decimals: bool = True  # "60.00"; later round(bytes / 2**30, 2): "60.0"
     max_model_len_auto: bool = False  # --max-model-len auto
     needed_rule: str = "layers"  # layers: without group padding; first_group: only group 0 counted; groups: all of them
     tokens_rule: str = "blocks"  # blocks: num_blocks // groups * smallest block; concurrency: int(concurrency * length)
     null_block: bool = False  # one block held back in the check, the estimate and auto-fit
-    group_ratio_percent: int = 125  # largest bucket under this share of the smallest: group size is the largest
+    kv_cache_memory_bytes: bool = False  # --kv-cache-memory-bytes
+    group_ratio_percent: int = 100  # largest bucket under this share of the smallest: group size is the largest
     in_flight_batches: bool = False  # windows count every batch in flight, not one
     v2_pipeline_batches: bool = False  # pp + 1 batches in flight with async scheduling (model runner V2)
     hybrid_prefix_caching: bool = False  # prefix caching (mamba mode align) by default for attention + state models
@@ -76,13 +77,15 @@ _NO_MEMORY_HINT = " (this flag also controls CPU memory reservation on the CPU b
 # release -> what it changed
 CHANGES: tuple[tuple[tuple[int, int, int], dict[str, Any]], ...] = (
     (
-        (0, 12, 0),
+        (0, 10, 0),
         {
             "refused_text": _refused("models's", "", ""),
             "no_memory_text": _no_memory("", ""),
             "estimate_text": _ESTIMATE,
         },
     ),
+    ((0, 10, 2), {"kv_cache_memory_bytes": True}),
+    ((0, 12, 0), {"group_ratio_percent": 125}),
     ((0, 13, 0), {"refused_text": _refused("models's", "", _MORE), "no_memory_text": _no_memory("", _MORE)}),
     (
         (0, 14, 0),
@@ -143,14 +146,46 @@ def parse_version(version: str) -> tuple[int, int, int]:
     return int(match.group(1)), int(match.group(2)), int(match.group(3) or 0)
 
 
+# Numbers that builds without a tag give themselves (setuptools-scm): they say nothing of their age.
+_AGELESS = re.compile(r"^\s*v?0\.(?:0|1)(?:\.\d+)?(?:\.?(?:dev|post)\d*|\+)|^\s*v?0\.0(?:\.0)?\s*$")
+# The year is the first number of an NGC container's name.
+_FIRST_NGC = 20
+
+
+def is_version(version: str) -> bool:
+    """Whether a text is a version at all."""
+    return bool(_VERSION.match(version))
+
+
+def tells_no_age(version: str) -> bool:
+    """Whether a version such as ``0.1.dev16260+g1234`` is a development build whose number does not say how old it is."""
+    return bool(_AGELESS.match(version))
+
+
+def release_of(version: str) -> tuple[int, int, int]:
+    """The release whose rules hold for a version: its number, or the newest for a build that does not tell its age.
+
+    GB10Error for what is no version, and for that of a container.
+    """
+    if isinstance(version, str) and tells_no_age(version):
+        return NEWEST
+    number = parse_version(version)
+    if number[0] >= _FIRST_NGC:
+        raise GB10Error(f"vllm_version {version!r} is the version of an NGC container: give that of the vLLM in it (`vllm --version`), such as '0.33.0'.")
+    return number
+
+
 _CACHE: dict[tuple[int, int, int], Rules] = {}
 
 
 def rules_for(version: str) -> Rules:
-    """The rules of a release; a newer one than 0.33 gets the newest known, an older one than 0.12 is refused."""
-    number = parse_version(version)
+    """The rules of a release; a newer one than 0.33 gets the newest known, an older one than 0.10 is refused."""
+    number = release_of(version)
     if number < OLDEST:
-        raise GB10Error(f"vllm_version {version!r} is older than 0.12.0, the oldest release whose KV cache rules are known here.")
+        raise GB10Error(
+            f"vllm_version {version!r} is older than 0.10.0, the oldest release whose KV cache rules are known here:"
+            " use a newer image, or set gb10_image.vllm_version if the image only calls itself so."
+        )
     rules = _CACHE.get(number)
     if rules is None:
         changed: dict[str, Any] = {}

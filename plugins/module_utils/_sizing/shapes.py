@@ -17,6 +17,7 @@ class EngineFacts(TypedDict, total=False):
     """Which vLLM will run, as far as it is known."""
 
     vllm_version: str
+    image_version: str
     platform: str
     cuda_runtime: str
     source: str
@@ -57,7 +58,16 @@ class Options(TypedDict, total=False):
 
     os_floor_gib: float
     margin_gib: float
+    reserve_gib: float
     assume_full_attention: bool
+
+
+class Beside(TypedDict, total=False):
+    """What files beside config.json say: lengths as they stand there, ``pooling`` where sentence-transformers' modules.json has such a module."""
+
+    sentence_max_length: Any
+    tokenizer_max_length: Any
+    pooling: list[str]
 
 
 class ModelInfo(TypedDict, total=False):
@@ -76,6 +86,12 @@ class ModelInfo(TypedDict, total=False):
     size_bytes: int
     manifest: str
     download: Mapping[str, Any] | None
+    directory: str
+    ours: bool
+    content: Mapping[str, str | None]
+    beside: Beside
+    hf: Mapping[str, Any]
+    names: Sequence[str]
 
 
 class WantedServer(TypedDict, total=False):
@@ -89,6 +105,7 @@ class WantedServer(TypedDict, total=False):
     concurrency: Any
     gpu_memory_utilization: Any
     kv_cache_memory_gib: Any
+    reserve_gib: Any
     kv_cache_memory_bytes: Any
     kv_cache_dtype: str
     served_model_name: Any
@@ -98,6 +115,7 @@ class WantedServer(TypedDict, total=False):
     max_num_batched_tokens: Any
     max_num_seqs: Any
     args: Mapping[str, Any]
+    plan_env: Mapping[str, str]
 
 
 class Repair(TypedDict):
@@ -126,11 +144,13 @@ class Server(TypedDict):
     load_format: str
     trust_remote_code: bool
     trust_stated: bool
+    revision: str
     max_num_batched_tokens: int | None
     max_num_seqs: int | None
     reserve_bytes: int
     kv_cache_most_bytes: int | None
     args: dict[str, Any]
+    env: dict[str, str]
     repairs: list[Repair]
 
 
@@ -200,6 +220,7 @@ class PlanServer(LayoutFacts, total=False):
     graph_bytes: PartFacts
     non_torch_bytes: PartFacts
     beside_bytes: PartFacts
+    beside: dict[str, PartFacts]
     margin_bytes: int
     kv_cache_dtype: str
     kv_cache_bytes: int

@@ -10,11 +10,12 @@ All arithmetic about tokens and blocks is ``capacity``'s; this module only decid
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.beside import total
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.budget import GIB, Part
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.capacity import bytes_for, longest_max_model_len
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layout import KVLayout
@@ -31,29 +32,43 @@ class Need:
     name: str
     layout: KVLayout
     weights: Part
-    activation: Part
-    graph: Part
-    non_torch: Part
+    parts: Mapping[str, Part]  # what it takes beside weights and KV cache, by name
     margin_bytes: int
     max_model_len: int | None
     concurrency: int = 1
     kv_cache_bytes: int | None = None
     kv_cache_most_bytes: int | None = None
     utilization: float | None = None
-    # The same server with another KV dtype, without graphs, or on two boxes; each None or raising GB10Error where it cannot be.
+    quantization: str | None = None
+    # The same server with another KV dtype or without graphs; each None or raising GB10Error where it cannot be.
     alternatives: dict[str, Callable[[], Need]] = field(default_factory=dict)
 
     @property
     def fixed_bytes(self) -> int:
         """All the server takes beside its KV cache, with the margin."""
-        return self.weights.value + self.activation.value + self.graph.value + self.non_torch.value + self.margin_bytes
+        return self.weights.value + self.beside.value + self.margin_bytes
 
     @property
     def beside(self) -> Part:
         """What it takes beside weights and KV cache, without the margin; assumed where any of it is."""
-        parts = (self.activation, self.graph, self.non_torch)
-        source = next((name for name in ("assumed", "measured") if any(part.value and part.source == name for part in parts)), "computed")
-        return Part(sum(part.value for part in parts), source, "activations, CUDA graphs and processes")
+        return replace(total(list(self.parts.values())), why=", ".join(name.replace("_", " ") for name, part in self.parts.items() if part.value))
+
+    @property
+    def activation(self) -> Part:
+        """Activations, where they are known apart."""
+        return self.parts.get("activations") or Part(0, "measured", "in the total that was measured")
+
+    @property
+    def graph(self) -> Part:
+        """CUDA graphs, where they are known apart."""
+        return self.parts.get("graphs") or Part(0, "measured", "in the total that was measured")
+
+    @property
+    def non_torch(self) -> Part:
+        """All the rest."""
+        rest = {name: part for name, part in self.parts.items() if name not in ("activations", "graphs")}
+        found = total(list(rest.values()))
+        return found if len(rest) == 1 else replace(found, why=", ".join(name.replace("_", " ") for name, part in rest.items() if part.value))
 
     @property
     def least_kv_bytes(self) -> int:
@@ -165,7 +180,7 @@ def allocate(needs: Sequence[Need], usable_bytes: int, total_bytes: int) -> list
 
 
 def changes(need: Need, grant: Grant, total_bytes: int, usable_bytes: int, others: Sequence[tuple[str, int]]) -> list[Change]:
-    """What would make a server fit, cheapest first, each with its numbers; empty when nothing on this box or a second one would.
+    """What would make a server fit, cheapest first, each with its numbers; empty when nothing on this box would.
 
     ``others``: (server name, bytes it holds) of servers that could be stopped instead.
     """
@@ -178,7 +193,6 @@ def changes(need: Need, grant: Grant, total_bytes: int, usable_bytes: int, other
         *(_less_context(need, left) if left > 0 and not need.layout.kv_free else ()),
         *_another_way(need, grant),
         *_one_server_less(need, grant, others),
-        *_one_box_more(need, grant),
     ]
 
 
@@ -261,18 +275,6 @@ def _one_server_less(need: Need, grant: Grant, others: Sequence[tuple[str, int]]
     for name, held in sorted(others, key=lambda item: item[1]):
         if held >= short > 0:
             yield {"change": f"server {name} stopped", "set": {}, "stop": name, "frees_bytes": held, "cost": f"server {name} no longer answers"}
-
-
-def _one_box_more(need: Need, grant: Grant) -> Iterator[Change]:
-    double = _alternative(need, "two_boxes")
-    if double is not None and double.fixed_bytes + double.least_kv_bytes <= grant.limit_bytes:
-        yield {
-            "change": "a second box (tensor_parallel_size 2)",
-            "set": {"args": {"tensor_parallel_size": 2}},
-            "boxes": 2,
-            "requested_bytes": double.fixed_bytes + double.least_kv_bytes,
-            "cost": "another GB10 joined by ConnectX, holding the same share",
-        }
 
 
 def _alternative(need: Need, key: str) -> Need | None:

@@ -6,13 +6,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing import budget, checks, flags
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.shapes import ModelInfo, Repair, Server, WantedServer
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.speculation import speculation
 
 
 def read_server(server: WantedServer, repairs: Any = None, image_id: str = "") -> Server:
@@ -29,6 +29,7 @@ def read_server(server: WantedServer, repairs: Any = None, image_id: str = "") -
             raise GB10Error(f"server {name}: {key} is {str(server[key])[:64]!r}: it must be printable text on one line")
     merged: dict[str, Any] = dict(server)
     merged["args"] = flags.normalise_args(server.get("args"), name)
+    flags.check_switches(merged["args"], name)
     applied: list[Repair] = []
     for repair in _repairs(repairs, image_id):
         changed = _apply(merged, repair.get("set") or {})
@@ -41,7 +42,7 @@ def read_server(server: WantedServer, repairs: Any = None, image_id: str = "") -
             merged[key] = args.pop(arg)
     if flags.endless(merged.get("served_model_name")):
         raise GB10Error(f"{where}: served_model_name is {checks.shown(merged['served_model_name'])}: give a name")
-    eager = merged.get("enforce_eager")
+    eager = flags.truth(merged.get("enforce_eager"))
     return {
         "name": name,
         "model": str(server.get("model") or server.get("model_path") or ""),
@@ -53,16 +54,18 @@ def read_server(server: WantedServer, repairs: Any = None, image_id: str = "") -
         "kv_cache_bytes": _kv_bytes(merged, where),
         "kv_cache_dtype": str(merged.get("kv_cache_dtype") or "auto"),
         "served_model_name": merged.get("served_model_name") or str(server.get("model") or name).rstrip("/").rpartition("/")[2],
-        "eager": bool(eager) if eager is not None else checks.choice(merged.get("cuda_graphs"), f"{where}: cuda_graphs") == "never",
-        "graphs_stated": eager is not None or merged.get("cuda_graphs") in ("always", "never", True, False),
+        "eager": eager if eager is not None else checks.choice(merged.get("cuda_graphs"), f"{where}: cuda_graphs") == "never",
+        "graphs_stated": eager is not None or checks.choice(merged.get("cuda_graphs"), f"{where}: cuda_graphs") != "auto",
         "load_format": str(merged.get("load_format") or "auto"),
-        "trust_remote_code": merged.get("trust_remote_code") in (True, "true", "yes", "always"),
+        "trust_remote_code": merged.get("trust_remote_code") == "always" or flags.truth(merged.get("trust_remote_code")) is True,
         "trust_stated": merged.get("trust_remote_code") not in (None, "auto"),
         "max_num_batched_tokens": checks.tokens(merged.get("max_num_batched_tokens"), f"{where}: max_num_batched_tokens"),
         "max_num_seqs": checks.tokens(merged.get("max_num_seqs"), f"{where}: max_num_seqs"),
         "reserve_bytes": checks.gib(merged.get("reserve_gib") or 0, f"{where}: reserve_gib"),
         "kv_cache_most_bytes": _most_kv_bytes(merged, where),
         "args": args,
+        "revision": str(merged.get("revision") or ""),
+        "env": {str(key): str(value) for key, value in budget.as_map(server.get("plan_env")).items()},
         "repairs": applied,
     }
 
@@ -88,7 +91,7 @@ def _apply(server: dict[str, Any], settings: Mapping[str, Any]) -> dict[str, Any
             server["args"].update(flags.normalise_args(value, server["name"]))
             for name in value:
                 if value[name] is None:
-                    server["args"].pop(flags.plain_name(name), None)
+                    server["args"].pop(flags.canonical_name(flags.plain_name(name)), None)
             changed[key] = dict(value)
         elif key in ("env", "container"):
             changed[key] = value
@@ -123,24 +126,12 @@ def model_of(server: Server, models: Mapping[str, ModelInfo]) -> ModelInfo:
     raise GB10Error(f"no facts are given for the model {server['model_path'] or server['model']} of server {server['name']}: run gb10.vllm.model_info on it")
 
 
-def speculation(value: Any, name: str) -> Mapping[str, Any]:
-    """``speculative_config`` of a server's args, which may be written as an object or as JSON text; empty without one."""
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            raise GB10Error(f"server {name}: args.speculative_config is not JSON: write it as a dictionary") from None
-    if value is not None and not isinstance(value, Mapping):
-        raise GB10Error(f"server {name}: args.speculative_config must be a dictionary such as {{method: mtp, num_speculative_tokens: 1}}")
-    return value or {}
-
-
 def draft_models(servers: Sequence[WantedServer]) -> list[str]:
     """Paths or repo ids of the draft models that servers' ``args`` name."""
     found = []
     for server in servers:
         name = str(server.get("name") or "")
-        draft = speculation(flags.normalise_args(server.get("args"), name).get("speculative_config"), name).get("model")
+        draft = speculation(flags.normalise_args(server.get("args"), name), name).get("model")
         if isinstance(draft, str) and draft:
             found.append(draft)
     return found

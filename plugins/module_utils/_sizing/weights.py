@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.quantization import online
 
 # The safetensors format refuses longer headers (safetensors/src/tensor.rs, MAX_HEADER_SIZE).
 HEADER_LIMIT = 100_000_000
@@ -227,6 +228,7 @@ _MLP = re.compile(
     r"expert|mlp|feed_forward|ffn|block_sparse_moe|moe|gate_up|gate_proj|up_proj|down_proj|fc1|fc2|c_fc|dense_h_to_4h"
     r"|dense_4h_to_h|intermediate\.dense|(?<!attention)\.output\.dense|router|\.gate\."
 )
+_EXPERT = re.compile(r"(?<!shared_)experts?[._]|block_sparse_moe\.experts")
 _ATTENTION = re.compile(r"attn|attention|mamba|mixer|ssm|conv1d|indexer|kda|temporal_block|recurrent|q_proj|k_proj|v_proj|o_proj|qkv")
 _NORM = re.compile(r"norm[^.]*\.(?:weight|bias)$|(?:^|\.)ln_?[\w]*\.(?:weight|bias)$")
 _SCALE = re.compile(r"scale|zero_point|qzeros|g_idx|_amax|correction_bias|A_log$|\.D$|sinks$")
@@ -302,7 +304,8 @@ def summarise(tensors: Iterable[Tensor], config: Mapping[str, Any]) -> dict[str,
         if len(shape) < 2:
             split = "whole" if split == "split" and group != "attention" else split
         linear = len(shape) >= 2 and group in ("mlp", "attention") and split != "whole" and pattern.endswith(("weight", "proj"))
-        key = (group, dtype, split, keep, skip, linear, pattern.endswith("_blocks"))
+        expert = linear and group == "mlp" and bool(_EXPERT.search(pattern))
+        key = (group, dtype, split, keep, skip, linear, pattern.endswith("_blocks"), expert)
         entry = sums.setdefault(key, [0, 0])
         entry[0] += elements
         entry[1] += nbytes
@@ -314,6 +317,7 @@ def summarise(tensors: Iterable[Tensor], config: Mapping[str, Any]) -> dict[str,
         "groups": groups,
         "classes": [
             {"group": k[0], "dtype": k[1], "split": k[2], "keep": k[3], "skip": k[4], "linear": k[5], "mxfp4": k[6], "params": v[0], "bytes": v[1]}
+            | ({"expert": True} if k[7] else {})
             for k, v in sums.items()
         ],
         "tables": tables,
@@ -394,7 +398,8 @@ def loaded_weights(
     tensor_parallel_size: int = 1,
     pipeline_parallel_size: int = 1,
     speculative: bool = False,
-    quantization: str | None = None,
+    quantization: Any = None,
+    quantization_config: Any = None,
     mxfp4_backend: str = "marlin",
     defaults: Mapping[str, Any] | None = None,
 ) -> LoadedWeights:
@@ -403,7 +408,7 @@ def loaded_weights(
     Corrects the sum of the files by what vLLM leaves out (next-token-prediction layers unless ``speculative``, a tied
     head, unused tensors), by the conversion of floating tensors to the run dtype, the vocabulary's padding to 64 rows,
     the rope tables, repacking of 4-bit weights (MXFP4 experts are padded for the Marlin kernel a GB10 uses) and by the
-    split over ``tensor_parallel_size`` ranks. ``quantization`` ``fp8`` is vLLM's conversion of 16-bit linear layers at load.
+    split over ``tensor_parallel_size`` ranks. ``quantization`` and ``quantization_config``: as asked for; what vLLM makes of 16-bit weights.
     ``defaults``: values of the model's configuration class for keys its file leaves out.
     """
     text = {**(defaults or {}), **text_config(config)}
@@ -411,7 +416,7 @@ def loaded_weights(
     tp = max(1, tensor_parallel_size)
     kv_heads = _int(text, "num_key_value_heads", "n_kv_heads", "num_attention_heads", "n_heads") or 1
     factor = {"split": 1 / tp, "whole": 1.0, "kv": max(1, kv_heads // tp) / kv_heads if tp > 1 else 1.0}
-    online = quantization in ("fp8", "fp8_per_tensor", "fp8_per_block") and not _quantised(config, text)
+    at_load = online("files" if _quantised(config, text) else None, quantization, quantization_config)
     by_group = dict.fromkeys(GROUPS, 0)
     changes: dict[str, int] = {}
     params = 0
@@ -419,7 +424,9 @@ def loaded_weights(
         if item["skip"] and not (item["skip"] == "mtp" and speculative):
             _add(changes, item["skip"], -item["bytes"])
             continue
-        size = _class_bytes(item, text, changes, element=1 if online and item["linear"] else width, mxfp4_backend=mxfp4_backend)
+        made = at_load is not None and item["linear"] and (at_load.experts if item.get("expert") else at_load.linear)
+        element = at_load.bits / 8 if at_load is not None and made else width
+        size = _class_bytes(item, text, changes, element=element, mxfp4_backend=mxfp4_backend)
         by_group[item["group"]] += int(size * factor[item["split"]])
         params += 0 if item["keep"] else int(item["params"] * factor[item["split"]])
     multiple = 64 * tp // math.gcd(64, tp)
@@ -437,7 +444,7 @@ def loaded_weights(
     _add(changes, "rope", buffers)
     why = {
         **WHY,
-        "dtype": f"conversion to {'fp8 linear layers and ' if online else ''}{run_dtype(config, dtype)}",
+        "dtype": f"conversion to {f'{at_load.bits:g}-bit layers and ' if at_load else ''}{run_dtype(config, dtype)}",
         "mxfp4": f"MXFP4 experts padded for the {mxfp4_backend} kernel",
         "padding": f"vocabulary padded to a multiple of {multiple} rows",
     }
@@ -448,7 +455,7 @@ def loaded_weights(
 def _quantised(config: Mapping[str, Any], text: Mapping[str, Any]) -> bool:
     """Whether the files hold weights that are quantised already."""
     declared = config.get("quantization_config") or text.get("quantization_config") or config.get("quantization")
-    return isinstance(declared, Mapping) and bool(str(declared.get("quant_method", "")))
+    return isinstance(declared, Mapping) and bool(str(declared.get("quant_method", "")) or declared.get("quantization"))
 
 
 def _add(changes: dict[str, int], what: str, size: int) -> None:
@@ -456,12 +463,13 @@ def _add(changes: dict[str, int], what: str, size: int) -> None:
         changes[what] = changes.get(what, 0) + size
 
 
-def _class_bytes(item: Mapping[str, Any], text: Mapping[str, Any], changes: dict[str, int], *, element: int, mxfp4_backend: str) -> int:
+def _class_bytes(item: Mapping[str, Any], text: Mapping[str, Any], changes: dict[str, int], *, element: float, mxfp4_backend: str) -> int:
     """Bytes at load of tensors that are treated alike; ``element``: bytes per value of floating ones. Notes in ``changes`` what differs."""
     size = item["bytes"]
     if item["dtype"] in ("F32", "F16", "BF16", "F64") and not item["keep"]:
-        _add(changes, "dtype", item["params"] * element - size)
-        size = item["params"] * element
+        made = int(item["params"] * element)
+        _add(changes, "dtype", made - size)
+        size = made
     grown = 0
     if item["mxfp4"]:
         grown = _mxfp4_growth(text, size, mxfp4_backend)

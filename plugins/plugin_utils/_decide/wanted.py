@@ -14,10 +14,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.flags import plain_name
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.deployment import is_loopback
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.shapes import Server
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
+FLEET_KEYS = ("gb10_router_key", "gb10_metrics_key")
+LEAST_KEY = 32
+"""Characters of a key of the whole fleet: its digest is compared, so it must not be guessed from that."""
+FLEET_KEY = re.compile(r"[!-~]+")
+BIND_PATH = re.compile(r"/[^:\0\n]+")
 REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -53,8 +59,8 @@ def normalise(servers: list[dict], models_dir: str, allow_open: bool = False) ->
     """Servers as the rest of the collection reads them: each with name, model, port, address, model_path, repo_id, key_policy.
 
     ``model_path``: an absolute ``model`` as it is, anything else under ``models_dir``. ``repo_id``: set when the model can be a Hugging Face
-    repository (ORG/NAME). ``key_policy``: ``given``, ``generate`` (reachable from outside and no key named) or ``none``.
-    Raises GB10Error for a missing or bad name, model, port or address and for names or ports used twice.
+    repository (ORG/NAME). ``key_policy``: ``given``, ``generate`` (no key named, on loopback too) or ``none`` (``allow_open``).
+    Raises GB10Error for a missing or bad name, model, port, address, key or certificate and for names or ports used twice.
     """
     done: list[Server] = []
     for position, server in enumerate(servers, 1):
@@ -74,8 +80,9 @@ def normalise(servers: list[dict], models_dir: str, allow_open: bool = False) ->
         mistake = path_mistake(path)
         if mistake:
             raise GB10Error(f"gb10_servers entry {position} ({name}): the model's path {path!r} {mistake}; give the directory another name.")
-        open_to_others = not is_loopback(address)
-        policy = "given" if server.get("api_key") else "generate" if open_to_others and not allow_open else "none"
+        is_loopback(address)
+        _check_access(server, f"gb10_servers entry {position} ({name})")
+        policy = "given" if server.get("api_key") else "none" if allow_open else "generate"
         known: Server = {
             "name": name,
             "model": model,
@@ -90,6 +97,36 @@ def normalise(servers: list[dict], models_dir: str, allow_open: bool = False) ->
     for key in ("name", "port"):
         _unique(done, key)
     return done
+
+
+def _check_access(server: Mapping[str, Any], where: str) -> None:
+    """GB10Error for a key in the wrong place and for a ``tls`` that does not name both files."""
+    if "VLLM_API_KEY" in (server.get("env") or {}):
+        raise GB10Error(f"{where}: VLLM_API_KEY in `env` would not reach the server; give the key as `api_key`.")
+    tls = server.get("tls")
+    if not tls:
+        return
+    parts = tls if isinstance(tls, Mapping) else {}
+    if set(parts) != {"certificate", "key"} or not all(BIND_PATH.fullmatch(str(path)) for path in parts.values()):
+        raise GB10Error(f"{where}: `tls` must name `certificate` and `key`, absolute paths on the box without a colon (PEM files).")
+    if any(plain_name(name).startswith("ssl_") for name in server.get("args") or {}):
+        raise GB10Error(f"{where}: `tls` and ssl_* in `args` both say how TLS is spoken; keep one of them.")
+
+
+def key_mistakes(values: Mapping[str, Any]) -> list[str]:
+    """One sentence for each key of the whole fleet that is too weak, cannot be sent, or is the same as another. ``values``: the user's variables."""
+    sentences = []
+    keys = {name: str(values[name]) for name in FLEET_KEYS if values.get(name)}
+    for name, key in keys.items():
+        if len(key) < LEAST_KEY or not FLEET_KEY.fullmatch(key):
+            sentences.append(f"{name} must have at least {LEAST_KEY} printable ASCII characters without spaces; `openssl rand -hex 32` makes one.")
+    others = [values.get("gb10_api_key"), *(server.get("api_key") for server in values.get("gb10_servers") or [] if isinstance(server, Mapping))]
+    taken = {str(key) for key in others if key}
+    for name, key in keys.items():
+        if key in taken:
+            sentences.append(f"{name} is the same key as another one, so both would open the same; give each its own.")
+        taken.add(key)
+    return sentences
 
 
 SECRET_WORDS = {"token", "secret", "password", "passwd", "passphrase", "credential", "credentials", "apikey"}

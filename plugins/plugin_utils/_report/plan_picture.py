@@ -76,7 +76,7 @@ def _part(kind: str, label: str, count: int, note: str) -> dict[str, Any]:
 
 def _server_parts(server: Mapping[str, Any]) -> list[dict[str, Any]]:
     name, weights, kv = server["name"], server["weights_bytes"]["value"], server["kv_cache_bytes"]
-    sources = sorted({server[key]["source"] for key in ("activation_bytes", "graph_bytes", "non_torch_bytes")})
+    sources = sorted({part["source"] for part in server["beside"].values() if part["value"]})
     requests = f"{server['kv_tokens']:,} tokens, {server['concurrency']:.2f} requests of {server['max_model_len']:,}" if kv else "none"
     overhead = max(0, server["requested_bytes"] - weights - kv)
     return [

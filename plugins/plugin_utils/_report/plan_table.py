@@ -23,7 +23,13 @@ LONGEST_FLAG = 70
 """A longer flag stands on a line of its own."""
 HEAD = ("box", "server", "weights", "KV/token", "KV cache", "tokens", "requests", "context", "util", "OS left", "verdict")
 VERDICT_WORDS = {"fits": "fits", "fits_with_change": "needs a change", "cannot_fit": "cannot fit"}
-PARTS = {"weights_bytes": "weights", "activation_bytes": "activations", "graph_bytes": "CUDA graphs", "non_torch_bytes": "processes"}
+PARTS = {
+    "context": "CUDA context", "graphs": "CUDA graphs", "activations": "activations", "workspaces": "workspaces", "host_processes": "processes",
+    "together": "beside weights and KV cache", "consumed": "outside activations and graphs", "lora_slots": "adapters on the device",
+    "lora_adapters": "adapters on the host", "speculation": "speculation", "multimodal_cache": "prepared images", "kv_offload": "KV cache in host memory",
+    "routed_experts": "chosen experts",
+}  # fmt: skip
+"""What the parts beside weights and KV cache are called."""
 
 
 def plan_table(plans: Mapping[str, Mapping[str, Any]], reasons: bool = True) -> str:
@@ -78,8 +84,7 @@ def _why(server: Mapping[str, Any]) -> Iterator[str]:
     """The flags of a server that fits, where its memory goes, what to look out for and what could be changed."""
     for entry in server["flags"] if server["verdict"] == "fits" else ():
         yield from _flag(entry)
-    for key, what in PARTS.items():
-        part = server[key]
+    for what, part in (("weights", server["weights_bytes"]), *((PARTS[name], part) for name, part in server["beside"].items() if part["value"])):
         yield from _wrap(f"{what}: {gib(part['value'], 2)}, {part['source']}: {part['why']}", "  ", "    ")
     for warning in server["warnings"]:
         yield from _wrap(f"warning: {warning}", "  ", "    ")

@@ -74,6 +74,23 @@ def test_digest_of_a_private_file_is_not_shown(tmp_path):
     assert box.read_file_digest(str(tmp_path)) is None
 
 
+def test_the_keys_of_the_fleet_are_told_apart_by_their_digest(tmp_path):
+    fleet = tmp_path / "fleet.env"
+    fleet.write_text("a")
+    fleet.chmod(0o600)
+    assert box.read_file_digest(str(fleet))["sha256"].startswith("ca978112")
+
+
+def test_private_files_are_found_where_they_were_put(tmp_path, monkeypatch):
+    (tmp_path / "a").mkdir()
+    for file in ("hub.env", "a/key.env"):
+        (tmp_path / file).write_text("x")
+        (tmp_path / file).chmod(0o600)
+    monkeypatch.setattr(box, "run", lambda *_args, **_more: subprocess.CompletedProcess([], 127, "", ""))
+    found = box.read_box(state_dir=str(tmp_path), disks=[], images=[], config_dir=str(tmp_path))["files"]
+    assert {str(tmp_path / "hub.env"), str(tmp_path / "a/key.env")} <= set(found)
+
+
 def test_an_unreadable_record_is_named_and_the_others_are_read(tmp_path):
     server = tmp_path / "servers" / "a"
     server.mkdir(parents=True)

@@ -12,6 +12,7 @@ from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.deployment impor
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.wanted import (
     directory_mistakes,
     image_mistakes,
+    key_mistakes,
     normalise,
     rollout_mistakes,
     unit_word,
@@ -27,7 +28,7 @@ def test_defaults_are_filled_in():
     assert server["address"] == "127.0.0.1"
     assert server["model_path"] == "/srv/models/devstral-small-2-24b/safetensors"
     assert server["served_model_name"] == "safetensors"
-    assert server["key_policy"] == "none"
+    assert server["key_policy"] == "generate"
 
 
 def test_an_absolute_model_stays_where_it_is():
@@ -41,11 +42,14 @@ def test_an_absolute_model_stays_where_it_is():
         ({"address": "0.0.0.0"}, False, "generate"),
         ({"address": "0.0.0.0"}, True, "none"),
         ({"address": "0.0.0.0", "api_key": "k"}, False, "given"),
-        ({"address": "::1"}, False, "none"),
+        ({"address": "::1"}, False, "generate"),
+        ({"address": "::1"}, True, "none"),
+        ({"api_key": ""}, False, "generate"),
+        ({"api_key": "k"}, True, "given"),
         ({"api_key": "k"}, False, "given"),
     ],
 )
-def test_what_is_reachable_from_outside_gets_a_key(changes, allow_open, policy):
+def test_every_server_gets_a_key_unless_it_is_allowed_to_be_open(changes, allow_open, policy):
     assert normalise([dict(SERVER, **changes)], "/m", allow_open)[0]["key_policy"] == policy
 
 
@@ -58,6 +62,12 @@ def test_what_is_reachable_from_outside_gets_a_key(changes, allow_open, policy):
         ([dict(SERVER, port="http")], "http"),
         ([dict(SERVER, address="everywhere")], "everywhere"),
         ([SERVER, dict(SERVER, port=8001)], "the name 'devstral'"),
+        ([dict(SERVER, env={"VLLM_API_KEY": "k"})], "give the key as `api_key`"),
+        ([dict(SERVER, tls={"certificate": "/c.pem"})], "`tls` must name `certificate` and `key`"),
+        ([dict(SERVER, tls={"certificate": "/c.pem", "key": "k.pem"})], "absolute paths"),
+        ([dict(SERVER, tls={"certificate": "/c.pem", "key": "/k:rw"})], "without a colon"),
+        ([dict(SERVER, tls="yes")], "`tls` must name"),
+        ([dict(SERVER, tls={"certificate": "/c.pem", "key": "/k.pem"}, args={"--ssl-certfile": "/x"})], "keep one of them"),
         ([SERVER, dict(SERVER, name="other")], "the port 8000"),
     ],
 )
@@ -100,6 +110,29 @@ def test_what_is_no_batch_is_named(batch):
 def test_no_batches_at_all():
     (sentence,) = rollout_mistakes([])
     assert "gb10_rollout is empty" in sentence
+
+
+STRONG = "0123456789abcdef" * 2
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({}, []),
+        ({"gb10_router_key": "", "gb10_metrics_key": None}, []),
+        ({"gb10_router_key": STRONG, "gb10_metrics_key": STRONG[::-1], "gb10_api_key": "short is yours"}, []),
+        ({"gb10_router_key": STRONG[:31]}, ["gb10_router_key must have at least 32"]),
+        ({"gb10_metrics_key": "a b" * 20}, ["gb10_metrics_key must have"]),
+        ({"gb10_metrics_key": "schlüssel" * 9}, ["gb10_metrics_key must have"]),
+        ({"gb10_router_key": STRONG, "gb10_metrics_key": STRONG}, ["gb10_metrics_key is the same"]),
+        ({"gb10_metrics_key": STRONG, "gb10_api_key": STRONG}, ["gb10_metrics_key is the same"]),
+        ({"gb10_router_key": STRONG, "gb10_servers": [{"api_key": STRONG}, {}, "x"]}, ["gb10_router_key is the same"]),
+    ],
+)
+def test_a_key_of_the_fleet_is_strong_and_its_own(values, words):
+    found = key_mistakes(values)
+    assert len(found) == len(words) and all(word in one for word, one in zip(words, found, strict=True))
+    assert STRONG not in " ".join(found)
 
 
 @pytest.mark.parametrize(

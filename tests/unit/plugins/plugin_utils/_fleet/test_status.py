@@ -36,7 +36,7 @@ class TestStatus:
         assert row["health"] == "answers in 0.3 s" and row["drift"] == [] and row["kv_tokens"] == 393000 and row["figures"] == "measured"
         lines = statuses.status_table(status).splitlines()
         assert " ".join(lines[1].split()) == "spark-1 devstral devstral-24b on aaaaaaaaaaaa 0.32.0 answers in 0.3 s 393,000 5.99x 20.0 GiB - none"
-        assert len(lines) == 2
+        assert lines[2:] == ["", "A server's key lies on its box in /etc/gb10-vllm/SERVER/key.env, readable for root."]
 
     def test_a_box_that_cannot_be_reached(self):
         status = statuses.status({"spark-1": seen(None, problem="spark-1 cannot be reached: no route.", answers={})}, "now")
@@ -97,6 +97,21 @@ def test_what_a_server_lacks_is_told_below_the_table_and_is_no_drift():
     assert (row["lacking"], other["lacking"]) == (["a bound on its processes"], []), "what does not run lacks nothing"
     told = "a devstral still lacks: a bound on its processes; applied at its next replacement, or now with -e gb10_replan=true."
     assert told in statuses.status_table(status).splitlines()
+
+
+def test_versions_and_what_nobody_verified_are_shown():
+    one = deployed()
+    one["container"] = {**one["container"], "volumes": [f"{one['model_path']}@0123456789abcd:/models/devstral:ro", *one["container"]["volumes"][1:]]}
+    directory = f"{one['model_path']}@0123456789abcd"
+    facts = {one["model_path"]: {"directory": directory, "content": {"small": "s", "weights": None}}}
+    status = statuses.status({"spark-1": seen(box(one), models=facts)}, "now")
+    row = status["boxes"]["spark-1"]["servers"][0]
+    assert (row["model"], row["model_version"], row["unverified"]) == ("devstral-24b", "0123456789abcd", directory)
+    text = statuses.status_table(status)
+    assert "devstral-24b@0123456789abcd on" in text
+    assert f"spark-1 devstral: the weights in {directory} are not verified yet: site has them read once, in the background." in text
+    facts[one["model_path"]]["content"]["weights"] = "w"
+    assert "not verified" not in statuses.status_table(statuses.status({"spark-1": seen(box(one), models=facts)}, "now"))
 
 
 def idle_box(gib, **planned):

@@ -64,7 +64,15 @@ def test_table_fits_120_columns_and_says_everything():
     head = lines[0].split()
     assert head[:4] == ["box", "server", "weights", "KV/token"] and head[-1] == "verdict"
     assert len([line for line in lines if line.endswith("  fits")]) == 4
-    for words in ("needs a change", "--max-model-len 8192", "stated for this server", "147,456 B", "change 1:", "processes: 3.00 GiB, assumed"):
+    for words in (
+        "needs a change",
+        "--max-model-len 8192",
+        "stated for this server",
+        "147,456 B",
+        "change 1:",
+        "processes: 2.50 GiB, assumed",
+        "workspaces: 0.75 GiB, assumed",
+    ):
         assert words in text, words
     assert text.count("--kv-cache-memory-bytes") == 4  # none for the server that does not fit
 
