@@ -72,8 +72,9 @@ model:
   description: >-
     The facts of O(path): C(present), C(path), C(config), C(config_file), C(layout) (V(hf) or V(mistral)), C(architecture), C(weights)
     (C(params), C(bytes) in the files, C(loaded_bytes) after loading, C(groups)), C(manifest) (SHA-256), C(size_bytes), C(tokenizer),
-    C(chat_template), C(kind) (chat, completion, embedding, classification or transcription), C(auto_map), C(files), C(names), C(beside) (what other files say - lengths of sentence-transformers and of the tokenizer, kinds of pooling),
-    and C(hf) (C(config) and C(weights) under the usual names) where the directory holds the model under Mistral's names too.
+    C(chat_template), C(kind) (chat, completion, embedding, classification or transcription), C(auto_map), C(files), C(names),
+    C(beside) (what other files say - lengths of sentence-transformers and of the tokenizer, kinds of pooling), and C(hf)
+    (C(config) and C(weights) under the usual names) where the directory holds the model under Mistral's names too.
   returned: when O(path) was given
   type: dict
   sample:

@@ -54,7 +54,21 @@ REFUSED: dict[str, Refusal] = {
 }
 
 # What vLLM's registry has as drafts of other models; they are named in speculative_config.
-_DRAFT_WORDS = ("Eagle", "EAGLE", "MTP", "Medusa", "MLPSpeculator", "DFlash", "DSpark", "NextN", "AssistantModel", "ExtractHiddenStates", "DraftModel", "Peagle", "XPress")
+_DRAFT_WORDS = (
+    "Eagle",
+    "EAGLE",
+    "MTP",
+    "Medusa",
+    "MLPSpeculator",
+    "DFlash",
+    "DSpark",
+    "NextN",
+    "AssistantModel",
+    "ExtractHiddenStates",
+    "DraftModel",
+    "Peagle",
+    "XPress",
+)
 # Keys of a configuration that tell of more than one attention per layer.
 _MORE_THAN_ATTENTION = (
     "is_encoder_decoder", "num_loops", "loop_num", "mamba_d_state", "mamba_num_heads", "ssm_state_size", "state_size", "linear_num_value_heads",

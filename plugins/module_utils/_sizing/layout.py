@@ -454,7 +454,9 @@ def _layout_of(facts: ModelFacts, engine: Engine, draft_config: Mapping[str, Any
         warnings=(*facts.warnings, *_doubts(facts, engine)),
     )
     if layout.batched_tokens is not None and layout.batched_tokens < layout.max_num_seqs:
-        raise GB10Error(f"max_num_batched_tokens {layout.batched_tokens} must be at least max_num_seqs {layout.max_num_seqs}: raise the one or lower the other.")
+        raise GB10Error(
+            f"max_num_batched_tokens {layout.batched_tokens} must be at least max_num_seqs {layout.max_num_seqs}: raise the one or lower the other."
+        )
     if not caches:
         return layout
     extra = engine.num_speculative_tokens - 1 if _draft_modules(facts, engine) > 1 else 0
