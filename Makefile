@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-failure demo-down quick test lint yamllint ruff mypy ansible-lint sanity unit integration molecule e2e deep compat mutants-known build clean
-DEEP_PARTS := engines judge supply light server bundle upgrade fleet
+DEEP_PARTS := engines judge supply light server memory bundle upgrade fleet
 .PHONY: $(DEEP_PARTS:%=deep-%)
 BOXES ?= 1
 BIN := .venv/bin
@@ -75,7 +75,7 @@ molecule: setup
 	@$(STAGE) molecule molecule test -s default
 
 e2e: setup
-	@$(STAGE) e2e pytest -v -x tests/e2e --ignore tests/e2e/test_server.py --ignore tests/e2e/test_bundle.py --ignore tests/e2e/test_upgrade.py
+	@$(STAGE) e2e pytest -v -x tests/e2e --ignore tests/e2e/test_server.py --ignore tests/e2e/test_bundle.py --ignore tests/e2e/test_upgrade.py --ignore tests/e2e/test_memory.py
 
 # What takes too long for every change, in parts that run in any order and bring what they need.
 deep: setup
@@ -101,6 +101,10 @@ deep-light: setup       # whole runs over light boxes, whose Docker and systemd 
 deep-server: setup      # a server that is killed in every way
 	@$(BOXES_PREPARE)
 	@$(STAGE) $@ pytest -q -s tests/e2e/test_server.py
+
+deep-memory: setup      # what a server takes, seen from outside, and a floor that is kept
+	@$(BOXES_PREPARE)
+	@$(STAGE) $@ pytest -q -s tests/e2e/test_memory.py
 
 deep-bundle: setup      # a box without a network, from a bundle to an answer
 	@$(BOXES_PREPARE)

@@ -30,7 +30,7 @@ options:
         each gets what its context and concurrency need, and those with C(max_model_len=auto) share the rest.
       - Keys - C(name), C(model) (repo id or directory, as the user wrote it), C(model_path) (directory on the box, the key into O(models)), C(port),
         C(max_model_len) (tokens, C(64K) style numbers included, or C(auto) for the longest that leaves C(concurrency) full-length requests),
-        C(concurrency), C(gpu_memory_utilization) (share or C(auto)), C(kv_cache_memory_gib), C(kv_cache_dtype), C(served_model_name),
+        C(concurrency), C(gpu_memory_utilization) (share or C(auto)), C(kv_cache_memory_gib), C(reserve_gib), C(kv_cache_dtype), C(served_model_name),
         C(cuda_graphs) (C(auto), C(always) or C(never); only C(never) adds C(--enforce-eager)), C(load_format), C(trust_remote_code) (passed on only
         where config.json names code of its own) and C(args).
       - C(args) is any other flag of C(vllm serve) with its value; true is a bare flag, false is C(--no-flag), a list repeats values. Never a secret.
@@ -56,6 +56,10 @@ options:
     description: GiB each server keeps in reserve, because what the engine measures moves from boot to boot.
     type: float
     default: 1.5
+  reserve_gib:
+    description: GiB kept back for each server besides, unless it states C(reserve_gib) itself, for memory that no plan can know.
+    type: float
+    default: 0
   assume_full_attention:
     description: Plan an architecture that is not known as if every layer had full attention, with a warning, instead of refusing it.
     type: bool

@@ -86,7 +86,7 @@ options:
   load:
     description:
       - The first load of a server whose start is measured - C(batch_tokens), prefilled in one step, C(context), the longest a request may be, and
-        C(requests), how many short ones are then asked at once. Without it the server is only asked O(prompt).
+        C(requests), how many short ones are then asked at once, and C(images), V(1) where the model sees. Without it the server is only asked O(prompt).
     type: dict
   started_at:
     description: C(StartedAt) of the start to follow. Another start of the same container then counts as a crash.
@@ -272,7 +272,8 @@ def begin(given):
 def proof_of(given):
     """What is measured once the server answers."""
     load = {key: int(value) for key, value in (given["load"] or {}).items() if str(value).isdigit()}
-    asked = Load(**load) if set(load) == set(Load._fields) and all(load.values()) else None
+    needed = ("batch_tokens", "context", "requests")
+    asked = Load(**{key: load.get(key, 0) for key in Load._fields}) if all(load.get(key) for key in needed) else None
     return Proof(given["container"], given["model_bytes"], asked)
 
 

@@ -57,6 +57,8 @@ GIB = 2**30
 FLOOR_GIB = 2
 PORT = 8765
 LONGEST_START_S = 300
+SHORTEST_RUN_S = 165
+"""A start of 120 s, its load, and the time the driver takes to give the memory back."""
 SHORT_REQUESTS = 64
 SPEC = "measured"
 """What ties a record's measurement to its deployment; here there is only one of each."""
@@ -186,10 +188,12 @@ def measure(name: str, entry: dict[str, Any], path: Path, log: Path, longest_s: 
         start_s = wait_ready(process, longest_s)
         ready = sampling.moment(family(process.pid))
         tokens = int(entry["arguments"][entry["arguments"].index("--max-num-batched-tokens") + 1])
-        load = warm.Load(tokens, entry["max_model_len"], SHORT_REQUESTS)
+        load = warm.Load(tokens, entry["max_model_len"], SHORT_REQUESTS, shapes.SHAPES[name].images)
         with sampling.Lowest(device=True) as lowest:
             loaded = warm.run(ask, "chat", entry["served_model_name"], load, 120)
             time.sleep(1)
+        if "problem" in loaded:
+            raise RuntimeError(f"the first load was not answered: {loaded['problem']}")
         pids = family(process.pid)
         end = {**sampling.moment(pids), "lowest_bytes": lowest.lowest_bytes, "most_device_bytes": lowest.most_device_bytes}
         host = [[pids[pid], share] for pid, share in sorted(sampling._shares().items()) if pid in pids]
@@ -209,7 +213,7 @@ def _statuses(pids: dict[int, str]) -> list[list[Any]]:
     """Resident anonymous, file and shared memory of each process in KiB, as /proc/PID/status says."""
     found = []
     for pid, name in sorted(pids.items()):
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, KeyError):
             fields = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("Rss"))
             found.append([name, *(int(fields[key].split()[0]) for key in ("RssAnon", "RssFile", "RssShmem"))])
     return found
@@ -294,16 +298,16 @@ def main() -> int:
     good = {row["name"]: row for row in rows if "beside_bytes" in row and not row.get("again")}
     todo = options.only or ([] if options.again else [name for name in shapes.SHAPES if name not in good])
     options.out.mkdir(parents=True, exist_ok=True)
-    began, typical_s = time.monotonic(), 100.0
+    began = time.monotonic()
     for name, second in [*((name, False) for name in todo), *((name, True) for name in options.again)]:
         left = options.seconds - (time.monotonic() - began)
-        if left < typical_s + 30:
+        if left < SHORTEST_RUN_S:
             print(f"{name}: not begun, {left:.0f} s are left", flush=True)
             continue
         if second and name not in good:
             print(f"{name}: not started again, its first start has no result", flush=True)
             continue
-        row = one(name, gpu, options.out, good[name] if second else None, min(LONGEST_START_S, left - 40))
+        row = one(name, gpu, options.out, good[name] if second else None, min(LONGEST_START_S, left - 30))
         if "beside_bytes" in row and not second:
             good[name] = row
         print(table([row]), flush=True)

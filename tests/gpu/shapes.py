@@ -29,11 +29,12 @@ IMAGE_WORDS = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_p
 
 @dataclass(frozen=True)
 class Shape:
-    """One start: its model by name, what its user states for it, and further files of its directory."""
+    """One start: its model by name, what its user states for it, further files of its directory, and images in its first load."""
 
     model: str
     server: dict[str, Any] = field(default_factory=dict)
     files: dict[str, Any] = field(default_factory=dict)
+    images: int = 0
 
 
 def _text(config: dict[str, Any], architecture: str, model_type: str, **more: Any) -> dict[str, Any]:
@@ -88,8 +89,9 @@ SHAPES: dict[str, Shape] = {
     "llama-8b": Shape("llama-3.1-8b", LONG),
     "deepseek-lite": Shape("deepseek-v2-lite", LONG),
     "nemotron-nano": Shape("nemotron-nano-9b-v2", LONG),
-    "qwen3-next": Shape("qwen3-next-12-layers", LONG),
+    "qwen3-next": Shape("qwen3-next-12-layers", {**LONG, "args": {"gdn_prefill_backend": "triton"}}),  # the other one is FlashInfer's
     "qwen-vl": Shape("qwen2.5-vl-7b", LONG, QWEN_VL["files"]),
+    "qwen-vl-image": Shape("qwen2.5-vl-7b", LONG, QWEN_VL["files"], images=1),
     "gemma-3": Shape("gemma-3-27b-text", {**LONG, "concurrency": 4}),
     "qwen3-0.6b": Shape("qwen3-0.6b", LONG),
     "deepseek-lite-16384": Shape("deepseek-v2-lite", LARGE),

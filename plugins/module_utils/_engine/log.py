@@ -146,6 +146,10 @@ def _cpu_kv(match: re.Match) -> dict:
     return {"available_kv_bytes": gib_to_bytes(match.group(1)), "node_total_bytes": gib_to_bytes(match.group(2))}
 
 
+def _reserved(match: re.Match) -> dict:
+    return {"free_at_start_bytes": gib_to_bytes(match.group(1)), "available_kv_bytes": gib_to_bytes(match.group(2))}
+
+
 def _init_engine(match: re.Match) -> dict:
     facts = {"init_s": _real(match.group(1))}
     if match.group(2):
@@ -169,6 +173,8 @@ _FACTS = tuple(
         (r"Loading weights took (\d+(?:\.\d+)?) seconds", _single("read_s", _real)),
         (rf"Model loading took (?P<gib>{_G}) (?:GiB(?: memory)?|GB) and (?P<seconds>\d+(?:\.\d+)?) seconds", _model_loading),
         (rf"Available KV cache memory: ({_G}) GiB", _single("available_kv_bytes", gib_to_bytes)),
+        (rf"Initial free memory ({_G}) GiB, reserved ({_G}) GiB memory for KV Cache as specified", _reserved),
+        (r'File "[^"]*", line \d+, in (_?allocate_kv_cache\w*|initialize_kv_cache\w*|init_kv_cache)\b', _flag("kv_not_allocated")),
         (rf"(?:Explicitly|Auto) set \(({_G})/({_G})\) GiB for KV cache on node \d+", _cpu_kv),
         (
             r"\b(?:GPU|CPU|XPU|TPU|HPU) KV cache size: (?P<tokens>[\d,]+) tokens"

@@ -168,23 +168,17 @@ def end(container: str) -> None:
 
 
 def watch(path: Path, lowest: int, longest_s: float) -> None:
-    """Write the lowest MemAvailable into ``path`` until that file is gone, another has its name, or ``longest_s`` have passed."""
-    began, mine = time.monotonic(), os.stat(path).st_ino
-    while time.monotonic() - began < longest_s:
-        time.sleep(EVERY_S)
-        try:
-            descriptor = os.open(path, os.O_WRONLY)
-        except FileNotFoundError:
-            return
-        try:
-            if os.fstat(descriptor).st_ino != mine:
-                return
+    """Write the lowest MemAvailable into ``path`` until that file is gone (another may have its name then), or ``longest_s`` have passed."""
+    began = time.monotonic()
+    with contextlib.suppress(FileNotFoundError), path.open("r+b", buffering=0) as stream:
+        while os.fstat(stream.fileno()).st_nlink and time.monotonic() - began < longest_s:
             now = available_bytes()
             if now < lowest:
                 lowest = now
-                os.pwrite(descriptor, f"{now:0{DIGITS}d}".encode(), 0)
-        finally:
-            os.close(descriptor)
+                os.pwrite(stream.fileno(), f"{now:0{DIGITS}d}".encode(), 0)
+            time.sleep(EVERY_S)
+        if os.fstat(stream.fileno()).st_nlink:
+            path.unlink()  # a note that is so old says nothing of what starts now
 
 
 def _detach(path: Path, lowest: int, longest_s: float) -> None:

@@ -4,17 +4,22 @@
 
 """The first load of a server that has just come up: what it takes at its peak is seen now and not by its first users.
 
-One prefill as large as a batch may be, then as many short requests at once as it was planned for.
+One prefill as large as a batch may be, then as many short requests at once as it was planned for, and an image where it sees.
 """
 
 from __future__ import annotations
 
+import base64
 import random
+import struct
 import time
+import zlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
+IMAGE_SIDE = 1540
+"""Pixels; models make larger images smaller, or into as many pieces as a context holds."""
 MOST_AT_ONCE = 128
 SHORT_TOKENS = 16
 Call = Callable[[str, dict[str, Any], float], tuple[int, str]]
@@ -22,11 +27,13 @@ Call = Callable[[str, dict[str, Any], float], tuple[int, str]]
 
 
 class Load(NamedTuple):
-    """What a server is asked: ``batch_tokens`` in one step, ``context`` tokens at most in one request, ``requests`` at once."""
+    """What a server is asked: ``batch_tokens`` in one step, ``context`` tokens at most in one request, ``requests`` at once, and ``images`` (0 or 1)
+    where the model sees: what its encoder takes at its peak is not seen with words."""
 
     batch_tokens: int
     context: int
     requests: int
+    images: int = 0
 
 
 def words(count: int, seed: int) -> str:
@@ -52,6 +59,16 @@ def shorts(kind: str, model: str, load: Load, seed: int) -> list[dict[str, Any]]
     return [_body(kind, model, tokens, tokens, seed + number) for number in range(max(1, min(load.requests, MOST_AT_ONCE)))]
 
 
+def picture(model: str) -> dict[str, Any]:
+    """The body of a request with one large image; whoever is not made for it says so (HTTP 4xx)."""
+    row = b"\0" + bytes(3 * IMAGE_SIDE)
+    parts = ((b"IHDR", struct.pack(">IIBBBBB", IMAGE_SIDE, IMAGE_SIDE, 8, 2, 0, 0, 0)), (b"IDAT", zlib.compress(row * IMAGE_SIDE)), (b"IEND", b""))
+    png = b"\x89PNG\r\n\x1a\n" + b"".join(struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in parts)
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + base64.b64encode(png).decode()}}
+    content = [image, {"type": "text", "text": "What is this?"}]
+    return {"model": model, "max_tokens": 1, "temperature": 0, "messages": [{"role": "user", "content": content}]}
+
+
 def _body(kind: str, model: str, prompt_tokens: int, tokens: int, seed: int) -> dict[str, Any]:
     text = words(prompt_tokens + 2, seed)
     if kind == "embedding":
@@ -73,4 +90,9 @@ def run(call: Call, kind: str, model: str, load: Load, timeout_s: float) -> Mapp
             done["problem"] = bad
             break
         done["requests"] = len(bodies)
+    if load.images and kind == "chat" and "problem" not in done:
+        status, text = call("/v1/chat/completions", picture(model), timeout_s)
+        done["images"] = int(status == 200)
+        if status == 0 or status >= 500:
+            done["problem"] = status, text
     return {**done, "seconds": round(time.monotonic() - began, 1)}

@@ -9,6 +9,7 @@ Sources of the numbers are in docs/sizing.md, measured starts in tests/gpu/resul
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,21 +26,25 @@ ASSUMED, COMPUTED = "assumed", "computed"
 
 # CUDA: 0.52 GiB were gone before vLLM did anything (total less free at its start), 0.22 GiB more went outside torch in each of five H100 starts.
 CONTEXT_BYTES = 552_402_944 + 241_172_480
-# Modules that are loaded while graphs are captured, then per layer and captured graph: three starts agree to 0.01 GiB.
-GRAPH_BASE_BYTES = int(0.27 * GIB)
-GRAPH_LAYER_BYTES = 64 * KIB
-# FlashAttention keeps partial results of at most so many splits of a decoding batch in each full graph (attention.flash_attn_max_num_splits_for_cuda_graph).
-GRAPH_SPLITS = 32
+# Modules that are loaded while graphs are captured, then per layer and captured graph: twelve starts agree to 0.1 GiB.
+GRAPH_BASE_BYTES = int(0.15 * GIB)
+GRAPH_LAYER_BYTES = 72 * KIB
+# FlashAttention keeps partial results of at most 32 splits of a decoding batch in each full graph (attention.flash_attn_max_num_splits_for_cuda_graph), twice.
+GRAPH_SPLITS = 2 * 32
 MOST_CAPTURED = 512
-# Buffers of the model runner, cuBLAS workspaces, and what torch keeps in pieces too small to use again.
-BUFFER_BYTES = int(0.35 * GIB)
-# API server, engine core with its worker, and a tracker of shared memory: 2.06 to 2.40 GiB in three H100 starts, 2.2 to 2.8 in public GB10 reports.
-PROCESSES_BYTES = int(2.6 * GIB)
+MOST_STATED = 1 << 16
+# Buffers of the model runner, cuBLAS workspaces, and what torch keeps in pieces too small to use again: 0.1 to 0.5 GiB beside all the other parts at the peak
+# of a first load, with model runner V1 up to 0.6.
+BUFFER_BYTES = int(0.50 * GIB)
+BUFFER_V1_BYTES = int(0.65 * GIB)
+# Engine core with its worker 1.43 to 1.77 GiB, API server 0.64 to 0.77, a tracker of shared memory 0.01: ten H100 starts. 2.2 to 2.8 in public GB10 reports.
+PROCESSES_BYTES = int(2.5 * GIB)
 API_SERVER_BYTES = int(0.8 * GIB)
+MOST_API_SERVERS = 1 << 10
 # vLLM's CPU build: API server, engine core and worker before they hold weights (0.6 + 0.6 + 0.7 GiB resident).
 PROCESSES_CPU_BYTES = int(1.9 * GIB)
 # Bytes per logit while tokens are drawn: model runner V1 keeps bfloat16, float32, probabilities and random numbers, V2 works in place.
-SAMPLER_V1_BYTES, SAMPLER_V2_BYTES = 14, 4
+SAMPLER_V1_BYTES, SAMPLER_V2_BYTES = 14, 8
 # The whole graph of a layer that was compiled keeps a tenth more alive than its operations one by one.
 COMPILED = 1.1
 # An image of 1540 x 1540 pixels; larger ones take more.
@@ -66,7 +71,7 @@ def parts(facts: ModelFacts, step: Step, args: Mapping[str, Any]) -> dict[str, P
     return {
         "context": context(step),
         "graphs": graphs(facts, step, args),
-        "activations": activations(facts, step),
+        "activations": activations(facts, step, args),
         "workspaces": workspaces(facts, step),
         "host_processes": host_processes(step, args),
     }
@@ -79,54 +84,98 @@ def context(step: Step) -> Part:
     return Part(CONTEXT_BYTES, ASSUMED, "CUDA context 0.51 GiB and libraries outside torch 0.22 GiB, the same in five starts on an H100")
 
 
-def capture_sizes(sequences: int, tokens: int, args: Mapping[str, Any]) -> list[int]:
+def capture_sizes(sequences: int, tokens: int, args: Mapping[str, Any], ceiling: int = MOST_CAPTURED) -> list[int]:
     """The batch sizes for which graphs are captured (``config/vllm.py _set_cudagraph_sizes``): 1, 2, 4, then by 8 up to 256, then by 16."""
     own = compilation(args)
     sizes = args.get("cudagraph_capture_sizes") or own.get("cudagraph_capture_sizes")
     if isinstance(sizes, (list, tuple)) and sizes:
-        return sorted({int(size) for size in sizes if isinstance(size, int) or str(size).isdigit()})
-    most = args.get("max_cudagraph_capture_size") or own.get("max_cudagraph_capture_size")
-    most = int(most) if str(most).isdigit() else min(2 * sequences, MOST_CAPTURED)
+        return sorted({size for size in map(count_of, sizes) if size})
+    stated = count_of(args.get("max_cudagraph_capture_size") or own.get("max_cudagraph_capture_size"))
+    most = min(2 * sequences * (1 + drafted_tokens(args)), ceiling) if stated is None else min(stated, MOST_STATED)
     most = min(most, tokens)
-    return [size for size in [1, 2, 4, *range(8, 256, 8), *range(256, most + 1, 16)] if size <= most]
+    first = range(1, 33) if args.get("performance_mode") == "interactivity" else (1, 2, 4)
+    return sorted({size for size in [*first, *range(8, 256, 8), *range(256, most + 1, 16)] if size <= most})
 
 
 def compilation(args: Mapping[str, Any]) -> Mapping[str, Any]:
-    """``compilation_config`` of a server's args where it is an object; dotted keys (``compilation_config.mode``) are read too."""
-    whole = args.get("compilation_config")
+    """``compilation_config`` of a server's args, an object or JSON text; dotted keys (``compilation_config.mode``) are read too."""
     dotted = {key.partition(".")[2]: value for key, value in args.items() if key.startswith("compilation_config.")}
-    return {**(whole if isinstance(whole, Mapping) else {}), **dotted}
+    return {**as_object(args.get("compilation_config")), **dotted}
+
+
+def graph_mode(step: Step, args: Mapping[str, Any]) -> str:
+    """``cudagraph_mode`` as it will be (``config/vllm.py``): in pieces below optimisation level 2, none at 0."""
+    level = {"0": "NONE", "1": "PIECEWISE"}.get(str(args.get("optimization_level", "")).removeprefix("O"), "FULL_AND_PIECEWISE")
+    mode = str(compilation(args).get("cudagraph_mode") or level).upper()
+    return "NONE" if step.eager or mode == "0" else mode
 
 
 def graphs(facts: ModelFacts, step: Step, args: Mapping[str, Any]) -> Part:
     """CUDA graphs: one per captured size in pieces for every batch, and one in full for batches that only decode."""
     if step.platform == "cpu":
         return Part(0, COMPUTED, "the CPU build captures no CUDA graphs")
-    mode = str(compilation(args).get("cudagraph_mode") or "FULL_AND_PIECEWISE").upper()
-    if step.eager or mode in ("NONE", "0"):
-        return Part(0, COMPUTED, "CUDA graphs are off (--enforce-eager)")
-    sizes = capture_sizes(step.sequences, step.tokens, args)
-    full = [size for size in sizes if size <= step.sequences] if "FULL" in mode else []
-    number = (len(sizes) if mode != "FULL_DECODE_ONLY" else 0) + len(full)
-    number *= 2 if args.get("enable_lora") else 1  # vLLM captures with and without adapters (compilation.cudagraph_specialize_lora)
-    splits = GRAPH_SPLITS * max(full, default=0) * facts.num_attention_heads // step.tp * facts.head_dim * 4
-    value = GRAPH_BASE_BYTES + GRAPH_LAYER_BYTES * facts.num_layers * number + splits
+    mode = graph_mode(step, args)
+    if mode == "NONE":
+        return Part(0, COMPUTED, "CUDA graphs are off")
+    sizes = capture_sizes(step.sequences, step.tokens, args, 2 * MOST_CAPTURED if facts.text_model_type == "gpt_oss" else MOST_CAPTURED)
+    full = [size for size in sizes if size <= step.sequences * (1 + drafted_tokens(args))] if "FULL" in mode else []
+    number = (len(full) + (len(sizes) if "PIECEWISE" in mode else 0)) * _adapter_cases(args)
+    splits = GRAPH_SPLITS * max(full, default=0) * facts.num_attention_heads // step.tp * _split_width(facts) * 4
+    value = GRAPH_BASE_BYTES + int(GRAPH_LAYER_BYTES * facts.num_layers * _layer_weight(facts)) * number + splits
     return Part(value, ASSUMED, f"{number} graphs of {facts.num_layers} layers, as starts on an H100 took")
 
 
-def activations(facts: ModelFacts, step: Step) -> Part:
+def _split_width(facts: ModelFacts) -> int:
+    """Values that a head keeps of one split; with latent attention its output is as wide as the latent."""
+    latent = facts.text.optional("kv_lora_rank", 0, 1 << 20) if facts.family in MLA_FAMILIES else None
+    return latent or facts.head_dim
+
+
+def _layer_weight(facts: ModelFacts) -> float:
+    """Kernels of a layer against those of most: about twice as many with norms before and after each part (Gemma) or latent attention.
+
+    What Nemotron-H calls a layer is one part of it: a mixer or a feed-forward network.
+    """
+    if facts.family == "nemotron_h":
+        return 0.5
+    return 2 if facts.family in MLA_FAMILIES or facts.text_model_type.startswith("gemma") else 1
+
+
+def _adapter_cases(args: Mapping[str, Any]) -> int:
+    """For how many numbers of active adapters each graph is captured (``v1/worker/gpu/lora_utils.py``): none, and any or each power of two."""
+    if not is_true(args.get("enable_lora")):
+        return 1
+    slots = count_of(args.get("max_loras")) or 1
+    return 2 + (slots.bit_length() if is_true(args.get("specialize_active_lora")) else 0)
+
+
+def drafted_tokens(args: Mapping[str, Any]) -> int:
+    """How many tokens are drafted per step; 0 without speculation."""
+    settings = as_object(args.get("speculative_config"))
+    if not (settings.get("method") or settings.get("model")):
+        return 0
+    return count_of(settings.get("num_speculative_tokens")) or 1
+
+
+def activations(facts: ModelFacts, step: Step, args: Mapping[str, Any]) -> Part:
     """The transient peak of a step: the widest moment of a layer, of drawing tokens, or of looking at an image."""
     if step.platform == "cpu":
         layers, logits = _rows(facts, step.tp) * step.tokens * step.element * COMPILED, 4 * step.sequences * facts.vocab_size
     else:
         layers, logits = _layer_bytes(facts, step), _sampler_bytes(facts, step)
+    image = _image_side(args)
     widest = {
         f"formula over {step.tokens} batched tokens": int(layers),
         f"logits of {step.sequences} sequences x {facts.vocab_size} tokens of the vocabulary": int(logits),
-        f"an image of {IMAGE_SIDE} x {IMAGE_SIDE} pixels": _image_bytes(facts, step),
+        f"an image of {image} x {image} pixels": _image_bytes(facts, step, image),
     }
     why, value = max(widest.items(), key=lambda item: item[1])
     return Part(value, ASSUMED, why)
+
+
+def _kept(facts: ModelFacts, step: Step) -> int:
+    """What torch keeps of the lesser of the two peaks of a step, layers and logits: its pieces do not fit the other."""
+    return int(min(_layer_bytes(facts, step), _sampler_bytes(facts, step)))
 
 
 def _layer_bytes(facts: ModelFacts, step: Step) -> float:
@@ -212,13 +261,18 @@ def _sampler_bytes(facts: ModelFacts, step: Step) -> int:
     return each * min(step.sequences, step.tokens) * facts.vocab_size + 3 * step.tokens * facts.hidden_size * step.element
 
 
-def _image_bytes(facts: ModelFacts, step: Step) -> int:
+def _image_side(args: Mapping[str, Any]) -> int:
+    """The side of the largest image that is reckoned with: what the user lets the processor make of one, else what is usual."""
+    most = count_of(as_object(args.get("mm_processor_kwargs")).get("max_pixels"))
+    return math.isqrt(min(most, 2**40)) if most else IMAGE_SIDE
+
+
+def _image_bytes(facts: ModelFacts, step: Step, side: int) -> int:
     """The widest moment of the vision tower over one image."""
     tower = facts.vision
     if not tower or step.platform == "cpu":
         return 0
-    side = min(IMAGE_SIDE, tower["image_size"] or IMAGE_SIDE)
-    patches = math.ceil(side / tower["patch_size"]) ** 2
+    patches = math.ceil(min(side, tower["image_size"] or side) / tower["patch_size"]) ** 2
     return int(patches * (3 * tower["intermediate_size"] + 8 * tower["hidden_size"]) * step.element)
 
 
@@ -227,8 +281,10 @@ def workspaces(facts: ModelFacts, step: Step) -> Part:
     if step.platform == "cpu":
         return Part(0, COMPUTED, "with the processes")
     experts = _expert_bytes(facts, step)
-    why = f"buffers of the model runner {BUFFER_BYTES / GIB:.2f} GiB"
-    return Part(BUFFER_BYTES + experts, ASSUMED, why + (f", workspace of the experts {experts / GIB:.2f} GiB" if experts else ""))
+    kept = _kept(facts, step)
+    buffers = BUFFER_BYTES if runner_v2(facts, step.vllm_version) else BUFFER_V1_BYTES
+    why = f"buffers of the model runner {buffers / GIB:.2f} GiB, kept by torch {kept / GIB:.2f} GiB"
+    return Part(buffers + kept + experts, ASSUMED, why + (f", workspace of the experts {experts / GIB:.2f} GiB" if experts else ""))
 
 
 def _expert_bytes(facts: ModelFacts, step: Step) -> int:
@@ -244,15 +300,36 @@ def host_processes(step: Step, args: Mapping[str, Any]) -> Part:
     """What the processes hold of the host's memory, which on a GB10 is the same."""
     if step.platform == "cpu":
         return Part(PROCESSES_CPU_BYTES, ASSUMED, "resident memory of vLLM's three processes, as measured with its CPU build")
-    more = max(1, api_servers(args)) - 1
-    why = "API server and engine: 2.1 to 2.4 GiB in starts on an H100, 2.2 to 2.8 in public GB10 reports"
+    more = min(api_servers(args), MOST_API_SERVERS) - 1
+    why = "API server and engine: 2.1 to 2.5 GiB in starts on an H100, 2.2 to 2.8 in public GB10 reports"
     return Part(PROCESSES_BYTES + more * API_SERVER_BYTES, ASSUMED, why + (f"; {more} more API server{'s' if more > 1 else ''}" if more else ""))
 
 
 def api_servers(args: Mapping[str, Any]) -> int:
     """How many API servers are asked for; 1 without a number."""
-    value = args.get("api_server_count")
-    return int(value) if str(value).isdigit() else 1
+    return count_of(args.get("api_server_count")) or 1
+
+
+def as_object(value: Any) -> Mapping[str, Any]:
+    """An object that may be written as JSON text; empty for anything else."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return {}
+    return value if isinstance(value, Mapping) else {}
+
+
+def count_of(value: Any) -> int | None:
+    """A whole number from 0 on that may be written as text; None for anything else."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value if 0 <= value < 2**60 else None
+    return int(value) if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 19 else None
+
+
+def is_true(value: Any) -> bool:
+    """Whether a switch is on, however it is written."""
+    return value is True or str(value).lower() in ("true", "yes", "on", "1")
 
 
 def total(found: Sequence[Part]) -> Part:

@@ -9,7 +9,6 @@ The table of all arguments is `arguments`; each part here names vLLM's file and 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -42,7 +41,6 @@ def parts(facts: ModelFacts, step: Step, args: Mapping[str, Any], who: str) -> d
         "speculation": _speculation(facts, step, args),
         "multimodal_cache": _multimodal(facts, args, who),
         "kv_offload": _kv_offload(args, who),
-        "routed_experts": _routed_experts(args, who),
     }
     return {name: part for name, part in found.items() if part is not None}
 
@@ -60,7 +58,7 @@ def refuse(args: Mapping[str, Any], who: str, platform: str) -> None:
     for name, value in args.items():
         row = arguments.row_of(name)
         if platform == "gb10" and row is not None and row.memory == arguments.REFUSED and not arguments.is_off(value):
-            raise GB10Error(f"{who}: {arguments.canonical(name)} is refused: {row.part}. Leave it out of the server's args.")
+            raise GB10Error(f"{who}: args.{name} is refused: {row.part}. Take it out of the server's args.")
 
 
 def unknown(args: Mapping[str, Any]) -> list[str]:
@@ -68,7 +66,7 @@ def unknown(args: Mapping[str, Any]) -> list[str]:
     found = []
     for name, value in args.items():
         row = arguments.row_of(name)
-        why = row.part if row is not None and row.memory == arguments.UNKNOWN else _external(name, value)
+        why = row.part if row is not None and row.memory == arguments.UNKNOWN and str(value) != "native" else _external(name, value)
         if why and not arguments.is_off(value):
             found.append(f"{arguments.canonical(name)}: {why}, so nothing is kept back for it: state reserve_gib for this server, or gb10_reserve_gib for all")
     return found
@@ -76,19 +74,17 @@ def unknown(args: Mapping[str, Any]) -> list[str]:
 
 def _external(name: str, value: Any) -> str:
     """Why the memory of a cache outside vLLM is not known; "" where the argument names none."""
-    if arguments.canonical(name) == "kv_offloading_backend" and str(value) != "native":
-        return f"{value} keeps the cache in a server of its own, which is sized there"
     if arguments.canonical(name) != "kv_transfer_config":
         return ""
-    connector = str(_object(value).get("kv_connector") or "")
+    connector = str(beside.as_object(value).get("kv_connector") or "")
     return "" if connector in OFFLOADING else f"{connector or 'the connector'} keeps buffers of its own, sized by its own settings"
 
 
 def takes_images(facts: ModelFacts, args: Mapping[str, Any]) -> bool:
     """Whether the server takes images, sounds or videos at all."""
-    limits = _object(args.get("limit_mm_per_prompt"))
+    limits = beside.as_object(args.get("limit_mm_per_prompt"))
     switched_off = bool(limits) and all(arguments.is_off(count) for count in limits.values())
-    return facts.multimodal and facts.kind in ("generate", "pooling") and not _true(args.get("language_model_only")) and not switched_off
+    return facts.multimodal and facts.kind in ("generate", "pooling") and not beside.is_true(args.get("language_model_only")) and not switched_off
 
 
 def _multimodal(facts: ModelFacts, args: Mapping[str, Any], who: str) -> Part | None:
@@ -96,14 +92,14 @@ def _multimodal(facts: ModelFacts, args: Mapping[str, Any], who: str) -> Part | 
     if not takes_images(facts, args):
         return None
     each = _gib(args.get("mm_processor_cache_gb", PROCESSOR_CACHE_GIB), f"{who}: args.mm_processor_cache_gb")
-    servers = max(1, beside.api_servers(args))
+    servers = min(beside.api_servers(args), beside.MOST_API_SERVERS)
     why = f"prepared images, up to {each / GIB:g} GiB (--mm-processor-cache-gb)" + (f" in each of {servers} API servers" if servers > 1 else "")
     return Part(each * servers, COMPUTED, why)
 
 
 def _lora(facts: ModelFacts, step: Step, args: Mapping[str, Any], who: str) -> dict[str, Part]:
     """Slots on the device and adapters kept on the host: ``lora/layers/base_linear.py create_lora_weights``, ``config/lora.py``."""
-    if not _true(args.get("enable_lora")):
+    if not beside.is_true(args.get("enable_lora")):
         return {}
     slots, rank = _whole(args.get("max_loras"), 1, f"{who}: args.max_loras"), _whole(args.get("max_lora_rank"), 16, f"{who}: args.max_lora_rank")
     kept = max(slots, _whole(args.get("max_cpu_loras"), slots, f"{who}: args.max_cpu_loras"))
@@ -128,12 +124,11 @@ def _adapted(facts: ModelFacts, tp: int) -> int:
 
 def _speculation(facts: ModelFacts, step: Step, args: Mapping[str, Any]) -> Part | None:
     """Logits of all drafted tokens (``v1/sample/rejection_sampler.py``: bfloat16 and float32), and the drafter's own graphs and buffers."""
-    settings = _object(args.get("speculative_config"))
-    method, model = settings.get("method") or args.get("spec_method"), settings.get("model") or args.get("spec_model")
-    if not (method or model):
+    settings = beside.as_object(args.get("speculative_config"))
+    method = settings.get("method")
+    if not (method or settings.get("model")):
         return None
-    drafted = settings.get("num_speculative_tokens") or args.get("spec_tokens") or 1
-    drafted = int(drafted) if str(drafted).isdigit() else 1
+    drafted = beside.drafted_tokens(args)
     logits = step.sequences * drafted * facts.vocab_size * 6
     drafter = 0 if str(method) in WITHOUT_MODEL or step.platform == "cpu" else DRAFTER_BYTES
     return Part(logits + drafter, ASSUMED, f"logits of {step.sequences} sequences x {drafted} drafted tokens" + (", the drafter's graphs" if drafter else ""))
@@ -142,11 +137,11 @@ def _speculation(facts: ModelFacts, step: Step, args: Mapping[str, Any]) -> Part
 def _kv_offload(args: Mapping[str, Any], who: str) -> Part | None:
     """The buffer of a KV cache in host memory: ``config/vllm.py _post_init_kv_transfer_config``."""
     size = _gib(args.get("kv_offloading_size") or 0, f"{who}: args.kv_offloading_size")
-    transfer = _object(args.get("kv_transfer_config"))
+    transfer = beside.as_object(args.get("kv_transfer_config"))
     extra = transfer.get("kv_connector_extra_config")
     if not size and transfer.get("kv_connector") in OFFLOADING:
         default = SIMPLE_OFFLOAD_BYTES if transfer["kv_connector"] == "SimpleCPUOffloadConnector" else 0
-        size = _whole(_object(extra).get("cpu_bytes_to_use"), default, f"{who}: cpu_bytes_to_use in args.kv_transfer_config")
+        size = _whole(beside.as_object(extra).get("cpu_bytes_to_use"), default, f"{who}: cpu_bytes_to_use in args.kv_transfer_config")
     if not size:
         return None
     return Part(
@@ -154,33 +149,12 @@ def _kv_offload(args: Mapping[str, Any], who: str) -> Part | None:
     )
 
 
-def _routed_experts(args: Mapping[str, Any], who: str) -> Part | None:
-    """Which experts were chosen, kept for answers: ``config/aux_output.py``."""
-    most = _object(args.get("aux_output_config")).get("max_bytes")
-    return Part(_whole(most, 0, f"{who}: max_bytes in args.aux_output_config"), COMPUTED, "buffer of auxiliary outputs") if most else None
-
-
-def _object(value: Any) -> Mapping[str, Any]:
-    """An object that may be written as JSON text; empty for anything else."""
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            return {}
-    return value if isinstance(value, Mapping) else {}
-
-
-def _true(value: Any) -> bool:
-    return value is True or str(value).lower() in ("true", "yes", "on", "1")
-
-
 def _whole(value: Any, default: int, where: str) -> int:
     """A whole number of bytes or pieces that may be written as text; GB10Error for what is none."""
-    if value is None:
-        return default
-    if not isinstance(value, bool) and (isinstance(value, int) or str(value).isdigit()) and 0 <= int(value) < 2**60:
-        return int(value)
-    raise GB10Error(f"{where} is {str(value)[:40]!r}: give a whole number from 0 on")
+    found = default if value is None else beside.count_of(value)
+    if found is None:
+        raise GB10Error(f"{where} is {str(value)[:40]!r}: give a whole number from 0 on")
+    return found
 
 
 def _gib(value: Any, where: str) -> int:

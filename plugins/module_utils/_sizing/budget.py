@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The byte budget of a box: what there is, who holds it, and what a server takes beside weights and KV cache. Pure."""
+"""The byte budget of a box: what there is, who holds it, and what the engine of an earlier start logged of it. Pure."""
 
 from __future__ import annotations
 

@@ -21,6 +21,8 @@ from ansible_collections.gb10.vllm.plugins.module_utils._sizing.rules import NEW
 _NAME = re.compile(r"(?:[a-z0-9][a-z0-9_]*|O)(?:\.[A-Za-z0-9_-][A-Za-z0-9_.-]*\+?)?")
 _TRUE, _FALSE = ("true", "yes", "on", "1", "y", "t"), ("false", "no", "off", "0", "n", "f")
 TABLE_SINCE = (0, 26, 0)  # the first release that the table of arguments describes
+# Arguments that are parts of speculative_config, and the keys they stand for (``EngineArgs.create_speculative_config``).
+SPECULATION = {"spec_method": "method", "spec_model": "model", "spec_tokens": "num_speculative_tokens"}
 # Switches that vLLM has in one direction only: turned off is not said.
 ONE_WAY = ("headless", "grpc", "data_parallel_multi_port_external_lb", "disable_log_stats", "aggregate_engine_logging")
 SECRET_ARGS = ("api_key", "hf_token", "ssl_keyfile_password")
@@ -81,6 +83,9 @@ def normalise_args(args: Any, server: str) -> dict[str, Any]:
             done[known] = value
     for head, tail, value in parts:
         done[head] = _with_part(done.get(head), head, tail, value, server)
+    for short, key in SPECULATION.items():
+        if short in done:
+            done["speculative_config"] = _with_part(done.get("speculative_config"), "speculative_config", key, done.pop(short), server)
     return done
 
 

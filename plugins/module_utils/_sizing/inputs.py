@@ -25,6 +25,7 @@ OPTIONS: dict[str, Any] = {
     "engine": {"type": "dict", "default": {}},
     "os_floor_gib": {"type": "float", "default": 12.0},
     "margin_gib": {"type": "float", "default": 1.5},
+    "reserve_gib": {"type": "float", "default": 0.0},
     "assume_full_attention": {"type": "bool", "default": False},
     "records": {"type": "dict"},
     "elsewhere": {"type": "list", "elements": "dict", "default": []},
@@ -64,6 +65,7 @@ def answer(wanted: Mapping[str, Any]) -> dict[str, Any]:
         options: Options = {
             "os_floor_gib": wanted["os_floor_gib"],
             "margin_gib": wanted["margin_gib"],
+            "reserve_gib": wanted["reserve_gib"],
             "assume_full_attention": wanted["assume_full_attention"],
         }
         models = _models(wanted, read)

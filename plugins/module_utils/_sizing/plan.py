@@ -65,7 +65,9 @@ def plan_box(
     floor = checks.gib(options.get("os_floor_gib", budget.OS_FLOOR_GIB), "os_floor_gib")
     margin = checks.gib(options.get("margin_gib", budget.MARGIN_GIB), "margin_gib")
     image_id = str(engine.get("image_id") or "")
-    wanted = [read_server(s, budget.as_map(records.get(str(s.get("name")))).get("repairs"), image_id) for s in servers]
+    checks.gib(options.get("reserve_gib", 0.0), "reserve_gib")
+    reserved: list[WantedServer] = [{"reserve_gib": options.get("reserve_gib", 0.0), **s} for s in servers]
+    wanted = [read_server(s, budget.as_map(records.get(str(s.get("name")))).get("repairs"), image_id) for s in reserved]
     check_unique(wanted)
     memory = budget.box_memory({**facts, "servers": records}, [s["name"] for s in wanted], floor, identity["platform"])
     starts = [*learned.starts_here(records), *learned.starts_elsewhere(elsewhere)]

@@ -58,6 +58,7 @@ class Options(TypedDict, total=False):
 
     os_floor_gib: float
     margin_gib: float
+    reserve_gib: float
     assume_full_attention: bool
 
 
@@ -101,6 +102,7 @@ class WantedServer(TypedDict, total=False):
     concurrency: Any
     gpu_memory_utilization: Any
     kv_cache_memory_gib: Any
+    reserve_gib: Any
     kv_cache_memory_bytes: Any
     kv_cache_dtype: str
     served_model_name: Any

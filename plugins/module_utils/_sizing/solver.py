@@ -66,7 +66,9 @@ class Need:
     @property
     def non_torch(self) -> Part:
         """All the rest."""
-        return total([part for name, part in self.parts.items() if name not in ("activations", "graphs")])
+        rest = {name: part for name, part in self.parts.items() if name not in ("activations", "graphs")}
+        found = total(list(rest.values()))
+        return found if len(rest) == 1 else replace(found, why=", ".join(name.replace("_", " ") for name, part in rest.items() if part.value))
 
     @property
     def least_kv_bytes(self) -> int:

@@ -19,6 +19,8 @@ from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import deploymen
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.shapes import Decision, Deployment, Fallback, File, Given, Image, Order, Record
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.repair import MOST_REPAIRS, flags_of
 
+SIGHT = ("vision_config", "vision_encoder", "visual", "img_processor")
+"""Keys of a configuration of a model that takes images."""
 UNIT_DIR = "/etc/systemd/system"
 PUT_BACK = "What served before was put back and answers."
 NOTHING_BEFORE = "Nothing served here before, so nothing was put back."
@@ -64,7 +66,7 @@ def work_order(given: Given) -> Order:
         "fallback": _fallback(decision["create"], previous),
         "lost": {"deployment": {}, "outcome": LOST},
     }
-    order["load"] = _load(deployment, given["wanted"])
+    order["load"] = _load(deployment, given["wanted"], (given.get("models") or {}).get(deployment["model_path"]) or {})
     order["memory_bytes"] = int((given.get("plan") or {}).get("box", {}).get("available_bytes") or 0) if before else 0
     order["files"] = _files(given, order, record)
     order.update(cast(Order, _repairing(given, order, record)))
@@ -139,14 +141,15 @@ def _files(given: Given, order: Order, record: Record) -> list[File]:
     ]
 
 
-def _load(deployment: Deployment, wanted: Mapping[str, Any]) -> dict[str, int]:
-    """What a server is asked once after its start: a batch as large as it takes, and as many requests as it was planned for."""
+def _load(deployment: Deployment, wanted: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, int]:
+    """What a server is asked once after its start: a batch as large as it takes, as many requests as it was planned for, an image where it sees."""
     flags = {one["flag"]: one["value"] for one in flags_of(deployment["container"]["command"])}
     context = int((deployment.get("planned") or {}).get("max_model_len") or 0)
     numbers = [flags.get(flag) for flag in ("--max-num-batched-tokens", "--max-num-seqs")]
     batch, most = (value if isinstance(value, int) and not isinstance(value, bool) else 0 for value in numbers)
     at_once = int(wanted.get("concurrency") or 1)
-    return {"batch_tokens": batch or context, "context": context, "requests": min(at_once, most) if most else at_once}
+    sees = any(key in (model.get("config") or {}) for key in SIGHT) and "--language-model-only" not in flags and "--limit-mm-per-prompt" not in flags
+    return {"batch_tokens": batch or context, "context": context, "requests": min(at_once, most) if most else at_once, "images": int(sees)}
 
 
 def _file(dest: str, content: str, needed: bool) -> File:
@@ -169,10 +172,16 @@ def _repairing(given: Given, order: Order, record: Record) -> dict[str, Any]:
             "cuda_graphs": server.get("cuda_graphs") or "auto",
             "os_floor_bytes": given["settings"]["floor_bytes"],
             "margin_bytes": _planned(given).get("margin_bytes") or 0,
-            "reserve_gib": server.get("reserve_gib") or 0,
+            "reserve_gib": _kept_back(server, repairs),
+            "utilization_stated": server.get("gpu_memory_utilization") not in (None, "auto"),
             "model_files": ((given.get("models") or {}).get(server["model_path"]) or {}).get("names") or [],
         },
     }
+
+
+def _kept_back(server: Mapping[str, Any], repairs: list[dict[str, Any]]) -> float:
+    """GiB that the user, or a repair after that, keeps back for a server."""
+    return max(float(one.get("reserve_gib") or 0) for one in [server, *((repair.get("set") or {}) for repair in repairs)])
 
 
 def _secrets(given: Given) -> dict[str, bool]:

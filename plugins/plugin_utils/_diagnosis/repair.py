@@ -6,12 +6,17 @@
 
 A repair only changes arguments or the environment of the one container that failed, or just waits for memory.
 Whatever touches the host, files or what clients see (port, key, model) stays a proposal in the diagnosis.
+
+What is changed are inputs of the plan (what is kept back, batch, sequences, context, KV dtype, graphs), which is then computed again: arguments,
+records and predictions stay of one piece. ``gpu_memory_utilization`` is only the gate of a start whose KV cache is given in bytes, so lowering it
+cures no lack of memory.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import re
 
 GIB = 2**30
 MOST_REPAIRS = 2
@@ -24,6 +29,9 @@ LEAST_BATCH = 2048
 GONE_FLAGS = ("--disable-log-requests", "--use-v2-block-manager", "--swap-space", "--disable-async-output-proc", "--num-scheduler-steps")
 """Flags of older versions whose absence changes no result."""
 KEYS = ("max_model_len", "max_num_seqs", "max_num_batched_tokens", "gpu_memory_utilization", "kv_cache_dtype", "load_format")
+BESIDE_BYTES = 3 * GIB
+"""What a server takes beside weights and KV cache, where nothing better is known."""
+_AMOUNT = re.compile(r"([\d.]+) ([KMG])iB")
 OTHER_LOADERS = ("fastsafetensors", "instanttensor", "runai_streamer")
 
 
@@ -167,21 +175,60 @@ def _cap_sequences(diagnosis, _facts, wanted):
         yield {"max_num_seqs": fewer}, f"max_num_seqs {now} -> {fewer}: fewer requests at once need less memory while warming up"
 
 
-def _lower_batch(_diagnosis, _facts, wanted):
+def _lower_batch(diagnosis, facts, wanted):
+    if facts.get("kv_not_allocated"):
+        yield from _reserve(diagnosis, facts, wanted)  # the batch had not been made yet: the cache itself was too large
+        return
     now = wanted.get("max_num_batched_tokens")
     fewer = max(LEAST_BATCH, int(now) // 2) if _is_number(now) else None
     if fewer and fewer < int(now):
         yield {"max_num_batched_tokens": fewer}, f"max_num_batched_tokens {now} -> {fewer}: the activation peak follows it"
-    yield from _lower_utilization(_diagnosis, _facts, wanted)
+    yield from _reserve(diagnosis, facts, wanted)
 
 
-def _lower_utilization(_diagnosis, _facts, wanted):
-    if not _is_number(wanted.get("gpu_memory_utilization")):
+def _reserve(diagnosis, facts, wanted):
+    """Keep more memory back, and so fewer bytes of KV cache: those are what vLLM takes, whatever share it was told that it may use."""
+    kv = _pinned_bytes(wanted)
+    step = _lacking_bytes(diagnosis, facts, kv)
+    if kv <= step:
         return
-    now = float(wanted["gpu_memory_utilization"])
-    lower = round(now - 0.05, 2)
-    if lower >= 0.3:
-        yield {"gpu_memory_utilization": lower}, f"gpu_memory_utilization {now} -> {lower}: the box ran out of memory"
+    now = float(wanted["reserve_gib"]) if _is_number(wanted.get("reserve_gib")) else 0.0
+    change = {"reserve_gib": now + step / GIB, "kv_cache_most_bytes": kv - step}
+    yield (
+        change,
+        f"{step / GIB:g} GiB more are kept back and the KV cache gets {(kv - step) / GIB:.2f} instead of {kv / GIB:.2f} GiB: the box ran out of memory",
+    )
+
+
+def _lacking_bytes(diagnosis, facts, kv):
+    """How much too much was asked for, in halves of a GiB: what the engine says it lacked, and half a GiB more; one at least, a quarter of the cache at most
+    where only that is known."""
+    values = diagnosis.get("values", {})
+    asked = _AMOUNT.fullmatch(str(values.get("want") or values.get("want2") or ""))
+    lacked = float(asked.group(1)) * {"K": 2**10, "M": 2**20, "G": GIB}[asked.group(2)] if asked else 0.0
+    lacked = min(lacked, kv / 4) + GIB / 2
+    free, weights = facts.get("free_at_start_bytes"), facts.get("weights_bytes")
+    if facts.get("kv_not_allocated") and free and weights:
+        lacked = max(lacked, kv + weights - free + BESIDE_BYTES)
+    return max(GIB, math.ceil(lacked * 2 / GIB) * GIB // 2)
+
+
+def _pinned_bytes(wanted):
+    """The bytes of the KV cache that the server was started with; 0 where vLLM was to work them out from its share of the memory."""
+    kv = wanted["args"].get("--kv-cache-memory-bytes") or wanted.get("kv_cache_bytes")
+    return int(kv) if _is_number(kv) else 0
+
+
+def _lighten(diagnosis, facts, wanted):
+    """A step that took too long: fewer requests in it, then fewer tokens."""
+    now = wanted.get("max_num_seqs")
+    fewer = min(64, int(now) // 2) if _is_number(now) else 0
+    if fewer >= 1:
+        yield {"max_num_seqs": fewer}, f"max_num_seqs {now} -> {fewer}: a step with fewer requests ends sooner"
+    batch = wanted.get("max_num_batched_tokens")
+    smaller = max(LEAST_BATCH, int(batch) // 2) if _is_number(batch) else 0
+    if smaller and smaller < int(batch):
+        yield {"max_num_batched_tokens": smaller}, f"max_num_batched_tokens {batch} -> {smaller}: a smaller step ends sooner"
 
 
 def _raise_utilization(_diagnosis, facts, wanted):
@@ -198,8 +245,14 @@ def _raise_utilization(_diagnosis, facts, wanted):
 def _free_memory(diagnosis, facts, wanted):
     yield {}, "another process still held memory when the engine looked; wait until it has come back and start again"
     told = facts.get("admission")
-    now = wanted.get("gpu_memory_utilization")
-    if told and _is_number(now):
+    now, kv = wanted.get("gpu_memory_utilization"), _pinned_bytes(wanted)
+    if told and kv:
+        # The share is only the gate of a start: what has to go is what it would let in.
+        short = max(0, told["requested_bytes"] - told["free_bytes"]) + GIB
+        if kv > short:
+            change = {"kv_cache_most_bytes": kv - short, **({"gpu_memory_utilization": "auto"} if wanted.get("utilization_stated") else {})}
+            yield change, f"the KV cache gets {short / GIB:.1f} GiB less than {kv / GIB:.1f} GiB: only {told['free_bytes'] / GIB:.1f} GiB were free"
+    elif told and _is_number(now):
         lower = math.floor((told["free_bytes"] - 4 * GIB) / told["total_bytes"] * 100) / 100
         if 0.3 <= lower < float(now):
             reason = f"gpu_memory_utilization {now} -> {lower}: {told['free_bytes'] / GIB:.1f} GiB were free, 4 GiB of them stay free"
@@ -280,7 +333,8 @@ RULES = {
     "fit_context": _fit_context,
     "cap_sequences": _cap_sequences,
     "lower_batch": _lower_batch,
-    "lower_utilization": _lower_utilization,
+    "lighten": _lighten,
+    "reserve": _reserve,
     "raise_utilization": _raise_utilization,
     "free_memory": _free_memory,
     "wait_for_memory": _wait,

@@ -42,6 +42,8 @@ def _shown(server: Mapping[str, Any], order: Mapping[str, Any]) -> dict[str, Any
         f"{planned['concurrency']:.2f} requests of {planned['max_model_len']:,} tokens.",
     }
     shown["non_torch_bytes"] = {**server["non_torch_bytes"], **_rest(shown)}
+    named = {"activations": "activation_bytes", "graphs": "graph_bytes", "consumed": "non_torch_bytes"}
+    shown["beside"] = {name: shown[key] for name, key in named.items() if shown.get(key)}
     return shown
 
 

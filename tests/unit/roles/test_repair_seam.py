@@ -33,10 +33,20 @@ MEMORY = {"total_bytes": int(119.7 * GIB), "available_bytes": 110 * GIB, "cuda_t
 BOX = {"memory": MEMORY, "holders": [], "servers": {}, "docker": {"containers": [], "images": {}}, "files": {}, "units": {}, "boot_id": "b"}
 
 
+def wish(**settings):
+    return wanted.normalise([{"name": "qwen", "model": "qwen", "max_model_len": 32768, **settings}], "/srv/models")[0]
+
+
+def planned(repairs=(), **settings):
+    """The plan of such a server, with repairs that are recorded on its box."""
+    server = wish(**settings)
+    return plan_box(BOX, [server], {server["model_path"]: INFO}, {"vllm_version": "0.33.0"}, records={"qwen": {"repairs": list(repairs)}})
+
+
 def handed_over(**settings):
     """What the task of the role that follows a start gets as ``wanted``, for a server with these settings."""
-    server = wanted.normalise([{"name": "qwen", "model": "qwen", "max_model_len": 32768, **settings}], "/srv/models")[0]
-    plan = plan_box(BOX, [server], {server["model_path"]: INFO}, {"vllm_version": "0.33.0"})
+    server = wish(**settings)
+    plan = planned(**settings)
     assert plan["verdict"] == "fits", plan["servers"][0]["reason"]
     variables = rendered.variables_of("server") | {
         "server_wanted": server,
@@ -57,8 +67,33 @@ def repaired(log, history=(), facts=None, **settings):
 
 
 def test_out_of_memory_never_raises_a_batch_that_is_as_small_as_it_gets():
-    change = repaired(OUT_OF_MEMORY, max_num_batched_tokens=2048, gpu_memory_utilization=0.8)
-    assert (change["id"], change["set"]) == ("KB-109", {"gpu_memory_utilization": 0.75})
+    kv = planned(max_num_batched_tokens=2048)["servers"][0]["kv_cache_bytes"]
+    change = repaired(OUT_OF_MEMORY, max_num_batched_tokens=2048)
+    # 2 GiB were asked for in vain; with the cache in bytes a lower share would change nothing.
+    assert (change["id"], change["set"]) == ("KB-109", {"reserve_gib": 2.5, "kv_cache_most_bytes": kv - 5 * GIB // 2})
+
+
+@pytest.mark.parametrize("settings", [{}, {"kv_cache_memory_gib": 20}, {"gpu_memory_utilization": 0.5}, {"reserve_gib": 3}, {"max_model_len": "auto"}])
+def test_a_repair_is_a_new_plan_of_one_piece(settings):
+    """What is kept back leaves fewer bytes to the cache, and all that is said of the server says the same."""
+    before = planned(max_num_batched_tokens=2048, **settings)["servers"][0]
+    change = repaired(OUT_OF_MEMORY, max_num_batched_tokens=2048, **settings)
+    after = planned([change], max_num_batched_tokens=2048, **settings)["servers"][0]
+    assert after["verdict"] == "fits"
+    assert 0 <= before["kv_cache_bytes"] - 5 * GIB // 2 - after["kv_cache_bytes"] <= after["bytes_per_block"] + 0.13 * GIB
+    flags = {one["flag"]: one["value"] for one in after["flags"]}
+    assert flags["--kv-cache-memory-bytes"] == after["kv_cache_bytes"] == after["num_blocks"] * after["bytes_per_block"]
+    assert after["margin_bytes"] == before["margin_bytes"] + 5 * GIB // 2
+    assert after["kv_tokens"] < before["kv_tokens"] and [one["id"] for one in after["repairs"]] == ["KB-109"]
+    assert flags["--gpu-memory-utilization"] == after["gpu_memory_utilization"]
+
+
+def test_the_repair_of_a_broken_floor_never_asks_for_less_than_was_wanted():
+    least = 32768 * planned()["servers"][0]["kv_bytes_per_token"]
+    cap = {"id": "floor", "set": {"kv_cache_most_bytes": 1}, "reason": "r"}
+    assert planned([cap])["servers"][0]["kv_cache_bytes"] >= least
+    cap["set"]["kv_cache_most_bytes"] = 20 * GIB
+    assert 0 <= 20 * GIB - planned([cap])["servers"][0]["kv_cache_bytes"] < planned()["servers"][0]["bytes_per_block"]
 
 
 def test_out_of_memory_halves_the_batch_that_the_server_ran_with():
@@ -70,7 +105,7 @@ def test_out_of_memory_halves_the_batch_that_the_server_ran_with():
 def test_a_batch_that_nobody_knows_is_not_guessed():
     found = diagnosis.diagnose({"spark-1": OUT_OF_MEMORY}, ENTRIES)
     assert repair.decide(found, {}, {}, []) is None
-    assert repair.decide(found, {}, {"gpu_memory_utilization": 0.8}, [])["set"] == {"gpu_memory_utilization": 0.75}
+    assert repair.decide(found, {}, {"gpu_memory_utilization": 0.8}, []) is None, "nor is the gate of a start a remedy"
 
 
 @pytest.mark.parametrize(

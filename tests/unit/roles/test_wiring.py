@@ -216,3 +216,62 @@ def test_what_is_set_for_the_servers_of_a_box_acts():
     container = named("server", "Create the container")["community.docker.docker_container"]
     assert container["shm_size"] == "{{ server_deployment.container.shm_size_bytes }}"
     assert container["stop_timeout"] == "{{ server_deployment.container.stop_timeout_s }}"
+
+
+@pytest.mark.parametrize(
+    ("built", "learned", "again"),
+    [("", [], False), ("", [{"where": "spark-01"}], True), ("0.33.0", [], False), ("0.34.0", [], True), ("0.33.0", [{"where": "x"}], True)],
+)
+def test_the_next_batch_is_planned_with_what_the_canary_measured(built, learned, again):
+    play = yaml.safe_load((rendered.ROLES.parent / "playbooks/activate.yml").read_text())[0]
+    task = named("playbooks/activate.yml", "Plan again with the engine that was built")
+    hostvars = {"spark-01": {"server_learned": learned}, "spark-02": {"inventory_hostname": "spark-02"}, "spark-03": {"server_learned": [{"where": "own"}]}}
+    variables = {
+        **rendered.trusted({key: play["vars"][key] for key in ("activate_others", "activate_learned")}), "activate_built": built, "hostvars": hostvars,
+        "ansible_play_hosts_all": list(hostvars), "ansible_play_batch": ["spark-03"], "plan_result": {"plan": {"engine": {"vllm_version": "0.33.0"}}},
+    }  # fmt: skip
+    assert rendered_all("{{ " + task["when"] + " }}", variables) == again
+    names = [one.get("name", "") for one in tasks("playbooks/activate.yml")]
+    assert names.index(task["name"]) < names.index("Serve what is wanted")
+
+
+def test_a_plan_is_told_what_other_boxes_measured(tmp_path):
+    start = {"deployment": {"spec": "s", "container": {"image": "i", "command": []}}, "measured": {"spec": "s", "facts": {"beside_bytes": 5}}}
+    hostvars = {"spark-01": {"server_learned": [{"where": "spark-01", **start}]}, "spark-02": {"inventory_hostname": "spark-02"}}
+    variables = {
+        **rendered.variables_of("plan"), **HOST, "inventory_hostname": "spark-02", "hostvars": hostvars, "ansible_play_hosts_all": list(hostvars),
+        "inventory_dir": str(tmp_path),
+    }  # fmt: skip
+    assert rendered_all(named("plan", "Compute the memory plan")["gb10.vllm.kv_cache_budget"]["elsewhere"], variables) == [{"where": "spark-01", **start}]
+
+
+@pytest.mark.parametrize(
+    ("start", "warm", "asked"), [(True, True, ("prove", {"requests": 4})), (True, False, ("prove", {})), (False, True, ("no", {"requests": 4}))]
+)
+def test_a_load_is_put_on_a_server_only_after_a_start(start, warm, asked):
+    prove = rendered.task("server", "prove.yml", "gb10.vllm.server_ready")
+    variables = {**rendered.variables_of("server"), "gb10_warm_proof": warm, "server_order": {"start": start, "load": {"requests": 4}}}
+    assert (rendered_all(prove["measure"], variables), rendered_all(prove["load"], variables)) == asked
+
+
+def test_the_memory_is_noted_after_the_old_server_has_gone_and_before_the_new_container_is_made():
+    block = next(one for one in tasks("roles/server/tasks/start.yml") if one.get("name", "").startswith("Replace the container"))
+    assert block["when"] == "server_order.create", "in a steady state nobody asks"
+    stop, note, create = block["block"]
+    assert stop["ansible.builtin.systemd_service"]["state"] == "stopped" and "community.docker.docker_container" in create
+    asked = note["gb10.vllm.server_ready"]
+    assert (asked["measure"], asked["memory_bytes"]) == ("begin", "{{ server_order.memory_bytes }}")
+
+
+def test_what_a_start_measured_is_remembered_for_the_batches_to_come():
+    task = named("server", "Remember what is new")
+    variables = {
+        **rendered.variables_of("server"), **rendered.trusted(task["vars"]), "inventory_hostname": "spark-01", "server_wanted": {"name": "a"},
+        "server_order": {"create": True, "previous": {}, "deployment": {}}, "server_deployment": {"spec": "s", "container": {"image": "i"}},
+        "__server_ready": {"facts": {"beside_bytes": 5}},
+    }  # fmt: skip
+    learned = task["ansible.builtin.set_fact"]["server_learned"]
+    start = {"where": "spark-01", "deployment": variables["server_deployment"], "measured": {"spec": "s", "image_id": "i", "facts": {"beside_bytes": 5}}}
+    assert rendered_all(learned, variables) == [start]
+    assert rendered_all(learned, {**variables, "server_learned": [1]}) == [1, start]
+    assert rendered_all(learned, {**variables, "__server_ready": {"facts": {}}}) == []

@@ -129,3 +129,54 @@ def test_a_start_without_a_sign_of_life_is_stalled(look):
     assert look({"Status": "running"}, ["Starting to load model tiny", "more"], last=last)["phase"] == "loading", "a new line is one"
     noise = 'INFO: 127.0.0.1 "GET /health HTTP/1.1" 200'
     assert look({"Status": "running"}, ["Starting to load model tiny", noise], last=last)["phase"] == "stalled", "what a hung engine prints is none"
+
+
+class Measured:
+    """Stands for a proof: what it finds, and why the server did not stand its load."""
+
+    def __init__(self, found, why=""):
+        self.answer = found, why
+        self.asked = []
+
+    def measure(self, call, kind, model, facts, timeout_s):
+        self.asked.append((kind, model, dict(facts)))
+        return self.answer
+
+
+@pytest.fixture
+def proven(look, monkeypatch):
+    """The look at a server that answers, with this proof."""
+
+    def make(proof, answers=None, **more):
+        made = engine_probe.Follower
+        monkeypatch.setattr(engine_probe, "Follower", lambda *args, **settings: made(*args, proof=proof, **settings))
+        reply = (200, '{"choices": [{"message": {"content": "hi"}}], "usage": {}}')
+        try:
+            return look({"Status": "running"}, [UP], {"/v1/models": MODELS, CHAT: reply, **(answers or {})}, **more)
+        finally:
+            monkeypatch.setattr(engine_probe, "Follower", made)
+
+    return make
+
+
+def test_a_server_that_answers_is_measured_with_what_it_says_of_itself(proven):
+    proof = Measured({"beside_bytes": 5})
+    seen = proven(proof, {"/metrics": (200, 'vllm:cache_config_info{kv_cache_memory_bytes="99"} 1.0')})
+    assert seen["phase"] == "ready" and seen["facts"]["beside_bytes"] == 5
+    ((kind, model, facts),) = proof.asked
+    assert (kind, model, facts["kv_cache_memory_bytes"]) == ("chat", "tiny", 99)
+
+
+def test_a_server_that_does_not_stand_its_first_load_is_not_ready(proven):
+    seen = proven(Measured({}, "HTTP 500, out of memory"))
+    assert (seen["phase"], seen["answer"]) == ("serving", None) and "its first load: HTTP 500, out of memory" in seen["progress"]
+    seen = proven(Measured({}, "HTTP 500, out of memory"), last={"unanswered": 2, "at": time.time(), "log_mark": 0.0})
+    assert seen["phase"] == "failed" and "its first load" in seen["reason"]
+
+
+def test_the_watch_over_a_start_ends_when_it_has_failed(proven, monkeypatch):
+    ended = []
+    monkeypatch.setattr(engine_probe.sampling, "end", ended.append)
+    assert proven(Measured({}), {"/v1/models": (401, "")})["phase"] == "failed" and ended == ["c"]
+    ended.clear()
+    assert proven(None, {"/v1/models": (401, "")})["phase"] == "failed" and ended == [], "who only looks ends nothing"

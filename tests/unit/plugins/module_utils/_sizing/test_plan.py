@@ -71,6 +71,18 @@ def flag(entry, name):
 
 
 class TestTheSeed:
+    def test_a_box_after_a_clean_boot_gives_it_68_gib_and_keeps_the_floor(self):
+        result = plan(server(max_model_len=65536, concurrency=4), on=box(total=121.69, available=112.0))
+        entry = only(result)
+        assert entry["verdict"] == "fits" and entry["kv_cache_bytes"] >= 68 * GIB
+        assert result["box"]["left_for_os_bytes"] >= 12 * GIB
+        assert entry["margin_bytes"] == int(1.5 * GIB)
+
+    def test_a_typical_box_is_that_one_and_labelled(self):
+        result = plan_box(None, [server(max_model_len=65536)], MODELS, {"vllm_version": "0.33.0"})
+        assert result["box"]["total_bytes"] == int(121.69 * GIB) and result["box"]["available_bytes"] == 112 * GIB
+        assert result["box"]["total_source"].startswith("assumed: a typical GB10, 121.69 GiB")
+
     def test_bytes_per_token_and_the_whole_context(self):
         answer = calculate(DEVSTRAL_INFO, {"vllm_version": "0.13.0"}, max_model_len=393216)
         assert answer["kv_bytes_per_token"] == 163_840

@@ -20,7 +20,6 @@ from ansible_collections.gb10.vllm.plugins.module_utils._sizing.engine import en
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layer import RULES
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layers_refused import REFUSED, is_draft
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.plan import plan_box
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing.speculation import speculation
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.deployment import wanted_inputs, without_secrets
 
 GIB = 2**30
@@ -209,8 +208,8 @@ class TestCache:  # G
             planned(path, args={"speculative_config": {"method": "mtp", "num_speculative_tokens": 3}})
         with pytest.raises(GB10Error, match="lacks num_speculative_tokens"):
             planned(path, args={"speculative_config": {"method": "mtp"}})
-        with pytest.raises(GB10Error, match="say the same thing twice"):
-            speculation({"spec_method": "mtp", "speculative_config": {"method": "mtp"}}, "s")
+        with pytest.raises(GB10Error, match="names speculative_config.method twice"):
+            planned(path, args={"spec_method": "mtp", "speculative_config": {"method": "mtp"}})
 
     def test_a_window_that_no_request_outgrows_costs_every_token(self, tmp_path):
         config = {**QWEN, "architectures": ["Phi3ForCausalLM"], "model_type": "phi3", "sliding_window": 262144}

@@ -166,3 +166,53 @@ def test_an_earlier_deployment_finds_its_files_where_they_are_now():
     assert deployment.with_its_model(moved, here)["container"] == built["container"]
     with pytest.raises(GB10Error, match="a: the files that /srv/models/m held when this deployment ran are gone"):
         deployment.with_its_model(built, {"/srv/models/m": {"manifest": "m2"}, "/srv/models/other": {"manifest": "m1"}})
+
+
+GIB = 2**30
+
+
+def with_cache(gib, tokens, spec="s"):
+    return {
+        "name": "a",
+        "inputs": "i",
+        "spec": spec,
+        "container": {"image": "i", "command": [spec]},
+        "planned": {"kv_cache_bytes": int(gib * GIB), "kv_tokens": tokens},
+    }
+
+
+@pytest.mark.parametrize(
+    ("now", "tokens", "gain"), [(64.6, 1031, {"bytes": int(64.6 * GIB) - 60 * GIB, "tokens": 31}), (60.4, 1100, {}), (50, 900, {}), (61, 1000, {})]
+)
+def test_a_kept_deployment_says_what_a_fresh_plan_would_give_more(now, tokens, gain):
+    """Less, or as much as memory moves from boot to boot, is not spoken of; nothing is restarted for it either way."""
+    kept, fresh = with_cache(60, 1000), with_cache(now, tokens, "t")
+    running = [{"name": "gb10-vllm-a", "labels": {"gb10.vllm.spec": "s"}}]
+    decision = deployment.decide(fresh, kept, running)
+    assert (decision["create"], decision["deployment"], decision.get("gain", {})) == (False, kept, gain)
+    assert "gain" not in deployment.decide(fresh, kept, running, replan=True)
+    assert deployment.gain({}, {"planned": None}) == {}
+
+
+def test_what_the_box_saw_stands_beside_what_was_predicted():
+    facts = {
+        "beside_bytes": 4 * GIB, "beside_uncertainty_bytes": GIB // 8, "host_bytes": 2 * GIB, "graph_bytes": GIB // 2,
+        "memory": {"lowest_bytes": 14 * GIB, "lowest_start_bytes": 11 * GIB},
+    }  # fmt: skip
+    lines = deployment.comparison({"beside_bytes": {"value": 8 * GIB, "source": "assumed"}}, facts).splitlines()
+    assert (
+        lines[1].split()[:6] == ["beside", "weights", "and", "KV", "cache", "8.00"]
+        and "4.00 GiB" in lines[1]
+        and "the next plan uses what was measured" in lines[1]
+    )
+    split = "CUDA graphs 0.50, processes on the host 2.00, CUDA context, activations, workspaces 1.50"
+    assert lines[2] == f"Measured on the box, known to 0.12 GiB; of it {split} GiB."
+    assert lines[3] == "At least 14.00 GiB were left since it was ready, 11.00 while it started."
+    assert len(deployment.comparison({"kv_tokens": 1}, {"kv_tokens": 1}).splitlines()) == 2
+
+
+def test_the_plan_of_what_is_beside_goes_into_the_record_where_there_is_one():
+    """Records of earlier releases have none and stay as they are."""
+    assert "beside_bytes" not in build()["planned"]
+    part = {"value": GIB, "source": "measured", "why": "w"}
+    assert build({**PLANNED, "beside_bytes": part})["planned"]["beside_bytes"] == part

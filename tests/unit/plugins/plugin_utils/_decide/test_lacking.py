@@ -60,3 +60,10 @@ def test_in_words():
     orders = {"spark-1": {"a": {"lacking": ["x", "y"]}, "b": {"lacking": []}}, "spark-2": {"a": {}}}
     assert lacking.fleet_text(orders) == "spark-1 a still lacks: x, y; applied at its next replacement, or now with -e gb10_replan=true."
     assert lacking.fleet_text({}) == lacking.sentence([]) == ""
+
+
+def test_what_a_new_plan_would_give_is_told_with_its_numbers():
+    gain = {"bytes": int(4.6 * 2**30), "tokens": 31000}
+    orders = {"spark-1": {"a": {"gain": gain, "lacking": ["x"]}, "b": {"gain": {}}}}
+    assert lacking.fleet_text(orders).splitlines()[1] == "spark-1 a could have +4.6 GiB, 31,000 tokens more with -e gb10_replan=true."
+    assert lacking.more({}) == ""

@@ -168,6 +168,54 @@ class TestRepairs:
         del old["planned"]
         assert order(running(old))["wanted_for_repair"]["cuda_graphs"] == "auto"
 
+    def test_get_what_is_kept_back_by_them_and_by_the_user(self):
+        made = {"id": "KB-109", "set": {"reserve_gib": 2.5}, "reason": "r"}
+        repairs = {"image_id": IMAGE, "applied": [made]}
+        assert order()["wanted_for_repair"]["reserve_gib"] == 0
+        assert order(one=server(reserve_gib=4))["wanted_for_repair"]["reserve_gib"] == 4
+        assert order(running(fresh(), repairs=repairs))["wanted_for_repair"]["reserve_gib"] == 2.5, "the next one is added to the last one"
+        assert order(running(fresh(), repairs={**repairs, "image_id": OTHER_IMAGE}))["wanted_for_repair"]["reserve_gib"] == 0
+        shares = [
+            order(one=server(**one))["wanted_for_repair"]["utilization_stated"]
+            for one in ({}, {"gpu_memory_utilization": "auto"}, {"gpu_memory_utilization": 0.8})
+        ]
+        assert shares == [False, False, True]
+        plan = given()["plan"]
+        plan["servers"][1]["margin_bytes"] = 7
+        assert order(plan=plan)["wanted_for_repair"]["margin_bytes"] == 7
+
+
+class TestTheFirstLoad:
+    @pytest.mark.parametrize(
+        ("arguments", "concurrency", "load"),
+        [
+            (["--max-num-batched-tokens", "8192", "--max-num-seqs", "256"], 4, (8192, 65536, 4)),
+            (["--max-num-batched-tokens", "8192", "--max-num-seqs", "3"], 4, (8192, 65536, 3)),
+            (["--max-num-seqs"], None, (65536, 65536, 1)),
+            (["--x"], 9, (65536, 65536, 9)),
+        ],
+    )
+    def test_is_a_whole_batch_and_what_the_server_was_planned_for(self, arguments, concurrency, load):
+        one = server(**({"concurrency": concurrency} if concurrency else {}))
+        assert order(arguments=arguments, one=one)["load"] == dict(zip(("batch_tokens", "context", "requests", "images"), (*load, 0), strict=True))
+
+    @pytest.mark.parametrize(
+        ("config", "arguments", "images"), [({"vision_config": {}}, [], 1), ({}, [], 0), ({"vision_config": {}}, ["--language-model-only"], 0)]
+    )
+    def test_has_an_image_where_the_model_sees(self, config, arguments, images):
+        one = server()
+        models = {one["model_path"]: {"manifest": MANIFEST, "config": config}}
+        assert order(arguments=["--x", "1", *arguments], models=models)["load"]["images"] == images
+
+    def test_of_a_record_of_an_earlier_release_asks_for_no_more_than_is_known(self):
+        old = fresh()
+        del old["planned"]
+        assert order(running(old))["load"]["context"] == 0
+
+    def test_begins_when_the_memory_of_what_ran_has_come_back(self):
+        plan = {**given()["plan"], "box": {"available_bytes": 99}}
+        assert (order(plan=plan)["memory_bytes"], order(running(fresh()), plan=plan)["memory_bytes"]) == (0, 99)
+
 
 class TestGoingBack:
     def back(self, on, to, models=None, one=None, **more):

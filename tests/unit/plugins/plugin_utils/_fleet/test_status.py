@@ -97,3 +97,26 @@ def test_what_a_server_lacks_is_told_below_the_table_and_is_no_drift():
     assert (row["lacking"], other["lacking"]) == (["a bound on its processes"], []), "what does not run lacks nothing"
     told = "a devstral still lacks: a bound on its processes; applied at its next replacement, or now with -e gb10_replan=true."
     assert told in statuses.status_table(status).splitlines()
+
+
+def idle_box(gib, **planned):
+    one = box(deployed(**planned))
+    one["servers"]["devstral"]["measured"]["facts"]["memory"] = {"idle_bytes": int(gib * 2**30)}
+    return one
+
+
+def test_memory_that_lay_idle_is_told_in_tokens():
+    lines = statuses.report_table({"a": {"box": idle_box(5)}, "b": {"box": idle_box(2)}}).splitlines()
+    # 60 GiB hold 393,216 tokens.
+    told = "5.0 GiB were idle beside floor and margin when it was proven, 32,768 tokens; a new plan uses what was measured (-e gb10_replan=true)."
+    assert lines[-1] == f"a devstral: {told}" and len(lines) == 5, "2 GiB are not worth telling"
+    assert statuses.idle({}, {"facts": {"memory": {"idle_bytes": 9 * 2**30}}}) == statuses.idle({"kv_cache_bytes": 1, "kv_tokens": 1}, None) == {}
+
+
+def test_what_a_new_plan_would_give_stands_below_the_status():
+    one = box(deployed())
+    more = {**order(deployed(kv_cache_bytes=65 * 2**30, kv_tokens=425984), one)}
+    status = statuses.status({"spark-1": seen(one, decisions={"devstral": more})}, "now")
+    row = status["boxes"]["spark-1"]["servers"][0]
+    assert row["drift"] == [] and row["gain"] == {"bytes": 5 * 2**30, "tokens": 32768} and row["kv_tokens"] == 393000, "what is shown is what runs"
+    assert "spark-1 devstral could have +5.0 GiB, 32,768 tokens more with -e gb10_replan=true." in statuses.status_table(status)
