@@ -240,6 +240,14 @@ class TestWeights:  # H
         assert planned(path, args={"quantization": "awq_marlin"})["verdict"] == "fits"
         with pytest.raises(GB10Error, match="quantised with awq"):
             planned(path, args={"quantization": "fp8"})
+        for method, words in (
+            ("gptq", "only reads weights"),
+            ("quark", "only reads weights"),
+            ("online", "quantization_config"),
+            ("fp_quant", "allow_deprecated"),
+        ):
+            with pytest.raises(GB10Error, match=words):
+                planned(model(tmp_path / "n", QWEN), args={"quantization": method})
         with pytest.raises(GB10Error, match="'nonsense' is none that vLLM has"):
             planned(model(tmp_path / "n", QWEN), args={"quantization": "nonsense"})
 
@@ -389,10 +397,12 @@ class TestArchitectures:  # O
                 planned(recurrent, options=options)
             assert "gb10_assume_full_attention" not in str(refused.value) and "leave the model to vLLM" not in str(refused.value)
 
-    def test_a_name_that_is_left_out_comes_from_the_model_type(self, tmp_path):
-        assert planned(model(tmp_path / "m", {**QWEN, "architectures": None}))["architecture"] == "Qwen3ForCausalLM"
+    def test_a_name_that_is_left_out_is_asked_for(self, tmp_path):
         with pytest.raises(GB10Error, match="'architectures' is missing"):
-            planned(model(tmp_path / "n", {**QWEN, "architectures": [], "model_type": "of_tomorrow"}))
+            planned(model(tmp_path / "m", {**QWEN, "architectures": None}))
+        assert (
+            planned(model(tmp_path / "m", {**QWEN, "architectures": None}), args={"hf_overrides": {"architectures": ["Qwen3ForCausalLM"]}})["verdict"] == "fits"
+        )
 
     def test_what_a_model_cannot_be_served_as(self, tmp_path):
         with pytest.raises(GB10Error, match="cannot be served with runner generate"):
