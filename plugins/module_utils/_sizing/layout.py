@@ -417,9 +417,9 @@ def _default_batch(facts: ModelFacts, engine: Engine) -> tuple[int, int]:
         seqs, tokens = 2 * seqs, 2 * tokens
     if engine.rules.prefix_lm_batch_floor and facts.text.get("use_bidirectional_attention") == "vision":
         tokens = max(tokens, registry.PREFIX_LM_BATCH_FLOOR.get(facts.architecture, 0))
-    if None not in (engine.max_num_batched_tokens, engine.max_num_seqs) and engine.max_num_batched_tokens < engine.max_num_seqs:
-        asked = f"max_num_batched_tokens {engine.max_num_batched_tokens} must be at least max_num_seqs {engine.max_num_seqs}"
-        raise GB10Error(f"{asked}: raise the one or lower the other.")
+    batch, sequences = engine.max_num_batched_tokens, engine.max_num_seqs
+    if batch is not None and sequences is not None and batch < sequences:
+        raise GB10Error(f"max_num_batched_tokens {batch} must be at least max_num_seqs {sequences}: raise the one or lower the other.")
     return min(seqs, engine.max_num_batched_tokens or seqs), tokens
 
 
