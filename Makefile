@@ -75,7 +75,7 @@ molecule: setup
 	@$(STAGE) molecule molecule test -s default
 
 e2e: setup
-	@$(STAGE) e2e pytest -v -x tests/e2e --ignore tests/e2e/test_server.py --ignore tests/e2e/test_bundle.py --ignore tests/e2e/test_upgrade.py --ignore tests/e2e/test_memory.py
+	@$(STAGE) e2e pytest -v -x tests/e2e --ignore tests/e2e/test_server.py --ignore tests/e2e/test_moves.py --ignore tests/e2e/test_bundle.py --ignore tests/e2e/test_upgrade.py --ignore tests/e2e/test_memory.py
 
 # What takes too long for every change, in parts that run in any order and bring what they need.
 deep: setup
@@ -98,9 +98,9 @@ deep-light: setup       # whole runs over light boxes, whose Docker and systemd 
 	@$(BOXES_PREPARE)
 	@$(STAGE) $@ pytest -q tests/on_machine/test_fleet.py
 
-deep-server: setup      # a server that is killed in every way
+deep-server: setup      # a server that is killed in every way, two that swap ports and sizes
 	@$(BOXES_PREPARE)
-	@$(STAGE) $@ pytest -q -s tests/e2e/test_server.py
+	@$(STAGE) $@ pytest -q -s tests/e2e/test_server.py tests/e2e/test_moves.py
 
 deep-memory: setup      # what a server takes, seen from outside, and a floor that is kept
 	@$(BOXES_PREPARE)

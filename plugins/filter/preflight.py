@@ -16,4 +16,11 @@ class FilterModule:
     """The filters of this file."""
 
     def filters(self) -> dict[str, Callable]:
-        return as_filters({"option_mistakes": options.option_mistakes, "box_problem": preflight.box_problem, "models_refused": preflight.models_refused})
+        return as_filters(
+            {
+                "access_notes": preflight.access_notes,
+                "option_mistakes": options.option_mistakes,
+                "box_problem": preflight.box_problem,
+                "models_refused": preflight.models_refused,
+            }
+        )

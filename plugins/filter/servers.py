@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable
 
 from ansible_collections.gb10.vllm.plugins.plugin_utils._as_filter import as_filters
-from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import deployment, lacking, wanted, work
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import deployment, lacking, sequence, wanted, work
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.vulnerabilities import exposure_verdict
 
 
@@ -46,14 +46,23 @@ class FilterModule:
         return as_filters(
             {
                 "servers": wanted.normalise,
+                "directory_mistakes": wanted.directory_mistakes,
                 "exposures": exposures,
                 "predicted_against_measured": deployment.comparison,
+                "deployments_before": sequence.deployments_before,
                 "deployment_decision": deployment.decision,
                 "first_failure": first_failure,
+                "fleet_keys": work.fleet_keys,
                 "fleet_lacks": lacking.fleet_text,
+                "image_mistakes": wanted.image_mistakes,
+                "in_sequence": sequence.in_sequence,
+                "rollback_steps": sequence.going_back,
+                "serving_steps": sequence.serving,
+                "step_of": sequence.step_of,
                 "stale_files": stale_files,
                 "work_order": work.work_order,
                 "rollout_mistakes": wanted.rollout_mistakes,
+                "unit_word": wanted.unit_word,
                 "unknown_variables": wanted.unknown_variables,
                 "with_its_model": deployment.with_its_model,
                 "without_secrets": deployment.without_secrets,

@@ -35,6 +35,13 @@ options:
         description: Port on the box it will be published on.
         type: int
         required: true
+      tls:
+        description: C(certificate) and C(key), the files with which it will speak TLS; what is wrong with them becomes a finding.
+        type: dict
+  config_dir:
+    description: Directory with the private files of the servers.
+    type: path
+    default: /etc/gb10-vllm
   images:
     description: Image names or ids whose id, size and labels to return.
     type: list
@@ -141,7 +148,8 @@ box:
     Facts of the box: C(hostname), C(architecture), C(os), C(python), C(gpu), C(memory) (bytes; C(cuda_total_bytes) is null where
     libcuda did not answer), C(docker) (with our C(containers), the names of C(others), and C(images)), C(disks), C(listeners), C(holders)
     (processes that hold at least 1 GiB), C(units), C(files) (digest, mode and owner of the files this collection put there), C(servers)
-    (records of earlier runs by server), C(cpu_features) (C(cpu_amx) and C(cpu_avx512_bf16), by which vLLM's build for CPUs decides).
+    (records of earlier runs by server), C(open) (private files and directories that others may read or enter),
+    C(cpu_features) (C(cpu_amx) and C(cpu_avx512_bf16), by which vLLM's build for CPUs decides).
   returned: when the box was read
   type: dict
   sample: {"architecture": "aarch64", "gpu": {"name": "NVIDIA GB10", "compute_capability": "12.1", "present": true}}
@@ -176,15 +184,17 @@ lock:
 
 import platform
 import sys
+import time
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gb10.vllm.plugins.module_utils._box import run_lock
+from ansible_collections.gb10.vllm.plugins.module_utils._box.certificates import read_certificate
 from ansible_collections.gb10.vllm.plugins.module_utils._box.facts import read_box
 from ansible_collections.gb10.vllm.plugins.module_utils._box.findings import findings
 from ansible_collections.gb10.vllm.plugins.module_utils._box.memory import wait_for_memory
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._model.read import read_models
-from ansible_collections.gb10.vllm.plugins.module_utils._names import GIB, LONGEST_S, STATE_DIR
+from ansible_collections.gb10.vllm.plugins.module_utils._names import CONFIG_DIR, GIB, LONGEST_S, STATE_DIR
 
 OPTIONS = {
     "state_dir": {"type": "path", "default": STATE_DIR},
@@ -192,8 +202,9 @@ OPTIONS = {
         "type": "list",
         "elements": "dict",
         "default": [],
-        "options": {"name": {"type": "str", "required": True}, "port": {"type": "int", "required": True}},
+        "options": {"name": {"type": "str", "required": True}, "port": {"type": "int", "required": True}, "tls": {"type": "dict", "no_log": False}},
     },
+    "config_dir": {"type": "path", "default": CONFIG_DIR},
     "images": {"type": "list", "elements": "str", "default": []},
     "least_free_gib": {"type": "dict", "default": {}},
     "architectures": {"type": "list", "elements": "str", "default": ["aarch64"]},
@@ -236,9 +247,13 @@ def main() -> None:
         state_dir=wanted["state_dir"],
         disks=[wanted["state_dir"], *(path for path in free_bytes if path != "docker")],
         images=wanted["images"],
+        config_dir=wanted["config_dir"],
     )
-    models, problems = read_models(wanted["models"], allow_missing=wanted["allow_missing"], kept=wanted["kept"], load_format=wanted["load_format"])
-    result.update(box=box, findings=findings(box, dict(wanted, free_bytes=free_bytes)), models=models)
+    spoken = {server["name"]: server["tls"] for server in wanted["servers"] if server.get("tls")}
+    box["certificates"] = {name: read_certificate(str(tls.get("certificate")), str(tls.get("key"))) for name, tls in spoken.items()}
+    options = {name: wanted[name] for name in ("allow_missing", "kept", "load_format", "state_dir")}
+    models, problems = read_models(wanted["models"], **options)
+    result.update(box=box, findings=findings(box, dict(wanted, free_bytes=free_bytes, now=time.time())), models=models)
     result["model_problems"] = {path: str(error) for path, error in problems.items()}
     module.exit_json(**result)
 

@@ -98,7 +98,7 @@ options:
     description: The hub; by default the environment's C(HF_ENDPOINT) or V(https://huggingface.co).
     type: str
   hf_token:
-    description: Token for the hub; by default the environment's C(HF_TOKEN) or the file C(hf auth login) writes.
+    description: Token for the hub; by default the environment's C(HF_TOKEN), or the file that C(HF_TOKEN_PATH) names or that lies in C(HF_HOME).
     type: str
   hf_timeout_s:
     description: Seconds to wait for each answer of the hub.

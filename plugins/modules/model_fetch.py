@@ -14,8 +14,10 @@ author:
 description:
   - Downloads what vLLM needs of a repository - the safetensors of one layout, configuration, tokenizer, templates, code - at one commit.
   - Goes on where an interrupted download stopped, tries again after network failures, compares each file's size and checksum with the
-    hub's, and gives the directory its name only when all of it is there. The version before is kept beside it as C(NAME@COMMIT).
-  - A directory that exists and was not downloaded by this module is left alone.
+    hub's, and puts the directory in its place, C(NAME@COMMIT), only when all of it is there. C(NAME) is a link to it for people; containers mount
+    C(NAME@COMMIT). The version before stays where it is, so what a running or restarting server reads is never touched.
+  - Where a container of an earlier release mounts C(NAME) itself, that name keeps its meaning until the container is replaced.
+  - A directory that exists and was not brought by this collection is left alone.
   - Needs nothing but Python on the box.
 extends_documentation_fragment:
   - gb10.vllm.attributes
@@ -34,7 +36,7 @@ options:
     type: str
     default: main
   path:
-    description: Directory the model will be in.
+    description: Name of the model's directory, without a version.
     type: path
     required: true
   endpoint:
@@ -92,8 +94,13 @@ revision:
   returned: success
   type: str
   sample: 0123456789abcdef0123456789abcdef01234567
+directory:
+  description: The directory of the version that is there, which a container mounts.
+  returned: success
+  type: str
+  sample: /srv/models/mistralai/Devstral-Small-2-24B-Instruct-2512@0123456789abcd
 path:
-  description: Where the model is.
+  description: Where the model is, for people.
   returned: success
   type: str
   sample: /srv/models/mistralai/Devstral-Small-2-24B-Instruct-2512
@@ -103,7 +110,7 @@ downloaded_bytes:
   type: int
   sample: 25792913920
 previous:
-  description: The name the version before has now, if there was one.
+  description: Where the version before is, if there was one.
   returned: success
   type: str
   sample: /srv/models/mistralai/Devstral-Small-2-24B-Instruct-2512@89abcdef01234
@@ -113,6 +120,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._io.progress_log import ProgressLog
 from ansible_collections.gb10.vllm.plugins.module_utils._model import store as model_store
+from ansible_collections.gb10.vllm.plugins.module_utils._model import versions
 from ansible_collections.gb10.vllm.plugins.module_utils._model.download import Download, set_environment
 from ansible_collections.gb10.vllm.plugins.module_utils._names import CONFIG_DIR, STATE_DIR
 
@@ -136,7 +144,9 @@ OPTIONS = {
 def adopt(final: str, sums: dict, check: bool) -> dict:
     """Verify what was copied there and give it its name."""
     previous = None if check else model_store.adopt(final, sums)
-    return {"changed": True, "path": final, "revision": model_store.read_record(final).get("revision"), "downloaded_bytes": 0, "previous": previous}
+    directory = versions.directory_of(final)
+    revision = model_store.read_record(directory).get("revision")
+    return {"changed": True, "path": final, "directory": directory, "revision": revision, "downloaded_bytes": 0, "previous": previous}
 
 
 def fetch(final: str, wanted: dict, check: bool) -> dict:

@@ -15,9 +15,12 @@ description:
   - Reads config.json or params.json, the index and the header of every safetensors file, and verifies that the model is complete -
     every shard is there, no shard is truncated, every tensor the index names is found.
   - Returns what planning needs - the configuration, sizes and parameters by group, a manifest hash that changes when the model does.
-  - Less than 2 MiB are read for a typical model, whatever its size. Changes nothing.
+  - Says where the model really is - the directory that a container mounts, its version where this collection brought it - and what is in its files.
+    Configuration, code, templates and tokenizers are read whole; the sums of weights are known from where they were brought, or from O(verify).
+  - Some 20 MiB are read for a typical model, whatever its size. Changes nothing.
 extends_documentation_fragment:
   - gb10.vllm.attributes.reads
+  - gb10.vllm.state_dir
 options:
   path:
     description: One model directory.
@@ -32,6 +35,13 @@ options:
     default: false
   kept:
     description: Read the earlier versions of O(models) too that were kept beside them as C(PATH@REVISION).
+    type: bool
+    default: false
+  verify:
+    description:
+      - Have the weights that nobody has read yet read once, in the background. They are models that their owner put there, and files that were changed.
+      - It is waited for 10 seconds at most. What is longer goes on after the task has ended, one file after the other and only when nothing else wants the
+        box; later calls return what it found.
     type: bool
     default: false
   load_format:
@@ -72,9 +82,11 @@ model:
   description: >-
     The facts of O(path): C(present), C(path), C(config), C(config_file), C(layout) (V(hf) or V(mistral)), C(architecture), C(weights)
     (C(params), C(bytes) in the files, C(loaded_bytes) after loading, C(groups)), C(manifest) (SHA-256), C(size_bytes), C(tokenizer),
-    C(chat_template), C(kind) (chat, completion, embedding, classification or transcription), C(auto_map), C(files), C(names),
-    C(beside) (what other files say - lengths of sentence-transformers and of the tokenizer, kinds of pooling), and C(hf)
-    (C(config) and C(weights) under the usual names) where the directory holds the model under Mistral's names too.
+    C(chat_template), C(kind) (chat, completion, embedding, classification or transcription), C(auto_map), C(files), C(names); C(directory)
+    (what a container mounts), C(ours) (brought by this collection), C(version), C(revision), C(outside) (the first file that is a link to
+    somewhere else, as in the cache of C(huggingface_hub)), C(content) (C(small) and C(weights), SHA-256; C(weights) is null until they were read),
+    C(beside) (what other files say - lengths of sentence-transformers and of the tokenizer, kinds of pooling),
+    and C(hf) (C(config) and C(weights) under the usual names) where the directory holds the model under Mistral's names too.
   returned: when O(path) was given
   type: dict
   sample:
@@ -92,9 +104,14 @@ models:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.gb10.vllm.plugins.module_utils._model import verify, versions
 from ansible_collections.gb10.vllm.plugins.module_utils._model.read import read_models
+from ansible_collections.gb10.vllm.plugins.module_utils._names import STATE_DIR
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.engine import Engine
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layout import kv_layout
+
+PATIENCE_S = 10.0
+"""How long the sums of a small model are waited for."""
 
 
 def main() -> None:
@@ -107,6 +124,8 @@ def main() -> None:
             "load_format": {"type": "str", "default": "auto"},
             "assume_full_attention": {"type": "bool", "default": False},
             "check_architecture": {"type": "bool", "default": True},
+            "verify": {"type": "bool", "default": False},
+            "state_dir": {"type": "path", "default": STATE_DIR},
         },
         required_one_of=[("path", "models")],
         supports_check_mode=True,
@@ -118,7 +137,15 @@ def main() -> None:
         if wanted["check_architecture"]:
             kv_layout(facts["config"], Engine(), assume_full_attention=wanted["assume_full_attention"])
 
-    models, problems = read_models(paths, allow_missing=wanted["allow_missing"], kept=wanted["kept"], load_format=wanted["load_format"], check=check)
+    options = {name: wanted[name] for name in ("allow_missing", "kept", "load_format", "state_dir")}
+    if wanted["verify"] and not module.check_mode:
+        directories = [versions.directory_of(path) for path in paths]
+        try:
+            if verify.start(wanted["state_dir"], directories):
+                verify.wait(wanted["state_dir"], directories, PATIENCE_S)
+        except OSError as problem:
+            module.warn(f"the weights cannot be verified in the background ({problem.strerror or problem}); check the disk of {wanted['state_dir']}")
+    models, problems = read_models(paths, check=check, **options)
     for error in problems.values():
         module.fail_json(msg=str(error), **error.details)
     result = {"models": models}

@@ -13,7 +13,11 @@ author:
   - gb10.vllm contributors (@gb10)
 description:
   - Removes what earlier runs kept beside the current image and models - names such as C(vllm-node:previous-20261123101500) and directories
-    such as C(NAME@COMMIT) - beyond the newest O(keep) of each. Never removes what a container uses, running or stopped.
+    such as C(NAME@COMMIT) - beyond the newest O(keep) of each. Never removes what a container uses, running or stopped, nor what this
+    collection did not bring.
+  - Puts the names of models in order as well - what an earlier release brought under the name C(NAME) itself becomes C(NAME@COMMIT) with C(NAME) as a link to
+    it, and where C(NAME) was held back because a container mounted it by that name, it follows to the current version once none does. Neither
+    changes what a container reads, now or after a restart.
   - Also removes directories C(NAME.partial) that an interrupted transfer left more than O(partial_days) days ago.
 extends_documentation_fragment:
   - gb10.vllm.attributes
@@ -23,7 +27,7 @@ options:
     type: str
     default: vllm-node
   models:
-    description: Directories of the current models.
+    description: Names of the models' directories, without a version.
     type: list
     elements: path
     default: []
@@ -35,6 +39,10 @@ options:
     description: Days after which an interrupted transfer is not expected to go on.
     type: float
     default: 14
+  names_only:
+    description: Remove nothing, only put the names of O(models) in order.
+    type: bool
+    default: false
 attributes:
   check_mode:
     description: Can run in check mode, where it returns what would go.
@@ -67,7 +75,15 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._image.store import ImageStore
 from ansible_collections.gb10.vllm.plugins.module_utils._model import store as model_store
+from ansible_collections.gb10.vllm.plugins.module_utils._model import versions
 from ansible_collections.gb10.vllm.plugins.module_utils._names import IMAGE
+
+
+def prune(wanted: dict, check: bool) -> tuple[list[str], list[str]]:
+    """Remove what is not to be kept; names of images and directories."""
+    images = ImageStore().prune_previous(wanted["image"], wanted["keep"], check=check)
+    models = model_store.prune(wanted["models"], wanted["keep"], check=check)
+    return images, models + model_store.prune_partial(wanted["models"], wanted["partial_days"] * 86400, check=check)
 
 
 def main() -> None:
@@ -77,19 +93,19 @@ def main() -> None:
             "models": {"type": "list", "elements": "path", "default": []},
             "keep": {"type": "int", "default": 1},
             "partial_days": {"type": "float", "default": 14},
+            "names_only": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
     wanted = module.params
     try:
-        images = ImageStore().prune_previous(wanted["image"], wanted["keep"], check=module.check_mode)
-        models = model_store.prune(wanted["models"], wanted["keep"], check=module.check_mode)
-        models += model_store.prune_partial(wanted["models"], wanted["partial_days"] * 86400, check=module.check_mode)
+        settled = [name for name in wanted["models"] if versions.settle(name, check=module.check_mode)]
+        images, models = ([], []) if wanted["names_only"] else prune(wanted, module.check_mode)
     except GB10Error as error:
         module.fail_json(msg=str(error), **error.details)
     except OSError as error:
         module.fail_json(msg=f"{error.filename} cannot be removed ({error.strerror}); look at that disk and its permissions")
-    module.exit_json(changed=bool(images or models), images=images, models=models)
+    module.exit_json(changed=bool(images or models or settled), images=images, models=models)
 
 
 if __name__ == "__main__":

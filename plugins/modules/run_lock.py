@@ -29,7 +29,9 @@ options:
   state_dir:
     description: Directory on the box in which the collection keeps its records. The lock is the file C(run.lock) there.
   ttl_s:
-    description: Seconds after which the lock of a run that was never seen again may be taken by another controller.
+    description:
+      - Seconds after which the lock of a run that was never seen again may be taken by another controller, by the time since the box was started.
+      - A run is seen whenever it takes the lock again, and every two seconds while it follows a build, a download or a transfer on the box.
     type: float
     default: 14400
   planned:
@@ -40,6 +42,11 @@ options:
   owner:
     description: C(run), C(owner) and C(controller) of this run. Filled in by the action plugin.
     type: dict
+  held:
+    description:
+      - This run has taken the lock before and goes on to change the box. Renews it, and fails when it is no longer this run's, whoever has it now.
+    type: bool
+    default: false
   take_over:
     description: Id of a run that is known to have ended. Filled in by the action plugin.
     type: str
@@ -57,6 +64,10 @@ EXAMPLES = r"""
 - name: Let nobody else change this box meanwhile
   gb10.vllm.run_lock:
     planned: "{{ preflight_result.box.servers }}"
+
+- name: See before more is changed that nobody took this box meanwhile
+  gb10.vllm.run_lock:
+    held: true
 
 - name: Let others change this box again
   gb10.vllm.run_lock:
@@ -99,6 +110,7 @@ def main() -> None:
             "state_dir": {"type": "path", "default": STATE_DIR},
             "ttl_s": {"type": "float", "default": LONGEST_S},
             "planned": {"type": "dict"},
+            "held": {"type": "bool", "default": False},
             "owner": {"type": "dict"},
             "take_over": {"type": "str"},
         },
@@ -114,7 +126,7 @@ def main() -> None:
         if wanted["state"] == "absent":
             seen = {"released": run_lock.release(wanted["state_dir"], owner["run"])}
         else:
-            seen = run_lock.acquire(wanted["state_dir"], owner, wanted["ttl_s"], wanted["take_over"], wanted["planned"])
+            seen = run_lock.acquire(wanted["state_dir"], owner, wanted["ttl_s"], wanted["take_over"], wanted["planned"], wanted["held"])
     except GB10Error as error:
         module.fail_json(msg=str(error), **error.details)
     module.exit_json(changed=False, **seen)

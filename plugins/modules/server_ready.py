@@ -33,7 +33,7 @@ options:
     type: str
     required: true
   base_url:
-    description: Where the API answers on the box itself, for example C(http://127.0.0.1:8000).
+    description: Where the API answers on the box itself, for example C(http://127.0.0.1:8000). With C(https) its certificate is not checked.
     type: str
     required: true
   api_key_file:
@@ -41,6 +41,10 @@ options:
       - File on the box that holds C(VLLM_API_KEY=...), with the value quoted as for a shell.
       - It is read on the box; the key never appears in arguments or results.
     type: path
+  key_required:
+    description: Whether every route must refuse a request without a key. A server that answers one all the same counts as failed.
+    type: bool
+    default: false
   served_model_name:
     description: Name that C(/v1/models) must list. Without it any name will do.
     type: str
@@ -241,6 +245,7 @@ ARGUMENTS = {
     "container": {"type": "str", "required": True},
     "base_url": {"type": "str", "required": True},
     "api_key_file": {"type": "path", "no_log": False},
+    "key_required": {"type": "bool", "default": False, "no_log": False},
     "served_model_name": {"type": "str"},
     "kind": {"type": "str", "choices": ["auto", "chat", "completion", "embedding"], "default": "auto"},
     "prompt": {"type": "str", "default": "Say hello in one short sentence."},
@@ -295,6 +300,7 @@ def main():
             answer_timeout_s=given["answer_timeout_s"],
             start=given["started_at"],
             last=given["activity"],
+            key_required=given["key_required"],
             proof=proof_of(given) if given["measure"] == "prove" and not module.check_mode else None,
         )
         seen = follower.observe() if module.check_mode else follower.follow(given["wait_s"])

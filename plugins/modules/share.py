@@ -16,6 +16,8 @@ description:
     offers what it has and fetches what it lacks; with O(state=closed) server, key and leftovers go.
   - Boxes pass on what they receive while it still arrives, so a fleet takes about as long as one box. Only the image layers that a box
     lacks travel. Everything is verified by SHA-256, goes on where an earlier run stopped, and moves to the next source when one goes away.
+  - What arrives has to be what the controller knows - an image its identity, a model the digest of its files - or what the box whose copy counts
+    says of it over the certificate the controller named; a box in between is not believed.
   - Boxes talk TLS and prove themselves with certificates made for this run; nothing of it stays behind. A server that nobody closes ends
     by itself after O(idle_s).
   - The role C(gb10.vllm.distribution) puts the three steps together; the filters P(gb10.vllm.distribution_shares#filter) and
@@ -49,7 +51,10 @@ options:
         type: str
         required: true
       identity:
-        description: What the source's content is known by.
+        description: What the content has to be known by, whoever sends it.
+        type: str
+      content:
+        description: Digest over names, sizes and SHA-256 of all files of a directory, where the box whose copy counts knows them.
         type: str
       give:
         description: Whether this box has it.
@@ -60,7 +65,8 @@ options:
         type: int
         default: 0
       sources:
-        description: Boxes to fetch from, best first - dicts of C(name), C(addresses), C(port), C(certificate).
+        description: >-
+          Boxes to fetch from, best first - dicts of C(name), C(addresses), C(port), C(certificate), and C(reference) for the one whose copy counts.
         type: list
         elements: dict
         default: []
@@ -77,8 +83,19 @@ options:
     description: TCP port the server listens on while a run lasts; 0 takes any free one. Boxes must reach each other on it.
     type: int
     default: 8417
+  link_address:
+    description: Address of this box on the link between the boxes. The server listens there and nowhere else.
+    type: str
+    default: ""
+  addresses:
+    description:
+      - Without O(link_address), addresses by which the others know this box. The server listens on those that are its own and on those it uses
+        towards its default route.
+    type: list
+    elements: str
+    default: []
   connections:
-    description: How many files are fetched at the same time.
+    description: How many files are fetched at the same time; the server takes as many connections per box of the run.
     type: int
     default: 4
   rate_limit_mib_s:
@@ -141,7 +158,7 @@ certificate:
   type: str
   sample: "-----BEGIN CERTIFICATE-----..."
 addresses:
-  description: Addresses of this box towards its default route.
+  description: Addresses of this box on which its server listens.
   returned: O(state=opened)
   type: list
   elements: str
@@ -149,6 +166,7 @@ addresses:
 shares:
   description:
     - By key, what this box has (O(state=opened)) or what was fetched, from whom, how long it took and where it is (O(state=transferred)).
+    - RV(ignore:replaced) names files that came with another content than the box has whose copy counts, and RV(ignore:sent_by) who may have sent them.
     - An image that Docker cannot read here has RV(ignore:damaged), the reason, and is not offered.
   returned: success
   type: dict
@@ -165,6 +183,7 @@ SHARE = {
     "kind": {"type": "str", "required": True, "choices": ["image", "directory"]},
     "place": {"type": "str", "required": True},
     "identity": {"type": "str"},
+    "content": {"type": "str"},
     "give": {"type": "bool", "default": False},
     "skip_layers": {"type": "int", "default": 0},
     "sources": {"type": "list", "elements": "dict", "default": []},
@@ -175,6 +194,8 @@ OPTIONS = {
     "trusted": {"type": "list", "elements": "str", "default": []},
     "name": {"type": "str", "default": "box"},
     "port": {"type": "int", "default": 8417},
+    "link_address": {"type": "str", "default": ""},
+    "addresses": {"type": "list", "elements": "str", "default": []},
     "connections": {"type": "int", "default": 4},
     "rate_limit_mib_s": {"type": "float", "default": 0},
     "keep": {"type": "int", "default": 1},
@@ -185,11 +206,17 @@ OPTIONS = {
     "state_dir": {"type": "path", "default": STATE_DIR},
 }
 
+DISTRUST = (
+    "{key}: {files} reached this box with another content than the box has whose copy counts, so it was fetched again from there. "
+    "Whoever sent it, {boxes}, has a failing disk or memory, or is not to be trusted: look at it"
+)
+
 
 def act(shares: Shares, wanted: dict) -> dict:
     """Do what ``state`` says. What is opened is closed again within the run, so neither has changed anything."""
     if wanted["state"] == "opened":
-        return {"changed": False, **shares.open(wanted["shares"], wanted["name"], wanted["port"], wanted["idle_s"])}
+        place = {"connections": wanted["connections"], "link": wanted["link_address"], "addresses": wanted["addresses"]}
+        return {"changed": False, **shares.open(wanted["shares"], wanted["name"], wanted["port"], wanted["idle_s"], **place)}
     if wanted["state"] == "closed":
         shares.close(wanted["complete"])
         return {"changed": False}
@@ -205,6 +232,9 @@ def main() -> None:
         module.exit_json(changed=takes, shares={})
     try:
         result = act(Shares(wanted["state_dir"]), wanted)
+        for key, share in (result.get("shares") or {}).items():
+            if share.get("replaced"):
+                module.warn(DISTRUST.format(key=key, files=", ".join(share["replaced"][:5]), boxes=" or ".join(share["sent_by"])))
     except GB10Error as error:
         module.fail_json(msg=str(error), **error.details)
     module.exit_json(**result)

@@ -35,8 +35,14 @@ def safe_directory(model: str) -> str:
 
 
 def models(wanted: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The models of a fleet as the manifest lists them, each once: ``[{model, repo_id, revision, directory}]``."""
-    found = {str(one["model"]): {key: one.get(key) for key in ("model", "repo_id", "revision")} for one in wanted}
+    """The models of a fleet as the manifest lists them, each once: ``[{model, repo_id, revision, directory}]``, and ``version`` where it has one.
+
+    Of a model that several boxes have, the version of the first: that is the one that is copied.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for one in wanted:
+        version = {"version": one["version"]} if one.get("version") else {}
+        found.setdefault(str(one["model"]), {**{key: one.get(key) for key in ("model", "repo_id", "revision")}, **version})
     return [dict(one, directory=safe_directory(model)) for model, one in found.items()]
 
 
@@ -135,7 +141,7 @@ def settings_text(image: Mapping[str, Any], models: Sequence[Mapping[str, Any]])
     variables = {"name": "".join(image["name"]), "source": "archive", "archive_on": "controller", "archive": "{{ gb10_bundle }}/image.tar"}
     variables["checksum"] = f"sha256:{image['sha256']}"
     head = ["---", "# Written by gb10.vllm.bundle. Use: ansible-playbook gb10.vllm.site -e gb10_bundle=DIRECTORY -e @DIRECTORY/settings.yml"]
-    held = [f"# {one['model']}: {one.get('revision') or 'no revision recorded'}" for one in models]
+    held = [f"# {one['model']}: {one.get('version') or one.get('revision') or 'no revision recorded'}" for one in models]
     return "\n".join([*head, yaml.safe_dump({"gb10_image": variables}, sort_keys=False, width=160).rstrip("\n"), *held]) + "\n"
 
 

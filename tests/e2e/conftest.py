@@ -89,7 +89,9 @@ class Box(SshBox):
 
     def chat(self, words: str = "Good morning") -> dict:
         body = {"model": "tiny-llama", "max_tokens": 8, "messages": [{"role": "user", "content": words}]}
-        request = urllib.request.Request(f"{self.url}/v1/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"})
+        key = self.root("cat /etc/gb10-vllm/tiny/key.env").strip().partition("=")[2]
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
+        request = urllib.request.Request(f"{self.url}/v1/chat/completions", json.dumps(body).encode(), headers)
         with urllib.request.urlopen(request, timeout=120) as reply:
             return json.load(reply)
 

@@ -2,7 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A box that an earlier state of this collection deployed is taken over as it is: nothing is rebuilt, replaced or written again."""
+"""A box that an earlier state of this collection deployed is taken over as it is: nothing is rebuilt, replaced or restarted.
+
+What the collection itself lays beside the servers (guard, watch, units) is brought up to date, once.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 INVENTORY = ROOT / ".cache/inventory/test"
 HELD = "cat /var/lib/gb10-vllm/servers/tiny/deployment.json; docker ps --no-trunc --format '{{.ID}} {{.Image}}'; docker images -q --no-trunc | sort"
+RUNS = "systemctl show -p MainPID,ExecMainStartTimestampMonotonic gb10-vllm-tiny; docker inspect -f '{{.State.StartedAt}} {{.State.Pid}}' gb10-vllm-tiny"
+OURS = "sha256sum /usr/local/lib/gb10-vllm/guard /etc/systemd/system/gb10-vllm-*"
 EARLIER = "d14c48c"  # the last commit before the tree was put in order (November 2026)
 
 
@@ -36,15 +41,22 @@ def test_nothing_changes_on_a_box_of_the_earlier_state(box, earlier):
     done = subprocess.run(command, env=earlier, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
     assert "Work out what there is to do" not in done.stdout, "this state ran instead of the earlier one"
-    before = box.root(HELD)
+    before, ran, ours = box.root(HELD), box.root(RUNS), box.root(OURS)
 
+    # The directories of the collection, guard and watch, and the unit are one task each.
     run = box.playbook("site.yml", "--check")
-    assert (run.code, run.changed) == (0, 0), run.text[-3000:]
+    assert (run.code, run.changed) == (0, 3), run.text[-3000:]
+    assert box.root(OURS) == ours
+    run = box.playbook("site.yml")
+    assert (run.code, run.changed) == (0, 3), run.text[-3000:]
+    assert box.root(OURS) != ours
+    assert box.root("systemctl show -p NeedDaemonReload --value gb10-vllm-tiny.service gb10-vllm-watch@tiny.service").split() == ["no", "no"]
     run = box.playbook("site.yml")
     assert (run.code, run.changed) == (0, 0), run.text[-3000:]
-    after = box.root(HELD)
-    assert after == before
+    assert (box.root(HELD), box.root(RUNS)) == (before, ran)
     assert box.chat()["usage"]["completion_tokens"] > 0
+
+    assert "still lacks: a key that is asked for on every route" in box.playbook("gb10.vllm.plan").words
 
     status = box.playbook("gb10.vllm.status")
     assert (status.code, status.changed) == (0, 0), status.text[-3000:]

@@ -43,6 +43,8 @@ READINESS_TEST = UNIT + "module_utils/_engine/test_readiness.py"
 LOG_TEST = UNIT + "module_utils/_engine/test_log.py"
 PAGE_TEST = UNIT + "plugin_utils/_fleet/test_status_page.py"
 VULNERABILITIES_TEST = UNIT + "plugin_utils/_diagnosis/test_vulnerabilities.py"
+MEMORY, LEARNED = "plugins/module_utils/_engine/footprint.py", "plugins/module_utils/_sizing/learned.py"
+MEMORY_TEST, LEARNED_TEST = UNIT + "module_utils/_engine/test_footprint.py", UNIT + "module_utils/_sizing/test_learned.py"
 REPAIR_TEST = UNIT + "plugin_utils/_diagnosis/test_repair.py"
 DIAGNOSIS_TEST = UNIT + "plugin_utils/_diagnosis/test_diagnosis.py::test_a_wrapper_of_one_node_comes_after_what_the_group_says"
 DEPLOYMENT_TEST = UNIT + "plugin_utils/_decide/test_deployment.py"
@@ -53,6 +55,7 @@ DIRECTORY_TEST = UNIT + "module_utils/_model/test_directory.py"
 WEIGHTS_TEST = UNIT + "module_utils/_sizing/test_weights.py"
 DOWNLOAD_TEST = UNIT + "module_utils/_model/test_download.py"
 STORE_TEST = UNIT + "module_utils/_model/test_model_store.py"
+VERSIONS_TEST = UNIT + "module_utils/_model/test_versions.py"
 ENV_FILE_TEST = UNIT + "module_utils/_io/test_env_file.py"
 FILES_TEST = UNIT + "module_utils/_io/test_files.py"
 CLIENT_TEST = UNIT + "module_utils/_transfer/test_client.py"
@@ -106,7 +109,7 @@ MUTANTS = [
     ),
     Mutant("box-rss", "medium", UTILS + "_box/facts.py", ' + status.get("RssShmem", 0)', "", FACTS_TEST),
     Mutant("box-least", "low", UTILS + "_box/facts.py", "if held >= least_bytes:", "if held >= 2 * least_bytes:", FACTS_TEST),
-    Mutant("box-group-readable", "low", UTILS + "_box/facts.py", "if status.st_mode & 0o077:", "if status.st_mode & 0o007:", FACTS_TEST),
+    Mutant("box-group-readable", "low", UTILS + "_box/facts.py", "if status.st_mode & 0o077 or", "if status.st_mode & 0o007 or", FACTS_TEST),
     # a start
     Mutant("ready-unit", "medium", UTILS + "_engine/readiness.py", "model_bytes / 40e6", "model_bytes / 400e6", READINESS_TEST),
     Mutant(
@@ -131,7 +134,12 @@ MUTANTS = [
     Mutant("rep-safe", "high", REPAIR, 'if auto.get("level") != "safe":', "if not auto:", REPAIR_TEST),
     Mutant("rep-mostutil", "medium", REPAIR, "MOST_UTILIZATION = 0.85", "MOST_UTILIZATION = 0.98", REPAIR_TEST),
     Mutant("rep-gone", "medium", REPAIR, 'if gone and len(gone) == len([word for word in refused if word.startswith("--")]):', "if gone:", REPAIR_TEST),
-    Mutant("rep-leastutil", "low", REPAIR, "    if lower >= 0.3:", "    if lower >= 0.0:", REPAIR_TEST),
+    Mutant("rep-nocache", "low", REPAIR, "    if kv <= step:", "    if kv < 0:", REPAIR_TEST),
+    Mutant("rep-floor-once", "high", REPAIR, 'any(past.get("id") == FLOOR for past in history)', "False", REPAIR_TEST),
+    Mutant("mem-others", "high", MEMORY, 'end["lowest_bytes"] - others', 'end["lowest_bytes"]', MEMORY_TEST),
+    Mutant("mem-nonsense", "medium", MEMORY, "if value < -uncertainty:", "if False:", MEMORY_TEST),
+    Mutant("mem-image", "high", LEARNED, 'if container.get("image") != asked.image_id:', "if False:", LEARNED_TEST),
+    Mutant("mem-flags", "high", LEARNED, "return ran == wanted", "return True", LEARNED_TEST),
     Mutant("rep-shorter", "low", REPAIR, "if fits < LEAST_CONTEXT or (_is_number(now) and fits >= int(now)):", "if fits < LEAST_CONTEXT:", REPAIR_TEST),
     Mutant("rep-batch", "low", REPAIR, "max(LEAST_BATCH, int(now) // 2)", "int(now) // 2", REPAIR_TEST),
     Mutant("dia-wrapper", "low", PLUGINS + "_diagnosis/diagnosis.py", "hit.is_wrapper, echo, hit", "False, echo, hit", DIAGNOSIS_TEST),
@@ -140,7 +148,12 @@ MUTANTS = [
     Mutant("deploy-config-rw", "medium", DEPLOYMENT, ":/run/gb10:ro", ":/run/gb10:rw", DEPLOYMENT_TEST),
     Mutant("deploy-stop-timeout", "low", DEPLOYMENT, 'int(options["stop_timeout_s"])', "0", DEPLOYMENT_TEST),
     Mutant(
-        "dist-own-model", "high", PLUGINS + "_decide/distribution.py", 'get("repo_id") and wanting[host].get("revision")', 'get("repo_id")', DISTRIBUTION_TEST
+        "dist-own-model",
+        "high",
+        PLUGINS + "_decide/distribution.py",
+        'model.get("repo_id") and model.get("revision") and',
+        'model.get("repo_id") and',
+        DISTRIBUTION_TEST,
     ),
     Mutant("dist-store", "low", PLUGINS + "_decide/distribution.py", 'if not layers or state.get("store") != "classic":', "if not layers:", DISTRIBUTION_TEST),
     Mutant("fleet-imageid", "low", PLUGINS + "_fleet/lock.py", ' or deployed["container"]["image"] != entry["image_id"]', "", LOCK_TEST),
@@ -153,17 +166,17 @@ MUTANTS = [
     Mutant("md-limit", "low", UTILS + "_model/directory.py", "if len(blob) > limit:", "if len(blob) > 2**40:", DIRECTORY_TEST),
     Mutant("w-trunc-header", "low", UTILS + "_sizing/weights.py", "if 8 + length > size_bytes:", "if length > size_bytes:", WEIGHTS_TEST),
     Mutant("ms-space", "medium", UTILS + "_model/store.py", "free < needed_bytes + GIB:", "free < needed_bytes:", STORE_TEST),
-    Mutant("ms-chmod", "low", UTILS + "_model/store.py", "os.chmod(os.path.join(place, name), 0o644)", "pass", STORE_TEST),
+    Mutant("ms-chmod", "low", UTILS + "_model/store.py", "os.fchmod(descriptor, 0o755 if name in directories else 0o644)", "pass", STORE_TEST),
     Mutant(
         "ms-adopt-sha",
         "high",
         UTILS + "_model/store.py",
-        'if file_sha256(path, on_progress) != entry["sha256"]:',
-        "if file_sha256(path, on_progress) is None:",
+        'if digest != entry.get("sha256"):',
+        "if digest is None:",
         STORE_TEST,
     ),
-    Mutant("ms-adopt-size", "low", UTILS + "_model/store.py", 'if not has_size(path, entry["size"]):', "if False:", STORE_TEST),
-    Mutant("ms-name-before", "medium", UTILS + "_model/store.py", 're.sub(r"[^\\w.-]", "-", str(', 're.sub("x", "x", str(', STORE_TEST),
+    Mutant("ms-adopt-size", "low", UTILS + "_model/store.py", "if not digest:", "if False:", STORE_TEST),
+    Mutant("ms-name-before", "medium", UTILS + "_model/versions.py", "revision if _COMMIT.fullmatch(revision) else", "revision or", VERSIONS_TEST),
     # a download
     Mutant("dl-safename", "high", UTILS + "_model/download.py", "or not safe_name(name) or", "or", DOWNLOAD_TEST),
     Mutant(
@@ -225,7 +238,14 @@ MUTANTS = [
     Mutant("role-hub-no-log", "high", "roles/model/tasks/download.yml", "  no_log: true\n", "", WIRING_TEST),
     Mutant("role-hub-mode", "high", "roles/model/tasks/download.yml", 'mode: "0600"', 'mode: "0644"', WIRING_TEST),
     Mutant("role-hub-ca", "medium", "roles/model/tasks/download.yml", '    ca_bundle: "{{ model_ca_bundle }}"\n', "", WIRING_TEST),
-    Mutant("role-key-force", "medium", "roles/server/tasks/start.yml", 'force: "{{ server_key | length > 0 }}"', "force: true", WIRING_TEST),
+    Mutant(
+        "role-key-force",
+        "medium",
+        "roles/server/tasks/start.yml",
+        'force: "{{ (server_key | length > 0 or server_order.new_key) and not server_order.ensure_key }}"',
+        "force: true",
+        WIRING_TEST,
+    ),
     Mutant("role-key-none", "high", "roles/server/tasks/start.yml", "(server_key or server_random_key)", "server_key", WIRING_TEST),
     Mutant(
         "role-restarted", "medium", "roles/server/tasks/start.yml", "{{ 'restarted' if server_restart and", "{{ 'started' if server_restart and", WIRING_TEST
@@ -250,7 +270,7 @@ MUTANTS = [
     ),
     Mutant("role-lock-planned", "high", "playbooks/supply.yml", '            planned: "{{ preflight_result.box.servers }}"\n', "", WIRING_TEST),
     Mutant("role-history", "medium", "roles/server/vars/main.yml", "'history': server_history | int", "'history': 5", WIRING_TEST),
-    Mutant("role-restarts", "medium", "roles/server/templates/server.service.j2", "{{ server_restarts | int + 1 }}", "4", WIRING_TEST),
+    Mutant("role-restarts", "medium", "roles/server/templates/server.service.j2", "Burst={{ server_restarts | int + 1 }}", "Burst=4", WIRING_TEST),
     Mutant(
         "role-window",
         "low",
@@ -265,23 +285,37 @@ MUTANTS = [
     Mutant("guard-floor", "medium", GUARD, "if free - needed < floor:", "if free < needed:", GUARD_TEST),
     Mutant("guard-floor-edge", "low", GUARD, "if free - needed < floor:", "if free - needed <= floor:", GUARD_TEST),
     Mutant("guard-sentinel-any", "medium", GUARD, 'if sentinel and sentinel.get("boot_id") != boot_id():', "if sentinel:", GUARD_TEST),
+    Mutant("guard-http-500", "medium", GUARD, "        if 200 <= status < 300:", "        if 200 <= status < 300 or status == 500:", GUARD_TEST),
+    Mutant("guard-500-embeds", "medium", GUARD, "(400, 404, 405, 501)", "(400, 404, 405, 500, 501)", GUARD_TEST),
+    Mutant("guard-401-busy", "low", GUARD, "if status in (0, 429, 503):", "if status in (0, 401, 429, 503):", GUARD_TEST),
+    Mutant("guard-queue-full", "high", GUARD, "if status in (0, 429, 503):", "if status == 0:", GUARD_TEST),
+    Mutant("guard-starts-3", "high", GUARD, "if starts >= STARTS_WITHOUT_ANSWER:", "if starts >= STARTS_WITHOUT_ANSWER - 1:", GUARD_TEST),
+    Mutant("guard-starts-5", "high", GUARD, "if starts >= STARTS_WITHOUT_ANSWER:", "if starts > STARTS_WITHOUT_ANSWER:", GUARD_TEST),
+    Mutant("guard-starts-lasting", "high", GUARD, '{"without_answer": starts + 1}, lasting=True', '{"without_answer": starts + 1}', GUARD_TEST),
+    Mutant("guard-wedged-late", "medium", GUARD, 'number(mark, "at_s") >= WEDGED_S', 'number(mark, "at_s") > WEDGED_S', GUARD_TEST),
+    Mutant("guard-wedged-early", "medium", GUARD, 'number(mark, "at_s") >= WEDGED_S', 'number(mark, "at_s") >= WEDGED_S - 1', GUARD_TEST),
+    Mutant("guard-own-request", "high", GUARD, 'now["open"] > 1', 'now["open"] > 0', GUARD_TEST),
+    Mutant("guard-one-seat", "high", GUARD, 'bool(before and before["open"] > 0)', 'bool(before and before["open"] > 1)', GUARD_TEST),
+    Mutant("guard-aborted", "high", GUARD, "if kind and 'finished_reason=\"abort\"' not in series and", "if kind and", GUARD_TEST),
+    Mutant("guard-long-prompt", "medium", GUARD, ' or now["cache"] != number(mark, "cache")', "", GUARD_TEST),
+    Mutant("guard-others-answered", "medium", GUARD, "            forget(name, STARTING, STARTS)\n            restarts = 0\n", "", GUARD_TEST),
+    Mutant("guard-patience", "medium", GUARD, 'failures if verdict == "stands still" else 0', "0", GUARD_TEST),
+    Mutant("guard-old-mark", "medium", GUARD, 'keep(name, FAILURES, {**seen, "mark": {}})', "pass", GUARD_TEST),
+    Mutant("guard-wall-clock", "high", GUARD, "    return clock_gettime(CLOCK_BOOTTIME)", "    import time\n    return time.time()", GUARD_TEST),
     Mutant(
-        "guard-http-500",
+        "guard-names-synced",
         "medium",
         GUARD,
-        "                return False\n        except (OSError",
-        "                return error.code == 500\n        except (OSError",
+        '    os.replace(file + ".new", file)\n    sync_names(file)\n',
+        '    os.replace(file + ".new", file)\n',
         GUARD_TEST,
     ),
-    Mutant("guard-500-embeds", "medium", GUARD, "(400, 404, 405, 501)", "(400, 404, 405, 500, 501)", GUARD_TEST),
-    Mutant(
-        "guard-401-ok",
-        "low",
-        GUARD,
-        "                return False\n        except (OSError",
-        "                return error.code == 401\n        except (OSError",
-        GUARD_TEST,
-    ),
+    Mutant("guard-read-only", "high", GUARD, '            keep(name, file, {"forgotten": True})\n', "", GUARD_TEST),
+    Mutant("guard-no-memory", "medium", GUARD, "    if lasting or refused:", "    if lasting:", GUARD_TEST),
+    Mutant("guard-proxy-key", "medium", GUARD, 'status, text = ask(base_url, "/metrics", key,', 'status, text = ask(base_url, "/metrics", "",', GUARD_TEST),
+    Mutant("role-wedged", "medium", "roles/server/templates/gb10-vllm-watch@.service.j2", "{{ server_wedged_s }}", "900", WIRING_TEST),
+    Mutant("role-starts", "medium", "roles/server/templates/server.service.j2", "ANSWER={{ server_restarts | int + 1 }}", "ANSWER=4", WIRING_TEST),
+    Mutant("role-reload", "medium", "roles/server/tasks/guard.yml", "    daemon_reload: true\n", "    daemon_reload: false\n", WIRING_TEST),
 ]
 
 EQUIVALENT = [

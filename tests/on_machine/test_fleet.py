@@ -155,7 +155,7 @@ def test_whatever_changes_boxes_waits_for_another_controller(fleet):
     holder = {"run": "feed", "owner": "ben@desk", "controller": {"machine": "x@desk", "boot_id": "b", "pid": 1}, "ttl_s": 3600}
     text = json.dumps(dict(holder, acquired_at=time.time(), refreshed_at=time.time()))
     fleet.ask(2, "sh", "-c", f"cat > {lock} <<'EOF'\n{text}\nEOF")
-    for playbook in ("site", "rollback", "stop", "bundle"):
+    for playbook in ("site", "rollback", "stop", "bundle", "unbundle"):
         refused = play(fleet, f"gb10.vllm.{playbook}", "-e", f"gb10_bundle={fleet.folder}/bundle", code=2)
         assert "spark-02 is being changed by ben@desk since" in refused, playbook
         assert fleet.ask(2, "cat", lock).strip() == text, f"{playbook} took the lock of another run away"

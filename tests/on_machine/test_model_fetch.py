@@ -174,6 +174,23 @@ def test_a_new_revision_fetches_only_what_changed_and_keeps_the_old_one(hub, rep
     assert (Path(result["previous"]) / "model-00001-of-00003.safetensors").samefile(final / "model-00001-of-00003.safetensors")
 
 
+def test_a_revision_that_is_still_there_is_not_downloaded_again(hub, repo, tmp_path):
+    final, first = tmp_path / "m", COMMIT
+    download(hub).fetch(REPO, "main", str(final))
+    old = final.resolve()
+    shard(repo / "model-00003-of-00003.safetensors", 3_000_000, 99)
+    hub.commit = "beef" + "0" * 36
+    new = download(hub).fetch(REPO, "main", str(final))["directory"]
+    assert str(final.resolve()) == new == f"{final}@{hub.commit[:14]}" and (old / "config.json").exists()
+    hub.commit = first
+    hub.log.clear()
+    planned = download(hub).fetch(REPO, first, str(final), check=True)
+    assert (planned["changed"], planned["directory"], str(final.resolve())) == (True, str(old), new), "check mode moves nothing"
+    back = download(hub).fetch(REPO, first, str(final))
+    assert (back["changed"], back["downloaded_bytes"], back["directory"], back["previous"]) == (True, 0, str(old), new)
+    assert final.resolve() == old and all("api" in one["path"] for one in hub.log)
+
+
 def test_a_directory_of_the_users_own_is_left_alone(hub, tmp_path):
     (tmp_path / "m").mkdir()
     (tmp_path / "m/mine").write_text("x")

@@ -357,6 +357,7 @@ def test_older_versions_go_but_none_that_is_mounted(tmp_path, monkeypatch):
     for number, name in enumerate(["m@1", "m@2", "m@3", "m"]):
         (tmp_path / name).mkdir()
         (tmp_path / name / "f").write_text(name)
+        model_store.write_record(str(tmp_path / name), {"repo_id": "acme/m"})
         time.sleep(0.01 * number)
     monkeypatch.setattr(model_store, "mounted", lambda _docker: ({str(tmp_path / "m@2")}, set()))
     assert model_store.prune([str(final)], 1, check=True) == [str(tmp_path / "m@1")]

@@ -7,9 +7,11 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 
 import pytest
+from fake_docker import FakeDocker
 from playbook import LOCAL, play, start
 
 PLAYBOOK = """
@@ -107,3 +109,52 @@ def test_a_batch_that_fails_gives_back_the_boxes_whose_turn_never_comes(site):
     assert done.returncode == 2, done.stdout
     assert done.stdout.count("It did not come up.") >= 2
     assert [(site / box / "run.lock").exists() for box in boxes] == [False, False, False]
+
+
+LONG = """
+- hosts: boxes
+  gather_facts: false
+  environment: {PATH: "{{ path }}"}
+  tasks:
+    - gb10.vllm.run_lock: {state_dir: "{{ state }}", ttl_s: 6}
+    - gb10.vllm.image_build: {name: image, source: prebuilt, image: "there/image:1", state_dir: "{{ state }}", retries: 0, min_free_gib: 0}
+      failed_when: false
+      register: done
+    - ansible.builtin.debug: {msg: "{{ done.msg }}"}
+    - ansible.builtin.wait_for: {path: "{{ state }}/go"}
+      delegate_to: localhost
+    - gb10.vllm.run_lock: {state_dir: "{{ state }}", held: true}
+    - ansible.builtin.file: {path: "{{ state }}/changed-more", state: touch, mode: "0644"}
+"""
+
+
+def wait_for(path):
+    for _try in range(300):
+        if path.exists():
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"{path} did not come")
+
+
+def test_a_lock_outlives_long_work_and_one_that_is_lost_stops_the_run(site):
+    """It lasts for six seconds; the work takes longer. When the first run is held up after it, the second one gets the box."""
+    docker = FakeDocker(site / "bin")
+    docker.answer("'pull '*", f"touch {site}/pulling; sleep 20; echo 'no such image there' >&2; exit 1")
+    (site / "long.yml").write_text(LONG)
+    path = os.pathsep.join([str(docker.path.parent), os.environ["PATH"]])
+    first = start("long.yml", *arguments(site, path=path), cwd=site)
+    wait_for(site / "pulling")
+    time.sleep(8)
+    refused = play("play.yml", *arguments(site), cwd=site)
+    assert refused.returncode == 2 and "is being changed by" in refused.stdout, refused.stdout
+    for _try in range(60):
+        taken = play("play.yml", *arguments(site, ttl=60), cwd=site)
+        if taken.returncode == 0:
+            break
+        time.sleep(0.5)
+    assert "which is too old to be still at work" in taken.stdout, "the first run follows nothing any more and was not seen for that long"
+    (site / "state" / "go").write_text("")
+    output, _none = first.communicate(timeout=60)
+    assert "no such image there" in output, "the work itself came to its own end"
+    assert first.returncode == 2 and "the lock of this run on this box is lost" in output and "changes nothing more there" in output, output
+    assert not (site / "state" / "changed-more").exists()

@@ -215,7 +215,8 @@ def _seed(fleet: Fleet) -> None:
         }
     ]
     measured = {"spec": deployment["spec"], "image_id": container["image"], "facts": {"kv_tokens": 4096, "concurrency": 2.0}}
-    shared = {path: fleet.ask(1, "cat", f"/{path}") for path in SHARED}
+    there = SHARED if (folder / COLLECTION / "roles/server/files/guard_keys.py").exists() else SHARED[1:]  # a tree of before it is measured too
+    shared = {path: fleet.ask(1, "cat", f"/{path}") for path in there}
     texts = {
         "var/lib/light/docker.json": json.dumps(held),
         "var/lib/light/units.json": json.dumps(["gb10-vllm-tiny.service", "gb10-vllm-watch@tiny.timer"]),
@@ -227,9 +228,13 @@ def _seed(fleet: Fleet) -> None:
     }
     for number in range(1, fleet.count + 1):
         _put(fleet, number, texts)
+        fleet.ask(number, "sh", "-c", CLOSE)
 
 
+# As a site run leaves it: private.
+CLOSE = "cd /var/lib/gb10-vllm; for one in servers servers/* servers/*/* cache cache/* build /etc/gb10-vllm; do [ ! -e $one ] || chmod go= $one; done"
 SHARED = (
+    "usr/local/lib/gb10-vllm/engine/guard_keys.py",
     "usr/local/lib/gb10-vllm/guard",
     "etc/systemd/system/gb10-vllm-watch@.service",
     "etc/systemd/system/gb10-vllm-watch@.timer",

@@ -14,7 +14,6 @@ import importlib.util
 import json
 import os
 import struct
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -31,6 +30,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._image.options import Op
 from ansible_collections.gb10.vllm.plugins.module_utils._model import store as model_store
 from ansible_collections.gb10.vllm.plugins.module_utils._model.directory import inspect_model
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import wanted
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.wanted import unit_word
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.work import work_order
 from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet import lock as locks
 from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet import lock_file
@@ -44,7 +44,7 @@ IMAGE = {"id": "sha256:" + "a" * 64, "name": "vllm-node", "vllm_version": "0.11.
 SETTINGS = {"state_dir": "/var/lib/gb10-vllm", "config_dir": "/etc/gb10-vllm", "shm_gib": 8.0, "floor_bytes": 12884901888, "stop_timeout_s": 60}
 USER = {"name": "devstral", "model": "mistralai/Devstral-24B", "port": 8001, "max_model_len": 65536, "args": {"--seed": 7}}
 SERVER = {**USER, "address": "127.0.0.1", "model_path": "/srv/models/mistralai/Devstral-24B", "repo_id": "mistralai/Devstral-24B",
-          "served_model_name": "Devstral-24B", "key_policy": "none"}
+          "served_model_name": "Devstral-24B", "key_policy": "generate"}
 FIGURES = {"kv_cache_bytes": 42949672960, "num_blocks": 16384, "kv_tokens": 262144, "concurrency": 4.0, "max_model_len": 65536,
            "weights_bytes": {"value": 25769803776, "source": "computed"}, "activation_bytes": {"value": 2147483648, "source": "estimated"},
            "graph_bytes": {"value": 1073741824, "source": "measured"}}
@@ -52,7 +52,7 @@ PLANNED = {**FIGURES, "name": "devstral", "served_model_name": "Devstral-24B", "
            "arguments": ["--port", "8001", "--max-model-len", "65536"], "repairs": []}
 REPAIR = {"id": "KB-001", "set": {"env": {"VLLM_USE_V1": None}, "container": {"shm_size": "16g", "ulimits": ["memlock:-1:-1"]}}, "reason": "r"}
 REPAIRS = {"image_id": IMAGE["id"], "applied": [REPAIR]}
-# The record deployment.json of this server, written out.
+# The record deployment.json of this server, written out, as releases before the keys of every server wrote it: boxes hold it, and keep it.
 DEPLOYMENT = {
     "name": "devstral", "image_name": "vllm-node", "vllm_version": "0.11.1", "model": "mistralai/Devstral-24B",
     "model_path": "/srv/models/mistralai/Devstral-24B", "manifest": "c" * 64, "served_model_name": "Devstral-24B", "address": "127.0.0.1", "port": 8001,
@@ -68,6 +68,20 @@ DEPLOYMENT = {
     },
     "inputs": "c334efcaebd6a894e246a56fea657d2d4ce7ab59d3b1cfceb2d7b075270c0ffc", "spec": "267782585eb717b81edae48e6a1f47df6538f4dbf45f7abfd8fd395aa4512799",
 }
+# The same server as it is deployed now, since issue 11: with bounds and a read-only root; its key guards every route, and no page of another origin is
+# let in. Its inputs are the same, so that what runs is not replaced for this: the record above stays what runs until there is another reason.
+START = ('umask 077; due=${GB10_KEY-}; set -a; [ -r /run/gb10/server.env ] && . /run/gb10/server.env; set +a; if [ "$due'
+         '" = required ]; then unset VLLM_API_KEY; ( . /run/gb10/key.env && [ -n "$VLLM_API_KEY" ] ) 2>/dev/null || { ec'
+         'ho "gb10.vllm: this server must not answer without a key, and /run/gb10/key.env holds none; run the playbook s'
+         'ite again." >&2; exit 1; }; export PYTHONPATH="/opt/gb10-vllm${PYTHONPATH:+:$PYTHONPATH}"; fi; exec "$@"')
+OF_A_KEY = {"env": {**DEPLOYMENT["container"]["env"], "GB10_KEY": "required"},
+            "command": ["/bin/sh", "-c", START, *DEPLOYMENT["container"]["command"][3:], "--allowed-origins", "[]", "--middleware", "guard_keys.GuardKeys"],
+            "volumes": [*DEPLOYMENT["container"]["volumes"], "/usr/local/lib/gb10-vllm/engine:/opt/gb10-vllm:ro"]}
+BOUNDS = {"pids_limit": 8192, "oom_score_adj": 800, "read_only": True, "tmpfs": ["/tmp:exec,mode=1777,size=4g"]}
+FRESH = {**DEPLOYMENT, "container": {**DEPLOYMENT["container"], **OF_A_KEY, **BOUNDS}, "key": "given",
+         "spec": "ed7d6f320d025895641edc843ff956e41989461a6ed5f3a17ca337447dfe411b"}
+LACKING = ["a key that is asked for on every route", "an end to requests from web pages of any origin", "a bound on its processes",
+           "an end before the system's own programs when memory is short", "a root file system that it cannot write", "private files in its caches"]
 LOCKED = {"commit": COMMIT, "image_id": IMAGE["id"], "vllm_version": "0.11.1", "manifest": "c" * 64, "spec": DEPLOYMENT["spec"], "repairs": REPAIRS,
           "measured": {"available_kv_bytes": 42949000000, "kv_tokens": 262140, "concurrency": 3.99}, "deployment": DEPLOYMENT}
 INPUTS = {"source": "build", "commit": COMMIT, "wheels": "auto", "jobs": 8, "transformers": "default", "arguments": ["--full-log"],
@@ -93,12 +107,13 @@ case "$*" in *inspect*nvidia/cuda:13*) echo '[{"Id": "sha256:bbbb"}]' ;; *inspec
 """
 REPAIRING = {"planned": {**PLANNED, "repairs": [REPAIR]}, "repairs": REPAIRS}
 IPV6 = {"address": "fd00::5", "key_policy": "generate"}
-# inputs, spec and SHA-256 of the whole record.
-PLAIN = [DEPLOYMENT["inputs"], DEPLOYMENT["spec"], "a9168f55f90f223ec59a4dda01c950f39db1a23c2e196bfa14448a686b464625"]
-REPAIRED = ["b80d00024bc6b61b27479574b584aa07cea47dbfe08914e7e67623cc99774002", "6077514992ea7928cbd700ede1f27303b19a5317ba9f2d3df8406486795ea981",
-            "3eeced27fea89e200fec75cfebae561ce750a844d4c48ea7c326315d91e5d5ba"]
-AT_IPV6 = ["83b8e5d38ca6c8e95aba7bd82fc4216ac8da85ad3b2de7765a2da7388f524b13", "8b1ba0369461e7b79b6c8c068abff547ff07656cdc6c87c20b325d3551734e1f",
-           "3645196dd619cd840a7649de6374aa6f044120932e85a57af3095e0ee0847b78"]
+# inputs, spec and SHA-256 of the whole record. Issue 11 moved the last two of each (keys, bounds, read-only root), never the first: what is deployed
+# stays. Of the IPv6 one the brackets moved, too, without which docker_container took no port; none ever ran.
+PLAIN = [DEPLOYMENT["inputs"], FRESH["spec"], "92dc6b2e714d758ab374e2b33445b8400e2819aeacd5cd243a0e2c42af4da29c"]
+REPAIRED = ["b80d00024bc6b61b27479574b584aa07cea47dbfe08914e7e67623cc99774002", "c7198f9ea75be173899173fb163eb898bae58952ce3c5d25c14cfb254dcfde12",
+            "6c9f14bea5df91d7567dd494877c094c2a3272f6abe88326a16f29337d0cec2f"]
+AT_IPV6 = ["83b8e5d38ca6c8e95aba7bd82fc4216ac8da85ad3b2de7765a2da7388f524b13", "d9a91542eafa3d07f6415b0139eebc790567a1ef94f6f461ff7138926854c1d0",
+           "d2b0ecdd593ed93731bf084eb2d15f152473fd90907fe97114543b52889ececf"]
 # fmt: on
 
 
@@ -130,10 +145,12 @@ def test_the_digests_of_a_deployment(given, digests):
 
 def test_a_box_that_holds_the_record_and_the_container_is_left_alone():
     """Under other labels or record keys every box would replace its containers; the record stays although a fresh plan differs."""
-    assert decide() == {"deployment": DEPLOYMENT, "create": True, "reason": "it does not exist yet", "lacking": []}
+    assert decide() == {"deployment": FRESH, "create": True, "reason": "it does not exist yet", "lacking": []}
     container = {"name": "gb10-vllm-devstral", "labels": {"gb10.vllm.server": "devstral", "gb10.vllm.spec": DEPLOYMENT["spec"]}}
     replanned = {**PLANNED, "requested_bytes": 1, "arguments": ["--port", "8001", "--max-model-len", "32768"]}
-    assert decide(replanned, DEPLOYMENT, [container]) == {"deployment": DEPLOYMENT, "create": False, "reason": "unchanged", "lacking": []}
+    assert decide(replanned, DEPLOYMENT, [container]) == {"deployment": DEPLOYMENT, "create": False, "reason": "unchanged", "lacking": LACKING}
+    container["labels"]["gb10.vllm.spec"] = FRESH["spec"]
+    assert decide(replanned, FRESH, [container]) == {"deployment": FRESH, "create": False, "reason": "unchanged", "lacking": []}
     labels = "labels: \"{{ {'gb10.vllm.server': server_wanted.name, 'gb10.vllm.spec': server_deployment.spec} }}\""
     assert labels in (ROLE / "tasks/start.yml").read_text() and box.SERVER_LABEL == "gb10.vllm.server"
 
@@ -208,20 +225,26 @@ def test_the_files_of_systemd_and_the_guard():
     """The unit of every server, the guard or the watch would be rewritten, and systemd reloaded, on every box."""
     template = jinja2.Environment(keep_trailing_newline=True, trim_blocks=True).from_string((ROLE / "templates/server.service.j2").read_text())
     settings = {"server_state_dir": "/var/lib/gb10-vllm", "server_guard": "/usr/local/lib/gb10-vllm/guard", "server_stop_timeout_s": "60"}
-    text = template.render(server_wanted=SERVER, server_restarts="3", server_restart_window_s="900", **settings)
-    assert sha256(text) == "8aaee6b90a5164b853bd3fe38e0517b0904599048f0ad9f0704f45b5af726f0a"
-    assert sha256((ROLE / "files/guard.py").read_bytes()) == "ab20b39871a2f4f937994a3431565227796d276c1e785491f6806aad305bcddb"
-    assert sha256((ROLE / "files/gb10-vllm-watch@.service").read_bytes()) == "ab5e3aac5ab9cd141d6e2e209ab9079d2c450ceca39e3f9dc46dc408f592641f"
+    mounts = " ".join(unit_word(path) for path in (SERVER["model_path"], settings["server_state_dir"]))
+    text = template.render(server_wanted=SERVER, server_unit_mounts=mounts, server_restarts="3", server_restart_window_s="900", **settings)
+    assert sha256(text) == "bed3561925eda596361afc19de71dc8dff3912c03df1038906ea1f524b374734"
+    assert sha256((ROLE / "files/guard.py").read_bytes()) == "348566b14bc0585de7ef6b0aefdd985090621d1a0a4c6b786d67f0a1b8eb946a"
+    # The unit, the guard and the watch moved with issue 11 (starts are counted, busy is told from hung): they are written anew once, no server restarts.
+    watch = jinja2.Environment(keep_trailing_newline=True, trim_blocks=True).from_string((ROLE / "templates/gb10-vllm-watch@.service.j2").read_text())
+    text = watch.render(server_config_dir="/etc/gb10-vllm", server_wedged_s="900", **settings)
+    assert sha256(text) == "951942221e4d7b8bca1ed42dd9cb2297ad9f9193c21849b988baa042f3ea87b9"
     assert sha256((ROLE / "files/gb10-vllm-watch@.timer").read_bytes()) == "e5956a565e577349ec9787a00c0707d59e9347e0346c8004ea79d582667b0792"
     shared = yaml.safe_load((ROLE / "vars/main.yml").read_text())["server_shared_files"][0]
     assert shared["content"] == "#!/usr/bin/python3\n{{ lookup('ansible.builtin.file', 'guard.py', rstrip=false) }}"
     guard = {"dest": "/guard", "content": "#!/usr/bin/python3\n" + (ROLE / "files/guard.py").read_text(), "mode": shared["mode"]}
-    assert stale_files([guard], {"/guard": {"sha256": "20afbc79fe308ecd13ca64eb4d38fa2846bc5bc5a1663e7323104ca8ee398e0c", "mode": "0755", "uid": 0}}) == []
+    assert stale_files([guard], {"/guard": {"sha256": "91d2764e3958d312a9fdde735cca47a61e9b500ce0e15c58cd89928c4f6ae6ed", "mode": "0755", "uid": 0}}) == []
 
 
 def test_what_the_guard_reads(monkeypatch):
     """A guard on a box would no longer find the deployment it guards: it would refuse its start, or restart it for not answering."""
-    monkeypatch.delenv("GB10_STATE_DIR", raising=False)
+    for name in ("GB10_STATE_DIR", "GB10_MEMORY_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "makedirs", lambda *_args, **_more: None)
     specification = importlib.util.spec_from_file_location("guard", ROLE / "files/guard.py")
     guard = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(guard)
@@ -231,11 +254,14 @@ def test_what_the_guard_reads(monkeypatch):
     monkeypatch.setattr(guard, "write_json", lambda path, _value: files.add(path))
     monkeypatch.setattr(guard, "available_bytes", lambda: 2**40)
     monkeypatch.setattr(guard.subprocess, "run", lambda *_args, **_more: SimpleNamespace(returncode=0))
-    monkeypatch.setattr(guard.urllib.request, "urlopen", lambda request, timeout: asked.append(request.full_url) or os.stat("/nowhere/at/all"))
+    monkeypatch.setattr(guard.http.client.HTTPConnection, "request", lambda self, how, route, *_more, **_: asked.append((self.host, self.port, how, route)))
+    monkeypatch.setattr(guard.http.client.HTTPConnection, "getresponse", lambda _self: os.stat("/nowhere/at/all"))
     assert guard.before_start("devstral") is None
     guard.watch("devstral")
-    assert files == {f"/var/lib/gb10-vllm/servers/devstral/{name}.json" for name in ("deployment", "starting", "failures")}
-    assert asked == ["http://127.0.0.1:8001/v1/completions"]
+    # Beside what it always read: starts, and a copy of all that it writes itself in memory (issue 11).
+    held = {f"/var/lib/gb10-vllm/servers/devstral/{name}.json" for name in ("deployment", "starting", "failures", "starts")}
+    assert files == held | {f"/run/gb10-vllm-guard/var-lib-gb10-vllm/devstral/{name}.json" for name in ("starting", "failures", "starts")}
+    assert asked == [("127.0.0.1", 8001, *one) for one in (("GET", "/metrics"), ("POST", "/v1/completions"), ("GET", "/metrics"))]
 
 
 def test_the_records_of_a_box(tmp_path):
@@ -250,17 +276,28 @@ def test_the_records_of_a_box(tmp_path):
     written = {file["dest"] for file in order["files"]}
     for kind in ("deployment", "repairs", "history"):
         assert f"/var/lib/gb10-vllm/servers/devstral/{kind}.json" in written
-    for kind, file in (("measured", "settle.yml"), ("repairs", "repair.yml"), ("starting", "settle.yml")):  # the guard writes the last one
+    for kind, file in (("measured", "settle.yml"), ("repairs", "repair.yml")):
         assert f"{{{{ server_state_dir }}}}/servers/{{{{ server_wanted.name }}}}/{kind}.json" in (ROLE / "tasks" / file).read_text()
+    # What the guard writes it removes itself: since issue 11 it lies in two places.
+    assert 'argv: ["{{ server_guard }}", forget, "{{ server_wanted.name }}"]' in (ROLE / "tasks/settle.yml").read_text()
 
 
 def test_the_lock_of_a_run(tmp_path, monkeypatch):
-    """Two controllers with different versions of the collection would not see each other's lock and change a box at the same time."""
-    monkeypatch.setattr(time, "time", lambda: 1700000000.0)
+    """Two controllers with different versions of the collection would not see each other's lock and change a box at the same time.
+
+    ``boot_id`` and ``refreshed_boot_s`` came with issue 11 (a clock that is set must not free a lock); who does not know them reads the rest as before.
+    """
+    now = run_lock.Instant(1700000000.0, "b007", 17.5)
+    monkeypatch.setattr(run_lock, "instant", lambda: now)
     owner = {"run": "0a1b2c3d", "owner": "ada@desk", "controller": {"machine": "m@desk", "boot_id": "b", "pid_namespace": "p", "pid": 7, "pid_started": 9}}
     assert run_lock.acquire(str(tmp_path), owner, 14400.0, None, None)["acquired"]
     assert (tmp_path / "run.lock").read_text() == (
-        '{"acquired_at": 1700000000.0, "controller": {"boot_id": "b", "machine": "m@desk", "pid": 7, "pid_namespace": "p", "pid_started": 9}, '
-        '"owner": "ada@desk", "refreshed_at": 1700000000.0, "run": "0a1b2c3d", "ttl_s": 14400.0}'
+        '{"acquired_at": 1700000000.0, "boot_id": "b007", '
+        '"controller": {"boot_id": "b", "machine": "m@desk", "pid": 7, "pid_namespace": "p", "pid_started": 9}, '
+        '"owner": "ada@desk", "refreshed_at": 1700000000.0, "refreshed_boot_s": 17.5, "run": "0a1b2c3d", "ttl_s": 14400.0}'
     )
-    assert run_lock.standing(run_lock.read(str(tmp_path)), "another", 1700014399.0) == "held"
+    assert (tmp_path / "run.lock.0a1b2c3d").read_text() == "b007 17.50\n"
+    later = run_lock.Instant(9e9, "b007", 17.5 + 14399)
+    assert run_lock.standing(run_lock.read(str(tmp_path)), "another", later) == "held"
+    before = {"run": "0a1b2c3d", "refreshed_at": 1700000000.0, "ttl_s": 14400.0}  # by a release before this one
+    assert [run_lock.standing(before, "another", run_lock.Instant(1700014399.0 + more, "b007", 9e9)) for more in (0, 2)] == ["held", "expired"]

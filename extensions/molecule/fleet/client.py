@@ -4,7 +4,7 @@
 
 """Asks servers for completions, one after the other, until a file appears; then writes how many answers came and which did not.
 
-client.py STOP_FILE RESULT_FILE URL...
+client.py STOP_FILE RESULT_FILE URL=KEY...
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ BODY = json.dumps({"model": "tiny-llama", "max_tokens": 4, "messages": [{"role":
 def main(stop: Path, result: Path, urls: list[str]) -> None:
     answered, failed = 0, []
     while not stop.exists():
-        for url in urls:
-            request = urllib.request.Request(f"{url}/v1/chat/completions", BODY, {"Content-Type": "application/json"})
+        for url, key in (one.split("=", 1) for one in urls):
+            headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
+            request = urllib.request.Request(f"{url}/v1/chat/completions", BODY, headers)
             try:
                 with urllib.request.urlopen(request, timeout=120) as reply:
                     answered += bool(json.load(reply)["choices"][0]["message"]["content"])

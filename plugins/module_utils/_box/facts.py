@@ -13,6 +13,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import importlib.util
+import ipaddress
 import json
 import os
 import platform
@@ -29,7 +30,16 @@ from ansible_collections.gb10.vllm.plugins.module_utils._names import CONFIG_DIR
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.engine import cpu_features
 
 KIB = 1024
-OUR_FILES = (f"/etc/systemd/system/{PREFIX}*", f"{LIBRARY_DIR}/*", f"{CONFIG_DIR}/*/*")
+OUR_FILES = (f"/etc/systemd/system/{PREFIX}*", f"{LIBRARY_DIR}/*", f"{LIBRARY_DIR}/engine/*")
+PRIVATE_FILES = ("*.env", "*/*")
+"""In the directory of private files."""
+# The keys of the whole fleet are long and random enough to be told apart by their digest, so that no run has to write them to compare them.
+DIGESTED = "fleet.env"
+# What only root may enter or read, in the state directory. What lies deeper is closed with the directory above it.
+PRIVATE = (
+    "servers", "servers/*", "servers/*/deployment.json", "servers/*/history.json", "servers/*/measured.json", "servers/*/repairs.json",
+    "cache", "cache/*", "build", "build/logs", "build/logs/*", "build/*.json*", "build/lock", "transfer",
+)  # fmt: skip
 
 # Runs in a process of its own: a broken driver may abort the interpreter, and CUDA must not stay loaded here.
 CUDA_PROBE = """
@@ -66,17 +76,15 @@ def parse_os_release(text: str) -> dict[str, str]:
 
 
 def parse_listeners(text: str) -> list[dict]:
-    """/proc/net/tcp or tcp6: the listening sockets as [{port, address}], address in the kernel's hexadecimal form resolved for IPv4."""
+    """/proc/net/tcp or tcp6: the listening sockets as [{port, address}], addresses as people write them."""
     listeners = []
     for line in text.splitlines()[1:]:
         fields = line.split()
         if len(fields) > 3 and fields[3] == "0A":
-            address, _colon, port = fields[1].rpartition(":")
-            if len(address) == 8:
-                address = ".".join(str(int(address[i : i + 2], 16)) for i in (6, 4, 2, 0))
-            elif set(address) == {"0"}:
-                address = "::"
-            listeners.append({"port": int(port, 16), "address": address})
+            words, _colon, port = fields[1].rpartition(":")
+            # The kernel prints words of 32 bits, each in the processor's order; both of ours begin with the lowest byte.
+            packed = b"".join(bytes.fromhex(words[i : i + 8])[::-1] for i in range(0, len(words), 8))
+            listeners.append({"port": int(port, 16), "address": str(ipaddress.ip_address(packed))})
     return listeners
 
 
@@ -256,13 +264,13 @@ def read_disk(path: str) -> dict:
 
 
 def read_file_digest(path: str) -> dict | None:
-    """{sha256, mode, uid} of a regular file, None when there is none; a private file's digest stays None, it may hold a secret."""
+    """{sha256, mode, uid} of a regular file, None when there is none; a private file's digest stays None, it may hold a weak secret."""
     try:
         status = os.lstat(path)
         if not stat.S_ISREG(status.st_mode):
             return None
         digest = None
-        if status.st_mode & 0o077:
+        if status.st_mode & 0o077 or os.path.basename(path) == DIGESTED:
             with open(path, "rb") as handle:
                 digest = hashlib.sha256(handle.read()).hexdigest()
     except OSError:
@@ -270,8 +278,24 @@ def read_file_digest(path: str) -> dict | None:
     return {"sha256": digest, "mode": f"{stat.S_IMODE(status.st_mode):04o}", "uid": status.st_uid}
 
 
-def read_box(*, state_dir: str, disks: list[str], images: list[str], holder_least_bytes: int = 2**30) -> dict:
+def read_open(state_dir: str) -> list[str]:
+    """Those of our private files and directories that others may read or enter: earlier releases left them so."""
+    paths = [*(path for pattern in PRIVATE for path in glob.glob(os.path.join(glob.escape(state_dir), pattern))), CONFIG_DIR]
+    return sorted(path for path in paths if _mode(path) & 0o077)
+
+
+def _mode(path: str) -> int:
+    """The permissions of a file or directory, 0 for a link and where there is none."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return 0
+    return 0 if stat.S_ISLNK(status.st_mode) else stat.S_IMODE(status.st_mode)
+
+
+def read_box(*, state_dir: str, disks: list[str], images: list[str], holder_least_bytes: int = 2**30, config_dir: str = CONFIG_DIR) -> dict:
     """Everything the plan needs to know of this box, as plain data."""
+    ours = (*OUR_FILES, *(os.path.join(config_dir, pattern) for pattern in PRIVATE_FILES))
     release = parse_os_release(read_text("/etc/os-release"))
     units = _printed("systemctl", "show", "--property=Id,LoadState,ActiveState,SubState,UnitFileState,Result,NRestarts", f"{PREFIX}*")
     docker = read_docker(images, read_versions(state_dir))
@@ -290,8 +314,9 @@ def read_box(*, state_dir: str, disks: list[str], images: list[str], holder_leas
         "listeners": parse_listeners(read_text("/proc/net/tcp")) + parse_listeners(read_text("/proc/net/tcp6")),
         "holders": read_holders(holder_least_bytes),
         "units": parse_systemctl_show(units),
-        "files": {path: read_file_digest(path) for pattern in OUR_FILES for path in sorted(glob.glob(pattern))},
+        "files": {path: read_file_digest(path) for pattern in ours for path in sorted(glob.glob(pattern))},
         "servers": read_records(state_dir),
+        "open": read_open(state_dir),
         # Where the recipe of images lies at a commit, its HEAD says which; a branch's name says nothing.
         "recipe": read_text(os.path.join(state_dir, "build", "checkout", ".git", "HEAD")).strip(),
     }

@@ -11,6 +11,8 @@ from ansible_collections.gb10.vllm.plugins.module_utils._names import GIB, conta
 ERROR, WARNING = "error", "warning"
 # The driver line whose CUDA graphs deadlock on GB10 (spark-vllm-docker README, 2026-03-12).
 DEADLOCKING_DRIVER_MAJOR = 590
+CLOSED_LOOPBACK_DOCKER = 28
+EXPIRES_SOON_S = 21 * 86400
 
 
 def _finding(level: str, what: str, why: str, fix: str) -> dict:
@@ -67,6 +69,16 @@ def _docker(box: dict, wants: dict) -> list[dict]:
                 "Install nvidia-container-toolkit, run `nvidia-ctk runtime configure --runtime=docker` and restart Docker.",
             )
         )
+    major = (docker.get("version") or "").split(".")[0]
+    if wants["servers"] and major.isdigit() and int(major) < CLOSED_LOOPBACK_DOCKER:
+        found.append(
+            _finding(
+                WARNING,
+                f"Docker {docker['version']}",
+                f"before {CLOSED_LOOPBACK_DOCKER} hosts of the same network segment reach ports that are published on 127.0.0.1 (moby 45610)",
+                "What is served there asks for a key unless gb10_allow_open is true; update Docker to close the way.",
+            )
+        )
     if wants["builds"] and not docker["buildkit"]:
         found.append(
             _finding(
@@ -76,6 +88,22 @@ def _docker(box: dict, wants: dict) -> list[dict]:
                 "Install it: apt-get install docker-buildx (docker-buildx-plugin from Docker's own archive).",
             )
         )
+    return found
+
+
+def _certificates(box: dict, wants: dict) -> list[dict]:
+    """Of servers that speak TLS; ``box["certificates"]``: what was read of them, by server."""
+    found = []
+    for name, one in (box.get("certificates") or {}).items():
+        left_s = one["expires_at"] - wants.get("now", 0) if one["expires_at"] is not None else None
+        if one["problem"]:
+            found.append(_finding(ERROR, f"server {name} cannot speak TLS", one["problem"], "Correct the files or `tls` in gb10_servers."))
+        elif left_s is not None and left_s < 0:
+            why = f"{one['certificate']} is valid until {one['expires']}"
+            found.append(_finding(ERROR, f"the certificate of server {name} has expired", why, "Renew it, then restart the server's unit."))
+        elif left_s is not None and left_s < EXPIRES_SOON_S:
+            why = f"{one['certificate']} is valid until {one['expires']}"
+            found.append(_finding(WARNING, f"the certificate of server {name} expires soon", why, "Renew it, then restart the server's unit."))
     return found
 
 
@@ -92,13 +120,13 @@ def _ports(box: dict, wants: dict) -> list[dict]:
         if port not in listening or owner == server["name"]:
             continue
         if owner in wanted_names:
-            continue  # two of our servers swap ports: each is recreated in turn
+            continue  # names and ports are unique, so that server leaves this port in the same run, before this one comes to it
         holder = f"our server {owner}" if owner else "another program"
         found.append(
             _finding(
                 ERROR,
                 f"port {port} is in use",
-                f"server {server['name']} wants it and {holder} listens on {listening[port]}:{port}",
+                f"server {server['name']} wants it and {holder} listens on {listening[port]}, port {port}",
                 f"Stop that program (`ss -ltnp 'sport = :{port}'` names it) or give the server another `port`.",
             )
         )
@@ -178,7 +206,7 @@ def findings(box: dict, wants: dict) -> list[dict]:
 
     ``wants``: ``architectures`` (list of ``uname -m`` values), ``compute_capability``, ``builds`` (an image will be built),
     ``servers`` ([{name, port}]), ``images`` (names that are wanted), ``free_bytes`` ({path or "docker": least free bytes};
-    "docker", where Docker keeps its data, counts only while an image is missing).
+    "docker", where Docker keeps its data, counts only while an image is missing), ``now`` (epoch seconds; certificates are compared with it).
     """
     found = []
     if box["architecture"] not in wants["architectures"]:
@@ -199,6 +227,6 @@ def findings(box: dict, wants: dict) -> list[dict]:
                 "The roles use systemd, Docker and the box's own package manager; check that these are there.",
             )
         )
-    for check in (_gpu, _docker, _names, _ports, _disks, _memory):
+    for check in (_gpu, _docker, _names, _ports, _certificates, _disks, _memory):
         found += check(box, wants)
     return sorted(found, key=lambda finding: finding["level"] != ERROR)

@@ -4,35 +4,66 @@
 
 """One run at a time per box: the lock file on the box and the rules of who may have it.
 
-Only the box's clock counts, and only one process at a time looks at the file (``flock`` on its directory),
-so two controllers that arrive in the same instant cannot both get it.
+Only the box's time since it was started counts, which no setting of its clock moves, and only one process at a time looks at the file
+(``flock`` on its directory), so two controllers that arrive in the same instant cannot both get it.
+
+Beside the lock lies ``run.lock.RUN``, which its run writes anew while it follows long work: proof that it is alive, and that it once had the lock.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import glob
+import math
 import os
 import time
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from ansible_collections.gb10.vllm.plugins.module_utils._box.records import read_records
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.module_utils._io.files import read_json, write_json
+from ansible_collections.gb10.vllm.plugins.module_utils._io.files import read_json, write_json, write_whole
 
 NAME = "run.lock"
+BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
-def standing(holder: dict | None, run: str, now: float) -> str:
-    """What a lock means to a run: ``free``, ``ours``, ``held`` or ``expired``; ``now`` in epoch seconds of the box.
+class Instant(NamedTuple):
+    """Now, on a box: seconds of its clock, and those since the start of which this is the id."""
 
-    A lock from further in the future than it may last was written by a clock that has been corrected since; nobody can be waiting for that.
-    """
+    clock_s: float
+    boot_id: str
+    boot_s: float
+
+
+def instant() -> Instant:
+    """What time it is on this box."""
+    return Instant(time.time(), _text(BOOT_ID), time.clock_gettime(time.CLOCK_BOOTTIME))
+
+
+def standing(holder: dict | None, run: str, now: Instant) -> str:
+    """What a lock means to a run: ``free``, ``ours``, ``held`` or ``expired``."""
     if not holder:
         return "free"
     if holder["run"] == run:
         return "ours"
-    return "held" if abs(now - holder["refreshed_at"]) < holder["ttl_s"] else "expired"
+    return "held" if _age_s(holder, now) < holder["ttl_s"] else "expired"
+
+
+def _age_s(holder: dict, now: Instant) -> float:
+    """Seconds for which nothing was heard of its run; where the box was started since, so many at least.
+
+    A release before this one left only what the clock said. What it says of the future was written before the clock was corrected.
+    """
+    if not holder.get("boot_id"):
+        return abs(now.clock_s - holder["refreshed_at"])
+    return abs(now.boot_s - holder["refreshed_boot_s"]) if holder["boot_id"] == now.boot_id else now.boot_s
+
+
+def alive_path(state_dir: str, run: str) -> str:
+    """The file that a run writes anew while it is at work: the id of the box's boot and the seconds since."""
+    return os.path.join(state_dir, f"{NAME}.{run}")
 
 
 def moved_on(planned: dict[str, str], records: dict[str, dict]) -> list[str]:
@@ -42,34 +73,45 @@ def moved_on(planned: dict[str, str], records: dict[str, dict]) -> list[str]:
 
 
 def read(state_dir: str) -> dict | None:
-    """The lock as it lies there; None when there is none or it is no lock at all (it is only ever written whole)."""
+    """The lock as it lies there, as young as its run was seen last; None when there is none or it is no lock at all (it is only ever written whole)."""
     holder = read_json(os.path.join(state_dir, NAME))
     try:
-        return dict(holder, run=str(holder["run"]), refreshed_at=float(holder["refreshed_at"]), ttl_s=float(holder["ttl_s"]))
-    except (ValueError, KeyError, TypeError):
+        run, controller = str(holder["run"]), holder.get("controller")
+        numbers = {key: float(holder[key]) for key in ("refreshed_at", "ttl_s")}
+        numbers["acquired_at"] = float(holder.get("acquired_at") or numbers["refreshed_at"])
+        seen = _alive(state_dir, run) or (str(holder.get("boot_id") or ""), float(holder.get("refreshed_boot_s") or 0))
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return None
+    if not all(map(math.isfinite, (*numbers.values(), seen[1]))):
+        return None
+    who = {"run": run, "owner": str(holder.get("owner") or "somebody"), "controller": controller if isinstance(controller, dict) else {}}
+    return {**holder, **who, **numbers, "boot_id": seen[0], "refreshed_boot_s": seen[1]}
 
 
-def acquire(state_dir: str, owner: dict, ttl_s: float, take_over: str | None, planned: dict[str, str] | None) -> dict:
+def acquire(state_dir: str, owner: dict, ttl_s: float, take_over: str | None, planned: dict[str, str] | None, held: bool = False) -> dict:
     """Take the lock: {acquired, holder, taken_from, why}.
 
     ``owner``: {run, owner, controller}; ``take_over``: id of a run that is known to have ended; ``planned``: spec by server that the run's plan
-    started from. When another run holds the lock, ``acquired`` is false and ``holder`` says who. Raises GB10Error when another run changed the
-    servers after they were planned, or when the file cannot be written.
+    started from; ``held``: the run has the lock already, and only renews it. When another run holds the lock, ``acquired`` is false and ``holder``
+    says who; with ``held`` it is false, too, when nobody does. Raises GB10Error when another run changed the servers after they were planned, or
+    when the file cannot be written.
     """
     if not owner.get("run"):
         raise GB10Error("The lock of a box is taken through the action plugin of the module, which fills in `owner`.")
     with _alone(state_dir):
-        now = time.time()
+        now = instant()
         holder = read(state_dir) or {}
         state = standing(holder, owner["run"], now)
+        if held and state != "ours":
+            return {"acquired": False, "holder": holder or None, "taken_from": None, "why": None}
         if state == "held" and holder["run"] != take_over:
             return {"acquired": False, "holder": holder, "taken_from": None, "why": None}
         changed = [] if planned is None else moved_on(planned, read_records(state_dir))
         if changed:
             raise GB10Error(f"Another run changed {', '.join(changed)} on this box after this run had planned; nothing was changed. Run again.")
-        since = holder["acquired_at"] if state == "ours" else now
-        _write(state_dir, dict(owner, acquired_at=since, refreshed_at=now, ttl_s=ttl_s))
+        since = holder["acquired_at"] if state == "ours" else now.clock_s
+        seen = {"boot_id": now.boot_id, "refreshed_boot_s": now.boot_s}
+        _write(state_dir, dict(owner, acquired_at=since, refreshed_at=now.clock_s, ttl_s=ttl_s, **seen), now)
         taken = holder if state in ("held", "expired") else None
         return {"acquired": True, "holder": None, "taken_from": taken, "why": {"held": "ended", "expired": "expired"}.get(state)}
 
@@ -79,10 +121,11 @@ def release(state_dir: str, run: str) -> bool:
     if not os.path.isdir(state_dir):
         return False
     with _alone(state_dir):
-        if standing(read(state_dir), run, time.time()) != "ours":
-            return False
-        os.unlink(os.path.join(state_dir, NAME))
-        return True
+        ours = standing(read(state_dir), run, instant()) == "ours"
+        for path in [*([os.path.join(state_dir, NAME)] if ours else []), alive_path(state_dir, run)]:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+        return ours
 
 
 @contextlib.contextmanager
@@ -99,10 +142,32 @@ def _alone(state_dir: str) -> Iterator[None]:
         os.close(handle)
 
 
-def _write(state_dir: str, holder: dict) -> None:
+def _text(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8") as stream:
+            return stream.read().strip()
+    except (OSError, ValueError):
+        return ""
+
+
+def _alive(state_dir: str, run: str) -> tuple[str, float] | None:
+    """When a run was seen last: (id of the boot, seconds since); None where it wrote nothing that can be read."""
+    words = _text(alive_path(state_dir, run)).split()
+    try:
+        return words[0], float(words[1])
+    except (IndexError, ValueError):
+        return None
+
+
+def _write(state_dir: str, holder: dict, now: Instant) -> None:
     path = os.path.join(state_dir, NAME)
     try:
         write_json(path, holder, durable=True, sort_keys=True)
         os.chmod(path, 0o644)  # whatever the umask: other users may ask who changes the box
+        write_whole(alive_path(state_dir, holder["run"]), f"{now.boot_id} {now.boot_s:.2f}\n")
+        # Of runs that were killed. One of this boot may be at work without its lock, and finds that out by its file.
+        for other in glob.glob(f"{glob.escape(path)}.*"):
+            if _text(other).split()[:1] != [now.boot_id]:
+                os.unlink(other)
     except OSError as error:
         raise GB10Error(f"The lock {path} cannot be written: {error.strerror}.") from error

@@ -33,6 +33,8 @@ from ansible_collections.gb10.vllm.plugins.module_utils._io import env_file
 TAIL_LINES = 40
 MISSING_GRACE_S = 60.0
 MOST_UNANSWERED = 3
+WITHOUT_A_KEY = ("/v1/models", "/metrics", "/openapi.json", "/invocations")
+"""Asked once without a key where one is due: vLLM's own check covers the first only."""
 
 Entries = Sequence[tuple[float, str]]
 """(epoch seconds, cleaned line) of a log, oldest first."""
@@ -51,6 +53,7 @@ class Follower:
     :param answer_timeout_s: how long one real request may take; the first one compiles kernels.
     :param start: ``StartedAt`` of the start being followed; another start of the same container is then a crash.
     :param last: ``activity`` of an earlier observation.
+    :param key_required: whether every route must refuse a request without a key.
     :param proof: what is measured once it answers, where its start is watched; None measures nothing.
     """
 
@@ -66,6 +69,7 @@ class Follower:
         answer_timeout_s: float,
         start: str | None = None,
         last: Mapping[str, Any] | None = None,
+        key_required: bool = False,
         proof: Proof | None = None,
     ) -> None:
         self.container = container
@@ -81,6 +85,7 @@ class Follower:
         key = _read_key(key_file) if key_file else None
         self.secrets = [key] if key else []
         self.api = Api(base_url, key)
+        self.stranger = Api(base_url, None) if key_required else None
 
     def follow(self, wait_s: float, poll_s: float = 2.0) -> dict[str, Any]:
         """Observe until the start is decided, its progress changes, or ``wait_s`` has passed."""
@@ -225,6 +230,7 @@ class Follower:
             text = readiness.answer_text(kind, json_object(body)) if status == 200 else None
             if text is not None:
                 self._answered(result, kind, text, json_object(body), model, latency_s)
+                self._refuses_strangers(result, lines, started)
                 self._load(result, kind, model, lines, started)
                 return
             if status == 200:
@@ -248,6 +254,15 @@ class Follower:
             "tokens": (reply.get("usage") or {}).get("completion_tokens"),
         }
         self._measure(result["facts"])
+
+    def _refuses_strangers(self, result: dict, lines: list[str], started: float | None) -> None:
+        """A server for which a key is due answers nobody without one, or it is no success."""
+        if self.stranger is None:
+            return
+        said = {path: self.stranger.call(path)[0] for path in WITHOUT_A_KEY}
+        answers = [f"{path} (HTTP {status})" for path, status in said.items() if status not in (0, 401)]
+        if answers:
+            self._fail(result, f"it answers without its key: {', '.join(answers)} should have refused (HTTP 401)", lines, started)
 
     def _load(self, result: dict, kind: str, model: str, lines: list[str], started: float | None) -> None:
         """The first load after a start that is watched, and what was measured of it; a server that does not stand it is not ready."""

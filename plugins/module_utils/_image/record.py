@@ -65,4 +65,4 @@ class Record:
         self._write(state)
 
     def _write(self, state: Mapping[str, Any]) -> None:
-        write_json(self.path, state, indent=1, sort_keys=True)
+        write_json(self.path, state, mode=0o600, indent=1, sort_keys=True)

@@ -45,10 +45,12 @@ class Work:
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
         """One run per box at a time. The child inherits the lock, so one that outlives a killed run still holds it."""
-        self.folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-        (self.folder / "logs").mkdir(mode=0o755, exist_ok=True)
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Also where git made it. What the recipe brings keeps its modes, which become part of the image.
+        self.folder.chmod(0o700)
+        (self.folder / "logs").mkdir(mode=0o700, exist_ok=True)
         self._progress = ProgressLog(str(self.progress_path))
-        self._lock_fd = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        self._lock_fd = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         previous = {number: signal.signal(number, _interrupted) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
         try:
             self._take_lock()
@@ -155,7 +157,7 @@ class Work:
             for old in sorted(logs.glob(f"*-{self.slug}.log"))[: -_KEEP_LOGS + 1]:
                 old.unlink(missing_ok=True)
             self.log_path = logs / f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{self.slug}.log"
-            self.log_path.touch(mode=0o644)
+            self.log_path.touch(mode=0o600)
         return self.log_path
 
     def note(self, text: str) -> None:

@@ -7,9 +7,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
+import stat
 import threading
 from collections.abc import Callable
 from typing import Any, BinaryIO
@@ -29,14 +31,15 @@ def _nothing(count: int) -> None:
 def write_whole(path: str | os.PathLike[str], content: str | bytes, *, mode: int = 0o644, durable: bool = False) -> None:
     """Replace ``path`` at once, so that a reader never sees half of it; missing directories are made.
 
-    ``mode`` is cut by the umask, as with any new file. ``durable``: it is on the disk before the old one goes. OSError leaves the old file.
+    ``mode`` is cut by the umask, as with any new file. ``durable``: it is on the disk before the old one goes, and so is its
+    name before this returns. OSError leaves the old file, but for one from the directory of a ``durable`` one.
     """
     place, name = os.path.split(os.path.abspath(path))
     os.makedirs(place, exist_ok=True)
     temporary = os.path.join(place, f".{name}.{os.getpid()}.{threading.get_ident()}")
     data = content.encode() if isinstance(content, str) else content
     try:
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as stream:
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode), "wb") as stream:
             stream.write(data)
             if durable:
                 stream.flush()
@@ -46,6 +49,17 @@ def write_whole(path: str | os.PathLike[str], content: str | bytes, *, mode: int
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
+    if durable:
+        _sync_names(place)
+
+
+def _sync_names(directory: str) -> None:
+    """Have the names in a directory on the disk: a new one may be lost with the power although its file is there."""
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def write_json(path: str | os.PathLike[str], value: Any, *, mode: int = 0o644, durable: bool = False, **style: Any) -> None:
@@ -64,11 +78,21 @@ def read_json(path: str | os.PathLike[str]) -> Any:
 
 def file_sha256(path: str | os.PathLike[str], on_progress: Callable[[int], None] = _nothing) -> str:
     """SHA-256 of one file in hexadecimal; ``on_progress`` hears how many bytes each step took."""
-    hasher = hashlib.sha256()
     with open(path, "rb", buffering=0) as stream:
-        while chunk := stream.read(CHUNK):
-            hasher.update(chunk)
-            on_progress(len(chunk))
+        return _sha256(stream, on_progress)
+
+
+def sha256_below(root: str, name: str, on_progress: Callable[[int], None] = _nothing) -> str:
+    """``file_sha256`` of a file below ``root``, without following a link that leads out of it; OSError as ``open_below`` raises it."""
+    with open(open_below(root, name), "rb", buffering=0) as stream:
+        return _sha256(stream, on_progress)
+
+
+def _sha256(stream: Any, on_progress: Callable[[int], None]) -> str:
+    hasher = hashlib.sha256()
+    while chunk := stream.read(CHUNK):
+        hasher.update(chunk)
+        on_progress(len(chunk))
     return hasher.hexdigest()
 
 
@@ -85,10 +109,70 @@ def safe_name(name: str) -> bool:
     return bool(name) and not name.startswith("/") and "\x00" not in name and all(part not in ("", ".", "..") for part in name.split("/"))
 
 
-def open_incoming(path: str) -> BinaryIO:
-    """An arriving file, unbuffered and open for both, at its beginning, with what an earlier attempt left; GB10Error where the disk refuses."""
+def inside(root: str, name: str) -> str | None:
+    """What ``name`` below ``root`` is called once its links are followed; None when one of them leads out of ``root``."""
+    base = os.path.realpath(root)
+    real = os.path.realpath(os.path.join(base, name))
+    return os.path.relpath(real, base) if real.startswith(base.rstrip("/") + "/") else None
+
+
+def open_below(root: str, name: str, flags: int = os.O_RDONLY, *, make: bool = False) -> int:
+    """Descriptor of a plain file below ``root``; OSError (ELOOP) for a link that leads out of it, and for what is no file.
+
+    For writing no link is followed at all. However quickly somebody else exchanges a directory for a link meanwhile, every step is
+    taken from the one before. ``make``: directories that are missing are made.
+    """
+    if not flags & (os.O_WRONLY | os.O_RDWR):
+        real = inside(root, name)
+        if real is None:
+            raise OSError(errno.ELOOP, "it is a link that leads out of its directory", os.path.join(root, name))
+        name = real
+    place, last = _directory_below(root, name, make)
     try:
-        return open(path, "r+b" if os.path.exists(path) else "w+b", buffering=0)
+        descriptor = os.open(last, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o644, dir_fd=place)
+    finally:
+        os.close(place)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.ELOOP, "it is no plain file", os.path.join(root, name))
+    return descriptor
+
+
+def _directory_below(root: str, name: str, make: bool = False) -> tuple[int, str]:
+    """Descriptor of the directory in which ``name`` lies below ``root``, and the last part of the name; no link below ``root`` is followed."""
+    *places, last = name.split("/")
+    here = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for place in places:
+            if make:
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(place, 0o755, dir_fd=here)
+            below = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=here)
+            os.close(here)
+            here = below
+    except BaseException:
+        os.close(here)
+        raise
+    return here, last
+
+
+def arrived(root: str, name: str) -> None:
+    """Give a file below ``root`` that has arrived whole its name: it loses the ending of arriving ones. No link is followed."""
+    place, last = _directory_below(root, name)
+    try:
+        os.replace(last + INCOMING, last, src_dir_fd=place, dst_dir_fd=place)
+    finally:
+        os.close(place)
+
+
+def open_incoming(path: str, root: str = "") -> BinaryIO:
+    """An arriving file, unbuffered and open for both, at its beginning, with what an earlier attempt left; GB10Error where the disk refuses.
+
+    ``root``: the directory around it below which no link is followed and directories are made; by default its own directory.
+    """
+    base = root or os.path.dirname(path)
+    try:
+        return open(open_below(base, os.path.relpath(path, base), os.O_RDWR | os.O_CREAT, make=bool(root)), "r+b", buffering=0)
     except OSError as error:
         raise disk_problem(path, error) from None
 
@@ -119,4 +203,6 @@ def disk_problem(path: str, error: OSError) -> GB10Error:
             f"the disk of {place} became full while {os.path.basename(path).removesuffix(INCOMING)} was written; free space there and run again, "
             "what has arrived is kept and nothing in use was touched"
         )
+    if error.errno in (errno.ELOOP, errno.ENOTDIR):
+        return GB10Error(f"{path} is a link or lies behind one, which nothing of ours writes through; look who put it there, remove it and run again")
     return GB10Error(f"{path} cannot be written ({error.strerror}); check the permissions and the disk of {place}")

@@ -18,13 +18,14 @@ STOPPED = "stopped because another file failed"
 class Incoming:
     """The file ``path`` that is to have ``size`` bytes; what an earlier attempt left of it is read once. GB10Error where the disk refuses.
 
-    ``git``: work out the id of a git blob too. What is longer than it may be was another file: it is dropped.
+    ``git``: work out the id of a git blob too. ``root``: the directory around it below which no link is followed and directories are made.
+    What is longer than it may be was another file: it is dropped.
     """
 
-    def __init__(self, path: str, size: int, *, git: bool = False) -> None:
+    def __init__(self, path: str, size: int, *, git: bool = False, root: str = "") -> None:
         self.path, self.size = path, size
         self._git = git
-        self._stream = open_incoming(path)
+        self._stream = open_incoming(path, root)
         self._reset()
         if os.fstat(self._stream.fileno()).st_size > size:
             self._stream.truncate(0)

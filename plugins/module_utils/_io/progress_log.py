@@ -23,9 +23,8 @@ class ProgressLog:
         self._phase = ""
         self._said_at = 0.0
         self._begin = (0, self.started)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, "w", encoding="utf-8"):
-            pass
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
 
     def __call__(self, phase: str, text: str, done_bytes: int = 0, total_bytes: int = 0, step: int = 0, steps: int = 0) -> None:
         """``phase`` is a word that changes rarely; the rate shown is the phase's own."""

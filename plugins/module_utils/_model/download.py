@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import http.client
 import os
@@ -19,10 +20,10 @@ from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._io.env_file import read_private
-from ansible_collections.gb10.vllm.plugins.module_utils._io.files import CHUNK, INCOMING, file_sha256, has_size, safe_name
+from ansible_collections.gb10.vllm.plugins.module_utils._io.files import CHUNK, INCOMING, arrived, has_size, safe_name, sha256_below
 from ansible_collections.gb10.vllm.plugins.module_utils._io.incoming import STOPPED, Incoming
 from ansible_collections.gb10.vllm.plugins.module_utils._io.workers import together
-from ansible_collections.gb10.vllm.plugins.module_utils._model import hub
+from ansible_collections.gb10.vllm.plugins.module_utils._model import hub, versions
 from ansible_collections.gb10.vllm.plugins.module_utils._model import store as model_store
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing import weights
 
@@ -78,15 +79,20 @@ class Download(hub.Hub):
     def listing(self, repo_id: str, revision: str) -> tuple[str, dict[str, dict[str, Any]]]:
         """The commit that ``revision`` means now, and ``{name: {size, sha256, blob}}`` of its files."""
         url, answer = self.ask(repo_id, revision)
-        if not isinstance(answer.get("sha"), str):
+        if not isinstance(answer.get("sha"), str) or not answer["sha"].isalnum():
             raise GB10Error(f"{url} answered without a commit: is {self.endpoint} a Hugging Face hub?")
         files = {}
         for one in answer["siblings"]:
-            name, lfs = one.get("rfilename"), one.get("lfs") or {}
-            size = one.get("size", lfs.get("size"))
-            if not isinstance(name, str) or not safe_name(name) or not isinstance(size, int):
-                raise GB10Error(f"{url} lists the file {name!r} without a proper name or size; nothing was downloaded")
-            files[name] = {"size": size, "sha256": lfs.get("sha256"), "blob": one.get("blobId") if not lfs else None}
+            entry: dict[str, Any] = one if isinstance(one, dict) else {}
+            name, found = entry.get("rfilename"), entry.get("lfs")
+            lfs: dict[str, Any] = found if isinstance(found, dict) else {}
+            size = entry.get("size", lfs.get("size"))
+            if not isinstance(name, str) or not safe_name(name) or isinstance(size, bool) or not isinstance(size, int) or size < 0:
+                raise GB10Error(f"{url} lists the file {str(name)[:200]!r} without a proper name or size; nothing was downloaded")
+            sha256, blob = lfs.get("sha256"), entry.get("blobId") if not lfs else None
+            if not isinstance(sha256, (str, type(None))) or not isinstance(blob, (str, type(None))):
+                raise GB10Error(f"{url} lists the file {name!r} without a proper checksum; nothing was downloaded")
+            files[name] = {"size": size, "sha256": sha256, "blob": blob}
         return answer["sha"], files
 
     def fetch(
@@ -100,23 +106,46 @@ class Download(hub.Hub):
         check: bool = False,
         said: Callable[..., None] = lambda *_args, **_more: None,
     ) -> dict[str, Any]:
-        """Have ``repo_id`` at ``revision`` in ``final``. Returns ``{changed, revision, path, downloaded_bytes, previous}``.
+        """Have ``repo_id`` at ``revision`` as ``final``. Returns ``{changed, revision, path, directory, downloaded_bytes, previous}``.
 
-        A directory that another hand made is left as it is. Nothing is asked of the hub when a full commit is wanted and there.
+        A directory that another hand made is left as it is. Nothing is asked of the hub when a full commit is wanted and there; a commit that was
+        brought earlier and is still there is not brought again.
         """
-        record = model_store.read_record(final)
-        if os.path.isdir(final) and record.get("repo_id") != repo_id:
-            return {"changed": False, "revision": None, "path": final, "downloaded_bytes": 0, "previous": None}
+        record = model_store.read_record(versions.current(final))
+        done = {"changed": False, "revision": None, "path": final, "downloaded_bytes": 0, "previous": None}
+        if os.path.isdir(final) and (record.get("repo_id") != repo_id or not versions.is_ours(final)):
+            return dict(done, directory=versions.directory_of(final))
         if record and COMMIT.fullmatch(revision) and record.get("revision") == revision:
-            return {"changed": False, "revision": revision, "path": final, "downloaded_bytes": 0, "previous": None}
+            return dict(done, revision=revision, directory=versions.directory_of(final))
+        model_store.refuse_foreign(final)
         said("list", f"{repo_id} at {revision}")
         commit, files = self.listing(repo_id, revision)
-        done = {"changed": True, "revision": commit, "path": final, "downloaded_bytes": 0, "previous": None}
+        done = dict(done, changed=True, revision=commit)
         if record.get("revision") == commit:
-            return dict(done, changed=False)
+            return dict(done, changed=False, directory=versions.directory_of(final))
+        kept = versions.find(final, repo_id, commit)
+        if kept:
+            before = versions.directory_of(final)
+            if not check:
+                versions.set_aside(final)
+                versions.point(final, kept)
+            return dict(done, directory=kept, previous=before)
         names = choose({name: one["size"] for name, one in files.items()}, f"{self.endpoint}/{repo_id}", load_format)
         if check:
-            return dict(done, downloaded_bytes=sum(files[name]["size"] for name in names))
+            return dict(done, directory=f"{final}@{commit[:14]}", downloaded_bytes=sum(files[name]["size"] for name in names))
+        with model_store.arriving(final, lambda: said("follow", f"the download of {repo_id} that another run began")) as waited:
+            # A run that was killed leaves its download at work: it is waited for, and what it brought is this run's too.
+            if waited and model_store.read_record(versions.current(final)).get("revision") == commit:
+                with contextlib.suppress(OSError):
+                    os.rmdir(final + model_store.PARTIAL)
+                return dict(done, directory=versions.directory_of(final))
+            brought = self._bring(repo_id, commit, final, {name: files[name] for name in names}, connections, said)
+        said("finished", f"{repo_id} at {commit[:12]} is in {brought['directory']}")
+        return done | brought
+
+    def _bring(self, repo_id: str, commit: str, final: str, files: Mapping[str, dict[str, Any]], connections: int, said: Callable[..., None]) -> dict[str, Any]:
+        """Download these files and make them a version of the model: ``{directory, downloaded_bytes, previous}``."""
+        names = list(files)
         partial = model_store.prepare_partial(final, f"{repo_id}@{commit}")
         model_store.reuse(partial, final, [{"name": name, **files[name]} for name in names])
         missing = [name for name in names if not has_size(os.path.join(partial, name), files[name]["size"])]
@@ -126,11 +155,11 @@ class Download(hub.Hub):
         entries = {}
         for name in names:
             path = os.path.join(partial, name)
-            digest = digests.get(name) or files[name]["sha256"] or file_sha256(path)
+            digest = digests.get(name) or files[name]["sha256"] or sha256_below(partial, name)
             entries[name] = {"size": files[name]["size"], "sha256": digest, "mtime_ns": os.stat(path).st_mtime_ns}
         previous = model_store.put_in_place(partial, final, {"repo_id": repo_id, "revision": commit, "endpoint": self.endpoint, "files": entries})
-        said("finished", f"{repo_id} at {commit[:12]} is in {final}")
-        return dict(done, downloaded_bytes=sum(files[name]["size"] for name in missing) - begun, previous=previous)
+        spared = sum(files[name]["size"] for name in missing) - begun
+        return {"directory": versions.directory_of(final), "downloaded_bytes": spared, "previous": previous}
 
     def _download(
         self, repo_id: str, commit: str, partial: str, names: Sequence[str], files: Mapping[str, dict], connections: int, said: Callable[..., None]
@@ -155,12 +184,11 @@ class Download(hub.Hub):
         """One file, resumed and verified; its SHA-256."""
         url = f"{self.endpoint}/{repo_id}/resolve/{commit}/{urllib.parse.quote(name)}"
         incoming = path + INCOMING
-        os.makedirs(os.path.dirname(path), exist_ok=True)
         for again in (True, False):
-            digest, blob = self._bytes(url, repo_id, incoming, file["size"], told)
+            digest, blob = self._bytes(url, repo_id, incoming, file["size"], told, path.removesuffix(name))
             wrong = (file["sha256"] and digest != file["sha256"]) or (file["blob"] and blob != file["blob"])
             if not wrong:
-                os.replace(incoming, path)
+                arrived(path.removesuffix(name), name)
                 return digest
             os.unlink(incoming)
             if not again:
@@ -171,10 +199,10 @@ class Download(hub.Hub):
             "file (a proxy, a broken mirror, bad memory). Nothing of it was kept and the model is not visible"
         )
 
-    def _bytes(self, url: str, repo_id: str, incoming: str, size: int, told: Callable[[int], None]) -> tuple[str, str]:
+    def _bytes(self, url: str, repo_id: str, incoming: str, size: int, told: Callable[[int], None], root: str = "") -> tuple[str, str]:
         """All bytes of a file, however many attempts that takes; (SHA-256, git blob id)."""
         failures = 0
-        with Incoming(incoming, size, git=True) as file:
+        with Incoming(incoming, size, git=True, root=root) as file:
             while not file.complete:
                 came, problem = self._attempt(url, repo_id, file, told)
                 failures = 0 if came else failures + 1

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import socket
@@ -29,15 +30,16 @@ FIRST_READ = 128 * 2**10
 LISTING_LIMIT = 64 * 2**20
 ATTEMPTS = 3
 READERS = 8
+GIVE_A_TOKEN = "give a token (gb10_hub.token, HF_TOKEN, or HF_TOKEN_PATH for the file that `hf auth login` writes)"
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follow redirects to the content network without handing it the token, nor telling it in the clear."""
+    """Follow redirects to the content network without handing it the token: what goes to another scheme, name or port goes without."""
 
     def redirect_request(self, req, fp, code, msg, headers, newurl):
         new = super().redirect_request(req, fp, code, msg, headers, newurl)
         here, there = urllib.parse.urlsplit(req.full_url), urllib.parse.urlsplit(newurl)
-        if new is not None and (there.netloc != here.netloc or (here.scheme, there.scheme) == ("https", "http")):
+        if new is not None and (there.scheme, there.netloc) != (here.scheme, here.netloc):
             new.remove_header("Authorization")
         return new
 
@@ -50,9 +52,8 @@ class Hub:
     ) -> None:
         env = os.environ if env is None else env
         self.endpoint = (endpoint or env.get("HF_ENDPOINT") or DEFAULT_ENDPOINT).rstrip("/")
-        if urllib.parse.urlsplit(self.endpoint).scheme not in ("http", "https"):
-            raise GB10Error(f"the hub endpoint {self.endpoint} is not an http or https URL: correct HF_ENDPOINT")
         self.token = token or token_from(env)
+        _check_endpoint(self.endpoint, self.token)
         self.timeout_s = timeout_s
         self.pause_s = pause_s
         self.opener = urllib.request.build_opener(_Redirects)
@@ -155,10 +156,10 @@ class Hub:
     def _refusal(self, exc: urllib.error.HTTPError, url: str, repo_id: str) -> str:
         code = exc.headers.get("X-Error-Code") or ""
         if code == "GatedRepo" or exc.code == 403:
-            step = "use a token that may read it" if self.token else "give a token (HF_TOKEN, or the file `hf auth login` writes)"
+            step = "use a token that may read it" if self.token else GIVE_A_TOKEN
             return f"{repo_id} needs a token: it is gated or private on {self.endpoint}; accept its terms on its page there and {step}"
         if exc.code == 401:
-            step = "the given token was not accepted, renew it" if self.token else "give a token (HF_TOKEN, or the file `hf auth login` writes)"
+            step = "the given token was not accepted, renew it" if self.token else GIVE_A_TOKEN
             return f"{repo_id} needs a token, or does not exist on {self.endpoint}: check the spelling; if it is right, {step}"
         if exc.code == 404:
             what = "has no such revision" if code == "RevisionNotFound" else "or the file is not there"
@@ -182,14 +183,42 @@ def top_files(siblings: list[Any]) -> tuple[dict[str, int], dict[str, str]]:
     return sizes, sums
 
 
+def _check_endpoint(endpoint: str, token: str | None) -> None:
+    """GB10Error for an address that is no hub's, holds a password, or would have the token told to everybody on the way."""
+    try:
+        parts = urllib.parse.urlsplit(endpoint)
+        host, _port = parts.hostname or "", parts.port
+    except ValueError:
+        raise GB10Error("the hub endpoint is not an http or https URL: correct HF_ENDPOINT") from None
+    if parts.username or parts.password:
+        raise GB10Error(f"the hub endpoint at {host} has a user or password in its address, where logs would show it: give a token instead (HF_TOKEN)")
+    if parts.scheme not in ("http", "https") or not host:
+        raise GB10Error(f"the hub endpoint {endpoint} is not an http or https URL: correct HF_ENDPOINT")
+    if token and parts.scheme == "http" and not _is_loopback(host):
+        raise GB10Error(
+            f"the hub endpoint {endpoint} is plain http, so everybody on the way could read the token: use its https address, or give no token for it"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether what is sent to this host never leaves the box."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def token_from(env: Mapping[str, str]) -> str | None:
-    """The user's token as huggingface_hub finds it: HF_TOKEN, or the file at HF_TOKEN_PATH or in HF_HOME."""
+    """The token that was given for this: HF_TOKEN, or the file that HF_TOKEN_PATH names or that lies in HF_HOME.
+
+    A token that root stored for itself in its own home is root's: nobody gave it for this, so it is not looked for.
+    """
     for key in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
         if env.get(key, "").strip():
             return env[key].strip()
-    home = env.get("HF_HOME") or os.path.join(env.get("XDG_CACHE_HOME") or os.path.join(env.get("HOME") or os.path.expanduser("~"), ".cache"), "huggingface")
+    path = env.get("HF_TOKEN_PATH") or (os.path.join(env["HF_HOME"], "token") if env.get("HF_HOME") else "")
     try:
-        with open(env.get("HF_TOKEN_PATH") or os.path.join(home, "token"), encoding="utf-8") as handle:
+        with open(path, encoding="utf-8") as handle:
             return handle.read(4096).strip() or None
     except (OSError, UnicodeDecodeError):
         return None

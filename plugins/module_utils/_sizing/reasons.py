@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from ansible_collections.gb10.vllm.plugins.module_utils._model.content import not_verified
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing import beside_arguments, flags, quantization
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.budget import GIB
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.outcome import Outcome
@@ -67,6 +68,10 @@ def warnings(outcome: Outcome, models: Mapping[str, ModelInfo]) -> list[str]:
     if info.get("source") == "hub":
         size = (info.get("download") or {}).get("bytes") or info.get("size_bytes") or 0
         found.append(f"the model is not on the box yet: {size / GIB:.1f} GiB to download from {info.get('path')}, {size * 8 / 1e9 / 60:.0f} min at 1 Gbit/s")
+    if info.get("content") and not info["content"].get("weights"):
+        found.append(not_verified(info.get("directory") or info.get("path") or "its directory"))
+    if server["revision"] and info.get("ours") is False:
+        found.append(f"`revision` is not looked at: {info.get('path')} was not brought by this collection, and what is its owner's own is left as it is")
     names = server["served_model_name"]
     if isinstance(names, str) and " " in names.strip():
         found.append(f"served_model_name {names!r} is one name with spaces in it: write a list where several names are meant")

@@ -86,6 +86,9 @@ class ModelInfo(TypedDict, total=False):
     size_bytes: int
     manifest: str
     download: Mapping[str, Any] | None
+    directory: str
+    ours: bool
+    content: Mapping[str, str | None]
     beside: Beside
     hf: Mapping[str, Any]
     names: Sequence[str]
@@ -141,6 +144,7 @@ class Server(TypedDict):
     load_format: str
     trust_remote_code: bool
     trust_stated: bool
+    revision: str
     max_num_batched_tokens: int | None
     max_num_seqs: int | None
     reserve_bytes: int

@@ -64,6 +64,7 @@ def read_server(server: WantedServer, repairs: Any = None, image_id: str = "") -
         "reserve_bytes": checks.gib(merged.get("reserve_gib") or 0, f"{where}: reserve_gib"),
         "kv_cache_most_bytes": _most_kv_bytes(merged, where),
         "args": args,
+        "revision": str(merged.get("revision") or ""),
         "env": {str(key): str(value) for key, value in budget.as_map(server.get("plan_env")).items()},
         "repairs": applied,
     }

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.module_utils._io.files import CHUNK, INCOMING, safe_name
+from ansible_collections.gb10.vllm.plugins.module_utils._io.files import CHUNK, INCOMING, arrived, safe_name
 from ansible_collections.gb10.vllm.plugins.module_utils._io.incoming import STOPPED, Incoming
 from ansible_collections.gb10.vllm.plugins.module_utils._transfer import wire
 from ansible_collections.gb10.vllm.plugins.module_utils._transfer.keys import client_context
@@ -37,6 +37,23 @@ ATTEMPTS = 3
 """How often a file that arrives with a wrong sum is fetched anew."""
 
 T = TypeVar("T")
+
+
+def checked_list(found: Any) -> dict[str, Any]:
+    """``{items, meta}`` as another box said it, when it is that; GB10Error for names that would leave the directory, ValueError for another shape."""
+    items = found.get("items") if isinstance(found, dict) else None
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise ValueError("no list of files")
+    for item in items:
+        name, size = item.get("name"), item.get("size")
+        if not isinstance(name, str) or not safe_name(name) or isinstance(size, bool) or not isinstance(size, int) or size < 0:
+            raise GB10Error(f"a box offered a file with the impossible name {str(name)[:200]!r}; nothing was written")
+        if not isinstance(item.get("sha256"), (str, type(None))) or not isinstance(item.get("mtime_ns", 0), int):
+            raise ValueError(f"{name[:200]} has no proper sum or time")
+    names = [item["name"] for item in items]
+    if len(set(names)) != len(names):
+        raise ValueError("a file is named twice")
+    return found
 
 
 class RateLimit:
@@ -171,6 +188,8 @@ class Link:
     def frame(self) -> tuple[bytes, memoryview]:
         """(letter, content) of the next frame, the content good until the one after it. Gone and NotHere when that is the answer."""
         letter, length = wire.parse_header(bytes(self._read(wire.FRAME_BYTES)))
+        if length > wire.LONGEST.get(letter, wire.LONGEST_FRAME):
+            raise Gone("it sent a longer answer than this protocol has")
         payload = self._read(length)
         if letter == wire.CANNOT:
             raise Gone(bytes(payload).decode(errors="replace"))
@@ -179,8 +198,15 @@ class Link:
         return letter, payload
 
 
+def _anything(index: dict[str, Any]) -> None:
+    """Nobody said what it has to be."""
+
+
 class Receiver:
-    """Fetch one share: its list of files, then the files, from whichever source can."""
+    """Fetch one share: its list of files, then the files, from whichever source can.
+
+    ``judge`` gets each list of files and raises Gone when it is not of what the controller asked for; another source is asked then.
+    """
 
     def __init__(
         self,
@@ -190,8 +216,10 @@ class Receiver:
         *,
         limit: RateLimit | None = None,
         patience_s: float = 120.0,
+        judge: Callable[[dict[str, Any]], None] = _anything,
     ) -> None:
         self.share, self.keys = share, keys
+        self.judge = judge
         self.sources = Sources(sources, patience_s)
         self.limit = limit or RateLimit(0)
         self.received_bytes = 0
@@ -202,47 +230,69 @@ class Receiver:
     def index(self) -> dict[str, Any]:
         """``{items, meta}`` as the nearest source that answers knows it; names that would leave the directory are refused."""
         found = self._try(self._listen, set())
-        for item in found["items"]:
-            if not safe_name(item["name"]) or int(item["size"]) < 0:
-                raise GB10Error(f"a box offered a file with the impossible name {item['name']!r}; nothing was written")
-        return found
+        self.close()
+        return checked_list(found)
 
-    def _listen(self, link: Link) -> dict[str, Any]:
-        link.ask(wire.Request(self.share))
+    def settle(self) -> dict[str, str]:
+        """SHA-256 of every file by name as the box says whose copy counts, once it knows them all; from now on nobody else is asked.
+
+        The controller named that box and its certificate. GB10Error when it has gone meanwhile: nobody else's word is taken for it.
+        """
+        before = self.sources
+        self.sources = Sources([source for source in before.sources if source.get("reference")], before.patience_s)
+        self.sources.used = before.used
+        found = checked_list(self._try(functools.partial(self._listen, settled=True), set()))
+        self.close()
+        return {item["name"]: str(item.get("sha256")) for item in found["items"]}
+
+    def _listen(self, link: Link, settled: bool = False) -> dict[str, Any]:
+        link.ask(wire.Request(self.share, settled=settled))
         while True:
             letter, payload = link.frame()
             if letter == wire.LIST:
-                return json.loads(bytes(payload))
+                try:
+                    found = json.loads(bytes(payload))
+                    checked_list(found)
+                    self.judge(found)
+                except (ValueError, RecursionError, GB10Error) as error:
+                    raise Gone(f"its list of files cannot be used ({error})") from None
+                return found
             self.sources.waiting()
 
     def fetch(self, number: int, item: dict[str, Any], path: str, on_progress: Callable[[int], None] = lambda count: None) -> str:
-        """Fetch one file to ``path``, going on where an earlier attempt stopped; returns its SHA-256 after comparing it."""
-        os.makedirs(os.path.dirname(path), exist_ok=True)
+        """Fetch one file to ``path``, going on where an earlier attempt stopped; returns its SHA-256 after comparing it.
+
+        It has to be the one in ``item`` where that is known: what a neighbour says of its own bytes counts only where nothing else does.
+        """
         absent: set[str] = set()
+        root = path.removesuffix(item["name"])
         for _attempt in range(ATTEMPTS):
-            with Incoming(path + INCOMING, item["size"]) as file:
-                expected = self._try(functools.partial(self._receive, number, file, on_progress), absent)
-                if file.offset == file.size and file.sha256 == expected:
+            with Incoming(path + INCOMING, item["size"], root=root) as file:
+                told, source = self._try(functools.partial(self._receive, number, file, on_progress), absent)
+                if file.offset == file.size and file.sha256 == (item.get("sha256") or told):
                     file.sync()
-                    os.replace(file.path, path)
-                    return expected
+                    arrived(root, item["name"])
+                    return file.sha256
             os.unlink(file.path)
+            self.sources.bad(source, Gone(f"what it sent as {item['name']} is not that file"))
         raise GB10Error(
             f"{item['name']} arrived three times with a wrong checksum; check the disk and memory of {', '.join(self.sources.used)} and of this box"
         )
 
-    def _receive(self, number: int, file: Incoming, on_progress: Callable[[int], None], link: Link) -> str:
-        """Take in what this source sends of a file; the sum it is to have."""
+    def _receive(self, number: int, file: Incoming, on_progress: Callable[[int], None], link: Link) -> tuple[str, dict[str, Any]]:
+        """Take in what this source sends of a file; the sum it says it has, and the source."""
         link.ask(wire.Request(self.share, number, file.offset))
         while True:
             if self.stopped.is_set():
                 raise GB10Error(STOPPED)
             letter, payload = link.frame()
             if letter == wire.COMPLETE:
-                return bytes(payload).decode()
+                return bytes(payload).decode(errors="replace"), link.source
             if letter != wire.DATA:
                 self.sources.waiting()
                 continue
+            if len(payload) > file.size - file.offset:
+                raise Gone("it sent more than the file has")
             file.add(payload)
             self.sources.good(link.source, len(payload))
             with self._lock:

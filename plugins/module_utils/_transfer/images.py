@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,11 +19,14 @@ from ansible_collections.gb10.vllm.plugins.module_utils._image.identity import i
 from ansible_collections.gb10.vllm.plugins.module_utils._image.record import Record
 from ansible_collections.gb10.vllm.plugins.module_utils._image.saved import absent_layers
 from ansible_collections.gb10.vllm.plugins.module_utils._image.store import ImageStore
-from ansible_collections.gb10.vllm.plugins.module_utils._io.files import has_size, read_json, write_json
+from ansible_collections.gb10.vllm.plugins.module_utils._io.files import has_size, read_json, safe_name, write_json
 from ansible_collections.gb10.vllm.plugins.module_utils._model.store import check_space
 from ansible_collections.gb10.vllm.plugins.module_utils._transfer.client import Receiver
 from ansible_collections.gb10.vllm.plugins.module_utils._transfer.index import DONE, FAILED
+from ansible_collections.gb10.vllm.plugins.module_utils._transfer.wire import Gone
 from ansible_collections.gb10.vllm.plugins.module_utils._transfer.work import End, Item, Share, Work
+
+_SUM = re.compile(r"[0-9a-f]{64}")
 
 
 class Images:
@@ -46,6 +50,18 @@ class Images:
             "identity": identity(found) if found else None, "layers": layers, "store": kind, "image_id": found["Id"] if found else None,
             "layers_held": self.store.layers_held() if kind == "classic" else [],
         }  # fmt: skip
+
+    @staticmethod
+    def judge(share: Share) -> Callable[[dict[str, Any]], None]:
+        """What a box says of this share has to be the image the controller asked for, in blobs that are called by their SHA-256."""
+
+        def compare(index: dict[str, Any]) -> None:
+            _same_image(index.get("meta"), share)
+            for item in index["items"]:
+                if not _SUM.fullmatch(item["name"]) or item.get("sha256") != item["name"]:
+                    raise Gone("it offers blobs that are not called by their SHA-256")
+
+        return compare
 
     def offer(self, share: Share, work: Work) -> End | None:
         """Take the image out of Docker, unless that was done before, and describe its blobs; nothing is left to do then.
@@ -91,6 +107,10 @@ class Images:
         """Fetch the blobs this box lacks and pass them on meanwhile; what is left is to load them into Docker."""
         work.said("wait", f"for {share['sources'][0]['name']} to offer {share['place']}")
         index = receiver.index()
+        try:
+            _same_image(index.get("meta"), share)
+        except Gone as error:
+            raise GB10Error(f"{error}; nothing of it was taken") from None
         archive = index["meta"]
         os.makedirs(self.blobs, mode=0o700, exist_ok=True)
         unneeded = {layer["blob"] for layer in archive["layers"]} - self._lacking(archive)
@@ -131,3 +151,19 @@ class Images:
 
     def _has(self, blob: str, size: int) -> bool:
         return has_size(os.path.join(self.blobs, blob), size)
+
+
+def _same_image(archive: Any, share: Share) -> None:
+    """Gone when what another box describes is not the image that the controller asked for, or no image at all."""
+    if not isinstance(archive, dict) or archive.get("identity") != share["identity"]:
+        raise Gone("it offers another image than the one this run brings")
+    layers, sizes, others = archive.get("layers"), archive.get("sizes"), archive.get("others")
+    if not isinstance(layers, list) or not isinstance(sizes, dict) or not isinstance(others, list) or not isinstance(archive.get("index"), (dict, type(None))):
+        raise Gone("its description of the image cannot be read")
+    for layer in layers:
+        if not isinstance(layer, dict) or not isinstance(layer.get("diff_id"), str) or str(layer.get("blob")) not in sizes:
+            raise Gone("its description of the image names layers that it does not have")
+    if str(archive.get("config")) not in sizes or not all(isinstance(blob, str) and isinstance(size, int) for blob, size in sizes.items()):
+        raise Gone("its description of the image cannot be read")
+    if not all(safe_name(blob) and "/" not in blob for blob in sizes):
+        raise Gone("its description of the image names blobs outside their directory")

@@ -73,6 +73,37 @@ def _context(side: int, directory: str, trusted: str) -> ssl.SSLContext:
     return context
 
 
+def listening_addresses(link: str, others: Sequence[str]) -> list[str]:
+    """The addresses of this box on which a transfer is answered: ``link``'s alone where there is one, of both families where a name has both.
+
+    Without a link those of ``others`` that are this box's and those towards its default route. GB10Error when none is.
+    """
+    named = [address for name in ([link] if link else others) for address in _resolved(name)]
+    found = [address for address in dict.fromkeys([*named, *([] if link else own_addresses())]) if _is_own(address)]
+    if not found:
+        what = f"gb10_link_address {link} is no address of this box" if link else "this box has neither a default route nor the address the inventory gives it"
+        raise GB10Error(f"{what}, so other boxes could not reach it for a transfer; set gb10_link_address to its address on the link between the boxes")
+    return found
+
+
+def _resolved(name: str) -> list[str]:
+    try:
+        return [str(entry[4][0]) for entry in socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)]
+    except (OSError, UnicodeError):
+        return []
+
+
+def _is_own(address: str) -> bool:
+    """Whether something can listen on this address here."""
+    try:
+        found = socket.getaddrinfo(address, 0, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)[0]
+        with socket.socket(found[0], socket.SOCK_STREAM) as probe:
+            probe.bind(found[4])
+        return True
+    except OSError:
+        return False
+
+
 def own_addresses() -> list[str]:
     """The address this box uses towards its default route, if it has one. Nothing is sent."""
     found = []

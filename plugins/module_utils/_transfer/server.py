@@ -7,23 +7,23 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
 import signal
 import socket
-import socketserver
-import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, BinaryIO
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.module_utils._io.files import CHUNK, INCOMING, read_json
+from ansible_collections.gb10.vllm.plugins.module_utils._io.files import CHUNK, INCOMING, inside, open_below, read_json
 from ansible_collections.gb10.vllm.plugins.module_utils._transfer import wire
 from ansible_collections.gb10.vllm.plugins.module_utils._transfer.index import DONE, alive, end_reason, index_path, workers
-from ansible_collections.gb10.vllm.plugins.module_utils._transfer.keys import remove_keys, server_context, trusted_path
+from ansible_collections.gb10.vllm.plugins.module_utils._transfer.keys import remove_keys
+from ansible_collections.gb10.vllm.plugins.module_utils._transfer.listener import Listener
 
 BEAT_S = 2.0
 """How often a client is told that we live while there is nothing to send, in seconds."""
@@ -34,65 +34,40 @@ CLIENT_S = 60.0
 PID = "server.pid"
 
 
-class _Server(socketserver.ThreadingTCPServer):
-    daemon_threads = True
-    allow_reuse_address = True
-    request_queue_size = 64
+class Server(Listener):
+    """Answers the boxes of this run with what the shares in ``root`` describe."""
 
-    def __init__(self, root: str, keys: str, port: int, idle_s: float) -> None:
-        self.root, self.keys, self.idle_s = root, keys, idle_s
+    def __init__(self, root: str, keys: str, sockets: Sequence[socket.socket], idle_s: float, connections: int = 4) -> None:
+        super().__init__(keys, sockets, connections)
+        self.root, self.idle_s = root, idle_s
         self.used_at = time.monotonic()
-        self._trusted: tuple[float, ssl.SSLContext] | None = None
-        self._lock = threading.Lock()
-        if socket.has_dualstack_ipv6():
-            self.address_family = socket.AF_INET6
-        super().__init__(("::" if self.address_family == socket.AF_INET6 else "", port), _Handler)
 
-    def server_bind(self) -> None:
-        if self.address_family == socket.AF_INET6:
-            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        super().server_bind()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is its own matter."""
-
-    def tls(self) -> ssl.SSLContext | None:
-        """The context for those we were told to trust; None until then."""
-        path = trusted_path(self.keys)
-        try:
-            changed = os.stat(path).st_mtime
-            with self._lock:
-                if self._trusted is None or self._trusted[0] != changed:
-                    with open(path, encoding="ascii") as stream:
-                        self._trusted = (changed, server_context(self.keys, stream.read()))
-                return self._trusted[1]
-        except (OSError, ssl.SSLError):
-            return None
-
-
-class _Handler(socketserver.BaseRequestHandler):
-    server: _Server
-
-    def handle(self) -> None:
-        context = self.server.tls()
-        if context is None:
-            return
-        self.request.settimeout(CLIENT_S)
-        with contextlib.suppress(OSError), context.wrap_socket(self.request, server_side=True) as self.connection, self.connection.makefile("rb") as lines:
+    def answer(self, connection: socket.socket) -> None:
+        """Answer what a box of the run asks, until it hangs up."""
+        connection.settimeout(CLIENT_S)
+        with connection.makefile("rb", buffering=wire.LONGEST_REQUEST) as lines:
             while line := lines.readline(wire.LONGEST_REQUEST):
-                self.server.used_at = time.monotonic()
-                self._answer(wire.Request.parse(line))
-                self.server.used_at = time.monotonic()
+                self.used_at = time.monotonic()
+                _Conversation(self, connection).answer(wire.Request.parse(line))
+                self.used_at = time.monotonic()
+
+
+class _Conversation:
+    """One request and its answer."""
+
+    def __init__(self, server: Server, connection: socket.socket) -> None:
+        self.server, self.connection = server, connection
 
     def _send(self, letter: bytes, payload: bytes | memoryview = b"") -> None:
         self.connection.sendall(wire.header(letter, len(payload)))
         if payload:
             self.connection.sendall(payload)
 
-    def _answer(self, wanted: wire.Request) -> None:
+    def answer(self, wanted: wire.Request) -> None:
+        """Send what is asked for, or why it cannot be had."""
         self._path = index_path(self.server.root, wanted.share)
         self._beat_at = time.monotonic()
-        index = self._wait(lambda index: index if index and "items" in index else None)
+        index = self._wait(lambda index: index if index and "items" in index and (not wanted.settled or _settled(index)) else None)
         if index is None:
             return
         if wanted.item is None:
@@ -165,6 +140,10 @@ class _Handler(socketserver.BaseRequestHandler):
         return True
 
 
+def _settled(index: Mapping[str, Any]) -> bool:
+    return all(item.get("sha256") for item in index["items"])
+
+
 def listing(index: Mapping[str, Any]) -> dict[str, Any]:
     """What a client is told of a share: its files without what is the server's own business."""
     items = [{key: item[key] for key in ("name", "size", "sha256", "mtime_ns") if key in item} for item in index["items"]]
@@ -172,22 +151,24 @@ def listing(index: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def open_item(roots: Sequence[str], name: str) -> BinaryIO | None:
-    """A file of a share wherever it lies now, whole or still arriving; None when it is nowhere yet."""
+    """A file of a share wherever it lies now, whole or still arriving; None when it is nowhere yet, or a link that leads out of there."""
     for root in roots:
-        for path in (os.path.join(root, name), os.path.join(root, name + INCOMING)):
+        for one in (name, name + INCOMING):
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                return open(path, "rb", buffering=0)
+                if inside(root, one) is not None:
+                    return open(open_below(root, one), "rb", buffering=0)
     return None
 
 
-def start_server(root: str, keys: str, port: int, idle_s: float = 900.0) -> int:
+def start_server(root: str, keys: str, port: int, idle_s: float = 900.0, *, addresses: Sequence[str] | None = None, connections: int = 4) -> int:
     """Start serving in a process of its own and return its port; a server of an earlier run ends first.
 
+    ``addresses``: of this box, where it listens; None for every interface. ``connections``: how many a box opens at once.
     It ends by itself when nothing asked for ``idle_s`` seconds and no transfer works on this box. GB10Error when the port is taken.
     """
     stop_server(keys)
     try:
-        server = _Server(root, keys, port, idle_s)
+        server = Server(root, keys, _listen(addresses, port), idle_s, connections)
     except OSError as error:
         raise GB10Error(f"port {port} of this box cannot be used for the transfer ({error.strerror}); set gb10_distribution.port to a free one") from None
     lock = os.open(os.path.join(keys, PID), os.O_RDWR | os.O_CREAT, 0o600)
@@ -195,10 +176,10 @@ def start_server(root: str, keys: str, port: int, idle_s: float = 900.0) -> int:
     child = os.fork()
     if child:
         os.close(lock)
-        found = server.server_address[1]
-        server.socket.close()
+        found = server.port
+        server.close()
         os.waitpid(child, 0)
-        return int(found)
+        return found
     # Two forks and a session of its own: neither Ansible nor the SSH session waits for it or takes it along.
     os.setsid()
     grandchild = os.fork()
@@ -219,7 +200,7 @@ def start_server(root: str, keys: str, port: int, idle_s: float = 900.0) -> int:
         os._exit(0)
 
 
-def _end_when_idle(server: _Server) -> None:
+def _end_when_idle(server: Server) -> None:
     while True:
         time.sleep(min(5.0, server.idle_s / 3))
         with contextlib.suppress(OSError):
@@ -228,6 +209,30 @@ def _end_when_idle(server: _Server) -> None:
         if time.monotonic() - server.used_at > server.idle_s:
             remove_keys(server.keys)
             os._exit(0)
+
+
+def _listen(addresses: Sequence[str] | None, port: int) -> list[socket.socket]:
+    """Sockets that listen on one port of these addresses, of both families. OSError when it is taken on one of them."""
+    for _attempt in range(5):
+        found: list[socket.socket] = []
+        try:
+            for place in addresses if addresses is not None else ("::", "0.0.0.0") if socket.has_dualstack_ipv6() else ("0.0.0.0",):
+                family, _kind, _protocol, _name, where = socket.getaddrinfo(place, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)[0]
+                listening = socket.socket(family, socket.SOCK_STREAM)
+                found.append(listening)
+                listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                listening.bind((where[0], found[0].getsockname()[1] if len(found) > 1 else port, *where[2:]))
+                listening.listen(64)
+            return found
+        except OSError as error:
+            for one in found:
+                one.close()
+            # A free port of one address may be taken on the next: then another free one is tried.
+            if port or error.errno != errno.EADDRINUSE:
+                raise
+    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 
 
 def stop_server(keys: str) -> bool:

@@ -26,7 +26,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._transfer.client import 
 from ansible_collections.gb10.vllm.plugins.module_utils._transfer.directories import Directories
 from ansible_collections.gb10.vllm.plugins.module_utils._transfer.images import Images
 from ansible_collections.gb10.vllm.plugins.module_utils._transfer.index import FAILED, WORKING, Descriptions, is_transfer, shares_dir, workers
-from ansible_collections.gb10.vllm.plugins.module_utils._transfer.keys import make_certificate, own_addresses, remove_keys, trust
+from ansible_collections.gb10.vllm.plugins.module_utils._transfer.keys import listening_addresses, make_certificate, own_addresses, remove_keys, trust
 from ansible_collections.gb10.vllm.plugins.module_utils._transfer.server import start_server, stop_server
 from ansible_collections.gb10.vllm.plugins.module_utils._transfer.work import End, Share, Work
 
@@ -45,10 +45,21 @@ class Shares:
     def _kind(self, share: Share) -> Images | Directories:
         return self.images if share["kind"] == "image" else self.directories
 
-    def open(self, shares: Sequence[Share], name: str, port: int, idle_s: float = 900.0) -> dict[str, Any]:
+    def open(
+        self,
+        shares: Sequence[Share],
+        name: str,
+        port: int,
+        idle_s: float = 900.0,
+        *,
+        connections: int = 4,
+        link: str = "",
+        addresses: Sequence[str] | None = None,
+    ) -> dict[str, Any]:
         """Start this box's server and say what it has: ``{port, certificate, addresses, shares: {key: {identity, layers, ...}}}``.
 
-        GB10Error while another run transfers on this box.
+        It listens on ``link``, which has to be an address of this box; without one on those of ``addresses`` that are and on those towards the default
+        route. ``addresses`` None: on every interface. GB10Error while another run transfers on this box.
         """
         self._refuse_second_run()
         stop_server(self.keys)
@@ -58,7 +69,9 @@ class Shares:
         found = {share["key"]: self._kind(share).state(share["place"]) for share in shares}
         remove_keys(self.keys)
         certificate = make_certificate(self.keys, name)
-        return {"port": start_server(self.root, self.keys, port, idle_s), "certificate": certificate, "addresses": own_addresses(), "shares": found}
+        own = None if addresses is None and not link else listening_addresses(link, addresses or ())
+        found_port = start_server(self.root, self.keys, port, idle_s, addresses=own, connections=connections)
+        return {"port": found_port, "certificate": certificate, "addresses": own_addresses() if own is None else own, "shares": found}
 
     def _refuse_second_run(self) -> None:
         for pid in workers(self.root):
@@ -110,7 +123,8 @@ class Shares:
     def _take(self, share: Share, work: Work, limit: RateLimit, patience_s: float) -> tuple[End, dict[str, Any]]:
         """Fetch one share; what is left to do with it, and what is told of the way."""
         begun = time.monotonic()
-        with contextlib.closing(Receiver(share["key"], share["sources"], self.keys, limit=limit, patience_s=patience_s)) as receiver:
+        judge = self._kind(share).judge(share)
+        with contextlib.closing(Receiver(share["key"], share["sources"], self.keys, limit=limit, patience_s=patience_s, judge=judge)) as receiver:
             end = self._kind(share).take(share, receiver, work)
         took = round(time.monotonic() - begun, 2)
         return end, {"received_bytes": receiver.received_bytes, "sources": receiver.sources.used, "transfer_s": took}

@@ -7,8 +7,8 @@
 Both sides prove who they are with a certificate made for one run and named to each other by Ansible; nothing else is trusted,
 nothing outlives the run, and only files that were offered can be asked for.
 
-The client sends one JSON object per line, ``{"share": key}`` for a list of files or ``{"share": key, "item": n, "offset": bytes}`` for
-one; the server answers with frames of one letter, a length (4 bytes) and as many bytes.
+The client sends one JSON object per line, ``{"share": key}`` for a list of files (with ``"settled": true`` once all their sums are
+known) or ``{"share": key, "item": n, "offset": bytes}`` for one; the server answers with frames of one letter, a length (4 bytes) and as many bytes.
 """
 
 from __future__ import annotations
@@ -27,8 +27,11 @@ CANNOT = b"E"
 COMPLETE = b"Z"
 """Followed by the SHA-256 as the file's first reader knows it."""
 
-LONGEST_REQUEST = 65536
-LONGEST_FRAME = 2**28
+LONGEST_REQUEST = 8192
+LONGEST_FRAME = 2**24
+"""Of a list of files, in bytes."""
+LONGEST = {DATA: 2**20, WAITING: 0, NOT_HERE: 0, CANNOT: 2**16, COMPLETE: 2**7}
+"""Of the other frames: another box decides how much memory it takes here, so there is a bound for each."""
 _FRAME = struct.Struct("!cI")
 FRAME_BYTES = _FRAME.size
 
@@ -46,17 +49,20 @@ class NotHere(Exception):
 
 
 class Request(NamedTuple):
-    """A share's list of files, or with ``item`` one of them from byte ``offset`` on."""
+    """A share's list of files, with ``settled`` not before all their sums are known; or with ``item`` one of them from byte ``offset`` on."""
 
     share: str
     item: int | None = None
     offset: int = 0
+    settled: bool = False
 
     def line(self) -> bytes:
         """As it is sent."""
         wanted: dict[str, Any] = {"share": self.share}
         if self.item is not None:
             wanted.update(item=self.item, offset=self.offset)
+        elif self.settled:
+            wanted["settled"] = True
         return json.dumps(wanted).encode() + b"\n"
 
     @classmethod
@@ -65,8 +71,9 @@ class Request(NamedTuple):
         try:
             wanted = json.loads(line)
             item = wanted.get("item")
-            return cls(str(wanted.get("share")), None if item is None else int(item), max(0, int(wanted.get("offset") or 0)))
-        except (AttributeError, TypeError, RecursionError) as error:
+            number = None if item is None else int(item)
+            return cls(str(wanted.get("share")), number, max(0, int(wanted.get("offset") or 0)), bool(wanted.get("settled")))
+        except (AttributeError, TypeError, OverflowError, RecursionError) as error:
             raise ValueError(f"not a request: {error}") from None
 
 

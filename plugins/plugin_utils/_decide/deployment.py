@@ -13,18 +13,36 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from ansible_collections.gb10.vllm.plugins.module_utils._engine import footprint
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._model.content import contradict
+from ansible_collections.gb10.vllm.plugins.module_utils._names import LIBRARY_DIR
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.flags import PLANNED_ENV
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.rules import parse_version
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.lacking import lacking
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.shapes import Asked, Container, Decision, Deployment, Image, Server, Settings
 from ansible_collections.gb10.vllm.plugins.plugin_utils._report.table import table
 
-# Reads the private files, then becomes vLLM: no secret in `docker inspect`, argv or the image.
-ENTRYPOINT = ["/bin/sh", "-c", 'set -a; for file in /run/gb10/*.env; do [ -r "$file" ] && . "$file"; done; set +a; exec "$@"', "gb10-vllm"]
+# Reads the user's environment, then becomes vLLM: no secret in `docker inspect`, argv or the image. Where a key is due it ends without one, and
+# vLLM never sees it: its own check would go on asking for the key of its start, and earlier releases wrote it into their compile caches.
+START = (
+    "umask 077; due=${GB10_KEY-}; "
+    "set -a; [ -r /run/gb10/server.env ] && . /run/gb10/server.env; set +a; "
+    'if [ "$due" = required ]; then unset VLLM_API_KEY; '
+    '( . /run/gb10/key.env && [ -n "$VLLM_API_KEY" ] ) 2>/dev/null || '
+    '{ echo "gb10.vllm: this server must not answer without a key, and /run/gb10/key.env holds none; run the playbook site again." >&2; exit 1; }; '
+    'export PYTHONPATH="/opt/gb10-vllm${PYTHONPATH:+:$PYTHONPATH}"; fi; exec "$@"'
+)
+ENTRYPOINT = ["/bin/sh", "-c", START, "gb10-vllm"]
+GUARD = "guard_keys.GuardKeys"
+"""What vLLM loads as its outermost middleware (the role server's file guard_keys.py)."""
+KEYS = {"given": "given", "generate": "generated", "none": "none"}
+"""What ``key_policy`` makes of a server's key, as its deployment says it."""
+CLOSED_TO_BROWSERS = (0, 32, 0)
+"""The release from which vLLM admits no web page of another origin unless it is told to (``allowed_origins``); 0.26.0 admitted all."""
 CACHE_ENV = {
     "HOME": "/cache",
     "VLLM_CACHE_ROOT": "/cache/vllm",
@@ -35,6 +53,12 @@ CACHE_ENV = {
     "TRANSFORMERS_OFFLINE": "1",
 }
 GIB = 2**30
+PIDS = 8192
+"""Processes and threads of a container at most: several times what an engine with all its compilers was seen to have."""
+OOM_SCORE_ADJ = 800
+"""Of 1000: when memory runs out the kernel ends an engine, whose memory on a GPU it does not count, before sshd, systemd and Docker."""
+TMPFS = ["/tmp:exec,mode=1777,size=4g"]
+"""Sockets, and what compilers load again; with a bound, as a GB10's memory is the GPU's, too."""
 SECRET_KEYS = ("api_key", "env")
 HASHED = ("shm_gib", "floor_bytes", "stop_timeout_s", "state_dir", "config_dir")
 PLANNED = (
@@ -70,11 +94,27 @@ def is_loopback(address: str) -> bool:
         raise GB10Error(f"`address: {address}` is not an IP address; name an address of the box, 0.0.0.0 for all of them or 127.0.0.1 for none.") from None
 
 
-def probe_url(address: str, port: int) -> str:
+def endpoint(address: str, port: int) -> str:
+    """Address and port in one text, an IPv6 address in brackets: as URLs, people and ``community.docker`` take it."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def probe_url(address: str, port: int, scheme: str = "http") -> str:
     """The URL under which the box itself reaches a server that is published on this address."""
     parsed = ipaddress.ip_address(address)
     host = ("127.0.0.1" if parsed.version == 4 else "::1") if parsed.is_unspecified else str(parsed)
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://{endpoint(host, port)}"
+
+
+def key_of(server: Server, api_key: str = "") -> str:
+    """Whose key a server asks for: ``given`` (by the user), ``generated`` (on the box) or ``none``. ``api_key``: of all servers that name none."""
+    given = server.get("api_key", api_key)
+    return "given" if given else KEYS[server.get("key_policy") or "none"]
+
+
+def guarded(deployment: Mapping[str, Any]) -> bool:
+    """Whether this deployment's keys are asked for on every route, and read anew when they change."""
+    return deployment.get("key", "none") != "none"
 
 
 def without_secrets(server: Server) -> Server:
@@ -104,31 +144,43 @@ def repaired(repairs: list[dict], kind: str) -> dict:
     return {name: "" if value is None else str(value) for name, value in found.items()} if kind == "env" else found
 
 
-def build(planned: Mapping[str, Any], wanted: Server, image: Image, manifest: str, inputs: str, options: Settings) -> Deployment:
+def build(
+    planned: Mapping[str, Any], wanted: Server, image: Image, manifest: str, inputs: str, options: Settings, model: Mapping[str, Any] | None = None
+) -> Deployment:
     """The deployment of one server.
 
     ``planned``: the server's part of the plan (``arguments``, ``requested_bytes``, ...); ``manifest``: hash of the model's files; ``inputs``:
-    from ``wanted_inputs``. Its ``spec`` is the digest of all that makes the container, the files it serves among them.
+    from ``wanted_inputs``. Its ``spec`` is the digest of all that makes the container, the files it serves among them. ``model``: what else is
+    known of the files, ``directory`` (of this version, which nobody renames) and ``content``.
     """
     name = wanted["name"]
     model_target = f"/models/{name}"
     repairs = planned.get("repairs") or []
     settings = repaired(repairs, "container")
+    key = options.get("key") or key_of(wanted)
+    arguments = [*planned["arguments"], *_access(planned["arguments"], wanted, image, key)]
+    content = {part: digest for part, digest in ((model or {}).get("content") or {}).items() if digest}
     container: Container = {
         "name": f"gb10-vllm-{name}",
         "image": image["id"],
-        "command": [*ENTRYPOINT, "vllm", "serve", model_target, *planned["arguments"]],
-        "env": CACHE_ENV | repaired(repairs, "env"),
+        "command": [*ENTRYPOINT, "vllm", "serve", model_target, *arguments],
+        "env": CACHE_ENV | repaired(repairs, "env") | ({"GB10_KEY": "required"} if key != "none" else {}),
         "volumes": [
-            f"{wanted['model_path']}:{model_target}:ro",
+            f"{(model or {}).get('directory') or wanted['model_path']}:{model_target}:ro",
             f"{options['config_dir']}/{name}:/run/gb10:ro",
             f"{options['state_dir']}/cache/{name}:/cache:rw",
+            *([f"{LIBRARY_DIR}/engine:/opt/gb10-vllm:ro"] if key != "none" else []),
+            *(f"{wanted['tls'][part]}:/run/gb10-tls/{part}.pem:ro" for part in ("certificate", "key") if wanted.get("tls")),
         ],
-        "published_ports": [f"{wanted['address']}:{wanted['port']}:{wanted['port']}"],
+        "published_ports": [f"{endpoint(wanted['address'], wanted['port'])}:{wanted['port']}"],
         "shm_size_bytes": int(float(str(settings.get("shm_size", options["shm_gib"])).rstrip("g")) * GIB),
         "ulimits": settings.get("ulimits", []),
         "stop_timeout_s": int(options["stop_timeout_s"]),
+        "pids_limit": PIDS,
+        "oom_score_adj": OOM_SCORE_ADJ,
     }
+    if options.get("read_only", True):
+        container |= {"read_only": True, "tmpfs": TMPFS}
     deployment: Deployment = {
         "name": name,
         "container": container,
@@ -140,36 +192,96 @@ def build(planned: Mapping[str, Any], wanted: Server, image: Image, manifest: st
         "served_model_name": planned["served_model_name"],
         "address": wanted["address"],
         "port": wanted["port"],
-        "probe_url": probe_url(wanted["address"], wanted["port"]),
+        "key": key,
+        "probe_url": probe_url(wanted["address"], wanted["port"], "https" if _names(arguments, "--ssl-certfile") else "http"),
         "requested_bytes": planned["requested_bytes"],
         "floor_bytes": options["floor_bytes"],
         "inputs": inputs,
         "planned": {key: planned.get(key) for key in PLANNED} | {key: planned[key] for key in PLANNED_SINCE if key in planned},
     }
-    return {**deployment, "spec": spec_of(container, manifest)}
+    if content:
+        deployment["content"] = content
+    return _specified(deployment)
 
 
-def spec_of(container: Container, manifest: str) -> str:
-    """Digest of all that makes a container: its settings and the model files it serves."""
-    return digest({"container": container, "manifest": manifest})
+def _access(arguments: Sequence[str], wanted: Server, image: Image, key: str) -> list[str]:
+    """The flags that say who gets in. Ours is the last middleware, which vLLM makes the outermost: none of the user's answers before it."""
+    found = ["--ssl-certfile", "/run/gb10-tls/certificate.pem", "--ssl-keyfile", "/run/gb10-tls/key.pem"] if wanted.get("tls") else []
+    if not _names(arguments, "--allowed-origins") and not _closed_to_browsers(image.get("vllm_version") or ""):
+        found += ["--allowed-origins", "[]"]
+    return found + (["--middleware", GUARD] if key != "none" else [])
+
+
+def _names(arguments: Sequence[str], flag: str) -> bool:
+    return any(word.partition("=")[0] == flag for word in arguments)
+
+
+def _closed_to_browsers(version: str) -> bool:
+    try:
+        return parse_version(version) >= CLOSED_TO_BROWSERS
+    except GB10Error:
+        return False
+
+
+def spec_of(container: Container, manifest: str, content: Mapping[str, str] | None = None) -> str:
+    """Digest of all that makes a container: its settings and the model files it serves, ``content`` as far as it was known."""
+    return digest({"container": container, "manifest": manifest} | ({"content": content} if content else {}))
+
+
+def known_content(deployment: Deployment) -> dict[str, str]:
+    """What is known of the content of the files that a deployment serves; nothing where an earlier release made it, or nobody has read them yet."""
+    return {**(deployment.get("verified") or {}), **(deployment.get("content") or {})}
+
+
+def _with_what_became_known(record: Deployment, fresh: Deployment) -> Deployment:
+    """The recorded deployment, which learns the sum of weights that were read since it was made. What is hashed of it stays."""
+    weights = (fresh.get("content") or {}).get("weights")
+    same = mounted_directory(record) == mounted_directory(fresh)
+    if not weights or not same or not record.get("content") or "weights" in known_content(record):
+        return record
+    return {**record, "verified": {"weights": weights}}
+
+
+def _specified(deployment: Deployment) -> Deployment:
+    return {**deployment, "spec": spec_of(deployment["container"], deployment["manifest"], deployment.get("content"))}
+
+
+def mounted_directory(deployment: Deployment) -> str:
+    """The directory of the box in which a deployment's container finds its model."""
+    return deployment["container"]["volumes"][0].removesuffix(f":/models/{deployment['name']}:ro")
+
+
+def version(deployment: Deployment) -> str:
+    """The version of the model that a deployment's container mounts; "" where it mounts a directory that has none."""
+    path, directory = deployment["model_path"], mounted_directory(deployment)
+    return directory.removeprefix(f"{path}@") if directory.startswith(f"{path}@") else ""
+
+
+def with_directory(deployment: Deployment, directory: str) -> Deployment:
+    """The same deployment over a directory of the same files."""
+    if directory == mounted_directory(deployment):
+        return deployment
+    volumes = [f"{directory}:/models/{deployment['name']}:ro", *deployment["container"]["volumes"][1:]]
+    return _specified({**deployment, "container": {**deployment["container"], "volumes": volumes}})
 
 
 def with_its_model(deployment: Deployment, models: Mapping[str, Mapping[str, Any]]) -> Deployment:
-    """The same deployment over the files it once ran with, wherever they are now: a model that was replaced stays beside its successor.
+    """The same deployment over the files it once ran with, wherever they are now: the versions of a model lie beside each other.
 
     ``models``: what M(gb10.vllm.model_info) found with O(kept), by path. Raises GB10Error when those files are gone.
     """
     manifest, path = deployment["manifest"], deployment["model_path"]
-    found = [place for place in sorted(models, key=lambda place: place != path) if models[place].get("manifest") == manifest]
+    content = known_content(deployment)
+    found = [place for place in models if models[place].get("manifest") == manifest and not contradict(content, models[place].get("content"))]
     found = [place for place in found if place == path or place.startswith(f"{path}@")]
+    # Where two have the same names, sizes and headers, the one that is known to have the same content.
+    found.sort(key=lambda place: (bool(content) and (models[place].get("content") or {}).get("weights") is None, place != path))
     if not found:
         raise GB10Error(
             f"{deployment['name']}: the files that {path} held when this deployment ran are gone, so it cannot be brought back. "
             "Put them back, or go on with the playbook site; gb10_keep says how many earlier versions of a model stay."
         )
-    old = deployment["container"]
-    container: Container = {**old, "volumes": [f"{found[0]}:/models/{deployment['name']}:ro", *old["volumes"][1:]]}
-    return {**deployment, "container": container, "spec": spec_of(container, manifest)}
+    return with_directory(deployment, models[found[0]].get("directory") or found[0])
 
 
 def decision(asked: Asked) -> Decision:
@@ -177,9 +289,20 @@ def decision(asked: Asked) -> Decision:
     server, image, manifest, settings = asked["server"], asked["image"], asked["manifest"], asked["settings"]
     options = {key: settings[key] for key in HASHED}  # type: ignore[literal-required]
     options["repairs"] = settings.get("repairs") or {}
-    inputs = wanted_inputs(without_secrets(server), image["id"], manifest, options)
-    fresh = build(asked["planned"], server, image, manifest, inputs, settings)
-    return decide({**fresh, "repairs": options["repairs"]}, asked.get("record"), asked["containers"], bool(asked.get("replan")))
+    record, plain = asked.get("record"), without_secrets(server)
+    inputs = wanted_inputs(plain, image["id"], manifest, options)
+    # A key may change without a new container where the container looks for it itself; whether there is one may not, see ``_same_wish``.
+    if record and record.get("key"):
+        others = {wanted_inputs(cast(Server, {**plain, "key_policy": policy}), image["id"], manifest, options) for policy in KEYS}
+        inputs = record["inputs"] if record["inputs"] in others else inputs
+    fresh = build(asked["planned"], server, image, manifest, inputs, settings, asked.get("model"))
+    return decide({**fresh, "repairs": options["repairs"]}, record, asked["containers"], bool(asked.get("replan")))
+
+
+def _same_wish(record: Deployment, fresh: Deployment) -> bool:
+    """Whether nothing that was asked for changed since ``record``; one of an earlier release says nothing of its key, and is kept with it or without."""
+    same_key = "key" not in record or guarded(record) == guarded(fresh)
+    return record.get("inputs") == fresh["inputs"] and same_key and not contradict(known_content(record), fresh.get("content"))
 
 
 def decide(fresh: Deployment, record: Deployment | None, containers: list[dict], replan: bool = False) -> Decision:
@@ -187,10 +310,13 @@ def decide(fresh: Deployment, record: Deployment | None, containers: list[dict],
 
     ``record`` is the deployment that earlier proved itself on the box, ``containers`` those of box_info. With unchanged inputs the recorded
     deployment is kept even if a fresh plan would differ (measurements move by a few hundred MiB from boot to boot, and a later release builds
-    more into a container); ``lacking`` says what it has to do without. With ``replan`` the fresh one takes its place.
+    more into a container); ``lacking`` says what it has to do without. With ``replan`` the fresh one takes its place. The content of the model's
+    files is no input, as it may become known only later: only what is known to be other content replaces what runs.
     """
     name = f"gb10-vllm-{fresh['name']}"
-    kept = record if record and record.get("inputs") == fresh["inputs"] and not replan else fresh
+    kept = _with_what_became_known(record, fresh) if record and _same_wish(record, fresh) and not replan else fresh
+    if "key" in kept:
+        kept = {**kept, "key": fresh["key"]}
     lacks = lacking(kept, fresh)
     existing = next((one for one in containers if one["name"] == name), None)
     if existing is None:
@@ -200,7 +326,9 @@ def decide(fresh: Deployment, record: Deployment | None, containers: list[dict],
     else:
         unchanged: Decision = {"deployment": kept, "create": False, "reason": "unchanged", "lacking": lacks}
         return {**unchanged, "gain": more} if (more := gain(kept, fresh)) else unchanged
-    return {"deployment": kept, "create": True, "reason": reason, "lacking": lacks}
+    # A container that has to be made anyway mounts the directory that the files have now.
+    kept = with_directory(kept, mounted_directory(fresh))
+    return {"deployment": kept, "create": True, "reason": reason, "lacking": lacking(kept, fresh)}
 
 
 def gain(kept: Deployment, fresh: Deployment) -> dict[str, int]:
@@ -215,13 +343,15 @@ def changed_because(before: Deployment, after: Deployment) -> str:
     old, new = before["container"], after["container"]
     if old["image"] != new["image"]:
         return f"the image changed from {old['image'][:19]} to {new['image'][:19]}"
-    removed = [word for word in old["command"] if word not in new["command"]]
-    added = [word for word in new["command"] if word not in old["command"]]
+    removed = [word for word in old["command"] if word not in new["command"] and "/run/gb10" not in word]
+    added = [word for word in new["command"] if word not in old["command"] and "/run/gb10" not in word]
     if removed or added:
         return f"its arguments changed ({' '.join(removed) or 'nothing'} -> {' '.join(added) or 'nothing'})"
     keys = [key for key, value in new.items() if old.get(key) != value]
-    if not keys and before.get("manifest") != after["manifest"]:
-        return f"the files in {after['model_path']} changed"
+    if keys in ([], ["volumes"]) and (before.get("manifest") != after["manifest"] or contradict(known_content(before), known_content(after))):
+        versions = [version(one) for one in (before, after)]
+        named = all(versions) and versions[0] != versions[1]
+        return f"the files in {after['model_path']} changed" + (f" from version {versions[0]} to {versions[1]}" if named else "")
     return f"its {', '.join(keys)} changed" if keys else "its container was changed by hand"
 
 

@@ -16,7 +16,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._model.content import contradict
 
+HELD = ("directory", "version", "content", "ours", "outside")
 METHODS = ("auto", "fan_out", "build_everywhere")
 
 
@@ -92,7 +94,8 @@ def _has_image_of(copies: Mapping[str, Mapping[str, Any]], host: str, others: Se
 
 
 def wanted_models(servers: Sequence[Mapping[str, Any]], models: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The models a box wants and what it has of them: ``[{model, model_path, repo_id, revision, load_format, present, manifest}]``.
+    """The models a box wants and what it has of them: ``[{model, model_path, repo_id, revision, load_format, present, manifest}]``, and of those that
+    are there ``{directory, version, content, ours, outside}`` too.
 
     ``servers`` as the filter ``servers`` returns them, ``models`` as M(gb10.vllm.model_info) does.
     """
@@ -101,7 +104,8 @@ def wanted_models(servers: Sequence[Mapping[str, Any]], models: Mapping[str, Map
     for server in servers:
         info = models.get(server["model_path"]) or {}
         present = bool(info.get("present")) and info.get("source") != "hub"
-        found.append({**{key: server.get(key) for key in keys}, "present": present, "manifest": info.get("manifest") if present else None})
+        there = {key: info[key] for key in HELD if key in info} if present else {}
+        found.append({**{key: server.get(key) for key in keys}, "present": present, "manifest": info.get("manifest") if present else None, **there})
     return found
 
 
@@ -152,8 +156,15 @@ def elsewhere(boxes: Mapping[str, Sequence[Mapping[str, Any]]], here: str, model
         for host, others in boxes.items():
             there = next((other for other in others if other["model"] == one["model"] and other.get("present")), None)
             if there and not one.get("present") and one["model_path"] not in found:
-                found[one["model_path"]] = {**models[host][there["model_path"]], "path": one["model_path"]}
+                found[one["model_path"]] = _as_ours(models[host][there["model_path"]], one["model_path"])
     return found
+
+
+def _as_ours(facts: Mapping[str, Any], path: str, arrived: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Facts of a model on another box as they are where we bring it; ``arrived``: ``{directory, content}`` once it is there."""
+    kept = {key: value for key, value in facts.items() if key not in ("directory", "version", "outside", "ours")}
+    told = {key: value for key, value in (arrived or {}).items() if key in ("directory", "content")}
+    return {**kept, "path": path, **told, **({"ours": True} if told else {})}
 
 
 def known_models(models: Mapping[str, Mapping[str, Any]], here: str, hosts: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -181,7 +192,7 @@ def outcome(here: str, source: str, hostvars: Mapping[str, Mapping[str, Any]]) -
     if image_id:
         image["id"] = image_id
     if got:
-        models |= arrived(known["distribution_shares"], here, list(got), {host: hostvars[host]["model_result"]["models"] for host in boxes})
+        models |= arrived(known["distribution_shares"], here, got, {host: hostvars[host]["model_result"]["models"] for host in boxes})
     return {"image": image, "models": models}
 
 
@@ -244,8 +255,9 @@ def lacking(boxes: Mapping[str, Mapping[str, Any]], source: str) -> list[dict[st
 
     ``boxes``: by host ``{image: {name, id, identity, damaged} or None, models: [as wanted_models returns them]}``. ``source`` holds the image that
     counts, a damaged copy is not sent; a model that counts is the source's, else that of the first box that has it. A box whose model differs is left alone
-    unless a revision of a repository is asked for, which is ours to manage. Returns shares: ``{key, kind, reference, holders,
-    targets, places: {host: image name or path}}``.
+    unless a revision of a repository is asked for and it was brought by us: an owner's own directory is never replaced. Nor is one sent whose files
+    are links to elsewhere; GB10Error where nobody else has it. Returns shares: ``{key, kind, reference, holders, targets, places: {host: image name
+    or path}}``.
     """
     shares: list[dict[str, Any]] = []
     image = (boxes[source].get("image") or {}) if source in boxes else {}
@@ -258,17 +270,30 @@ def lacking(boxes: Mapping[str, Mapping[str, Any]], source: str) -> list[dict[st
     models = {host: {one["model"]: one for one in boxes[host].get("models") or []} for host in order}
     for key in dict.fromkeys(key for host in order for key in models[host]):
         wanting = {host: models[host][key] for host in order if key in models[host]}
-        reference = next((host for host, model in wanting.items() if model.get("manifest")), None)
-        if reference is None:
+        having = [host for host, model in wanting.items() if model.get("manifest")]
+        if not having:
             continue
-        has = [host for host, model in wanting.items() if model.get("manifest") == wanting[reference]["manifest"]]
-        takes = [
-            host
-            for host in boxes
-            if host in wanting and (not wanting[host].get("manifest") or (wanting[host].get("repo_id") and wanting[host].get("revision")))
-        ]
+        reference = next((host for host in having if not wanting[host].get("outside")), having[0])
+        same = [host for host in having if _same_model(wanting[host], wanting[reference])]
+        has = [host for host in same if not wanting[host].get("outside")]
+        takes = [host for host in boxes if host in wanting and host not in same and _may_take(wanting[host])]
+        if takes and not has:
+            raise GB10Error(
+                f"{reference}: {wanting[reference]['model_path']} cannot be sent to {', '.join(takes)}: {wanting[reference]['outside']} is a link that leads "
+                "out of it. Name the model as ORG/NAME to have it downloaded, or put a directory with the files themselves there (cp -rL)."
+            )
         shares.append(_share(key, "directory", reference, has, takes, {host: model["model_path"] for host, model in wanting.items()}))
     return [share for share in shares if share["targets"]]
+
+
+def _same_model(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """By names, sizes and headers, and by the content where both boxes know it."""
+    return one["manifest"] == other["manifest"] and not contradict(one.get("content"), other.get("content"))
+
+
+def _may_take(model: Mapping[str, Any]) -> bool:
+    """Whether a box may be sent a model that differs from its own."""
+    return not model.get("manifest") or bool(model.get("repo_id") and model.get("revision") and model.get("ours", True))
 
 
 def _same_image(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
@@ -294,9 +319,10 @@ def taking_part(shares: Sequence[Mapping[str, Any]]) -> dict[str, list[dict[str,
 def instructions(shares: Sequence[Mapping[str, Any]], opened: Mapping[str, Mapping[str, Any]], addresses: Mapping[str, Sequence[str]]) -> dict[str, dict]:
     """By host what M(gb10.vllm.share) has to do, from what every box answered when it opened its shares.
 
-    ``opened``: by host ``{port, certificate, addresses, shares: {key: {identity, layers, store}}}``. A box that turns out to have the
+    ``opened``: by host ``{port, certificate, addresses, shares: {key: {identity, layers, store, content, problem}}}``. A box that turns out to have the
     reference's content under another id (another kind of image store) becomes a holder. Returns by host ``{trusted: [PEM], shares:
-    [{key, kind, place, sources: [...], give: bool, skip_layers}]}``.
+    [{key, kind, place, identity, content, sources: [...], give: bool, skip_layers}]}``. ``identity`` and, where the reference knows all its sums,
+    ``content`` are what arrives has to be, whoever sends it; the source that is the reference says so (``reference``), for the sums it learns later.
     """
     part: dict[str, dict[str, Any]] = {host: {"trusted": [], "shares": []} for host in opened}
     for share in shares:
@@ -304,10 +330,13 @@ def instructions(shares: Sequence[Mapping[str, Any]], opened: Mapping[str, Mappi
         state = {host: answer["shares"].get(key) or {} for host, answer in opened.items()}
         reference = next((host for host in share["holders"] if (state.get(host) or {}).get("identity")), None)
         if reference is None:
-            raise GB10Error(f"{share['reference']} no longer has {share['places'][share['reference']]}; run again so that it is made or fetched anew.")
+            problem = next((found["problem"] for host in share["holders"] if (found := state.get(host) or {}).get("problem")), "")
+            gone = f"{share['reference']} no longer has {share['places'][share['reference']]}; run again so that it is made or fetched anew."
+            raise GB10Error(f"{share['reference']}: {problem}." if problem else gone)
         wanted = state[reference]["identity"]
         everybody = [host for host in [*share["holders"], *share["targets"]] if host in opened]
-        holders = [host for host in everybody if state[host].get("identity") == wanted]
+        content = state[reference].get("content")
+        holders = [host for host in everybody if state[host].get("identity") == wanted and (state[host].get("content") or content) == content]
         # A holder whose files turn out to differ (one file more, say) is left alone; only a target is ever written to.
         targets = [host for host in share["targets"] if host in opened and host not in holders]
         plan = chains(holders, targets)
@@ -319,9 +348,9 @@ def instructions(shares: Sequence[Mapping[str, Any]], opened: Mapping[str, Mappi
             part[host]["shares"].append(
                 {
                     "key": key, "kind": share["kind"], "place": share["places"][host], "identity": wanted, "give": host in holders,
-                    "skip_layers": min(held, default=0),
+                    "skip_layers": min(held, default=0), **({"content": content} if content else {}),
                     "sources": [
-                        {"name": source, "port": opened[source]["port"], "certificate": opened[source]["certificate"],
+                        {"name": source, "port": opened[source]["port"], "certificate": opened[source]["certificate"], "reference": source == reference,
                          "addresses": list(dict.fromkeys([*addresses.get(source, []), *opened[source].get("addresses", [])]))}
                         for source in plan.get(host, [])
                     ],
@@ -333,16 +362,19 @@ def instructions(shares: Sequence[Mapping[str, Any]], opened: Mapping[str, Mappi
     return {host: one for host, one in part.items() if one["shares"]}
 
 
-def arrived(shares: Sequence[Mapping[str, Any]], here: str, got: Sequence[str], models: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def arrived(
+    shares: Sequence[Mapping[str, Any]], here: str, got: Sequence[str] | Mapping[str, Mapping[str, Any]], models: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
     """What box ``here`` now knows of the models that reached it: the reference's facts, as it got the same files, under its own path.
 
-    ``got``: keys of the shares that arrived. ``models``: by host what M(gb10.vllm.model_info) found, by path.
+    ``got``: keys of the shares that arrived, or by key what M(gb10.vllm.share) told of them. ``models``: by host what M(gb10.vllm.model_info) found, by path.
     """
     found = {}
     for share in shares:
         if share["kind"] == "directory" and here in share["targets"] and share["key"] in got:
             path = share["places"][here]
-            found[path] = {**models[share["reference"]][share["places"][share["reference"]]], "path": path}
+            told = got[share["key"]] if isinstance(got, Mapping) else {}
+            found[path] = _as_ours(models[share["reference"]][share["places"][share["reference"]]], path, told)
     return found
 
 

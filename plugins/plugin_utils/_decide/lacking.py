@@ -35,7 +35,8 @@ def _mounts_a_version(container: Container) -> bool:
 
 # What it is called, and how it is seen that a container has it. A check that no container of this release meets says nothing.
 CHECKS: tuple[tuple[str, Callable[[Container], bool]], ...] = (
-    ("the check of the key on every route", _says("--middleware")),
+    ("a key that is asked for on every route", _says("guard_keys.")),
+    ("an end to requests from web pages of any origin", _says("--allowed-origins")),
     ("a model that is mounted by its version", _mounts_a_version),
     ("private files in its caches", _says("umask 077")),
     ("a bound on its processes", _sets("pids_limit")),

@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.wanted import key_mistakes
 
 ROLES = Path(__file__).resolve().parents[3] / "roles"
 
@@ -30,13 +31,16 @@ def specs() -> dict[str, list[dict[str, Any]]]:
 
 
 def option_mistakes(values: Mapping[str, Any]) -> list[str]:
-    """One sentence, in Ansible's own words, for each value of the wrong type or not among the choices. ``values``: the user's variables by name."""
+    """One sentence, in Ansible's own words, for each value of the wrong type or not among the choices, and for keys that are too weak.
+
+    ``values``: the user's variables by name.
+    """
     said: list[str] = []
     for name, value in values.items():
         for option in specs().get(name, []):
             result = ArgumentSpecValidator({name: option}).validate({name: _plain(value)})
             said += [text if text.endswith(".") else f"{text}." for text in result.error_messages if text not in said]
-    return list(dict.fromkeys(said))
+    return list(dict.fromkeys(said)) or key_mistakes(values)
 
 
 def _plain(value: Any) -> Any:

@@ -10,6 +10,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.deployment import is_loopback
+
 PYTHON_WANTED = "Install Python 3.10 or newer there and name it with ansible_python_interpreter."
 MISSING = re.compile(r"interpreter .*not found")
 # What Pythons before 3.8 say of Ansible's own code, and what Ansible says of them. From 3.8 on box_info runs and says it itself.
@@ -38,6 +40,24 @@ def _python(result: Mapping[str, Any], here: Mapping[str, str]) -> str:
     if result.get("rc") == 127 or MISSING.search(words):
         return f"there is no Python at {named}, which ansible_python_interpreter names. {PYTHON_WANTED}"
     return f"its Python ({named}) is older than 3.10. {PYTHON_WANTED}" if TOO_OLD.search(words) else ""
+
+
+def access_notes(servers: Sequence[Mapping[str, Any]], records: Mapping[str, Any], config_dir: str) -> list[str]:
+    """What to know of who will get in and how, one sentence each, until it is deployed like that.
+
+    ``servers``: as ``wanted.normalise`` returns them; ``records``: what the box keeps of its servers, by name.
+    """
+    notes = []
+    for server in servers:
+        name, held = server["name"], (records.get(server["name"]) or {}).get("deployment") or {}
+        outside = not is_loopback(server["address"])
+        if server["key_policy"] != "none" and not outside and held.get("key", "none") == "none":
+            whose = "the one you gave it" if server["key_policy"] == "given" else f"the one in {config_dir}/{name}/key.env (readable for root)"
+            notes.append(f"{name} will ask for a key on loopback too: local clients need {whose}. gb10_allow_open: true makes no keys.")
+        if outside and not server.get("tls") and held.get("address") != server["address"]:
+            what = "all that is said to it crosses" if server["key_policy"] == "none" else "its key and all that is said to it cross"
+            notes.append(f"{name} will be reached at {server['address']}:{server['port']} without TLS, so {what} the network in clear; `tls` changes that.")
+    return notes
 
 
 def models_refused(servers: Sequence[Mapping[str, Any]], known: Mapping[str, Any], problems: Mapping[str, str]) -> str:

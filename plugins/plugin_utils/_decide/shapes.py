@@ -25,6 +25,7 @@ class Server(TypedDict, total=False):
     address: str
     key_policy: str  # given, generate or none
     api_key: str
+    tls: dict[str, str]  # certificate and key, paths on the box
     env: dict[str, Any]
     cuda_graphs: str
     args: dict[str, Any]
@@ -47,7 +48,9 @@ class Settings(TypedDict, total=False):
     shm_gib: float
     floor_bytes: int
     stop_timeout_s: int
+    read_only: bool  # no part of ``inputs``: it changes with the next replacement
     repairs: Mapping[str, Any]  # of the one server at hand, where something is decided for it
+    key: str  # of the one server at hand: given, generated or none; not hashed
 
 
 class Container(TypedDict, total=False):
@@ -62,6 +65,10 @@ class Container(TypedDict, total=False):
     shm_size_bytes: int
     ulimits: list[str]
     stop_timeout_s: int
+    pids_limit: int
+    oom_score_adj: int
+    read_only: bool
+    tmpfs: list[str]
 
 
 class Deployment(TypedDict, total=False):
@@ -74,9 +81,12 @@ class Deployment(TypedDict, total=False):
     model: str
     model_path: str
     manifest: str
+    content: Mapping[str, str]  # SHA-256: small, weights; what was not known when it was made is not in it, and
+    verified: Mapping[str, str]  # has become known since
     served_model_name: str
     address: str
     port: int
+    key: str  # given, generated or none; not there in what earlier releases deployed, whose containers do not guard every route
     probe_url: str
     requested_bytes: int
     floor_bytes: int
@@ -135,6 +145,7 @@ class Asked(TypedDict, total=False):
     server: Server
     image: Image
     manifest: str
+    model: Mapping[str, Any]  # directory, content: what is known of the files beside their manifest
     record: Deployment | None
     containers: list[dict[str, Any]]
     settings: Settings
@@ -155,7 +166,10 @@ class Options(TypedDict, total=False):
     history: int
     repair: bool
     replan: bool
+    read_only: bool
     api_key: str
+    router_key: str
+    metrics_key: str
 
 
 class Given(TypedDict, total=False):
@@ -183,6 +197,7 @@ class File(TypedDict):
     dest: str
     content: str
     needed: bool
+    mode: str
 
 
 class Fallback(TypedDict):
@@ -218,9 +233,15 @@ class Order(TypedDict, total=False):
     may_repair: bool
     wanted_for_repair: dict[str, Any]
     write_key: bool
+    new_key: bool  # the key that lies there was the user's and is not wanted any more: another one is made
+    ensure_key: bool  # one is written only where there is none
+    keys_live: bool  # the container reads keys anew when they change, without a restart
     write_env: bool
+    write_fleet: bool
+    remove_secrets: list[str]
+    env_removed: bool
     starting: bool
-    died_starting: bool
+    forget_starts: bool
     reset_failed: bool
     down: list[str]
     fallback: Fallback
@@ -235,6 +256,7 @@ class Seen(TypedDict, total=False):
     problem: str  # of the lock file
     wanted: list[Server]
     decisions: Mapping[str, Order]
+    models: Mapping[str, Mapping[str, Any]]
     answers: Mapping[str, Mapping[str, Any]]
     locked: Mapping[str, Locked]
     prune: bool

@@ -7,16 +7,23 @@
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import posixpath
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.flags import plain_name
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.deployment import is_loopback
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.shapes import Server
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
+FLEET_KEYS = ("gb10_router_key", "gb10_metrics_key")
+LEAST_KEY = 32
+"""Characters of a key of the whole fleet: its digest is compared, so it must not be guessed from that."""
+FLEET_KEY = re.compile(r"[!-~]+")
+BIND_PATH = re.compile(r"/[^:\0\n]+")
 REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -28,12 +35,32 @@ def _unique(servers: Sequence[Mapping[str, Any]], key: str) -> None:
             raise GB10Error(f"gb10_servers: two servers have the {key} {server[key]!r} ({other} and {server['name']}); give one of them another {key}.")
 
 
+def listening(given: object) -> str:
+    """The address a server is published on, as it is written everywhere; nothing means loopback.
+
+    Raises GB10Error for what is no address, or none on which Docker can listen.
+    """
+    text = str(given or "127.0.0.1").strip()
+    text = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    is_loopback(text)  # says what is wrong with what is no address
+    address = ipaddress.ip_address(text)
+    address = getattr(address, "ipv4_mapped", None) or address
+    if getattr(address, "scope_id", None) or (address.version == 6 and address.is_link_local):
+        raise GB10Error(
+            f"`address: {text}` holds on one link only (its zone, as link-local IPv6 addresses do), and Docker cannot publish a port on a zone. "
+            "Use a global or unique local address of the box, or :: for all of them."
+        )
+    if address.is_multicast:
+        raise GB10Error(f"`address: {text}` is a multicast address; name an address of the box, 0.0.0.0 for all of them or 127.0.0.1 for none.")
+    return str(address)
+
+
 def normalise(servers: list[dict], models_dir: str, allow_open: bool = False) -> list[Server]:
     """Servers as the rest of the collection reads them: each with name, model, port, address, model_path, repo_id, key_policy.
 
     ``model_path``: an absolute ``model`` as it is, anything else under ``models_dir``. ``repo_id``: set when the model can be a Hugging Face
-    repository (ORG/NAME). ``key_policy``: ``given``, ``generate`` (reachable from outside and no key named) or ``none``.
-    Raises GB10Error for a missing or bad name, model, port or address and for names or ports used twice.
+    repository (ORG/NAME). ``key_policy``: ``given``, ``generate`` (no key named, on loopback too) or ``none`` (``allow_open``).
+    Raises GB10Error for a missing or bad name, model, port, address, key or certificate and for names or ports used twice.
     """
     done: list[Server] = []
     for position, server in enumerate(servers, 1):
@@ -48,15 +75,20 @@ def normalise(servers: list[dict], models_dir: str, allow_open: bool = False) ->
             port = 0
         if not 0 < port < 65536:
             raise GB10Error(f"gb10_servers entry {position} ({name}): `port: {server.get('port')}` is not a port; use a number from 1 to 65535.")
-        address = str(server.get("address") or "127.0.0.1")
-        open_to_others = not is_loopback(address)
-        policy = "given" if server.get("api_key") else "generate" if open_to_others and not allow_open else "none"
+        address = listening(server.get("address"))
+        path = posixpath.normpath(model if model.startswith("/") else posixpath.join(models_dir, model))
+        mistake = path_mistake(path)
+        if mistake:
+            raise GB10Error(f"gb10_servers entry {position} ({name}): the model's path {path!r} {mistake}; give the directory another name.")
+        is_loopback(address)
+        _check_access(server, f"gb10_servers entry {position} ({name})")
+        policy = "given" if server.get("api_key") else "none" if allow_open else "generate"
         known: Server = {
             "name": name,
             "model": model,
             "port": port,
             "address": address,
-            "model_path": posixpath.normpath(model if model.startswith("/") else posixpath.join(models_dir, model)),
+            "model_path": path,
             "repo_id": model if REPO_ID.fullmatch(model) else None,
             "served_model_name": server.get("served_model_name") or posixpath.basename(model.rstrip("/")),
             "key_policy": policy,
@@ -65,6 +97,95 @@ def normalise(servers: list[dict], models_dir: str, allow_open: bool = False) ->
     for key in ("name", "port"):
         _unique(done, key)
     return done
+
+
+def _check_access(server: Mapping[str, Any], where: str) -> None:
+    """GB10Error for a key in the wrong place and for a ``tls`` that does not name both files."""
+    if "VLLM_API_KEY" in (server.get("env") or {}):
+        raise GB10Error(f"{where}: VLLM_API_KEY in `env` would not reach the server; give the key as `api_key`.")
+    tls = server.get("tls")
+    if not tls:
+        return
+    parts = tls if isinstance(tls, Mapping) else {}
+    if set(parts) != {"certificate", "key"} or not all(BIND_PATH.fullmatch(str(path)) for path in parts.values()):
+        raise GB10Error(f"{where}: `tls` must name `certificate` and `key`, absolute paths on the box without a colon (PEM files).")
+    if any(plain_name(name).startswith("ssl_") for name in server.get("args") or {}):
+        raise GB10Error(f"{where}: `tls` and ssl_* in `args` both say how TLS is spoken; keep one of them.")
+
+
+def key_mistakes(values: Mapping[str, Any]) -> list[str]:
+    """One sentence for each key of the whole fleet that is too weak, cannot be sent, or is the same as another. ``values``: the user's variables."""
+    sentences = []
+    keys = {name: str(values[name]) for name in FLEET_KEYS if values.get(name)}
+    for name, key in keys.items():
+        if len(key) < LEAST_KEY or not FLEET_KEY.fullmatch(key):
+            sentences.append(f"{name} must have at least {LEAST_KEY} printable ASCII characters without spaces; `openssl rand -hex 32` makes one.")
+    others = [values.get("gb10_api_key"), *(server.get("api_key") for server in values.get("gb10_servers") or [] if isinstance(server, Mapping))]
+    taken = {str(key) for key in others if key}
+    for name, key in keys.items():
+        if key in taken:
+            sentences.append(f"{name} is the same key as another one, so both would open the same; give each its own.")
+        taken.add(key)
+    return sentences
+
+
+SECRET_WORDS = {"token", "secret", "password", "passwd", "passphrase", "credential", "credentials", "apikey"}
+SECRET_PAIRS = {("api", "key"), ("access", "key"), ("private", "key"), ("auth", "key")}
+# user:password@ or token@ in an address, and what the keys of well-known services look like.
+USERINFO = re.compile(r"(?i)\b(?!ssh://)[a-z][a-z0-9+.-]*://[^/?#\s@]*@|\bssh://[^/?#\s@:]*:[^/?#\s@]*@")
+KEYS = re.compile(r"\b(hf_[A-Za-z0-9]{20,}|gh[opsu]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{15,}|sk-[\w-]{20,}|AKIA[A-Z0-9]{16})")
+
+
+PLAIN = re.compile(r"[A-Za-z0-9/_.,:@+=~-]+")
+
+
+def unit_word(path: str) -> str:
+    """A path as one word of a systemd unit, as it is where nothing in it means anything to systemd."""
+    if PLAIN.fullmatch(path):
+        return path
+    return '"' + path.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%") + '"'
+
+
+def path_mistake(path: str) -> str:
+    """Why a directory of the user's can be no mount of a container, without a full stop; "" when it can."""
+    if not path.startswith("/"):
+        return "is not absolute"
+    if not path.isprintable():
+        return "holds a line break or another character that cannot be printed"
+    return "holds a colon, which ends a path where Docker mounts it" if ":" in path else ""
+
+
+def directory_mistakes(directories: Mapping[str, Any]) -> list[str]:
+    """One sentence for each of the user's directories, by variable, that cannot be used."""
+    found = {name: path_mistake(str(path)) for name, path in directories.items()}
+    return [f"{name} {mistake}; name another directory." for name, mistake in found.items() if mistake]
+
+
+def image_mistakes(image: Mapping[str, Any]) -> list[str]:
+    """One sentence for each secret in ``gb10_image``: git keeps a repository's address on the box, and build arguments stay in the image and its labels."""
+    said = []
+    if USERINFO.search(str(image.get("repository") or "")):
+        said.append(
+            "gb10_image.repository holds a user name or a password, which git would keep on the box; name the address without it and give root there "
+            "an SSH key or a credential helper."
+        )
+    arguments = image.get("build_args")
+    for name, value in arguments.items() if isinstance(arguments, Mapping) else ():
+        if value not in (None, "") and (_names_a_secret(str(name)) or _is_secret(str(value))):
+            said.append(f"gb10_image.build_args.{name} looks like a secret, and build arguments stay readable in the image; leave it out (see docs/image.md).")
+    words = image.get("arguments")
+    if any(_is_secret(str(word)) for word in (words if isinstance(words, (list, tuple)) else ())):
+        said.append("gb10_image.arguments holds what looks like a secret, and arguments stay readable in the image's labels; leave it out.")
+    return said
+
+
+def _names_a_secret(name: str) -> bool:
+    words = [word for word in re.split(r"[^a-z0-9]+", name.lower()) if word]
+    return bool(SECRET_WORDS & set(words)) or bool(SECRET_PAIRS & set(zip(words, words[1:], strict=False)))
+
+
+def _is_secret(text: str) -> bool:
+    return bool(USERINFO.search(text) or KEYS.search(text))
 
 
 def unknown_variables(names: list[str], known: list[str]) -> list[str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -70,7 +71,7 @@ def work_order(given: Given) -> Order:
     order["memory_bytes"] = int((given.get("plan") or {}).get("box", {}).get("available_bytes") or 0) if before else 0
     order["files"] = _files(given, order, record)
     order.update(cast(Order, _repairing(given, order, record)))
-    order.update(cast(Order, _secrets(given)))
+    order.update(cast(Order, _secrets(given, order, before)))
     order.update(cast(Order, _systemd(given, order, record)))
     order["start"] = _anything_to_do(order)
     return order
@@ -92,15 +93,24 @@ def _image(given: Given, record: Record) -> Image:
 
 def _decision(given: Given, record: Record, image: Image) -> Decision:
     server, locked = given["wanted"], given.get("locked") or {}
+    model: Mapping[str, Any] = given["models"].get(server["model_path"]) or {}
+    # What is locked mounts what it says; whether that is there and is the locked content, `_fleet/lock.py` judges.
+    directory = deployments.mounted_directory(locked["deployment"]) if locked else model.get("directory")
     return deployments.decision(
         {
             "planned": _planned(given),
             "server": server,
             "image": image,
-            "manifest": (given["models"].get(server["model_path"]) or {}).get("manifest") or locked.get("manifest") or "",
+            "manifest": model.get("manifest") or locked.get("manifest") or "",
+            "model": {"directory": directory, "content": model.get("content")},
             "record": (locked or record).get("deployment") or None,
             "containers": given["box"]["docker"]["containers"],
-            "settings": {**given["settings"], "repairs": (locked or record).get("repairs") or {}},
+            "settings": {
+                **given["settings"],
+                "repairs": (locked or record).get("repairs") or {},
+                "read_only": bool(given["options"].get("read_only", True)),
+                "key": deployments.key_of(server, given["options"].get("api_key") or ""),
+            },
             "replan": bool(given["options"].get("replan")),
         }
     )
@@ -136,7 +146,7 @@ def _files(given: Given, order: Order, record: Record) -> list[File]:
     return [
         _file(f"{folder}/history.json", nice_json(order["history"]), back or order["history"] != (record.get("history") or [])),
         _file(f"{folder}/deployment.json", nice_json(order["deployment"]), back or order["deployment"] != record.get("deployment")),
-        _file(unit, given["unit_text"], back or order["unit_digest"] != held),
+        _file(unit, given["unit_text"], back or order["unit_digest"] != held, "0644"),
         _file(f"{folder}/repairs.json", nice_json(repairs), back and repairs != (record.get("repairs") or {})),
     ]
 
@@ -152,8 +162,8 @@ def _load(deployment: Deployment, wanted: Mapping[str, Any], model: Mapping[str,
     return {"batch_tokens": batch or context, "context": context, "requests": min(at_once, most) if most else at_once, "images": int(sees)}
 
 
-def _file(dest: str, content: str, needed: bool) -> File:
-    return {"dest": dest, "content": content, "needed": needed}
+def _file(dest: str, content: str, needed: bool, mode: str = "0600") -> File:
+    return {"dest": dest, "content": content, "needed": needed, "mode": mode}
 
 
 def _repairing(given: Given, order: Order, record: Record) -> dict[str, Any]:
@@ -184,16 +194,39 @@ def _kept_back(server: Mapping[str, Any], repairs: list[dict[str, Any]]) -> floa
     return max(float(one.get("reserve_gib") or 0) for one in [server, *((repair.get("set") or {}) for repair in repairs)])
 
 
-def _secrets(given: Given) -> dict[str, bool]:
-    """Whether key and environment have to be written. What the inventory gives is compared on the box each time: no digest of a secret is read.
+def _secrets(given: Given, order: Order, before: Deployment) -> dict[str, Any]:
+    """Which private files have to be written and which are nobody's any more.
 
-    A server that goes back keeps the files it has: what is wanted now may name another key.
+    What the inventory gives is compared on the box each time: no digest of a key or of an environment is read. The keys of the whole fleet are long
+    enough to be told apart by theirs. A server that goes back keeps the files it has: what is wanted now may name another key.
     """
-    server, options, back = given["wanted"], given["options"], bool(given.get("back_to"))
-    key_file = f"{given['settings']['config_dir']}/{server['name']}/key.env"
-    generate = server.get("key_policy") == "generate" and key_file not in (given["box"].get("files") or {})
-    key = server["api_key"] if "api_key" in server else options.get("api_key")
-    return {"write_key": not back and bool(key or generate), "write_env": not back and bool(server.get("env"))}
+    server, deployment, folder = given["wanted"], order["deployment"], f"{given['settings']['config_dir']}/{given['wanted']['name']}"
+    there: Mapping[str, Any] = given["box"].get("files") or {}
+    live = deployments.guarded(deployment)
+    found: dict[str, Any] = {"keys_live": live, "write_key": False, "new_key": False, "ensure_key": False, "write_env": False, "write_fleet": False}
+    found |= {"remove_secrets": [], "env_removed": False}
+    if given.get("back_to"):
+        return {**found, "ensure_key": live}
+    key = deployments.key_of(server, given["options"].get("api_key") or "")
+    found["new_key"] = live and key == "generated" and before.get("key") == "given"
+    # What an earlier release left without a key on loopback goes on without one until it is replaced.
+    due = live or not deployments.is_loopback(server["address"])
+    missing = f"{folder}/key.env" not in there
+    found["write_key"] = key == "given" or (key == "generated" and due and (missing or found["new_key"]))
+    found["write_env"] = bool(server.get("env"))
+    fleet = fleet_keys(given["options"]) if live else ""
+    found["write_fleet"] = bool(fleet) and (there.get(f"{folder}/fleet.env") or {}).get("sha256") != _sha256(fleet)
+    unwanted = [("key.env", key == "none" and "key" in deployment), ("fleet.env", not fleet), ("server.env", not found["write_env"])]
+    found["remove_secrets"] = [f"{folder}/{file}" for file, gone in unwanted if gone and f"{folder}/{file}" in there]
+    # The container read it at its start.
+    found["env_removed"] = f"{folder}/server.env" in found["remove_secrets"] and not order["create"]
+    return found
+
+
+def fleet_keys(options: Mapping[str, Any]) -> str:
+    """The text of ``fleet.env``, the keys that open every server of the fleet; "" without any."""
+    keys = (("GB10_ROUTER_KEY", options.get("router_key")), ("GB10_METRICS_KEY", options.get("metrics_key")))
+    return "".join(f"{name}={shlex.quote(str(key))}\n" for name, key in keys if key)
 
 
 def _systemd(given: Given, order: Order, record: Record) -> dict[str, Any]:
@@ -202,11 +235,14 @@ def _systemd(given: Given, order: Order, record: Record) -> dict[str, Any]:
     state = {name: units.get(name) or {} for name in (order["unit"], order["watch"])}
     starting = record.get("starting") or {}
     boot_id = given["box"].get("boot_id")
-    given_up = order["create"] or state[order["unit"]].get("active") == "failed"
+    active = state[order["unit"]].get("active")
+    given_up = order["create"] or active == "failed"
+    died_starting = starting.get("boot_id", boot_id) != boot_id
     return {
         "down": [name for name, one in state.items() if not one.get("enabled") or one.get("active") != "active"],
         "starting": "starting" in record,
-        "died_starting": starting.get("boot_id", boot_id) != boot_id,
+        # The guard counts starts too; one that somebody asks for, where nothing runs or the box went down, is a first one.
+        "forget_starts": order["create"] or died_starting or active not in ("active", "activating", "reloading"),
         # systemd counts starts to bound restarts; it knows only units that are there.
         "reset_failed": given_up and (bool(given.get("back_to")) or order["unit"] in units),
     }
@@ -215,7 +251,7 @@ def _systemd(given: Given, order: Order, record: Record) -> dict[str, Any]:
 def _anything_to_do(order: Order) -> bool:
     """Whether there is anything to do before and after the proof; in a steady state there is not."""
     files = any(file["needed"] for file in order["files"])
-    secrets = order["write_key"] or order["write_env"]
+    secrets = order["write_key"] or order["ensure_key"] or order["write_env"] or order["write_fleet"] or bool(order["remove_secrets"])
     return order["create"] or files or secrets or bool(order["down"]) or order["starting"] or not order["proven"]
 
 

@@ -30,6 +30,8 @@ class Hit:
     groups: dict
     shown: int
     """Number of the line a reader has to see: where a signature spans several lines, the one of them that tells of an error."""
+    last: int
+    """Number of the last line that the signature spans."""
 
     @property
     def is_wrapper(self) -> bool:
@@ -70,7 +72,7 @@ def _find(logs: list[Log], entries: list[Entry], context: frozenset[str] | set[s
                 if _may_act(entry, log, number):
                     groups = {name: value for name, value in match.groupdict().items() if value is not None}
                     end = bisect_right(starts, max(match.start(), match.end() - 1)) - 1
-                    hits.append(Hit(entry, log.node, number, log.lines[number], groups, _telling(log.lines, number, end)))
+                    hits.append(Hit(entry, log.node, number, log.lines[number], groups, _telling(log.lines, number, end), end))
     order = {severity: rank for rank, severity in enumerate(SEVERITIES)}
 
     def importance(hit: Hit) -> tuple:
@@ -119,10 +121,11 @@ def diagnose(logs: dict[str, str], entries: list[Entry], context: frozenset[str]
     # What was said before a server came up did not keep it from coming up.
     fatal = [hit for hit in hits if hit.entry.severity == "fatal" and hit.line_number >= started.get(hit.node, 0)]
     root = _named_in(fatal[0], hits) if fatal else None
-    if root is None or root.is_wrapper:
-        unexplained = _unexplained(read, {(hit.node, hit.line_number) for hit in fatal})
+    explained = {(hit.node, number) for hit in fatal for number in range(hit.line_number, hit.last + 1)}
+    if root is None or root.is_wrapper or _passes_by(root, read, explained):
+        unexplained = _unexplained(read, explained)
         if unexplained is not None:
-            return {**unexplained, "notes": notes}
+            return {**unexplained, "also": _also(fatal), "notes": notes}
     root = root or next((hit for hit in hits if hit.entry.severity == "degraded" and hit.entry.stage == "runtime" and _REFUSAL.search(hit.line)), None)
     if root is None:
         return {**_without_error(read), "notes": notes}
@@ -147,9 +150,22 @@ def diagnose(logs: dict[str, str], entries: list[Entry], context: frozenset[str]
         "lines": decisive_lines(lines, shown, [hit.line_number for hit in others if hit.node == root.node]),
         "auto": root.entry.auto,
         "values": values,
-        "also": _unique([{"id": hit.entry.id, "node": hit.node, "what": hit.line.strip()} for hit in others])[:5],
+        "also": _also(others),
         "notes": notes,
     }
+
+
+def _passes_by(root: Hit, logs: list[Log], explained: set[tuple[str, int]]) -> bool:
+    """Whether the server itself raised another error first, with a message, that no entry explains: then the root is a consequence, or chance."""
+    log = next(log for log in logs if log.node == root.node)
+    raised = reading.raised(log)
+    if raised is None or (log.node, raised) in explained:
+        return False
+    return not reading.is_chained(log, raised, max(number for node, number in explained if node == log.node))
+
+
+def _also(hits: list[Hit]) -> list[dict]:
+    return _unique([{"id": hit.entry.id, "node": hit.node, "what": hit.line.strip()} for hit in hits])[:5]
 
 
 # A server that is well refuses a request: what its client, or its own log, shows of the answer.

@@ -61,6 +61,7 @@ WRAPPERS = re.compile(
     r"|\d+ validation errors? for|ExceptionGroup|unhandled errors? in a TaskGroup"
     r"|(?<!check the )[Ss]ee (?:the )?(?:stack ?trace|root cause|error log)|See above for"
     r"|The above exception was|During handling of the above|Traceback \(most recent call last\)|For further information visit"
+    r"|Ninja build failed|Error raised in subprocess|Error compiling objects"
     r"|failed to be inspected\. Please check|exit(?:ed with)?(?: code| status)?:? ?-?\d+\b|exitcode|returned non-zero exit status|SystemExit|KeyboardInterrupt"
     r"|CancelledError|GeneratorExit"
     r"|ChildFailedError|RayTaskError|RayActorError|ActorDiedError|WorkerCrashedError|torch\.distributed\.elastic"
@@ -91,6 +92,7 @@ _TOOL = re.compile(
     r"|Out of memory|(?:CUDA|[Ee]rror).*out of memory|NCCL WARN |oom-kill|Killed process|\bXid\b|undefined symbol|cannot open shared object"
 )
 _TRACEBACK = re.compile(r"^Traceback \(most recent call last\)|^\s+File \"")
+_CHAIN = re.compile(r"^(?:During handling of the above exception|The above exception was the direct cause)")
 _DEEPER = re.compile(r"^\s*(?:[├╰]─▶ |Caused by: |│ |hint: )")
 _SOFT = re.compile(
     r"NCCL INFO|running out of memory|(?i:(?<!NCCL )\bwarn(?:ing)?\b|deprecat|will be (?:removed|ignored)|falling back|fallback|ignored|ignoring|skipp"
@@ -179,11 +181,25 @@ def is_reason(line: str) -> bool:
 def first_cause(log: Log) -> int | None:
     """Number of the line that most likely says what happened; None when no line says that anything failed."""
     begin = _last_step(log) if log.kind == BUILD else int(log.up) + 1 if log.up != float("inf") and log.kind == SERVER else 0
-    for lowest in dict.fromkeys((begin, 0)):
+    for lowest in dict.fromkeys((begin, log.started)):  # what was said before a server came up did not keep it from coming up
         found = _first_cause(log, lowest)
         if found is not None:
             return found
     return None
+
+
+def raised(log: Log) -> int | None:
+    """Number of the line in which a server's own traceback ends with a message, where that is the first cause; None elsewhere."""
+    if log.kind != SERVER:
+        return None
+    number = first_cause(log)
+    told = number is not None and _EXCEPTION.search(log.lines[number].strip()) and _in_traceback(log.lines, number)
+    return number if told and re.search(r": .{10,}", log.lines[number or 0]) else None
+
+
+def is_chained(log: Log, earlier: int, later: int) -> bool:
+    """Whether Python itself says that the error in the later line came of the one in the earlier line."""
+    return any(_CHAIN.search(line) for line in log.lines[earlier + 1 : later])
 
 
 def _first_cause(log: Log, begin: int) -> int | None:

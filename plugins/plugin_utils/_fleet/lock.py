@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._model.content import contradict
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import deployment as deployments
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.shapes import Deployment, Image, Locked, Order, Server
 
@@ -143,7 +144,8 @@ def unpack(packed: Any, path: str) -> dict[str, Any]:
             servers = {}
             for server, entry in box["servers"].items():
                 deployed = dict(packed["deployments"][entry["deployment"]], planned=entry["planned"])
-                if deployments.spec_of(deployed["container"], deployed["manifest"]) != entry["spec"] or deployed["container"]["image"] != entry["image_id"]:
+                spec = deployments.spec_of(deployed["container"], deployed["manifest"], deployed.get("content"))
+                if spec != entry["spec"] or deployed["container"]["image"] != entry["image_id"]:
                     raise GB10Error(f"{path} was edited by hand: server {server} of {name} is not what its hash says; {remedy}.")
                 servers[server] = {key: value for key, value in dict(entry, deployment=deployed).items() if key != "planned"}
             lock[name] = {"address": box["address"], "servers": servers}
@@ -197,14 +199,30 @@ def _unlike(name: str, locked: Locked, fresh: Deployment, question: Question) ->
         problems.append(f"server {name} would run image {short(image_id)}, locked is {short(locked['image_id'])}.")
     if not image_id and locked["image_id"] not in ids.values():
         problems.append(f"server {name} is locked to image {short(locked['image_id'])}, which is on no box of this run; a new build never has the same id.")
-    manifest = (question["models"].get(fresh["model_path"]) or {}).get("manifest")
-    if manifest and manifest != locked["manifest"]:
-        problems.append(
-            f"the files in {fresh['model_path']} (server {name}) are not the locked ones ({short(manifest)}, locked is {short(locked['manifest'])})."
-        )
+    problems += _other_files(name, locked, question["models"].get(fresh["model_path"]) or {}, bool(question.get("image")))
     if fresh["spec"] != locked["spec"]:
         problems.append(f"server {name} would run differently: {deployments.changed_because(locked['deployment'], fresh)}.")
     return problems
+
+
+def _other_files(name: str, locked: Locked, model: Mapping[str, Any], supplied: bool) -> list[str]:
+    """Why the model files of a box are not the locked ones, or cannot be said to be; ``supplied``: nothing more will be brought."""
+    manifest, path = model.get("manifest"), locked["deployment"]["model_path"]
+    if not manifest:
+        return []
+    if manifest != locked["manifest"]:
+        return [f"the files in {path} (server {name}) are not the locked ones ({short(manifest)}, locked is {short(locked['manifest'])})."]
+    wanted, found = deployments.known_content(locked["deployment"]), model.get("content") or {}
+    if contradict(wanted, found):
+        part = next(part for part in wanted if found.get(part) and found[part] != wanted[part])
+        said = f"{short(found[part])}, locked is {short(wanted[part])}"
+        return [f"the files in {path} (server {name}) have the locked names and sizes, and their content is another one ({part}: {said})."]
+    mount = deployments.mounted_directory(locked["deployment"])
+    if model.get("directory") and mount not in (model["directory"], path):
+        return [f"server {name} is locked to {mount}, and the same files lie in {model['directory']}."]
+    if supplied and wanted.get("weights") and "content" in model and not found.get("weights"):
+        return [f"the files in {path} (server {name}) were not verified yet; they are read in the background now, so run again in some minutes."]
+    return []
 
 
 def _names(boxes: Sequence[str] | Mapping[str, Any]) -> str:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
+from ansible_collections.gb10.vllm.plugins.module_utils._model.content import not_verified
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.deployment import endpoint, version
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.lacking import more, sentence
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.shapes import Record, Seen
 from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet.drift import drift, health, leftovers
@@ -28,6 +30,11 @@ def problem(seen: Seen) -> str | None:
     return " ".join([*told, *([seen["problem"]] if seen.get("problem") else [])]) or None
 
 
+def named(server: Mapping[str, Any]) -> str:
+    """The model of a row with its version, where it has one."""
+    return server["model"] + (f"@{server['model_version']}" if server.get("model_version") else "")
+
+
 def status_rows(seen: Seen) -> list[dict[str, Any]]:
     """The servers of one box, wanted ones first: one row each, plain values."""
     box = seen.get("box") or {}
@@ -42,14 +49,19 @@ def _row(name: str, seen: Seen, wanted_model: str | None) -> dict[str, Any]:
     deployed, measured = record.get("deployment"), measured_figures(record.get("measured"))
     planned = (deployed or {}).get("planned") or {}
     figures = measured if measured.get("kv_tokens") else planned
+    facts = (seen.get("models") or {}).get((deployed or {}).get("model_path") or "") or {}
     return {
         "server": name,
         "wanted": wanted_model is not None,
         "model": (deployed or {}).get("model") or wanted_model,
+        "model_version": version(deployed) or None if deployed else None,
+        "unverified": (facts.get("directory") or facts.get("path")) if "content" in facts and not (facts["content"] or {}).get("weights") else None,
         "image_id": deployed["container"]["image"] if deployed else None,
         "vllm_version": (deployed or {}).get("vllm_version"),
         "spec": (deployed or {}).get("spec"),
-        "endpoint": f"{deployed['address']}:{deployed['port']}" if deployed else None,
+        "endpoint": endpoint(deployed["address"], deployed["port"]) if deployed else None,
+        "key_file": _key_file(name, box) if deployed else None,
+        "certificate": (box.get("certificates") or {}).get(name),
         "drift": _differs(name, seen, wanted_model is not None, bool(deployed)),
         "gain": ((seen.get("decisions") or {}).get(name) or {}).get("gain") or {} if deployed else {},
         "idle": idle(planned, record.get("measured")) if deployed else {},
@@ -63,11 +75,30 @@ def _row(name: str, seen: Seen, wanted_model: str | None) -> dict[str, Any]:
         "measured": measured,
         "repairs": [one.get("id", "") for one in (record.get("repairs") or {}).get("applied", [])],
         "history": [
-            {"image_id": one["container"]["image"], "vllm_version": one.get("vllm_version"), "spec": one.get("spec"), "model": one.get("model")}
+            {
+                "image_id": one["container"]["image"],
+                "vllm_version": one.get("vllm_version"),
+                "spec": one.get("spec"),
+                "model": one.get("model"),
+                "model_version": version(one) or None,
+            }
             for one in record.get("history") or []
         ],
         "unreadable": record.get("unreadable") or [],
     }
+
+
+def _key_file(name: str, box: Mapping[str, Any]) -> str | None:
+    """Where the key of a server lies on its box; None for one without."""
+    return next((path for path in box.get("files") or {} if path.endswith(f"/{name}/key.env")), None)
+
+
+def certificate_words(certificate: Mapping[str, Any] | None) -> str:
+    """What there is to say of the certificate a server speaks TLS with, without a full stop; "" where it speaks none."""
+    if not certificate:
+        return ""
+    valid = f"is valid until {certificate['expires']}" if certificate["expires"] else "could not be read for its end (there is no openssl on the box)"
+    return str(certificate["problem"] or f"its certificate {certificate['certificate']} {valid}")
 
 
 def _differs(name: str, seen: Seen, wanted: bool, deployed: bool) -> list[str]:
@@ -110,15 +141,22 @@ def status_table(fleet: Mapping[str, Any]) -> str:
             tokens = f"{server['kv_tokens']:,}" if server["kv_tokens"] else "-"
             times = f"{server['concurrency']:.2f}x" if server["concurrency"] else "-"
             state, _colon, _why = server["health"].partition(":")
-            runs = f"{server['model']} on {short(server['image_id'])}" if server["image_id"] else "-"
+            runs = f"{named(server)} on {short(server['image_id'])}" if server["image_id"] else "-"
             mark = "unknown" if state == "unreachable" else f"{len(server['drift'])} below" if server["drift"] else "none"
             earlier = str(len(server["history"]) or "-")
             rows.append((name, server["server"], runs, server["vllm_version"] or "-", state, tokens, times, left, earlier, mark))
             notes += [f"{name} {server['server']}: {one}." for one in server["drift"]]
             notes += [f"{name} {server['server']} {text}." for text in (sentence(server["lacking"]), more(server["gain"])) if text]
+            notes += [f"{name} {server['server']}: {certificate_words(server['certificate'])}."] if server["certificate"] else []
+            if server["unverified"]:
+                notes.append(f"{name} {server['server']}: {not_verified(server['unverified'])}.")
             if state != server["health"]:
                 notes.append(f"{name} {server['server']} {server['health']}")
             notes += [f"{name} {server['server']}: its record {kind}.json cannot be read; site writes it anew." for kind in server["unreadable"]]
+    keys = sorted(
+        {server["key_file"].replace(f"/{server['server']}/", "/SERVER/") for box in fleet["boxes"].values() for server in box["servers"] if server["key_file"]}
+    )
+    notes += [f"A server's key lies on its box in {' or '.join(keys)}, readable for root."] if keys else []
     return "\n".join([*table([head, *rows]), *(["", *notes] if notes else [])])
 
 
@@ -149,9 +187,9 @@ def report_table(seen: Mapping[str, Read]) -> str:
                 (
                     name,
                     server,
-                    f"{deployed['model']} on {short(deployed['container']['image'])}",
+                    f"{named({'model': deployed['model'], 'model_version': version(deployed)})} on {short(deployed['container']['image'])}",
                     deployed.get("vllm_version") or "-",
-                    f"{deployed['address']}:{deployed['port']}",
+                    endpoint(deployed["address"], deployed["port"]),
                     f"{is_now:,}" if is_now else "not measured",
                     f"{was:,}" if was else "-",
                     f"{(is_now - was) / was:+.1%}" if was and is_now else "-",

@@ -12,20 +12,28 @@ import shlex
 import time
 from typing import Any
 
+from ansible_collections.gb10.vllm.plugins.plugin_utils._follow.locking import Hold
 from ansible_collections.gb10.vllm.plugins.plugin_utils._follow.progress import Progress
 from ansible_collections.gb10.vllm.plugins.plugin_utils._report.words import duration, size
 
 POLL_S = 2.0
 STATUS_EVERY_S = 20.0
 LOST_TIMES = 15
+HERE = "--gb10--"
 _ASYNC_KEYS = ("ansible_job_id", "started", "finished", "results_file", "stdout", "stderr", "stdout_lines", "stderr_lines")
 
 
-def run_detached(action: Any, arguments: dict, task_vars: dict, progress: Progress, *, progress_file: str, limit_s: int, what: str) -> dict[str, Any]:
+def run_detached(
+    action: Any, arguments: dict, task_vars: dict, progress: Progress, *, hold: Hold, progress_file: str, limit_s: int, what: str
+) -> dict[str, Any]:
     """Run the action's module detached and show the last line of ``progress_file`` (on the box) until it ends; its result.
 
     ``action``: the ActionBase. ``what`` names the work in messages, as in "the image build". ``limit_s``: seconds after which Ansible ends it.
+    ``hold``: the run's lock on the box, asked before the work begins and renewed with each look at it; without it nothing is begun or followed.
     """
+    lost = hold.lost(action._low_level_execute_command(hold.command()).get("stdout", ""))
+    if lost:
+        return {"failed": True, "msg": lost}
     kept = action._task.async_val
     action._task.async_val = limit_s
     try:
@@ -34,16 +42,16 @@ def run_detached(action: Any, arguments: dict, task_vars: dict, progress: Progre
         action._task.async_val = kept
     if job.get("failed") or "ansible_job_id" not in job:
         return job
-    follow = f"tail -n 1 {shlex.quote(progress_file)} 2>/dev/null"
+    follow = f"{hold.command()}; echo {HERE}; tail -n 1 {shlex.quote(progress_file)} 2>/dev/null"
     asked = begun = time.monotonic()
-    lost, pause = 0, 0.25
+    misses, pause = 0, 0.25
     while True:
         time.sleep(pause)
         pause = min(POLL_S, pause * 2)
-        try:
-            line = action._low_level_execute_command(follow).get("stdout", "").strip()
-        except Exception:  # pylint: disable=broad-exception-caught
-            line = ""  # a connection that broke is tried again below; the work on the box goes on
+        lock, line = _look(action, follow)
+        lost = hold.lost(lock)
+        if lost:
+            return {"failed": True, "msg": f"{lost}; {what} was begun and ends by itself"}
         record = last_record(line)
         progress.update(describe(record) or f"working, {duration(time.monotonic() - begun)}")
         if record.get("phase") != "finished" and time.monotonic() - asked < STATUS_EVERY_S:
@@ -51,10 +59,10 @@ def run_detached(action: Any, arguments: dict, task_vars: dict, progress: Progre
         asked = time.monotonic()
         try:
             status = _status(action, job, task_vars, "status")
-            lost = 0
+            misses = 0
         except Exception as error:  # pylint: disable=broad-exception-caught
-            lost += 1
-            if lost > LOST_TIMES:
+            misses += 1
+            if misses > LOST_TIMES:
                 text = f"the connection to the box was lost during {what} ({error}). The work goes on there; run the playbook again to follow it"
                 return {"failed": True, "msg": text}
             continue
@@ -65,6 +73,15 @@ def run_detached(action: Any, arguments: dict, task_vars: dict, progress: Progre
             return status
         if time.monotonic() - begun > limit_s + 300 or (status.get("failed") and "could not find job" in str(status.get("msg"))):
             return {"failed": True, "msg": f"the background job of {what} disappeared from the box (was it restarted?). Run it again"}
+
+
+def _look(action: Any, command: str) -> tuple[str, str]:
+    """What the box says of the lock, and the last line of the progress file; nothing from a connection that broke: the work there goes on."""
+    try:
+        lock, here, line = action._low_level_execute_command(command).get("stdout", "").partition(HERE)
+    except Exception:  # pylint: disable=broad-exception-caught
+        return "", ""
+    return (lock, line.strip()) if here else ("", "")
 
 
 def _status(action: Any, job: dict, task_vars: dict, mode: str) -> dict[str, Any]:

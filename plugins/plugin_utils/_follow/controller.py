@@ -69,11 +69,15 @@ def has_ended(holder: dict, here: dict) -> bool:
         return True
     if theirs.get("pid_namespace") != ours["pid_namespace"]:
         return False
-    return process_started(int(theirs["pid"])) != theirs.get("pid_started")
+    pid = theirs.get("pid")
+    return isinstance(pid, int) and process_started(pid) != theirs.get("pid_started")
 
 
 def clock_time(at_s: float, now_s: float | None = None) -> str:
     """An instant as people on the controller say it: ``14:02``, with the date when it was not today."""
     today = time.localtime(now_s)
-    then = time.localtime(at_s)
+    try:
+        then = time.localtime(at_s)
+    except (OverflowError, ValueError, OSError):
+        return "a time that is none"
     return time.strftime("%H:%M" if then[:3] == today[:3] else "%Y-%m-%d %H:%M", then)

@@ -10,7 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ansible.utils.display import Display
+from ansible_collections.gb10.vllm.plugins.module_utils._names import STATE_DIR
 from ansible_collections.gb10.vllm.plugins.plugin_utils._follow.background import run_detached
+from ansible_collections.gb10.vllm.plugins.plugin_utils._follow.locking import hold
 from ansible_collections.gb10.vllm.plugins.plugin_utils._follow.progress import Progress
 
 
@@ -46,9 +48,10 @@ def follow(
     :param closing: the last line of work that went well.
     :param explain: message of work that failed, from its result and the name of the box; by default the module's own.
     """
-    final = run_detached(action, arguments, task_vars, progress, progress_file=progress_file, limit_s=limit_s, what=what)
+    box = box_of(task_vars)
+    ours = hold(str(arguments.get("state_dir") or STATE_DIR))
+    final = run_detached(action, arguments, task_vars, progress, hold=ours, progress_file=progress_file, limit_s=limit_s, what=what)
     if final.get("failed"):
-        box = box_of(task_vars)
         final["msg"] = explain(final, box) if explain else f"{box}: {final.get('msg') or f'{what} failed'}"
         progress.done("failed")
     else:

@@ -2,25 +2,32 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The guard that systemd calls on a box, run as systemd runs it: as a program."""
+"""The guard that systemd calls on a box, run as systemd runs it: as a program; as a module where its clock, its disk or its server is made up."""
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import io
 import json
 import os
 import shlex
+import shutil
 import socket
+import ssl
+import stat
 import subprocess
 import sys
 import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from ansible_collections.gb10.vllm.plugins.module_utils._transfer.keys import make_certificate
 
 GUARD = Path(__file__).parents[3] / "roles" / "server" / "files" / "guard.py"
+DAY_S = 86400
 
 
 @pytest.fixture
@@ -34,7 +41,8 @@ def box(tmp_path):
 
 
 def guard(box, action, **settings):
-    environment = dict(os.environ, GB10_STATE_DIR=str(box), GB10_CONFIG_DIR=str(box / "etc"), PATH=f"{box}/bin:{os.environ['PATH']}", **settings)
+    environment = dict(os.environ, GB10_STATE_DIR=str(box), GB10_CONFIG_DIR=str(box / "etc"), GB10_MEMORY_DIR=str(box / "run"), **settings)
+    environment["PATH"] = f"{box}/bin:{os.environ['PATH']}"
     return subprocess.run([sys.executable, str(GUARD), action, "a"], capture_output=True, text=True, env=environment, check=False)
 
 
@@ -46,7 +54,9 @@ def deploy(box, **changes):
 @pytest.fixture
 def module(box, monkeypatch):
     """The same file as a module, on a box whose memory a test can set."""
-    monkeypatch.setenv("GB10_STATE_DIR", str(box))
+    for place, folder in (("STATE", box), ("CONFIG", box / "etc"), ("MEMORY", box / "run")):
+        monkeypatch.setenv(f"GB10_{place}_DIR", str(folder))
+    monkeypatch.setenv("PATH", f"{box}/bin:{os.environ['PATH']}")
     spec = importlib.util.spec_from_file_location("guard", GUARD)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -58,9 +68,18 @@ class Answers(BaseHTTPRequestHandler):
 
     def do_POST(self):
         self.server.asked.append((self.path, self.headers["Authorization"]))
+        if self.server.full:
+            self.server.over.wait(5)
+            return
         self.send_response(self.server.status[self.path])
         self.end_headers()
         self.wfile.write(b'{"choices": [{"text": "x"}]}')
+
+    def do_GET(self):
+        self.server.looked.append((self.path, self.headers["Authorization"]))
+        self.send_response(200 if self.path == "/metrics" and self.server.metrics else 404)
+        self.end_headers()
+        self.wfile.write(self.server.metrics(self.server).encode() if self.server.metrics else b"")
 
     def log_message(self, *_):
         pass
@@ -68,11 +87,84 @@ class Answers(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def vllm():
-    with HTTPServer(("127.0.0.1", 0), Answers) as server:
-        server.asked, server.status = [], {"/v1/completions": 200, "/v1/embeddings": 200}
+    """``full``: a completion waits for longer than anybody has patience; ``metrics``: what /metrics says, a function of the server."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        server.asked, server.looked, server.status = [], [], {"/v1/completions": 200, "/v1/embeddings": 200}
+        server.full, server.metrics, server.over = False, None, threading.Event()
+        server.url = f"http://127.0.0.1:{server.server_port}"
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         yield server
+        server.over.set()
         server.shutdown()
+
+
+def metrics(running=0, waiting=0, tokens=0, finished=0, aborted=0, cache=0.0):
+    """What vLLM 0.32 says, as far as it matters, among what does not."""
+    labels = 'engine="0",model_name="a model, {really}"'
+    return f"""# HELP vllm:num_requests_running Number of requests in model execution batches.
+# TYPE vllm:num_requests_running gauge
+vllm:num_requests_running{{{labels}}} {running:.1f}
+vllm:num_requests_waiting{{{labels}}} {waiting:.1f}
+vllm:num_requests_waiting_by_reason{{{labels},reason="capacity"}} 7.0
+vllm:kv_cache_usage_perc{{{labels}}} {cache}
+vllm:prompt_tokens_total{{{labels}}} {tokens * 2:.1f}
+vllm:prompt_tokens_created{{{labels}}} {time.time()}
+vllm:generation_tokens_total{{{labels}}} {tokens:.1f}
+vllm:request_success_total{{{labels},finished_reason="stop"}} {finished:.1f}
+vllm:request_success_total{{{labels},finished_reason="abort"}} {aborted:.1f}
+vllm:request_success_total{{{labels},finished_reason="error"}} {aborted:.1f}
+http_requests_total{{handler="/v1/completions",method="POST"}} {time.monotonic()}
+"""
+
+
+def calls(box):
+    """What systemd was asked for, without questions."""
+    log = box / "systemctl.log"
+    lines = log.read_text().splitlines() if log.exists() else []
+    return [line for line in lines if line.split()[0] in ("restart", "try-restart", "stop", "start")]
+
+
+def kept(box, file, place="servers"):
+    path = box / place / "a" / file
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+class Clock:
+    """Seconds since the box was started, as the test has it."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(module, monkeypatch):
+    made = Clock()
+    monkeypatch.setattr(module, "since_boot_s", made)
+    return made
+
+
+@pytest.fixture
+def engine(module, monkeypatch):
+    """A server that gives the watch no answer: what its metrics say before and after it was asked (None: nothing)."""
+
+    def says(before, after, answer=None):
+        said = iter((before, after))
+        monkeypatch.setattr(module, "work", lambda *_arguments: next(said))
+        monkeypatch.setattr(module, "generates", lambda *_arguments: answer)
+
+    return says
+
+
+def does(requests=1, answers=0, cache=0.0):
+    return {"open": float(requests), "answers": float(answers), "cache": cache}
+
+
+def look(module, engine, before, after, answer=None):
+    engine(before, after, answer)
+    module.watch("a")
 
 
 def test_a_start_that_fits_leaves_a_sentinel_and_its_end_removes_it(box):
@@ -153,7 +245,7 @@ def test_only_an_end_nobody_asked_for_is_worth_a_word(box):
 def test_a_server_that_answers_ends_its_start(box, vllm, key):
     (box / "etc" / "a").mkdir(parents=True)
     (box / "etc" / "a" / "key.env").write_text(f"VLLM_API_KEY={shlex.quote(key)}\n")
-    deploy(box, probe_url=f"http://127.0.0.1:{vllm.server_port}")
+    deploy(box, probe_url=vllm.url)
     assert guard(box, "before-start").returncode == 0
     assert guard(box, "watch").returncode == 0
     assert vllm.asked == [("/v1/completions", f"Bearer {key}")]
@@ -163,7 +255,7 @@ def test_a_server_that_answers_ends_its_start(box, vllm, key):
 @pytest.mark.parametrize("status", [500, 503, 401, 403])
 def test_a_server_that_refuses_does_not_answer(box, vllm, status):
     vllm.status["/v1/completions"] = status
-    deploy(box, probe_url=f"http://127.0.0.1:{vllm.server_port}")
+    deploy(box, probe_url=vllm.url)
     assert "a did not answer (1 of 3)" in guard(box, "watch").stdout
     assert [route for route, _key in vllm.asked] == ["/v1/completions"], "another route would hide that this one fails"
 
@@ -171,7 +263,7 @@ def test_a_server_that_refuses_does_not_answer(box, vllm, status):
 @pytest.mark.parametrize("status", [400, 404, 405, 501])
 def test_a_model_that_only_embeds_is_asked_for_an_embedding(box, vllm, status):
     vllm.status["/v1/completions"] = status
-    deploy(box, probe_url=f"http://127.0.0.1:{vllm.server_port}")
+    deploy(box, probe_url=vllm.url)
     assert guard(box, "watch").stdout == ""
     assert [route for route, _key in vllm.asked] == ["/v1/completions", "/v1/embeddings"]
 
@@ -207,3 +299,443 @@ def test_restarts_that_do_not_help_end_in_a_stopped_server(box):
     calls = (box / "systemctl.log").read_text()
     assert (calls.count("restart gb10-vllm-a.service"), calls.count("stop gb10-vllm-a.service")) == (3, 1)
     assert "even after 3 restarts, so it is stopped now" in told[-1]
+
+
+# Busy, hung, wedged
+
+
+@pytest.mark.parametrize(("running", "waiting"), [(4, 0), (4, 9), (1, 0), (0, 1)])
+def test_a_server_that_is_only_busy_is_left_alone(box, vllm, running, waiting):
+    vllm.full, vllm.metrics = True, lambda one: metrics(running, waiting, tokens=len(one.looked))
+    deploy(box, probe_url=vllm.url)
+    said = [guard(box, "watch", GB10_PROBE_TIMEOUT_S="0.2").stdout for _time in range(8)]
+    assert calls(box) == []
+    assert len(vllm.asked) == 8 and all(f"a answers others: {running + waiting} requests run or wait" in one for one in said)
+
+
+def test_a_queue_that_is_full_is_busy_too(box, vllm):
+    vllm.status["/v1/completions"] = 503  # vLLM: QueueOverflowError, with --max-num-queued-reqs
+    vllm.metrics = lambda one: metrics(2, 8, tokens=len(one.looked))
+    deploy(box, probe_url=vllm.url)
+    for _time in range(4):
+        assert "a answers others" in guard(box, "watch").stdout
+    assert calls(box) == []
+
+
+@pytest.mark.parametrize("status", [500, 401, 403])
+def test_an_error_is_no_queue(box, vllm, status):
+    vllm.status["/v1/completions"], vllm.metrics = status, lambda one: metrics(2, 8, tokens=len(one.looked))
+    deploy(box, probe_url=vllm.url)
+    assert "a did not answer (1 of 3)" in guard(box, "watch").stdout
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        None,  # --disable-log-stats, or an API that hangs
+        lambda _one: "vllm:kv_cache_usage_perc 0.0\n",
+        lambda _one: metrics(),  # an engine that hangs: what it says stands still at nothing
+        lambda one: metrics(running=len(one.asked) and 1),  # the watch's own request, and nobody else's
+        lambda one: metrics(waiting=len(one.asked) and 1, aborted=len(one.asked)),
+    ],
+)
+def test_a_hung_server_is_restarted_as_soon_as_ever(box, vllm, said):
+    vllm.full, vllm.metrics = True, said
+    deploy(box, probe_url=vllm.url)
+    told = []
+    for _time in range(3):
+        vllm.asked.clear()
+        assert calls(box) == []
+        told.append(guard(box, "watch", GB10_PROBE_TIMEOUT_S="0.2").stdout.splitlines()[0])
+    assert told == [f"a did not answer ({number} of 3)" for number in (1, 2, 3)]
+    assert calls(box) == ["try-restart gb10-vllm-a.service"]
+
+
+def test_requests_that_the_watch_gave_up_are_no_progress(box, vllm):
+    vllm.full, vllm.metrics = True, lambda one: metrics(running=2, aborted=len(one.asked))
+    deploy(box, probe_url=vllm.url)
+    for _time in range(2):
+        assert "a stands still: 2 requests run or wait" in guard(box, "watch", GB10_PROBE_TIMEOUT_S="0.2").stdout
+    assert "a is wedged" in guard(box, "watch", GB10_PROBE_TIMEOUT_S="0.2", GB10_WEDGED_S="0.3").stdout
+
+
+def test_what_metrics_say(module, vllm):
+    vllm.metrics = lambda _one: metrics(running=3, waiting=2, tokens=5, finished=4, aborted=100, cache=0.25)
+    assert module.work(vllm.url, "") == {"open": 5.0, "answers": 19.0, "cache": 0.25}
+    vllm.metrics = lambda _one: metrics(running=1) + metrics(running=2, waiting=1)  # two engines
+    assert module.work(vllm.url, "")["open"] == 4.0
+    vllm.metrics = lambda _one: "vllm:num_requests_running 4\nvllm:num_requests_waiting NaN\nvllm:generation_tokens_total many\nvllm:\n\n"
+    assert module.work(vllm.url, "") == {"open": 4.0, "answers": 0.0, "cache": 0.0}
+    vllm.metrics = None
+    assert module.work(vllm.url, "") is None and module.work("http://127.0.0.1:9", "") is None
+
+
+@pytest.mark.parametrize(("passed_s", "restarts"), [(899, 0), (900, 1)])
+def test_requests_that_stand_still_are_waited_for_so_long(box, module, clock, engine, capsys, passed_s, restarts):
+    deploy(box)
+    began = clock.now
+    for clock.now in range(int(began), int(began + passed_s), 120):
+        look(module, engine, does(2, 5, 0.5), does(3, 5, 0.5))
+    assert calls(box) == [] and "a stands still: 2 requests run or wait" in capsys.readouterr().out
+    clock.now = began + passed_s
+    look(module, engine, does(2, 5, 0.5), does(3, 5, 0.5))
+    assert calls(box) == ["try-restart gb10-vllm-a.service"] * restarts
+    told = capsys.readouterr().out
+    assert ("a is wedged: requests have been running for 900 s and nothing has moved" in told) == bool(restarts)
+
+
+def test_a_wedged_server_that_restarts_do_not_help_is_stopped(box, module, clock, engine):
+    deploy(box)
+    for _restart in range(4):
+        for _look in range(9):
+            look(module, engine, does(2), does(3))
+            clock.now += 120
+    assert calls(box) == ["try-restart gb10-vllm-a.service"] * 3 + ["stop gb10-vllm-a.service"]
+
+
+@pytest.mark.parametrize("moved", [does(2, 6), does(2, 5, 0.51)])
+def test_any_progress_begins_the_wait_anew(box, module, clock, engine, moved):
+    deploy(box)
+    look(module, engine, does(2, 5), does(3, 5))
+    clock.now += 800
+    look(module, engine, does(2, 5), moved)
+    clock.now += 800
+    look(module, engine, moved, moved)
+    assert calls(box) == []
+    clock.now += 100
+    look(module, engine, moved, moved)
+    assert len(calls(box)) == 1
+
+
+def test_another_process_counts_from_nothing(box, module, clock, engine):
+    deploy(box)
+    look(module, engine, does(2, 500), does(2, 500))
+    clock.now += 899
+    look(module, engine, does(2, 3), does(2, 3))
+    clock.now += 899
+    look(module, engine, does(2, 3), does(2, 3))
+    assert calls(box) == []
+
+
+def test_what_stood_still_before_a_start_says_nothing_after_it(box, module, clock, engine):
+    deploy(box)
+    look(module, engine, does(2), does(2))
+    assert module.before_start("a") is None
+    clock.now += 5000
+    look(module, engine, does(2), does(2))
+    assert calls(box) == []
+
+
+@pytest.mark.parametrize(
+    ("between", "restarts"),
+    [
+        (((does(2, 5), does(2, 5)),), 1),  # patience is no sign of life
+        (((does(2, 5), does(2, 5)), (does(2, 5), does(2, 5, 0.1))), 0),
+        (((does(2, 5), does(2, 6)),), 0),
+    ],
+)
+def test_only_progress_ends_a_row_of_silences(box, module, clock, engine, between, restarts):
+    deploy(box)
+    for before, after in ((None, None), (does(0), does(0)), *between, (None, None)):
+        look(module, engine, before, after)
+        clock.now += 120
+    assert len(calls(box)) == restarts
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "counted"),
+    [
+        (does(0), does(1), True),  # ours
+        (None, does(1), True),
+        (None, does(2), False),
+        (does(1), does(0), False),  # gone meanwhile, and who knows how ours was counted
+        (does(0), does(2), False),
+        (does(4), None, True),  # the API hangs
+    ],
+)
+def test_whose_requests_are_meant(box, module, clock, engine, before, after, counted):
+    deploy(box)
+    look(module, engine, before, after)
+    assert (kept(box, "failures.json", "run")["in_a_row"] == 1) == counted
+
+
+def test_others_who_are_answered_end_a_start(box, module, clock, engine):
+    deploy(box)
+    module.before_start("a")
+    look(module, engine, does(2, 0), does(2, 0, 0.3))
+    assert kept(box, "starting.json") and kept(box, "starts.json"), "half a prompt is no answer"
+    look(module, engine, does(2, 0, 0.3), does(2, 1, 0.3))
+    assert kept(box, "starting.json") is None and kept(box, "starts.json") is None
+    assert module.recall("a", "starts.json") == {}
+
+
+def test_a_server_is_asked_with_its_key_and_past_any_proxy(box, vllm):
+    (box / "etc" / "a").mkdir(parents=True)
+    (box / "etc" / "a" / "key.env").write_text("VLLM_API_KEY=k3y\n")
+    vllm.full, vllm.metrics = True, lambda one: metrics(2, tokens=len(one.looked))
+    deploy(box, probe_url=vllm.url)
+    told = guard(box, "watch", GB10_PROBE_TIMEOUT_S="0.2", http_proxy="http://127.0.0.1:9", HTTP_PROXY="http://127.0.0.1:9", no_proxy="").stdout
+    assert "a answers others" in told
+    assert {*vllm.looked, *vllm.asked} == {("/metrics", "Bearer k3y"), ("/v1/completions", "Bearer k3y")}
+
+
+def test_a_server_behind_tls_is_asked_by_its_own_address(box, vllm):
+    keys = box / "keys"
+    make_certificate(str(keys), "a name that is not its address")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(keys / "certificate.pem", keys / "key.pem")
+    vllm.socket = context.wrap_socket(vllm.socket, server_side=True)
+    deploy(box, probe_url=vllm.url.replace("http:", "https:"))
+    guard(box, "before-start")
+    assert guard(box, "watch").stdout == "" and kept(box, "starting.json") is None
+    vllm.full, vllm.metrics = True, lambda one: metrics(2, tokens=len(one.looked))
+    assert "a answers others" in guard(box, "watch", GB10_PROBE_TIMEOUT_S="0.5").stdout
+
+
+# Starts without an answer
+
+
+def test_a_server_that_dies_300_s_after_each_start_is_down_after_the_fourth(box, module, clock, engine):
+    deploy(box)
+    ended = {"SERVICE_RESULT": "exit-code", "EXIT_CODE": "exited", "EXIT_STATUS": "1"}
+    refusals = []
+    for _start in range(20):
+        refusal = module.before_start("a")
+        if refusal:
+            refusals.append(refusal)
+            break
+        for _look in range(2):
+            clock.now += 120
+            look(module, engine, None, None)
+        clock.now += 60
+        os.environ.update(ended)
+        assert module.after_stop("a")
+        for key in ended:
+            del os.environ[key]
+        clock.now += 15
+    assert calls(box) == [], "a start that goes on is no silence"
+    assert clock.now - 1000 == 4 * 315
+    assert refusals[0].startswith("a was started 4 times since its last answer and gave none, so it stays down until the playbook site runs, or ")
+    assert "guard forget a" in refusals[0] and "docker logs gb10-vllm-a" in refusals[0]
+    assert module.before_start("a") == refusals[0], "a refusal is no start"
+
+
+def test_starts_since_the_last_answer_are_counted(box, vllm):
+    deploy(box, probe_url=vllm.url)
+    for _start in range(3):
+        assert guard(box, "before-start").returncode == 0
+    guard(box, "watch")
+    for _start in range(4):
+        assert guard(box, "before-start").returncode == 0, "an answer is a new beginning"
+    done = guard(box, "before-start")
+    assert done.returncode == 1 and "not started: a was started 4 times" in done.stderr
+    assert guard(box, "before-start", GB10_STARTS_WITHOUT_ANSWER="5").returncode == 0
+    assert guard(box, "forget").returncode == 0
+    assert guard(box, "before-start").returncode == 0, "somebody wants it again"
+
+
+def test_a_start_that_is_refused_is_not_counted(box):
+    deploy(box, requested_bytes=2**60)
+    for _start in range(9):
+        assert "GiB are available" in guard(box, "before-start").stderr
+    deploy(box)
+    assert guard(box, "before-start").returncode == 0
+
+
+def test_a_reboot_is_no_answer(box, module, monkeypatch):
+    deploy(box)
+    for boot in range(4):
+        monkeypatch.setattr(module, "boot_id", lambda boot=boot: f"boot {boot}")
+        assert module.before_start("a") is None
+        assert module.after_stop("a") is None  # an orderly shutdown
+        shutil.rmtree(box / "run")
+    monkeypatch.setattr(module, "boot_id", lambda: "boot 4")
+    assert "was started 4 times" in module.before_start("a")
+
+
+def test_restarts_by_the_watch_are_starts_too(box, module, clock, engine):
+    deploy(box)
+    starts = 0
+    for _round in range(20):
+        if module.before_start("a"):
+            break
+        starts += 1
+        clock.now += module.START_LIMIT_S
+        for _look in range(3):
+            look(module, engine, None, None)
+    assert (starts, calls(box)) == (4, ["try-restart gb10-vllm-a.service"] * 3 + ["stop gb10-vllm-a.service"])
+
+
+# No clock
+
+
+@pytest.mark.parametrize(("passed_s", "restarts"), [(3599, 0), (3600, 1)])
+@pytest.mark.parametrize("shift_s", [-DAY_S, 0, DAY_S])
+def test_a_clock_that_is_set_while_a_server_starts_changes_nothing(box, module, clock, engine, monkeypatch, shift_s, passed_s, restarts):
+    deploy(box)
+    real = time.time
+    assert module.before_start("a") is None
+    monkeypatch.setattr(time, "time", lambda: real() + shift_s)
+    for file in [*box.glob("servers/a/*"), *box.glob("run/a/*")]:
+        os.utime(file, (real() - shift_s, real() - shift_s))
+    clock.now += passed_s
+    for _look in range(3):
+        look(module, engine, None, None)
+    assert len(calls(box)) == restarts
+
+
+@pytest.mark.parametrize("shift_s", [-DAY_S, DAY_S])
+def test_a_clock_that_is_set_while_requests_stand_still_changes_nothing(box, module, clock, engine, monkeypatch, shift_s):
+    deploy(box)
+    look(module, engine, does(2), does(2))
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + shift_s)
+    clock.now += 899
+    look(module, engine, does(2), does(2))
+    assert calls(box) == []
+
+
+def test_time_goes_on_while_the_box_sleeps(module):
+    assert abs(module.since_boot_s() - time.clock_gettime(time.CLOCK_BOOTTIME)) < 5
+
+
+def test_a_start_that_an_earlier_guard_began_has_its_hour_from_the_first_look_on(box, module, clock, engine):
+    deploy(box)
+    (box / "servers/a/starting.json").write_text(json.dumps({"boot_id": module.boot_id(), "time": "today"}))
+    for _look in range(3):
+        look(module, engine, None, None)
+        clock.now += 1799
+    assert module.recall("a", "failures.json") == {}
+    for _look in range(3):
+        assert calls(box) == []
+        look(module, engine, None, None)
+    assert len(calls(box)) == 1
+
+
+# No disk
+
+
+@pytest.fixture
+def refusing(box, module, monkeypatch):
+    """The disk (True) or memory (False) takes nothing any more and gives nothing up."""
+
+    def begin(disk, code=errno.EROFS, unlinks=False):
+        places = (str(box / "servers"),) if disk else (str(box / "run"),)
+        write, unlink = module.write_json, os.unlink
+
+        def refuse(file, *value):
+            if str(file).startswith(places):
+                raise OSError(code, os.strerror(code))
+            return write(file, *value)
+
+        def refuse_unlink(file):
+            if str(file).startswith(places) and not unlinks:
+                raise OSError(code, os.strerror(code))
+            unlink(file)
+
+        monkeypatch.setattr(module, "write_json", refuse)
+        monkeypatch.setattr(module.os, "unlink", refuse_unlink)
+
+    return begin
+
+
+@pytest.mark.parametrize(("code", "said"), [(errno.EROFS, "Read-only file system"), (errno.ENOSPC, "No space left on device")])
+def test_a_disk_that_refuses_keeps_no_server_down(box, module, refusing, capsys, code, said):
+    deploy(box)
+    refusing(True, code)
+    for _start in range(4):
+        assert module.before_start("a") is None
+        told = capsys.readouterr().err
+        assert told.count("\n") == 1 and said in told and f"could not be noted in {box}/servers/a" in told
+    assert "was started 4 times" in module.before_start("a"), "memory has counted"
+    assert module.after_stop("a") is None and module.recall("a", "starting.json") == {}
+
+
+def test_a_full_disk_as_systemd_meets_it(box):
+    deploy(box)
+    for file in ("starting.json", "starts.json", "failures.json"):
+        (box / "servers" / "a" / f"{file}.new").symlink_to("/dev/full")
+    done = guard(box, "before-start")
+    assert done.returncode == 0 and "Traceback" not in done.stderr and done.stderr.count("\n") == 1
+    for _look in range(6):
+        assert guard(box, "watch", GB10_START_LIMIT_S="0").returncode == 0
+    assert calls(box) == ["try-restart gb10-vllm-a.service"] * 2
+
+
+def test_what_a_disk_will_not_give_up_is_over_all_the_same(box, module, clock, engine, refusing):
+    deploy(box)
+    for _start in range(3):
+        assert module.before_start("a") is None
+    refusing(True)
+    look(module, engine, None, None, answer=True)
+    assert kept(box, "starting.json") and kept(box, "starts.json")
+    assert module.starting_for_s("a") == 0.0
+    for _start in range(4):
+        assert module.before_start("a") is None
+    assert "was started 4 times" in module.before_start("a")
+
+
+def test_without_memory_the_disk_remembers(box, module, clock, engine, refusing, capsys):
+    deploy(box)
+    refusing(False, unlinks=True)
+    for _look in range(3):
+        look(module, engine, None, None)
+    assert len(calls(box)) == 1
+    assert module.before_start("a") is None
+    look(module, engine, None, None, answer=True)
+    assert sorted(path.name for path in (box / "servers/a").iterdir()) == ["deployment.json"]
+    refusing(True)
+    look(module, engine, None, None)
+    assert "how often a did not answer cannot be remembered (Read-only file system), so a hang will not be seen" in capsys.readouterr().out
+
+
+def test_a_sentinel_is_on_the_disk_with_its_name_before_the_start_goes_on(box, module, monkeypatch):
+    deploy(box)
+    done = []
+    sync, replace, unlink = os.fsync, os.replace, os.unlink
+
+    def synced(descriptor):
+        done.append(("synced", "names" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file", os.readlink(f"/proc/self/fd/{descriptor}")))
+        sync(descriptor)
+
+    monkeypatch.setattr(module.os, "fsync", synced)
+    monkeypatch.setattr(module.os, "replace", lambda old, new: (done.append(("named", new)), replace(old, new)))
+    monkeypatch.setattr(module.os, "unlink", lambda file: (unlink(file), done.append(("gone", file))))
+    assert module.before_start("a") is None
+    folder, file = str(box / "servers/a"), str(box / "servers/a/starting.json")
+    assert done[-3:] == [("synced", "file", file + ".new"), ("named", file), ("synced", "names", folder)]
+    done.clear()
+    module.forget("a", "starting.json")
+    assert done[:2] == [("gone", file), ("synced", "names", folder)]
+
+
+# Files of any shape
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "7", '"x"', "{}", '{"without_answer": "x", "in_a_row": [], "restarts": null, "mark": 3, "since_boot_s": NaN}'])
+@pytest.mark.parametrize("place", ["servers", "run"])
+def test_a_file_of_any_shape_ends_in_no_traceback(box, module, text, place):
+    deploy(box)
+    (box / place / "a").mkdir(parents=True, exist_ok=True)
+    for file in ("starting.json", "starts.json", "failures.json"):
+        (box / place / "a" / file).write_text(text[:-1] + f', "boot_id": "{module.boot_id()}"}}' if "without" in text else text)
+    assert module.before_start("a") is None
+    module.watch("a")
+    assert module.after_stop("a") is None
+    module.forget("a", "starting.json", "starts.json", "failures.json")
+
+
+SHAPES = ["", "[]", "{}", '{"probe_url": "http://127.0.0.1:9"}', '{"probe_url": 7, "served_model_name": [], "requested_bytes": "x", "floor_bytes": null}']
+
+
+def test_an_address_that_is_none_does_not_answer(box):
+    deploy(box, probe_url="http://[::1:http")
+    assert "a did not answer (1 of 3)" in guard(box, "watch").stdout
+
+
+@pytest.mark.parametrize("text", SHAPES)
+def test_a_server_without_a_record_is_not_watched_and_that_is_said(box, text):
+    (box / "servers" / "a" / "deployment.json").write_text(text)
+    done = guard(box, "watch")
+    assert (done.returncode, done.stderr) == (0, "") and "missing or unreadable, so a is not watched" in done.stdout
+    assert "missing or unreadable" in guard(box, "before-start").stderr

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 
+import fleet_boxes
 import pytest
 import rendered
 import yaml
 from ansible_collections.gb10.vllm.plugins.module_utils._image.options import argument_spec
-from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import wanted
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import wanted, work
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -113,7 +114,8 @@ def test_the_token_of_the_hub_lies_where_only_root_reads_it_and_is_never_shown()
 
 def key_file(**given):
     task = named("server", "Write the API key")
-    variables = {**rendered.variables_of("server"), **{key: rendered.trusted(one) for key, one in task["vars"].items()}, **given}
+    order = {"server_order": {"new_key": False, "ensure_key": False}}
+    variables = {**rendered.variables_of("server"), **{key: rendered.trusted(one) for key, one in task["vars"].items()}, **order, **given}
     return task, rendered_all({**task["ansible.builtin.copy"], "force": task["ansible.builtin.copy"]["force"]}, variables)
 
 
@@ -128,7 +130,23 @@ def test_a_key_that_is_given_is_written_each_time_and_one_that_is_made_up_only_o
     assert key_file(server_wanted={"name": "a"})[1]["content"] != made["content"]
 
 
-@pytest.mark.parametrize(("beginning", "file"), [("Write the API key", "key.env"), ("Write the environment", "server.env")])
+@pytest.mark.parametrize(("new_key", "ensure_key", "force"), [(True, False, True), (False, True, False), (False, False, False)])
+def test_a_key_that_was_taken_out_of_the_inventory_is_replaced_and_going_back_replaces_none(new_key, ensure_key, force):
+    order = {"new_key": new_key, "ensure_key": ensure_key}
+    assert key_file(server_wanted={"name": "a"}, server_order=order)[1]["force"] is force
+    assert key_file(server_wanted={"name": "a", "api_key": "k"}, server_order=order)[1]["force"] is not ensure_key
+
+
+def test_the_keys_of_the_fleet_are_written_as_the_order_counted_with():
+    task = named("server", "Write the keys of the fleet")
+    variables = {**rendered.variables_of("server"), "gb10_router_key": "r" * 32, "gb10_metrics_key": "it's", "server_wanted": {"name": "a"}}
+    text = rendered_all(task["ansible.builtin.copy"]["content"], variables)
+    assert text == work.fleet_keys({"router_key": "r" * 32, "metrics_key": "it's"}) == f"GB10_ROUTER_KEY={'r' * 32}\nGB10_METRICS_KEY='it'\"'\"'s'\n"
+
+
+@pytest.mark.parametrize(
+    ("beginning", "file"), [("Write the API key", "key.env"), ("Write the environment", "server.env"), ("Write the keys of the fleet", "fleet.env")]
+)
 def test_secrets_of_a_server_are_private_and_never_shown(beginning, file):
     task = named("server", beginning)
     copy = task["ansible.builtin.copy"]
@@ -136,12 +154,18 @@ def test_secrets_of_a_server_are_private_and_never_shown(beginning, file):
 
 
 @pytest.mark.parametrize(
-    ("key", "environment", "create", "state"),
-    [(True, False, False, "restarted"), (False, True, False, "restarted"), (True, True, True, "started"), (False, False, False, "started")],
-)
-def test_a_server_reads_a_changed_secret_at_once(key, environment, create, state):
+    ("key", "environment", "create", "state", "live"),
+    [
+        (True, False, False, "restarted", False), (False, True, False, "restarted", False), (True, True, True, "started", False),
+        (False, False, False, "started", False), (True, False, False, "started", True), (False, True, False, "restarted", True),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("removed", [False, True])
+def test_a_server_reads_a_changed_secret_at_once(key, environment, create, state, live, removed):
     task = named("server", "Start now and at boot")
-    order = {"unit": "gb10-vllm-a.service", "watch": "gb10-vllm-watch@a.timer", "create": create, "down": []}
+    order = {"unit": "gb10-vllm-a.service", "watch": "gb10-vllm-watch@a.timer", "create": create, "down": [], "keys_live": live}
+    order["env_removed"] = removed and not create
+    key, environment, state = key and not live, environment or order["env_removed"], "restarted" if order["env_removed"] else state
     results = {"__server_key": {"changed": key}, "__server_env": {"changed": environment}, "__server_files": {"changed": False}}
     variables = {**rendered.variables_of("server"), **task["vars"], **results, "server_order": order}
     states = [rendered_all(task["ansible.builtin.systemd_service"]["state"], {**variables, "item": order[unit]}) for unit in ("unit", "watch")]
@@ -204,18 +228,50 @@ def test_supply_takes_its_lock_for_what_was_planned():
 def test_what_is_set_for_the_servers_of_a_box_acts():
     given = {
         "gb10_history": 2, "gb10_restarts": 6, "gb10_restart_window_s": 700, "gb10_stop_timeout_s": 90, "gb10_shm_gib": 16, "gb10_os_floor_gib": 20,
-        "gb10_repair": False, "gb10_api_key": "k", "gb10_state_dir": "/state", "gb10_config_dir": "/etc/x",
+        "gb10_repair": False, "gb10_api_key": "k", "gb10_state_dir": "/state", "gb10_config_dir": "/etc/x", "gb10_wedged_s": 1800,
     }  # fmt: skip
     variables = {**rendered.variables_of("server"), **given, "server_wanted": {"name": "a", "model_path": "/srv/m"}}
     assert rendered_all(variables["server_settings"], variables) == {
         "state_dir": "/state", "config_dir": "/etc/x", "shm_gib": 16, "floor_bytes": 20 * 2**30, "stop_timeout_s": 90,
     }  # fmt: skip
-    assert rendered_all(variables["server_options"], variables) == {"history": 2, "repair": False, "api_key": "k", "replan": False}
+    assert rendered_all(variables["server_options"], variables) == {
+        "history": 2, "repair": False, "api_key": "k", "replan": False, "router_key": "", "metrics_key": "", "read_only": True,
+    }  # fmt: skip
     unit = rendered.render(variables["server_unit_text"], variables).splitlines()
     assert {"StartLimitIntervalSec=700", "StartLimitBurst=7", "TimeoutStopSec=120", "ExecStop=/usr/bin/docker stop --time 90 gb10-vllm-a"} <= set(unit)
+    assert 'Environment="GB10_STATE_DIR=/state" GB10_STARTS_WITHOUT_ANSWER=7' in unit
+    guards = {one["dest"].rpartition("/")[2]: rendered.render(one["content"], variables) for one in variables["server_shared_files"][1:]}
+    watch = guards["gb10-vllm-watch@.service"].splitlines()
+    assert 'Environment="GB10_STATE_DIR=/state" "GB10_CONFIG_DIR=/etc/x" GB10_WEDGED_S=1800' in watch
     container = named("server", "Create the container")["community.docker.docker_container"]
     assert container["shm_size"] == "{{ server_deployment.container.shm_size_bytes }}"
     assert container["stop_timeout"] == "{{ server_deployment.container.stop_timeout_s }}"
+
+
+@pytest.mark.parametrize(("place", "condition"), [("Let the guard forget", "forget_starts"), ("Note that the start is over", "starting")])
+def test_the_guard_itself_forgets_where_its_server_keeps_its_records(place, condition):
+    task = named("server", place)
+    variables = {**rendered.variables_of("server"), "gb10_state_dir": "/state", "server_wanted": {"name": "a"}, "__server_started": {"changed": False}}
+    assert rendered_all(task["ansible.builtin.command"]["argv"], variables) == ["/usr/local/lib/gb10-vllm/guard", "forget", "a"]
+    assert rendered_all(task["environment"], variables) == {"GB10_STATE_DIR": "/state"}
+    for check in (False, True):
+        for wished in (False, True):
+            now = {**variables, "ansible_check_mode": check, "server_order": {condition: wished}}
+            assert rendered_all("{{ " + task["when"] + " }}", now) == (wished and not check)
+
+
+def test_a_guard_is_brought_up_to_date_before_anything_asks_it():
+    main, back = tasks("roles/server/tasks/main.yml"), tasks("roles/server/tasks/rollback.yml")
+    assert main[0]["ansible.builtin.include_tasks"] == "box.yml" and "server_shared_stale" in main[0]["when"]
+    includes = [one["ansible.builtin.include_tasks"] for one in back if "ansible.builtin.include_tasks" in one]
+    assert includes == ["guard.yml", "go_back.yml"]
+    stale = next(one for one in back if one.get("ansible.builtin.include_tasks") == "guard.yml")
+    assert (stale["when"], stale["vars"]) == ("server_shared_stale | length > 0", {"server_box": "{{ __server_rollback.box }}"})
+    reload = named("server", "Have systemd read the watch")
+    assert reload["ansible.builtin.systemd_service"] == {"daemon_reload": True}
+    for changed in (False, True):
+        variables = {"__server_shared": {"changed": changed}, "ansible_check_mode": False}
+        assert rendered_all("{{ " + reload["when"] + " }}", variables) == changed
 
 
 @pytest.mark.parametrize(
@@ -257,7 +313,7 @@ def test_a_load_is_put_on_a_server_only_after_a_start(start, warm, asked):
 def test_the_memory_is_noted_after_the_old_server_has_gone_and_before_the_new_container_is_made():
     block = next(one for one in tasks("roles/server/tasks/start.yml") if one.get("name", "").startswith("Replace the container"))
     assert block["when"] == "server_order.create", "in a steady state nobody asks"
-    stop, note, create = block["block"]
+    stop, note, create = block["block"][-3:]
     assert stop["ansible.builtin.systemd_service"]["state"] == "stopped" and "community.docker.docker_container" in create
     asked = note["gb10.vllm.server_ready"]
     assert (asked["measure"], asked["memory_bytes"]) == ("begin", "{{ server_order.memory_bytes }}")
@@ -275,3 +331,40 @@ def test_what_a_start_measured_is_remembered_for_the_batches_to_come():
     assert rendered_all(learned, variables) == [start]
     assert rendered_all(learned, {**variables, "server_learned": [1]}) == [1, start]
     assert rendered_all(learned, {**variables, "__server_ready": {"facts": {}}}) == []
+
+
+def swapped():
+    """Two servers that swap ports, on a box where both run."""
+    was = [fleet_boxes.deployed(fleet_boxes.server(name, port=port)) for name, port in (("a", 8000), ("b", 8001))]
+    wanted = [{"name": "a", "model": "a-24b", "port": 8001}, {"name": "b", "model": "b-24b", "port": 8000}]
+    plan = {"servers": [{"name": name, "requested_bytes": 90 * 2**30} for name in "ab"]}
+    given = {"gb10_servers": wanted, "preflight_result": {"box": fleet_boxes.box(*was)}, "plan_result": {"plan": plan}}
+    return {**rendered.variables_of("server"), **HOST, **given}, was
+
+
+def test_what_has_to_give_way_is_stopped_first_and_remembered():
+    variables, _was = swapped()
+    loop = rendered_all(named("server", "Serve one server after the other")["loop"], variables)
+    assert [one["name"] for one in loop] == ["a", "b"]
+    stop, remember = named("server", "Stop what runs, because"), named("server", "Remember what gives way")
+    for name, release in (("a", ["b"]), ("b", [])):
+        at_work = {**variables, "server_wanted": {"name": name}, "server_order": {"unit": f"gb10-vllm-{name}.service"}}
+        at_work.update({key: rendered.trusted(one) for key, one in stop["vars"].items()})
+        assert rendered_all(stop["loop"], at_work) == [f"gb10-vllm-{one}.service" for one in (name, *release)]
+        assert rendered_all("{{ " + remember["when"] + " }}", at_work) is bool(release)
+    noted = rendered_all(remember["ansible.builtin.set_fact"], {**variables, "server_wanted": {"name": "a"}})
+    assert noted == {"server_released": ["b"], "server_circles": [["a", "b"]]}
+
+
+@pytest.mark.parametrize(("failed", "touched", "moved"), [("a", [], ["b"]), ("b", ["a"], ["a"]), ("c", ["a", "b"], [])])
+def test_what_moved_together_goes_back_together(failed, touched, moved):
+    """a took b's port: when a fails, b runs as before; when b fails, a goes back too, for b needs its port."""
+    variables, was = swapped()
+    orders = {"a": {"previous": was[0]}, "b": {"previous": {}}}
+    state = {"server_released": ["b"], "server_circles": [["a", "b"]], "server_touched": touched, "server_orders": orders, "server_lost": False}
+    found = {**variables, **state, "server_wanted": {"name": failed}}
+    assert rendered_all("{{ server_moved }}", found) == moved
+    assert rendered_all("{{ server_befores }}", found) == [was["ab".index(name)] for name in moved]
+    assert rendered_all("{{ server_moved }}", {**found, "server_lost": True}) == [], "what is another run's is left alone"
+    again = [one for one in tasks("roles/server/tasks/restore.yml") if "ansible.builtin.include_tasks" in one]
+    assert len(again) == 2 and all(one["vars"]["server_steps"] == [] for one in again), "going back stops nothing that has just been put back"

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 
 from ansible_collections.gb10.vllm.plugins.module_utils._box import facts as box
@@ -28,6 +29,8 @@ def test_only_listening_sockets_count():
     )
     assert box.parse_listeners(text) == [{"port": 8000, "address": "127.0.0.1"}]
     assert box.parse_listeners("h\n 0: 00000000000000000000000000000000:1F41 0:0 0A") == [{"port": 8001, "address": "::"}]
+    assert box.parse_listeners("h\n 0: 00000000000000000000000001000000:1F40 0:0 0A") == [{"port": 8000, "address": "::1"}]
+    assert box.parse_listeners("h\n 0: 000000FD000000000000000005000000:1F40 0:0 0A") == [{"port": 8000, "address": "fd00::5"}]
 
 
 def test_gpu_as_a_gb10_prints_it():
@@ -69,6 +72,23 @@ def test_digest_of_a_private_file_is_not_shown(tmp_path):
     assert box.read_file_digest(str(public))["sha256"] == "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb"
     assert box.read_file_digest(str(private)) == {"sha256": None, "mode": "0600", "uid": private.stat().st_uid}
     assert box.read_file_digest(str(tmp_path)) is None
+
+
+def test_the_keys_of_the_fleet_are_told_apart_by_their_digest(tmp_path):
+    fleet = tmp_path / "fleet.env"
+    fleet.write_text("a")
+    fleet.chmod(0o600)
+    assert box.read_file_digest(str(fleet))["sha256"].startswith("ca978112")
+
+
+def test_private_files_are_found_where_they_were_put(tmp_path, monkeypatch):
+    (tmp_path / "a").mkdir()
+    for file in ("hub.env", "a/key.env"):
+        (tmp_path / file).write_text("x")
+        (tmp_path / file).chmod(0o600)
+    monkeypatch.setattr(box, "run", lambda *_args, **_more: subprocess.CompletedProcess([], 127, "", ""))
+    found = box.read_box(state_dir=str(tmp_path), disks=[], images=[], config_dir=str(tmp_path))["files"]
+    assert {str(tmp_path / "hub.env"), str(tmp_path / "a/key.env")} <= set(found)
 
 
 def test_an_unreadable_record_is_named_and_the_others_are_read(tmp_path):
@@ -114,3 +134,21 @@ def test_what_a_process_shares_counts_as_held(monkeypatch):
     monkeypatch.setattr(box.os, "listdir", lambda _path: [*status, "self", "meminfo"])
     monkeypatch.setattr(box, "read_text", lambda path: status[path.split("/")[2]] if path.endswith("/status") else "ollama\n")
     assert box.read_holders(2 * 2**20) == [{"pid": 9, "name": "ollama", "bytes": 4 * 2**20}, {"pid": 7, "name": "ollama", "bytes": 2 * 2**20}]
+
+
+def test_what_others_may_read_of_ours_is_found(tmp_path, monkeypatch):
+    monkeypatch.setattr(box, "CONFIG_DIR", str(tmp_path / "etc"))
+    state = tmp_path / "state"
+    for path, mode in (("servers/a", 0o755), ("cache/a", 0o700), ("build/logs", 0o755), ("build/worktree/deep", 0o755), ("../etc", 0o755)):
+        (state / path).mkdir(parents=True)
+        (state / path).chmod(mode)
+    (state / "servers/a/deployment.json").write_text("{}")
+    (state / "build/images.json").write_text("{}")
+    for path, mode in (("servers", 0o700), ("cache", 0o711), ("build", 0o755), ("build/images.json", 0o600), ("servers/a/deployment.json", 0o644)):
+        (state / path).chmod(mode)
+    (state / "cache/link").symlink_to("/etc")
+    found = box.read_open(str(state))
+    assert found == sorted([str(tmp_path / "etc"), *(f"{state}/{one}" for one in ("servers/a", "servers/a/deployment.json", "cache", "build", "build/logs"))])
+    for path in found:
+        os.chmod(path, os.stat(path).st_mode & 0o700)
+    assert box.read_open(str(state)) == box.read_open(str(tmp_path / "nothing")) == []

@@ -118,6 +118,32 @@ def test_only_the_driver_that_was_seen_to_fail_is_warned_about(version, warned):
     assert bool(findings(changed(gpu__driver_version=version), WANTS)) == warned
 
 
+@pytest.mark.parametrize(("version", "warned"), [("20.10.24", True), ("27.5.1", True), ("28.0.0", False), ("29.1", False), (None, False)])
+def test_a_docker_that_lets_neighbours_reach_loopback_is_named_once(version, warned):
+    found = findings(changed(docker__version=version), {**WANTS, "servers": [{"name": one, "port": port} for one, port in (("a", 8000), ("b", 8001))]})
+    assert [one["level"] for one in found] == ["warning"] * warned
+    assert findings(changed(docker__version=version), {**WANTS, "servers": []}) == []
+
+
+DAY = 86400
+CERTIFICATE = {"certificate": "/c.pem", "problem": None, "expires": "Jan  1 00:00:00 2027 GMT", "expires_at": 1000 * DAY}
+
+
+@pytest.mark.parametrize(
+    ("certificate", "now", "level", "words"),
+    [
+        (CERTIFICATE, 900 * DAY, None, ""),
+        (CERTIFICATE, 990 * DAY, "warning", "expires soon"),
+        (CERTIFICATE, 1001 * DAY, "error", "has expired: /c.pem is valid until Jan  1"),
+        ({**CERTIFICATE, "problem": "/c.pem cannot be read", "expires_at": None}, 0, "error", "server a cannot speak TLS: /c.pem cannot be read"),
+        ({**CERTIFICATE, "expires": None, "expires_at": None}, 0, None, ""),
+    ],
+)
+def test_certificates(certificate, now, level, words):
+    found = findings({**GOOD, "certificates": {"a": certificate}}, {**WANTS, "now": now})
+    assert [one["level"] for one in found] == ([level] if level else []) and words in "".join(one["text"] for one in found)
+
+
 def test_errors_come_first():
     found = findings(changed(os__id="fedora", gpu__compute_capability="9.0", docker__nvidia=False, listeners=LISTENS), WANTS)
     assert [one["level"] for one in found] == ["error", "error", "warning", "warning"]

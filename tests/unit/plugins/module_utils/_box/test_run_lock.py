@@ -29,10 +29,26 @@ def deploy(state_dir, server, spec):
     (folder / "deployment.json").write_text(json.dumps({"spec": spec}))
 
 
+def later(monkeypatch, *, clock_s=0.0, boot_s=0.0, boot_id=None):
+    """The box in so many seconds: by its clock, which may be set, and since it was started."""
+    now = run_lock.instant()
+    then = run_lock.Instant(now.clock_s + clock_s, boot_id or now.boot_id, now.boot_s + boot_s)
+    monkeypatch.setattr(run_lock, "instant", lambda: then)
+
+
+BOOTED = {"run": "b", "refreshed_at": 990, "refreshed_boot_s": 440, "boot_id": "this", "ttl_s": 60}
+
+
 @pytest.mark.parametrize(
     ("holder", "expected"),
     [
         (None, "free"),
+        (BOOTED, "held"),
+        ({**BOOTED, "refreshed_at": 0}, "held"),
+        ({**BOOTED, "refreshed_boot_s": 439}, "expired"),
+        ({**BOOTED, "refreshed_boot_s": 9e9}, "expired"),
+        ({**BOOTED, "boot_id": "earlier"}, "expired"),
+        ({**BOOTED, "boot_id": "earlier", "ttl_s": 600}, "held"),
         ({"run": "a", "refreshed_at": 0, "ttl_s": 1}, "ours"),
         ({"run": "b", "refreshed_at": 990, "ttl_s": 60}, "held"),
         ({"run": "b", "refreshed_at": 940, "ttl_s": 60}, "expired"),
@@ -41,7 +57,55 @@ def deploy(state_dir, server, spec):
     ],
 )
 def test_standing(holder, expected):
-    assert run_lock.standing(holder, "a", 1000) == expected
+    assert run_lock.standing(holder, "a", run_lock.Instant(1000, "this", 499.5)) == expected
+
+
+def test_no_clock_that_is_set_frees_a_lock_or_holds_it(tmp_path, monkeypatch):
+    acquire(tmp_path, "anna")
+    for step in (5 * 3600, -5 * 3600):
+        with monkeypatch.context() as patch:
+            later(patch, clock_s=step, boot_s=30)
+            assert not acquire(tmp_path, "ben")["acquired"]
+    later(monkeypatch, clock_s=-30, boot_s=61)
+    assert acquire(tmp_path, "ben")["why"] == "expired"
+
+
+def test_a_run_that_was_seen_at_work_keeps_its_lock(tmp_path, monkeypatch):
+    acquire(tmp_path, "anna")
+    later(monkeypatch, boot_s=600)
+    (tmp_path / "run.lock.anna").write_text(f"{run_lock.instant().boot_id}\n{run_lock.instant().boot_s - 2:.2f} 12345.6\n")
+    assert not acquire(tmp_path, "ben")["acquired"]
+    (tmp_path / "run.lock.anna").write_text("")
+    assert acquire(tmp_path, "ben")["why"] == "expired", "half of such a file says nothing"
+
+
+def test_a_run_that_goes_on_renews_its_lock_and_learns_that_it_is_lost(tmp_path, monkeypatch):
+    def again(run):
+        return run_lock.acquire(str(tmp_path), owner(run), 60.0, None, None, held=True)
+
+    assert again("anna") == {"acquired": False, "holder": None, "taken_from": None, "why": None}, "it never had it"
+    assert not (tmp_path / "run.lock").exists()
+    acquire(tmp_path, "anna")
+    later(monkeypatch, boot_s=59)
+    assert again("anna")["acquired"]
+    later(monkeypatch, boot_s=59)
+    assert not acquire(tmp_path, "ben")["acquired"]
+    later(monkeypatch, boot_s=2)
+    assert acquire(tmp_path, "ben")["acquired"]
+    lost = again("anna")
+    assert not lost["acquired"] and lost["holder"]["run"] == "ben"
+    run_lock.release(str(tmp_path), "ben")
+    assert again("anna")["holder"] is None and not again("anna")["acquired"], "somebody may have changed the box in between"
+
+
+def test_what_killed_runs_left_goes_with_the_boot(tmp_path):
+    (tmp_path / "run.lock.dead").write_text("another boot 17.0")
+    acquire(tmp_path, "carl")
+    acquire(tmp_path, "ben", take_over="carl")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run.lock", "run.lock.ben", "run.lock.carl"]
+    run_lock.release(str(tmp_path), "ben")
+    run_lock.release(str(tmp_path), "carl")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_second_run_is_told_who_holds_the_lock_until_it_is_released(tmp_path):
@@ -53,7 +117,7 @@ def test_the_second_run_is_told_who_holds_the_lock_until_it_is_released(tmp_path
     assert not run_lock.release(str(state_dir), "ben")
     assert run_lock.release(str(state_dir), "anna")
     assert acquire(state_dir, "ben")["acquired"]
-    assert [path.name for path in state_dir.iterdir()] == ["run.lock"]
+    assert sorted(path.name for path in state_dir.iterdir()) == ["run.lock", "run.lock.ben"]
 
 
 def test_taking_it_again_renews_it_and_keeps_since_when(tmp_path):
@@ -78,7 +142,9 @@ def test_an_old_lock_is_taken_over(tmp_path):
     assert acquire(tmp_path, "ben")["why"] == "expired"
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"run": "x"}', "null"])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"run": "x"}', "null", '{"run": 1, "refreshed_at": NaN, "ttl_s": 9}', '{"run": 1, "refreshed_at": [], "ttl_s": 9}']
+)
 def test_what_is_no_lock_does_not_stop_a_run(tmp_path, text):
     (tmp_path / "run.lock").write_text(text)
     assert acquire(tmp_path, "anna")["acquired"]

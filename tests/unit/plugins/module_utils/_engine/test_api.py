@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import http.server
 import json
+import ssl
 import threading
 
 import pytest
 from ansible_collections.gb10.vllm.plugins.module_utils._engine import api as engine_api
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from certificate_files import pair
 
 
 class Server(http.server.BaseHTTPRequestHandler):
@@ -72,3 +74,18 @@ def test_a_bad_address_is_named():
 def test_only_an_object_counts_as_a_reply():
     assert engine_api.json_object('{"a": 1}') == {"a": 1}
     assert engine_api.json_object("[1]") == engine_api.json_object("<html>") == engine_api.json_object("") == {}
+
+
+def test_a_box_asks_its_server_over_tls_whatever_name_the_certificate_has(tmp_path):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*pair(tmp_path))
+    listener = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server)
+    listener.socket = context.wrap_socket(listener.socket, server_side=True)
+    threading.Thread(target=listener.serve_forever, daemon=True).start()
+    try:
+        url = f"https://127.0.0.1:{listener.server_address[1]}"
+        assert engine_api.Api(url, "sesame").call("/v1/models")[0] == 200
+        assert engine_api.Api(url, None).call("/v1/models")[0] == 401
+    finally:
+        listener.shutdown()
+        listener.server_close()

@@ -30,14 +30,18 @@ STARTED = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - 10))
 def look(monkeypatch):
     """One look at a container in this state with this log, whose API gives these answers."""
 
-    def make(state, lines=(), answers=None, last=None, start=None, stall_s=600.0, kind="auto"):
+    def make(state, lines=(), answers=None, last=None, start=None, stall_s=600.0, kind="auto", without_a_key=None):
         began = engine_probe.epoch(STARTED)
         details = None if state is None else {"State": {"StartedAt": STARTED, **state}, "Config": {"Image": "i"}, "RestartCount": 0}
         monkeypatch.setattr(engine_probe, "inspect", lambda container: details)
         monkeypatch.setattr(engine_probe, "logs", lambda container, since: [(began + number, line) for number, line in enumerate(lines)])
         monkeypatch.setattr(engine_probe, "activity", lambda container: {"read_bytes": 0, "rss_bytes": 0, "processes": [1]})
         monkeypatch.setattr(engine_probe, "kernel_log", lambda since: ["[1] oom"])
-        follower = engine_probe.Follower("c", "http://127.0.0.1:1", None, "tiny", kind, "hi", stall_s, 5.0, start=start, last=last)
+        follower = engine_probe.Follower(
+            "c", "http://127.0.0.1:1", None, "tiny", kind, "hi", stall_s, 5.0, start=start, last=last, key_required=without_a_key is not None
+        )
+        if without_a_key is not None:
+            monkeypatch.setattr(follower.stranger, "call", lambda path, body=None, timeout_s=5.0: (without_a_key.get(path, 401), ""))
         follower.secrets = ["sesame"]
         monkeypatch.setattr(follower.api, "call", lambda path, body=None, timeout_s=5.0: (answers or {}).get(path, (0, "refused")))
         return follower.observe()
@@ -85,6 +89,23 @@ def test_a_container_that_is_paused_or_not_there_yet_is_waited_for(look):
     seen = look(None, last={"missing_since": time.time() - 61})
     assert seen["phase"] == "failed" and "no container of this name" in seen["reason"]
     assert look(None, start=STARTED)["reason"] == "the container was removed while it started"
+
+
+@pytest.mark.parametrize(
+    ("without_a_key", "open_routes"),
+    [
+        (None, ""),
+        ({}, ""),
+        ({"/v1/models": 0}, ""),
+        ({"/invocations": 405, "/metrics": 200}, "/metrics (HTTP 200), /invocations (HTTP 405)"),
+        ({"/v1/models": 403}, "/v1/models (HTTP 403)"),
+    ],
+)
+def test_a_server_that_must_ask_for_a_key_is_no_success_while_it_answers_without(look, without_a_key, open_routes):
+    answers = {"/v1/models": MODELS, CHAT: (200, '{"choices": [{"message": {"content": "hi"}}]}')}
+    seen = look({"Status": "running"}, [UP], answers, without_a_key=without_a_key)
+    assert seen["phase"] == ("failed" if open_routes else "ready")
+    assert seen["reason"] == (f"it answers without its key: {open_routes} should have refused (HTTP 401)" if open_routes else "")
 
 
 def test_ready_is_what_lists_the_model_and_answers(look):

@@ -49,6 +49,17 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monke
     assert os.listdir(tmp_path) == ["x"]
 
 
+def test_a_durable_file_is_on_the_disk_with_its_name(tmp_path, monkeypatch):
+    done, sync, replace = [], os.fsync, os.replace
+    monkeypatch.setattr(files.os, "fsync", lambda descriptor: (done.append(os.readlink(f"/proc/self/fd/{descriptor}")), sync(descriptor)))
+    monkeypatch.setattr(files.os, "replace", lambda old, new: (done.append("named"), replace(old, new)))
+    files.write_whole(tmp_path / "x", "new", durable=True)
+    assert len(done) == 3 and os.path.dirname(done[0]) == str(tmp_path) and done[1:] == ["named", str(tmp_path)]
+    done.clear()
+    files.write_whole(tmp_path / "x", "newer")
+    assert done == ["named"]
+
+
 @pytest.mark.parametrize("content", [None, "", "{", "\xff\xfe", "[1,"])
 def test_what_is_missing_or_broken_is_none(tmp_path, content):
     if content is not None:

@@ -10,9 +10,11 @@ import email.message
 import hashlib
 import http.client
 import io
+import os
 import ssl
 import subprocess
 import threading
+import time
 import urllib.error
 import urllib.request
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -20,8 +22,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._model import download as file
+from ansible_collections.gb10.vllm.plugins.module_utils._model import store as model_store
 from ansible_collections.gb10.vllm.plugins.module_utils._model.download import Download, read_environment
-from ansible_collections.gb10.vllm.plugins.module_utils._model.hub import _Redirects, is_repo_id, top_files
+from ansible_collections.gb10.vllm.plugins.module_utils._model.hub import _Redirects, is_repo_id, token_from, top_files
 
 DATA = bytes(range(256)) * 40
 URL = "http://hub/acme/tiny/resolve/c/w"
@@ -209,3 +212,116 @@ def test_a_hub_whose_certificate_nobody_vouches_for_is_not_believed(tmp_path, mo
             assert Download({"HF_ENDPOINT": endpoint}, pause_s=0).listing("acme/tiny", "main") == ("c", {})
         finally:
             server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "token", "problem"),
+    [
+        ("http://mirror.example", "hf_x", "plain http, so everybody on the way could read the token"),
+        ("http://192.168.1.9:8080/hf", "hf_x", "plain http"),
+        ("http://127.0.0.1.example", "hf_x", "plain http"),
+        ("http://mirror.example", "", None),
+        ("https://mirror.example", "hf_x", None),
+        ("http://127.0.0.1:8080", "hf_x", None),
+        ("http://[::1]:8080", "hf_x", None),
+        ("https://user:pass@mirror.example", "", "has a user or password in its address"),
+        ("https://[::1", "", "not an http or https URL"),
+        ("https://mirror.example:port", "", "not an http or https URL"),
+        ("https://", "", "not an http or https URL"),
+    ],
+)
+def test_no_token_goes_over_the_network_in_the_clear(endpoint, token, problem):
+    environment = {"HF_ENDPOINT": endpoint, **({"HF_TOKEN": token} if token else {})}
+    if problem is None:
+        assert Download(environment).token == (token or None)
+        return
+    with pytest.raises(GB10Error, match=problem) as told:
+        Download(environment)
+    assert "hf_x" not in str(told.value) and "pass@" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "kept"),
+    [
+        ("https://hub/a", "https://hub/b", True),
+        ("https://hub/a", "http://hub/b", False),
+        ("http://127.0.0.1/a", "https://127.0.0.1/b", False),
+        ("https://hub/a", "https://cdn/b", False),
+        ("https://hub/a", "https://hub:8443/b", False),
+    ],
+)
+def test_a_redirect_takes_the_token_nowhere_else(here, there, kept):
+    asked = urllib.request.Request(here, headers={"Authorization": "Bearer hf_x"})
+    new = _Redirects().redirect_request(asked, io.BytesIO(), 302, "Found", email.message.Message(), there)
+    assert (new.get_header("Authorization") == "Bearer hf_x") is kept
+
+
+def test_what_root_stored_for_itself_is_not_used(tmp_path):
+    stored = tmp_path / ".cache/huggingface/token"
+    stored.parent.mkdir(parents=True)
+    stored.write_text("hf_of_root")
+    assert token_from({"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / ".cache")}) is None
+    assert token_from({"HOME": str(tmp_path), "HF_TOKEN_PATH": str(stored)}) == "hf_of_root", "unless somebody says so"
+
+
+FILES = {"rfilename": "model.safetensors", "size": 10}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"sha": None, "siblings": []},
+        {"sha": "0" * 40, "siblings": [7]},
+        {"sha": "0" * 40, "siblings": [{**FILES, "size": True}]},
+        {"sha": "0" * 40, "siblings": [{**FILES, "size": -1}]},
+        {"sha": "0" * 40, "siblings": [{**FILES, "lfs": [1], "size": None}]},
+        {"sha": "0" * 40, "siblings": [{**FILES, "lfs": {"sha256": 5}}]},
+        {"sha": "0" * 40, "siblings": [{**FILES, "blobId": {}}]},
+        {"sha": "../..", "siblings": []},
+    ],
+)
+def test_a_hub_that_answers_nonsense_is_told(monkeypatch, answer):
+    hub = Hub()
+    monkeypatch.setattr(hub, "ask", lambda *_words: ("http://hub/api", answer))
+    with pytest.raises(GB10Error, match="http://hub/api"):
+        hub.listing("acme/tiny", "main")
+
+
+def test_a_download_that_another_run_began_is_followed_and_not_doubled(tmp_path, monkeypatch):
+    """Two at once into one directory: the second waits, finds what the first brought, and fetches nothing."""
+    monkeypatch.setattr(model_store, "FOLLOW_S", 0.01)
+    final, commit = str(tmp_path / "m"), "0" * 40
+    told, fetched, entered = [], [], threading.Event()
+
+    class Slow(Download):
+        def listing(self, repo_id, revision):
+            return commit, {"config.json": {"size": len(DATA), "sha256": None, "blob": None}}
+
+        def _bytes(self, url, repo_id, incoming, size, told, root=""):
+            fetched.append(incoming)
+            entered.set()
+            time.sleep(0.3)
+            with open(incoming, "wb") as stream:
+                stream.write(DATA)
+            return hashlib.sha256(DATA).hexdigest(), ""
+
+    monkeypatch.setattr(file, "choose", lambda sizes, *_words: list(sizes))
+    first = threading.Thread(target=lambda: Slow({}).fetch("acme/tiny", "main", final))
+    first.start()
+    entered.wait()
+    result = Slow({}).fetch("acme/tiny", "main", final, said=lambda *words: told.append(words[0]))
+    first.join()
+    assert fetched == [final + ".partial/config.json.incoming"] and "follow" in told
+    place = f"{final}@{commit[:14]}"
+    assert result == {"changed": True, "revision": commit, "path": final, "directory": place, "downloaded_bytes": 0, "previous": None}
+    assert sorted(os.listdir(tmp_path)) == ["m", os.path.basename(place)]
+
+
+def test_a_download_whose_holder_died_is_taken_over(tmp_path, monkeypatch):
+    monkeypatch.setattr(model_store, "FOLLOW_S", 0.01)
+    final = str(tmp_path / "m")
+    with model_store.arriving(final, lambda: None) as waited:
+        assert waited is False
+        model_store.prepare_partial(final, "i")
+    with model_store.arriving(final, lambda: pytest.fail("nobody holds it")) as waited:
+        assert waited is False and os.listdir(final + ".partial") == [model_store.RECORD]

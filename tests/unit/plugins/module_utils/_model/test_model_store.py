@@ -14,7 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.module_utils._model import store
+from ansible_collections.gb10.vllm.plugins.module_utils._model import store, versions
 
 SUM = hashlib.sha256(b"weights").hexdigest()
 
@@ -48,6 +48,8 @@ def beside(final, name, mtime=None):
     os.makedirs(path)
     with open(os.path.join(path, "w"), "wb") as stream:
         stream.write(b"weights")
+    if name.startswith("@"):
+        store.write_record(path, {"repo_id": "acme/m"})  # one that we brought
     if mtime is not None:
         os.utime(os.path.join(path, "w"), (mtime, mtime))
         os.utime(path, (mtime, mtime))
@@ -101,7 +103,7 @@ def test_the_same_file_of_an_earlier_version_is_linked_and_no_other(final):
 @pytest.mark.parametrize("exchange", [True, False])
 def test_a_new_version_takes_the_name_and_the_old_one_gets_another(final, monkeypatch, exchange):
     if not exchange:
-        monkeypatch.setattr(store, "_exchange", lambda one, other: False)
+        monkeypatch.setattr(versions, "exchange", lambda one, other: False)
     store.write_record(final, {"repo_id": "acme/m", "revision": "0123456789abcdef"})
     partial = store.prepare_partial(final, "new")
     with open(os.path.join(partial, "w"), "wb") as stream:
@@ -116,6 +118,7 @@ def test_a_new_version_takes_the_name_and_the_old_one_gets_another(final, monkey
 
 
 def test_what_was_copied_is_verified_before_it_gets_its_name(final):
+    store.write_record(final, {"repo_id": "acme/m", "revision": "before"})
     store.write_record(beside(final, ".partial"), {"repo_id": "acme/m", "revision": "r", "arriving": "x"})
     with pytest.raises(GB10Error, match="x of .* did not arrive whole"):
         store.adopt(final, {"x": {"size": 1, "sha256": "f"}})

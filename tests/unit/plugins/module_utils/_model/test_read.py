@@ -10,7 +10,7 @@ import checkpoints
 import pytest
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._model.directory import inspect_model
-from ansible_collections.gb10.vllm.plugins.module_utils._model.read import read_models
+from ansible_collections.gb10.vllm.plugins.module_utils._model.read import placed, read_models
 
 CONFIG = {
     "architectures": ["LlamaForCausalLM"], "model_type": "llama", "num_hidden_layers": 2, "hidden_size": 64, "intermediate_size": 128,
@@ -34,7 +34,7 @@ def known(facts):
 def test_one_bad_model_does_not_hide_the_good_one(models):
     tiny, new, none = models
     facts, problems = read_models([none, tiny, new, tiny], check=known)
-    assert facts == {tiny: inspect_model(tiny)}
+    assert facts == {tiny: inspect_model(tiny) | placed(tiny)}
     assert list(problems) == [none, new]
     assert "does not exist" in str(problems[none]) and problems[none].details["path"] == none
     assert str(problems[new]) == f"the model in {new}: nobody knows NobodyKnowsForCausalLM"

@@ -15,7 +15,7 @@ import pytest
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._image.identity import identity
 from ansible_collections.gb10.vllm.plugins.module_utils._io.files import read_json
-from ansible_collections.gb10.vllm.plugins.module_utils._model import store
+from ansible_collections.gb10.vllm.plugins.module_utils._model import content, store, versions
 from ansible_collections.gb10.vllm.plugins.module_utils._transfer import images as images_file
 from ansible_collections.gb10.vllm.plugins.module_utils._transfer.directories import Directories, fill_in_sums
 from ansible_collections.gb10.vllm.plugins.module_utils._transfer.images import Images
@@ -229,7 +229,10 @@ def test_a_directory_arrives_beside_its_place_and_takes_it_with_its_record(work,
     end = Directories("/nonexistent/docker").take(share, source, work)
     assert source.fetched == ["sub/t.json"], "what is there already does not come again"
     assert not os.path.exists(final) and described(tmp_path)["state"] == "working"
-    assert end() == {"path": final, "previous": None}
+    told = end()
+    place = versions.directory_of(final)
+    assert told == {"path": final, "directory": place, "previous": None, "content": content.read(place)} and told["content"]["weights"]
+    assert os.path.islink(final) and place.startswith(f"{final}@") and described(tmp_path)["roots"] == [place]
     record = store.read_record(final)
     assert record["revision"] == "r" and record["files"]["w.safetensors"]["sha256"] == hashlib.sha256(FILES["w.safetensors"]).hexdigest()
     assert described(tmp_path)["state"] == "done"
@@ -240,7 +243,7 @@ def test_of_the_earlier_versions_of_a_model_only_the_newest_stay(tmp_path):
     items = store.list_files(model(tmp_path / "there"))
     final = tmp_path / "here" / "m"
     for name in ("m", "m@1", "m@2"):
-        model(tmp_path / "here" / name)
+        store.write_record(model(tmp_path / "here" / name), {"repo_id": "acme/m"})
     work = Work(Descriptions(str(tmp_path), ["s"]), Heard(), keep=1)
     share = {"key": "s", "place": str(final), "identity": "i", "sources": [{"name": "a"}]}
     before = Directories("/nonexistent/docker").take(share, Source(items, {"record": {}}, FILES), work)()["previous"]

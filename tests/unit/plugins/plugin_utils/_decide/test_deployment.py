@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from ansible_collections.community.docker.plugins.module_utils._module_container import base
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import deployment
 
@@ -32,6 +33,14 @@ def test_the_model_is_read_only_and_the_port_is_published_where_asked():
     assert "/srv/models/m:/models/a:ro" in container["volumes"]
     assert container["published_ports"] == ["0.0.0.0:8000:8000"]
     assert container["command"][-4:] == PLANNED["arguments"]
+
+
+@pytest.mark.parametrize(("address", "port"), [("::1", "[::1]:8000:8000"), ("fd00::5", "[fd00::5]:8000:8000"), ("::", "[::]:8000:8000")])
+def test_an_ipv6_address_is_published_in_brackets(address, port):
+    """As community.docker takes it; without them it ends in an error after what ran was stopped."""
+    container = build(wanted=dict(WANTED, address=address))["container"]
+    assert container["published_ports"] == [port]
+    assert base._split_colon_ipv6(port, None) == [port.rpartition("]")[0] + "]", "8000", "8000"]
 
 
 def test_a_container_may_write_its_cache_and_nothing_else_and_asks_no_hub():
@@ -168,6 +177,160 @@ def test_an_earlier_deployment_finds_its_files_where_they_are_now():
         deployment.with_its_model(built, {"/srv/models/m": {"manifest": "m2"}, "/srv/models/other": {"manifest": "m1"}})
 
 
+KEYED = {**WANTED, "key_policy": "generate"}
+TLS = {"certificate": "/etc/ssl/c.pem", "key": "/etc/ssl/k.pem"}
+
+
+def test_what_asks_for_a_key_says_so_and_loads_its_guard_last():
+    built = build(wanted=KEYED, planned={**PLANNED, "arguments": ["--middleware", "my.Own"]})
+    container = built["container"]
+    assert container["command"][-4:] == ["--middleware", "my.Own", "--middleware", "guard_keys.GuardKeys"], "the last one is the outermost"
+    assert container["env"]["GB10_KEY"] == "required" and built["key"] == "generated"
+    assert "/usr/local/lib/gb10-vllm/engine:/opt/gb10-vllm:ro" in container["volumes"]
+
+
+def test_what_is_open_has_neither():
+    container = build()["container"]
+    assert "GB10_KEY" not in container["env"] and "--middleware" not in container["command"] and build()["key"] == "none"
+
+
+@pytest.mark.parametrize(
+    ("version", "arguments", "closed"),
+    [("0.26.0", [], True), ("0.31.9", [], True), ("0.32.0+cpu", [], False), ("0.33.0", [], False), (None, [], True), ("main", [], True),
+     ("0.26.0", ["--allowed-origins", '["https://a"]'], False)],
+)  # fmt: skip
+def test_web_pages_of_any_origin_are_shut_out_where_the_engine_would_let_them_in(version, arguments, closed):
+    command = build(planned={**PLANNED, "arguments": arguments}, image={**IMAGE, "vllm_version": version})["container"]["command"]
+    assert (command[-2:] == ["--allowed-origins", "[]"]) == closed and command.count("--allowed-origins") == int(closed or bool(arguments))
+
+
+def test_tls_is_spoken_with_the_files_named_and_asked_for_over_https():
+    built = build(wanted={**KEYED, "tls": TLS})
+    assert built["probe_url"] == "https://127.0.0.1:8000"
+    assert built["container"]["command"][-6:-2] == ["--ssl-certfile", "/run/gb10-tls/certificate.pem", "--ssl-keyfile", "/run/gb10-tls/key.pem"]
+    assert {"/etc/ssl/c.pem:/run/gb10-tls/certificate.pem:ro", "/etc/ssl/k.pem:/run/gb10-tls/key.pem:ro"} <= set(built["container"]["volumes"])
+    by_hand = build(planned={**PLANNED, "arguments": ["--ssl-certfile", "/models/a/c.pem"]})
+    assert by_hand["probe_url"] == "https://127.0.0.1:8000" and build()["probe_url"] == "http://127.0.0.1:8000"
+
+
+def decided(record=None, policy="generate", address="127.0.0.1", **given):
+    """What is decided for a server whose container runs as recorded."""
+    server = {**WANTED, "address": address, "key_policy": policy, **given.pop("server", {})}
+    asked = {"planned": PLANNED, "server": server, "image": IMAGE, "manifest": "m1", "settings": PATHS | LIMITS, "record": record, **given}
+    return deployment.decision({**asked, "containers": [container_of(record)] if record else []})
+
+
+def earlier(record):
+    """The same deployment as releases before the keys of every server recorded it."""
+    return {key: value for key, value in record.items() if key != "key"}
+
+
+@pytest.mark.parametrize(("policy", "address"), [("generate", "127.0.0.1"), ("generate", "0.0.0.0"), ("given", "127.0.0.1"), ("none", "0.0.0.0")])
+def test_what_an_earlier_release_deployed_is_kept_with_its_key_or_without(policy, address):
+    old = earlier(decided(policy=policy, address=address)["deployment"])
+    kept = decided(old, policy, address)
+    assert not kept["create"] and kept["deployment"] == old
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0"])
+def test_another_owner_of_a_key_makes_no_new_container_and_none_at_all_does(address):
+    policies = ("given", "generate")
+    for before, after in [(one, two) for one in policies for two in policies]:
+        record = decided(policy=before, address=address)["deployment"]
+        kept = decided(record, after, address)
+        assert not kept["create"] and kept["deployment"] == {**record, "key": deployment.KEYS[after]}
+    for before, after in (("generate", "none"), ("none", "generate"), ("given", "none")):
+        changed = decided(decided(policy=before, address=address)["deployment"], after, address)
+        assert changed["create"] and "--middleware" in changed["reason"]
+
+
+def test_a_key_for_all_servers_is_a_key_that_is_given():
+    assert deployment.key_of({"key_policy": "generate"}, "for all") == deployment.key_of({"api_key": "mine", "key_policy": "given"}) == "given"
+    assert deployment.key_of({"api_key": "", "key_policy": "generate"}, "for all") == "generated", "the server says that it wants none of it"
+    assert deployment.key_of({"key_policy": "none"}) == "none"
+
+
+SMALL, WEIGHTS = {"small": "s1"}, {"small": "s1", "weights": "w1"}
+
+
+def versioned(directory="/srv/models/m@0123456789abcd", content=WEIGHTS, **more):
+    known = {"directory": directory, "content": {"small": None, "weights": None, **content}}
+    manifest = more.pop("manifest", "m1")
+    return deployment.build(PLANNED, WANTED, IMAGE, manifest, more.pop("inputs", "i"), PATHS | LIMITS, known)
+
+
+def test_a_version_is_mounted_by_the_name_that_never_changes():
+    built = versioned()
+    assert built["container"]["volumes"][0] == "/srv/models/m@0123456789abcd:/models/a:ro"
+    assert (built["model_path"], deployment.mounted_directory(built), deployment.version(built)) == (
+        "/srv/models/m", "/srv/models/m@0123456789abcd", "0123456789abcd",
+    )  # fmt: skip
+    assert deployment.version(build()) == "" == deployment.version(versioned("/data/elsewhere/m@1"))
+
+
+def test_content_is_hashed_as_far_as_it_was_known():
+    assert versioned()["content"] == WEIGHTS and versioned(content=SMALL)["content"] == SMALL and "content" not in versioned(content={})
+    assert len({versioned()["spec"], versioned(content=SMALL)["spec"], versioned(content={})["spec"]}) == 3
+    assert versioned("/srv/models/m", {})["spec"] == build()["spec"], "what earlier releases made is hashed as ever"
+
+
+@pytest.mark.parametrize("known", [{}, SMALL, WEIGHTS])
+@pytest.mark.parametrize("since", [{}, SMALL, WEIGHTS])
+def test_what_becomes_known_of_a_content_restarts_nothing(known, since):
+    record = versioned(content=known)
+    decision = deployment.decide(versioned(content=since), record, [container_of(record)])
+    assert (decision["create"], decision["reason"]) == (False, "unchanged") and decision["deployment"]["spec"] == record["spec"]
+    assert decision["deployment"].get("verified") == ({"weights": "w1"} if known == SMALL and since == WEIGHTS else None)
+    again = deployment.decide(versioned(content=since), decision["deployment"], [container_of(record)])
+    assert again == decision, "it is learned once"
+
+
+def test_a_deployment_of_an_earlier_release_stays_as_it_is_recorded():
+    record = build()
+    decision = deployment.decide(versioned(), record, [container_of(record)])
+    assert (decision["deployment"], decision["create"], decision["lacking"]) == (record, False, ["a model that is mounted by its version"])
+
+
+@pytest.mark.parametrize("other", [{"small": "s2"}, {"small": "s1", "weights": "w2"}, {"small": "s2", "weights": "w1"}])
+def test_other_content_under_the_same_names_and_sizes_makes_a_new_container(other):
+    record = versioned("/srv/models/m")
+    decision = deployment.decide(versioned("/srv/models/m", other), record, [container_of(record)])
+    assert (decision["create"], decision["reason"]) == (True, "the files in /srv/models/m changed")
+    learned = {**versioned("/srv/models/m", SMALL), "verified": {"weights": "w1"}}
+    if "weights" in other:
+        assert deployment.decide(versioned("/srv/models/m", other), learned, [container_of(learned)])["create"]
+
+
+def test_a_new_version_is_named_with_the_one_before():
+    record, fresh = versioned(), versioned("/srv/models/m@ffffffffffffff", {"small": "s2", "weights": "w2"}, manifest="m2", inputs="j")
+    reason = deployment.decide(fresh, record, [container_of(record)])["reason"]
+    assert reason == "the files in /srv/models/m changed from version 0123456789abcd to ffffffffffffff"
+
+
+def test_a_container_that_has_to_be_made_anyway_mounts_the_version():
+    record = build()
+    decision = deployment.decide(versioned(), record, [])
+    assert decision["create"] and decision["lacking"] == [] and deployment.version(decision["deployment"]) == "0123456789abcd"
+    assert decision["deployment"]["container"]["command"] == record["container"]["command"] and decision["deployment"]["spec"] != record["spec"]
+    assert deployment.decide(versioned(), decision["deployment"], [container_of(decision["deployment"])])["create"] is False
+
+
+def test_of_two_versions_that_look_alike_the_one_of_the_same_content_comes_back():
+    ran = versioned("/srv/models/m@1", WEIGHTS)
+
+    def facts(directory, weights):
+        return {"manifest": "m1", "directory": directory, "content": {"small": "s1", "weights": weights}}
+
+    here = {"/srv/models/m": facts("/srv/models/m@2", "w2"), "/srv/models/m@1": facts("/srv/models/m@1", "w1")}
+    assert deployment.with_its_model(ran, here) == ran
+    unknown = {"/srv/models/m": facts("/srv/models/m@2", None), "/srv/models/m@1": facts("/srv/models/m@1", "w1")}
+    assert deployment.with_its_model(ran, unknown) == ran
+    with pytest.raises(GB10Error, match="are gone"):
+        deployment.with_its_model(ran, {"/srv/models/m": facts("/srv/models/m@2", "w2")})
+    earlier = build()
+    assert deployment.version(deployment.with_its_model(earlier, here)) == "2"
+
+
 GIB = 2**30
 
 
@@ -176,7 +339,8 @@ def with_cache(gib, tokens, spec="s"):
         "name": "a",
         "inputs": "i",
         "spec": spec,
-        "container": {"image": "i", "command": [spec]},
+        "model_path": "/m",
+        "container": {"image": "i", "command": [spec], "volumes": ["/m:/models/a:ro"]},
         "planned": {"kv_cache_bytes": int(gib * GIB), "kv_tokens": tokens},
     }
 

@@ -306,3 +306,58 @@ def test_the_outcome_is_what_was_there_and_what_arrived():
     assert result["image"] == {"id": "sha256:z", "vllm_version": "0.33.0"} and result["models"]["/srv/models/tiny"]["manifest"] == "m"
     quiet = seen(models={}, distribution_boxes={"b": {"image": {"id": "sha256:b"}}}, __distribution_transferred={"skipped": True})
     assert distribution.outcome("b", "a", {"a": seen(image_result=image), "b": quiet})["image"]["id"] == "sha256:b"
+
+
+def test_an_owners_own_directory_is_never_replaced_though_a_revision_is_named():
+    pinned = {host: box(models=[model(manifest=manifest, repo_id="acme/m", revision="v2")]) for host, manifest in (("a", "new"), ("b", "old"))}
+    pinned["b"]["models"][0]["ours"] = False
+    assert distribution.lacking(pinned, "a") == []
+    pinned["b"]["models"][0]["ours"] = True
+    assert distribution.lacking(pinned, "a")[0]["targets"] == ["b"]
+
+
+def test_what_is_known_to_be_other_content_is_another_model():
+    boxes = {host: box(models=[model(manifest="same", repo_id="acme/m", revision="v2")]) for host in "abc"}
+    for host, weights in (("a", "w1"), ("b", "w2"), ("c", None)):
+        boxes[host]["models"][0] |= {"ours": True, "content": {"small": "s", "weights": weights}}
+    share = distribution.lacking(boxes, "a")[0]
+    assert (share["holders"], share["targets"]) == (["a", "c"], ["b"])
+
+
+def test_a_box_that_says_the_same_names_and_another_content_is_no_source():
+    answers = {host: opened("i") for host in "abc"}
+    for host, weights in (("a", "w1"), ("b", "w2"), ("c", "w1")):
+        answers[host]["shares"]["image"]["content"] = {"small": "s", "weights": weights}
+    part = distribution.instructions([{**SHARE, "kind": "directory"}], answers, {})
+    assert [one["give"] for one in part["b"]["shares"]] == [False] and {one["name"] for one in part["b"]["shares"][0]["sources"]} == {"a", "c"}
+
+
+def test_files_that_are_links_to_elsewhere_are_not_sent():
+    boxes = {"a": box(models=[model(manifest="x")]), "b": box(models=[model()])}
+    boxes["a"]["models"][0]["outside"] = "config.json"
+    with pytest.raises(GB10Error, match=r"a: .* cannot be sent to b: config\.json is a link that leads out of it.*ORG/NAME.*cp -rL"):
+        distribution.lacking(boxes, "a")
+    boxes["c"] = box(models=[model(manifest="x")])
+    share = distribution.lacking(boxes, "a")[0]
+    assert (share["reference"], share["holders"], share["targets"]) == ("c", ["c"], ["b"]), "another box has the files themselves"
+    del boxes["b"]
+    assert distribution.lacking(boxes, "a") == [], "who has them needs nothing"
+
+
+def test_where_a_model_will_lie_is_not_where_it_lies_elsewhere():
+    share = {"kind": "directory", "key": "m", "reference": "b", "targets": ["a"], "places": {"a": "/srv/m", "b": "/data/m"}}
+    there = {
+        "manifest": "x",
+        "path": "/data/m",
+        "directory": "/data/m",
+        "ours": False,
+        "version": None,
+        "outside": None,
+        "content": {"small": "s", "weights": None},
+    }
+    told = {"m": {"path": "/srv/m", "directory": "/srv/m@1", "previous": None, "content": {"small": "s", "weights": "w"}}}
+    assert distribution.arrived([share], "a", told, {"a": {}, "b": {"/data/m": there}}) == {
+        "/srv/m": {"manifest": "x", "path": "/srv/m", "directory": "/srv/m@1", "ours": True, "content": {"small": "s", "weights": "w"}}
+    }
+    known = distribution.elsewhere({"a": [model()], "b": [model(manifest="x")]}, "a", {"b": {model()["model_path"]: there}})
+    assert "directory" not in next(iter(known.values())) and "ours" not in next(iter(known.values()))

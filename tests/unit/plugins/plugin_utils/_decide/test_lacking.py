@@ -16,7 +16,8 @@ OLD = {
     "image": "i",
 }
 NEW = {
-    "the check of the key on every route": {"command": [*OLD["command"], "--middleware", "gb10.Guard"]},
+    "a key that is asked for on every route": {"command": [*OLD["command"], "--middleware", "guard_keys.GuardKeys"]},
+    "an end to requests from web pages of any origin": {"command": [*OLD["command"], "--allowed-origins", "[]"]},
     "a model that is mounted by its version": {"volumes": ["/srv/models/acme/m@0123abc:/models/a:ro"]},
     "private files in its caches": {"command": ["/bin/sh", "-c", 'umask 077; exec "$@"', "gb10-vllm"]},
     "a bound on its processes": {"pids_limit": 4096},

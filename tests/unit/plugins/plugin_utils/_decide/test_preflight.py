@@ -7,7 +7,8 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.preflight import box_problem, models_refused
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.preflight import access_notes, box_problem, models_refused
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.wanted import normalise
 
 HERE = {"name": "spark-01", "user": "gb10", "address": "192.168.1.11", "interpreter": "/usr/bin/python3"}
 
@@ -63,3 +64,29 @@ def test_models_that_are_nowhere_and_models_that_are_damaged():
     assert models_refused(SERVERS, {"/srv/models/tiny": {}}, {}) == ""
     assert models_refused(SERVERS, {}, {}).startswith("/srv/models/tiny does not exist there, no other box of the run has it, and it is not a Hugging Face")
     assert models_refused(SERVERS, {}, {"/srv/models/tiny": "/srv/models/tiny lacks a shard"}) == "/srv/models/tiny lacks a shard."
+
+
+TLS = {"certificate": "/c.pem", "key": "/k.pem"}
+LOCAL, CLEAR = "a will ask for a key on loopback too", "a will be reached at"
+
+
+@pytest.mark.parametrize(
+    ("server", "allow_open", "deployment", "words"),
+    [
+        ({}, False, None, [LOCAL]),
+        ({}, False, {"address": "127.0.0.1"}, [LOCAL]),
+        ({}, False, {"address": "127.0.0.1", "key": "generated"}, []),
+        ({}, False, {"address": "127.0.0.1", "key": "none"}, [LOCAL]),
+        ({}, True, None, []),
+        ({"address": "0.0.0.0"}, False, None, [CLEAR]),
+        ({"address": "0.0.0.0"}, False, {"address": "0.0.0.0"}, []),
+        ({"address": "0.0.0.0"}, False, {"address": "127.0.0.1", "key": "generated"}, [CLEAR]),
+        ({"address": "0.0.0.0", "tls": TLS}, False, None, []),
+        ({"address": "0.0.0.0"}, True, None, [CLEAR]),
+    ],
+)
+def test_who_will_get_in_is_said_until_it_is_so(server, allow_open, deployment, words):
+    wanted = normalise([{"name": "a", "model": "m", **server}], "/m", allow_open)
+    notes = access_notes(wanted, {"a": {"deployment": deployment}} if deployment else {}, "/etc/x")
+    assert len(notes) == len(words) and all(word in note for word, note in zip(words, notes, strict=True))
+    assert all("/etc/x/a/key.env" in note for note in notes if LOCAL in note)

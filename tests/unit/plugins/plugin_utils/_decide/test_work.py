@@ -21,6 +21,7 @@ WATCH = f"gb10-vllm-watch@{NAME}.timer"
 UNIT_TEXT = "[Unit]\n"
 KEY_FILE = f"/etc/gb10-vllm/{NAME}/key.env"
 FILES = ["history.json", "deployment.json", UNIT, "repairs.json"]
+GUARDED = ["--middleware", "guard_keys.GuardKeys"]
 REPAIR = {"id": "KB-109", "set": {"max_num_batched_tokens": 4096}, "reason": "r", "wait_for_memory": True}
 
 
@@ -69,7 +70,7 @@ def test_a_steady_state_has_nothing_to_do():
     done = order(running(fresh()))
     assert not done["start"] and not done["create"] and done["reason"] == "unchanged"
     assert needed(done) == [] and done["down"] == [] and done["proven"] and done["before_proven"]
-    assert not any(done[key] for key in ("new", "write_key", "write_env", "starting", "died_starting", "reset_failed"))
+    assert not any(done[key] for key in ("new", "write_key", "write_env", "starting", "forget_starts", "reset_failed"))
     assert done["history"] == [] and done["previous"] == fresh()
 
 
@@ -156,12 +157,12 @@ class TestRepairs:
 
     def test_get_what_the_server_was_started_with(self):
         wanted = order(arguments=["--max-num-batched-tokens", "2048"], one=server(cuda_graphs="always"))["wanted_for_repair"]
-        assert wanted["command"][-2:] == ["--max-num-batched-tokens", "2048"] and wanted["max_model_len"] == 65536
+        assert wanted["command"][-4:] == ["--max-num-batched-tokens", "2048", *GUARDED] and wanted["max_model_len"] == 65536
         assert (wanted["cuda_graphs"], wanted["os_floor_bytes"], wanted["model_files"]) == ("always", 12 * 2**30, ["config.json"])
 
     def test_get_what_runs_where_it_is_kept(self):
         kept = order(running(fresh(arguments=["--max-num-seqs", "7"])), arguments=["--max-num-seqs", "8"])
-        assert kept["wanted_for_repair"]["command"][-2:] == ["--max-num-seqs", "7"]
+        assert kept["wanted_for_repair"]["command"][-4:] == ["--max-num-seqs", "7", *GUARDED]
 
     def test_get_something_from_a_record_of_an_earlier_release(self):
         old = fresh()
@@ -247,7 +248,8 @@ class TestGoingBack:
         done = self.back(
             running(fresh(), history=[fresh()]), fresh(), one=server(api_key="k", env={"A": "b"}), options={"history": 5, "repair": 1, "api_key": "g"}
         )
-        assert not done["write_key"] and not done["write_env"]
+        assert not done["write_key"] and not done["write_env"] and done["remove_secrets"] == []
+        assert done["ensure_key"], "it ends without one, and what came between may have taken it away"
 
     def test_finds_the_model_where_it_is_now(self):
         first = fresh()
@@ -314,11 +316,18 @@ class TestSystemd:
 
     def test_a_start_that_goes_on_and_one_in_which_the_box_went_down(self):
         now = order(running(fresh(), starting={"boot_id": "this boot"}))
-        assert now["start"] and now["starting"] and not now["died_starting"]
+        assert now["start"] and now["starting"] and not now["forget_starts"]
         died = order(running(fresh(), starting={"boot_id": "the boot before"}))
-        assert died["start"] and died["starting"] and died["died_starting"]
+        assert died["start"] and died["starting"] and died["forget_starts"]
         torn = order(running(fresh(), starting={}))
-        assert torn["starting"] and not torn["died_starting"]
+        assert torn["starting"] and not torn["forget_starts"]
+
+    @pytest.mark.parametrize(("active", "forgets"), [("active", False), ("activating", False), ("reloading", False), ("failed", True), ("inactive", True)])
+    def test_a_server_that_is_down_has_all_its_starts_again(self, active, forgets):
+        one = running(fresh())
+        one["units"][UNIT] = {"active": active, "enabled": True}
+        assert order(one)["forget_starts"] == forgets
+        assert order()["forget_starts"] and order(one, image=OTHER_IMAGE)["forget_starts"], "a new container is another server"
 
     def test_what_never_answered_is_proven_now(self):
         one = running(fresh())
@@ -339,11 +348,51 @@ class TestSecrets:
             assert (done["write_key"], done["write_env"]) == writes and done["start"] == any(writes)
 
     def test_a_key_is_generated_once(self):
-        one = server(address="0.0.0.0")
-        assert order(running(fresh(one=one)), one=one)["write_key"]
-        held = running(fresh(one=one))
-        held["files"][KEY_FILE] = {"sha256": "0", "mode": "0600"}
-        assert not order(held, one=one)["start"]
+        for one in (server(address="0.0.0.0"), server()):
+            held = running(fresh(one=one))
+            assert not order(held, one=one)["start"]
+            del held["files"][KEY_FILE]
+            assert order(held, one=one)["write_key"]
+
+    def test_a_key_that_is_no_longer_given_is_replaced_without_a_restart(self):
+        given_one = server(api_key="k")
+        held = running(fresh(one=given_one))
+        done = order(held, one=server())
+        assert (done["write_key"], done["new_key"], done["create"], done["keys_live"]) == (True, True, False, True)
+        assert needed(done) == ["deployment.json"] and json.loads(done["files"][1]["content"])["key"] == "generated"
+        assert not order(running(done["deployment"]), one=server())["start"], "once"
+
+    def test_what_an_earlier_release_left_without_a_key_goes_on_without_one(self):
+        old = {key: value for key, value in fresh().items() if key != "key"}
+        held = running({**old, "key": "none"})
+        held["servers"][NAME]["deployment"] = old
+        done = order(held, one=server())
+        assert not done["start"] and done["deployment"] == old and not done["keys_live"]
+        beyond = server(address="0.0.0.0")
+        old = {key: value for key, value in fresh(one=beyond).items() if key != "key"}
+        held["servers"][NAME]["deployment"] = old
+        assert order(held, one=beyond)["write_key"], "there it had one, and it is gone"
+
+    def test_the_keys_of_the_fleet_are_written_where_they_differ_and_go_when_nobody_wants_them(self):
+        options = {"history": 5, "repair": True, "router_key": "r" * 32, "metrics_key": ""}
+        held = running(fresh())
+        fleet = f"/etc/gb10-vllm/{NAME}/fleet.env"
+        assert order(held, options=options)["write_fleet"]
+        held["files"][fleet] = {"sha256": hashlib.sha256(work.fleet_keys(options).encode()).hexdigest()}
+        assert not order(held, options=options)["start"]
+        assert order(held, options={**options, "metrics_key": "m" * 32})["write_fleet"]
+        done = order(held)
+        assert done["remove_secrets"] == [fleet] and done["start"] and not done["create"] and not done["env_removed"]
+
+    def test_what_leaves_the_inventory_leaves_the_box_and_is_out_of_force(self):
+        held = running(fresh(one=server(env={"A": "b"})))
+        held["files"][f"/etc/gb10-vllm/{NAME}/server.env"] = {"sha256": None}
+        assert order(held, one=server(env={"A": "b"}))["remove_secrets"] == []
+        done = order(held)
+        assert done["remove_secrets"] == [f"/etc/gb10-vllm/{NAME}/server.env"] and done["env_removed"] and not done["create"]
+        opened = dict(server(), key_policy="none")
+        done = order(held, one=opened)
+        assert KEY_FILE in done["remove_secrets"] and done["create"] and not done["env_removed"], "the new container starts without it anyway"
 
     def test_no_secret_is_in_an_order(self):
         assert "hunter2" not in json.dumps(

@@ -271,3 +271,28 @@ def test_a_wrapper_of_one_node_comes_after_what_the_group_says():
     wrapper = knowledge.Entry(id="W", stage="host", signature=re.compile("engine core died"), priority=knowledge.WRAPPER_PRIORITY, **common)
     hits = diagnosis.find({"a": "engine core died", "b": "rendezvous lost"}, [wrapper, group])
     assert [hit.entry.id for hit in hits] == ["G", "W"]
+
+
+RAISED = """INFO 03-27 16:11:20 [api_server.py:981] vLLM API server version 0.32.0
+ERROR 03-27 16:11:56 [core.py:343] Traceback (most recent call last):
+ERROR 03-27 16:11:56 [core.py:343]   File "/usr/local/lib/python3.12/dist-packages/vllm/v1/worker/gpu_model_runner.py", line 166, in __init__
+ERROR 03-27 16:11:56 [core.py:343] FrobnicationError: the frobnicator of layer 7 has no handle
+"""
+
+
+@pytest.mark.parametrize("after", ["Killed", "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB."])
+def test_an_error_that_no_entry_explains_is_not_explained_by_what_stands_below_it(entries, after):
+    found = diagnosis.diagnose({"box1": f"{RAISED}{after}\n"}, entries)
+    assert (found["verdict"], found["found"]) == ("unknown", False)
+    assert found["what"] == "FrobnicationError: the frobnicator of layer 7 has no handle"
+    assert len(found["also"]) == 1
+
+
+def test_an_error_that_python_says_led_to_the_known_one_is_explained_by_it(entries):
+    chained = "The above exception was the direct cause of the following exception:\ntorch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.\n"
+    assert diagnosis.diagnose({"box1": f"{RAISED}{chained}"}, entries)["id"] == "KB-109"
+
+
+def test_what_was_said_before_a_server_came_up_did_not_keep_it_from_coming_up(entries):
+    log = f"{RAISED}INFO:     Application startup complete.\n"
+    assert diagnosis.diagnose({"box1": log}, entries)["verdict"] == "healthy"

@@ -11,6 +11,7 @@ import json
 
 import pytest
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import deployment
 from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet import lock as locks
 from fleet_boxes import IMAGE, MANIFEST, OTHER_IMAGE, box, deployed, server
 
@@ -145,3 +146,47 @@ class TestLocked:
         assert locks.refused({"boxes": {}, "problem": ""}, ["a"]) == locks.refused({"boxes": {"a": entry}, "problem": ""}, ["a", "b"]) == ""
         assert locks.refused({"boxes": {}, "problem": "x is not complete."}, ["a"]) == "x is not complete."
         assert "It was not overwritten" in locks.refused({"boxes": {"x": entry}, "problem": ""}, ["a"])
+
+
+def versioned(content, verified=None):
+    """The server's deployment over a version of its model."""
+    one = deployed()
+    volumes = ["/srv/models/devstral-24b@0123456789abcd:/models/devstral:ro", *one["container"]["volumes"][1:]]
+    one = {**one, "container": {**one["container"], "volumes": volumes}, "content": content}
+    one["spec"] = deployment.spec_of(one["container"], one["manifest"], content)
+    return {**one, **({"verified": verified} if verified else {})}
+
+
+def problems_of(one, content, directory="/srv/models/devstral-24b@0123456789abcd", image=None):
+    lock = {"spark-1": lock_of(box(one))}
+    lock = locks.unpack(json.loads(json.dumps(locks.pack(lock))), "lock")
+    facts = {"manifest": MANIFEST, "directory": directory, "content": content}
+    question = {
+        "lock": {"boxes": lock}, "path": "lock", "box_name": "spark-1", "fleet": ["spark-1"], "boxes": {"spark-1": {"address": "10.0.0.1", "box": box(one)}},
+        "image": image or {}, "image_name": "vllm-node", "models": {one["model_path"]: facts}, "servers": [server()],
+        "orders": {"devstral": {"deployment": one}},
+    }  # fmt: skip
+    return locks.locked_problems(question)
+
+
+KNOWN = {"small": "s" * 64, "weights": "w" * 64}
+
+
+def test_a_lock_knows_the_content():
+    assert problems_of(versioned(KNOWN), KNOWN) == []
+    assert problems_of(versioned(KNOWN), {**KNOWN, "weights": None}) == [], "supply has it read"
+    after_supply = problems_of(versioned(KNOWN), {**KNOWN, "weights": None}, image={"id": IMAGE})
+    assert len(after_supply) == 1 and "were not verified yet; they are read in the background now" in after_supply[0]
+    assert problems_of(versioned({"small": KNOWN["small"]}), {**KNOWN, "weights": None}, image={"id": IMAGE}) == []
+
+
+@pytest.mark.parametrize("part", ["small", "weights"])
+def test_other_content_under_the_locked_names_and_sizes_is_refused(part):
+    for one in (versioned(KNOWN), versioned({"small": KNOWN["small"]}, {"weights": KNOWN["weights"]})):
+        found = problems_of(one, {**KNOWN, part: "x" * 64})
+        assert len(found) == 1 and f"their content is another one ({part}: xxxxxxxxxxxx, locked is" in found[0]
+
+
+def test_the_same_files_in_another_place_are_named():
+    found = problems_of(versioned(KNOWN), KNOWN, directory="/data/m")
+    assert found and "is locked to /srv/models/devstral-24b@0123456789abcd, and the same files lie in /data/m" in found[0]

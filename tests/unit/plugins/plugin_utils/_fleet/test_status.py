@@ -36,7 +36,7 @@ class TestStatus:
         assert row["health"] == "answers in 0.3 s" and row["drift"] == [] and row["kv_tokens"] == 393000 and row["figures"] == "measured"
         lines = statuses.status_table(status).splitlines()
         assert " ".join(lines[1].split()) == "spark-1 devstral devstral-24b on aaaaaaaaaaaa 0.32.0 answers in 0.3 s 393,000 5.99x 20.0 GiB - none"
-        assert len(lines) == 2
+        assert lines[2:] == ["", "A server's key lies on its box in /etc/gb10-vllm/SERVER/key.env, readable for root."]
 
     def test_a_box_that_cannot_be_reached(self):
         status = statuses.status({"spark-1": seen(None, problem="spark-1 cannot be reached: no route.", answers={})}, "now")
@@ -99,6 +99,21 @@ def test_what_a_server_lacks_is_told_below_the_table_and_is_no_drift():
     assert told in statuses.status_table(status).splitlines()
 
 
+def test_versions_and_what_nobody_verified_are_shown():
+    one = deployed()
+    one["container"] = {**one["container"], "volumes": [f"{one['model_path']}@0123456789abcd:/models/devstral:ro", *one["container"]["volumes"][1:]]}
+    directory = f"{one['model_path']}@0123456789abcd"
+    facts = {one["model_path"]: {"directory": directory, "content": {"small": "s", "weights": None}}}
+    status = statuses.status({"spark-1": seen(box(one), models=facts)}, "now")
+    row = status["boxes"]["spark-1"]["servers"][0]
+    assert (row["model"], row["model_version"], row["unverified"]) == ("devstral-24b", "0123456789abcd", directory)
+    text = statuses.status_table(status)
+    assert "devstral-24b@0123456789abcd on" in text
+    assert f"spark-1 devstral: the weights in {directory} are not verified yet: site has them read once, in the background." in text
+    facts[one["model_path"]]["content"]["weights"] = "w"
+    assert "not verified" not in statuses.status_table(statuses.status({"spark-1": seen(box(one), models=facts)}, "now"))
+
+
 def idle_box(gib, **planned):
     one = box(deployed(**planned))
     one["servers"]["devstral"]["measured"]["facts"]["memory"] = {"idle_bytes": int(gib * 2**30)}
@@ -120,3 +135,9 @@ def test_what_a_new_plan_would_give_stands_below_the_status():
     row = status["boxes"]["spark-1"]["servers"][0]
     assert row["drift"] == [] and row["gain"] == {"bytes": 5 * 2**30, "tokens": 32768} and row["kv_tokens"] == 393000, "what is shown is what runs"
     assert "spark-1 devstral could have +5.0 GiB, 32,768 tokens more with -e gb10_replan=true." in statuses.status_table(status)
+
+
+def test_an_ipv6_endpoint_can_be_told_from_its_port():
+    one = deployed(server(address="fd00::5"))
+    assert statuses.status({"a": seen(box(one))}, "now")["boxes"]["a"]["servers"][0]["endpoint"] == "[fd00::5]:8000"
+    assert "[fd00::5]:8000" in statuses.report_table({"a": {"box": box(one)}})

@@ -27,6 +27,7 @@ def follow(monkeypatch, outcome, **more):
     final = long_task.follow(
         None, {}, {"inventory_hostname": "spark-1"}, line, progress_file="/p", limit_s=9, what="the transfer", closing=lambda seen: f"{seen['n']} files", **more
     )
+    assert asked.pop("hold").state_dir == "/var/lib/gb10-vllm"
     assert asked == {"progress_file": "/p", "limit_s": 9, "what": "the transfer"}
     return final, line.last
 

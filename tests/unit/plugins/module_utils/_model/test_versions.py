@@ -1,0 +1,187 @@
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Versions of a model: whatever is brought, what a running or restarting server reads stays what it was, and nothing of its owner's is touched."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+
+import pytest
+from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._model import record, store, versions
+from ansible_collections.gb10.vllm.plugins.module_utils._model.read import placed
+
+OLD, NEW, NEWER = "a" * 40, "b" * 40, "c" * 40
+NOBODY = "/nonexistent/docker"
+
+
+@pytest.fixture
+def final(tmp_path):
+    (tmp_path / "models").mkdir()
+    return str(tmp_path / "models" / "m")
+
+
+@pytest.fixture
+def docker(tmp_path):
+    """A docker with one container, made at some time, that mounts this path; None: one that does not answer."""
+
+    def make(source):
+        path = tmp_path / "docker"
+        shown = json.dumps([{"State": {"Pid": 0}, "Mounts": [{"Source": source, "Destination": "/models/a"}]}])
+        path.write_text("#!/bin/sh\n" + (f"[ \"$1\" = ps ] && echo one || echo '{shown}'\n" if source else "exit 1\n"))
+        path.chmod(0o755)
+        return str(path)
+
+    return make
+
+
+def bring(final, revision, text, docker=NOBODY, **more):
+    """What a download or a transfer does."""
+    partial = store.prepare_partial(final, f"o/m@{revision}")
+    files = {"config.json": text.encode(), **more}
+    for name, data in files.items():
+        with open(os.path.join(partial, name), "wb") as stream:
+            stream.write(data)
+    entries = {name: {"size": len(data), "sha256": hashlib.sha256(data).hexdigest(), "mtime_ns": 10**18} for name, data in files.items()}
+    return store.put_in_place(partial, final, {"repo_id": "o/m", "revision": revision, "files": entries}, docker)
+
+
+def earlier_release(final, text="OLD", revision=OLD):
+    """The layout of earlier releases: the current version is a directory that has the plain name."""
+    os.makedirs(final)
+    with open(os.path.join(final, "config.json"), "w") as stream:
+        stream.write(text)
+    os.utime(os.path.join(final, "config.json"), ns=(10**18, 10**18))
+    entry = {"size": len(text), "sha256": hashlib.sha256(text.encode()).hexdigest(), "mtime_ns": 10**18}
+    store.write_record(final, {"repo_id": "o/m", "revision": revision, "files": {"config.json": entry}})
+
+
+def held_by(path):
+    with open(os.path.join(path, "config.json")) as stream:
+        return stream.read()
+
+
+def test_each_version_has_a_directory_and_the_name_leads_to_the_last(final):
+    assert bring(final, OLD, "OLD") is None
+    assert os.readlink(final) == f"m@{OLD[:14]}" and versions.directory_of(final) == f"{final}@{OLD[:14]}"
+    mounted = versions.directory_of(final)
+    assert bring(final, NEW, "NEW") == mounted and held_by(mounted) == "OLD", "what was mounted stays"
+    assert held_by(final) == "NEW" and versions.directory_of(final) == f"{final}@{NEW[:14]}"
+    assert bring(final, NEWER, "NEWER") == f"{final}@{NEW[:14]}"
+    assert versions.previous(final) == [f"{final}@{NEW[:14]}", f"{final}@{OLD[:14]}"], "the one that was left last is the first"
+    assert (placed(final)["version"], placed(final)["revision"], placed(final)["ours"]) == (NEWER[:14], NEWER, True)
+    assert not [name for name in os.listdir(os.path.dirname(final)) if name.endswith((".partial", ".link", "@next"))]
+
+
+def test_a_version_that_is_there_is_not_made_twice_and_another_of_the_same_name_gets_its_own(final):
+    bring(final, OLD, "OLD")
+    bring(final, NEW, "NEW")
+    assert bring(final, OLD, "OLD") == f"{final}@{NEW[:14]}" and len(versions.all_of(final)) == 2
+    bring(final, NEW, "other")
+    assert len(versions.all_of(final)) == 3 and held_by(f"{final}@{NEW[:14]}") == "NEW" and held_by(final) == "other"
+
+
+def test_a_version_somebody_changed_is_not_taken_for_what_was_brought(final):
+    bring(final, OLD, "OLD")
+    with open(os.path.join(final, "config.json"), "w") as stream:
+        stream.write("odd")
+    assert versions.find(final, "o/m", OLD) is None
+    bring(final, OLD, "OLD")
+    assert held_by(final) == "OLD" and held_by(f"{final}@{OLD[:14]}") == "odd"
+
+
+@pytest.mark.parametrize("exchange", [True, False])
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_container_of_an_earlier_release_keeps_its_files_until_it_is_replaced(final, docker, monkeypatch, exchange, answers):
+    """It mounts the plain name, which Docker looks up at each start."""
+    if not exchange:
+        monkeypatch.setattr(versions, "exchange", lambda one, other: False)
+    earlier_release(final)
+    command = docker(final if answers else None)
+    before = bring(final, NEW, "NEW", command)
+    assert held_by(final) == "OLD" == held_by(before) and before == f"{final}@{OLD[:14]}"
+    facts = placed(final)
+    assert (facts["directory"], facts["version"], facts["ours"]) == (f"{final}@{NEW[:14]}", NEW[:14], True), "what is wanted is the new version"
+    assert versions.previous(final) == [before]
+    if answers:
+        assert store.prune([final], 0, command) == [], "it is in use by the name that leads there"
+    bring(final, NEWER, "NEWER", command)
+    assert held_by(final) == "OLD" and held_by(versions.current(final)) == "NEWER"
+    assert not versions.settle(final, command)
+    # Its successor mounts the directory of a version.
+    after = docker(f"{final}@{NEWER[:14]}")
+    assert versions.settle(final, after) and held_by(final) == "NEWER" and not os.path.lexists(final + "@next")
+    assert not versions.settle(final, after)
+
+
+def test_what_an_earlier_release_brought_becomes_a_version_without_a_change_for_anybody(final, docker):
+    earlier_release(final)
+    assert placed(final)["version"] is None and placed(final)["ours"]
+    assert versions.settle(final, docker(final), check=True) and not os.path.islink(final)
+    assert versions.settle(final, docker(final)) and not versions.settle(final, docker(final))
+    assert held_by(final) == "OLD" and placed(final)["directory"] == f"{final}@{OLD[:14]}" and placed(final)["version"] == OLD[:14]
+
+
+def test_a_run_that_was_killed_between_two_steps_goes_on(final, docker):
+    """Each step leaves names that mean what they meant before, or what they shall mean."""
+    earlier_release(final)
+    assert versions.set_aside(final) == f"{final}@{OLD[:14]}" and held_by(final) == "OLD" and versions.set_aside(final) is None
+    bring(final, NEW, "NEW", docker(final))
+    os.unlink(final + "@next")  # killed before the version counted
+    assert held_by(versions.current(final)) == "OLD"
+    bring(final, NEW, "NEW", docker(final))
+    assert held_by(versions.current(final)) == "NEW" and held_by(final) == "OLD" and len(versions.all_of(final)) == 2
+
+
+@pytest.mark.parametrize("kind", ["directory", "link", "file"])
+def test_what_is_its_owners_is_never_renamed_or_replaced(final, tmp_path, kind):
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "config.json").write_text("MINE")
+    {"directory": lambda: own.rename(final), "link": lambda: os.symlink(own, final), "file": lambda: (own / "config.json").rename(final)}[kind]()
+    with pytest.raises(GB10Error, match=r"m was not brought by this collection, so it is not replaced; move it away"):
+        bring(final, NEW, "NEW")
+    os.makedirs(final + ".partial", exist_ok=True)
+    with pytest.raises(GB10Error, match="was not brought by this collection"):
+        store.adopt(final, {})
+    assert [name for name in os.listdir(tmp_path / "models") if "@" in name] == []
+    if kind != "file":
+        facts = placed(final)
+        assert held_by(final) == "MINE" and facts["ours"] is False and facts["version"] is None
+        assert facts["directory"] == os.path.realpath(final), "its real path is mounted"
+
+
+def test_prune_leaves_alone_what_only_looks_like_a_version(final, tmp_path):
+    bring(final, OLD, "OLD")
+    os.makedirs(f"{final}@mine")
+    os.symlink(tmp_path, f"{final}@elsewhere")
+    bring(final, NEW, "NEW")
+    assert store.prune([final], 0, NOBODY) == [f"{final}@{OLD[:14]}"]
+    assert os.path.isdir(f"{final}@mine") and os.path.islink(f"{final}@elsewhere") and os.path.isdir(tmp_path)
+
+
+def test_a_file_that_two_versions_share_keeps_the_time_that_the_first_recorded(final):
+    bring(final, OLD, "OLD", weights=b"w" * 9)
+    old = versions.directory_of(final)
+    partial = store.prepare_partial(final, "o/m@" + NEW)
+    shared = {"size": 9, "sha256": hashlib.sha256(b"w" * 9).hexdigest(), "mtime_ns": 5 * 10**17}
+    assert store.reuse(partial, final, [{"name": "weights", **shared}]) == 9
+    store.put_in_place(partial, final, {"repo_id": "o/m", "revision": NEW, "files": {"weights": shared}}, NOBODY)
+    assert all(one["sha256"] for place in (old, versions.directory_of(final)) for one in store.list_files(place))
+
+
+def test_the_name_follows_a_directory_that_is_gone(final):
+    bring(final, OLD, "OLD")
+    os.rename(f"{final}@{OLD[:14]}", f"{final}-elsewhere")
+    assert versions.is_ours(final) and bring(final, NEW, "NEW") is None and held_by(final) == "NEW"
+
+
+@pytest.mark.parametrize("revision", ["next", "../../x", "/etc", "", None, "A" * 40])
+def test_what_a_hub_calls_a_revision_is_no_path_unless_it_is_a_commit(final, revision):
+    bring(final, revision, "x")
+    assert os.path.dirname(versions.directory_of(final)) == os.path.dirname(final) and held_by(final) == "x"
+    assert versions.version_of(versions.directory_of(final)) == record.files_digest(record.read_record(final))[:14]

@@ -1,0 +1,230 @@
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What stands before every route of a vLLM server: without a key nothing answers but /health, and a changed key holds at once."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import deployment, work
+
+ROOT = Path(__file__).parents[3]
+LOG = ROOT / "tests/unit/plugins/plugin_utils/_diagnosis/logs/healthy-0.32.0-cpu.log"
+# Routes of vLLM 0.12 to 0.33 that a start does not always list: development mode, adapters, WebSockets, mounts.
+HIDDEN = [
+    ("POST", "/sleep"), ("POST", "/wake_up"), ("POST", "/collective_rpc"), ("GET", "/server_info"), ("POST", "/reset_prefix_cache"), ("POST", "/pause"),
+    ("POST", "/update_weights"), ("POST", "/v1/load_lora_adapter"), ("GET", "/tokenizer_info"), ("POST", "/pooling"), ("POST", "/score"),
+    ("GET", "/metrics/"), ("GET", "/metrics/x"), ("GET", "/"), ("GET", "/favicon.ico"), ("POST", "/start_profile"), ("GET", "/nowhere"),
+]  # fmt: skip
+ROUTES = [(method, path) for path, methods in re.findall(r"Route: (\S+), Methods: (.+)", LOG.read_text()) for method in methods.split(", ")] + HIDDEN
+ODD = ["//health", "/health/", "/health/../v1/models", "/v1/../health", "/HEALTH", "/health\n", "/health;x", "", "/metrics/../v1/models", "/x/health"]
+KEY, ROUTER, METRICS = 'the server\'s "own" $key', "r" * 40, "m" * 40
+
+
+@pytest.fixture(scope="module")
+def guard_keys():
+    specification = importlib.util.spec_from_file_location("guard_keys", ROOT / "roles/server/files/guard_keys.py")
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def keys(tmp_path):
+    """A directory of keys; ``keys(file, text)`` replaces a file as Ansible does, under another inode."""
+
+    def write(file, text):
+        new = tmp_path / ".new"
+        new.write_text(text)
+        new.rename(tmp_path / file)
+
+    write("key.env", f"VLLM_API_KEY={shlex.quote(KEY)}\n")
+    write("fleet.env", work.fleet_keys({"router_key": ROUTER, "metrics_key": METRICS}))
+    write.folder = str(tmp_path)
+    return write
+
+
+async def engine(scope, receive, send):
+    """What lies behind: it answers everything."""
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.accept"})
+    elif scope["type"] == "lifespan":
+        await send({"type": "lifespan.startup.complete"})
+    else:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"secret"})
+
+
+@pytest.fixture
+def ask(guard_keys, keys):
+    """The status of one request, or of a WebSocket 101 or what it was refused with; ``ask.sent`` has all that came back."""
+    guard = guard_keys.GuardKeys(engine, keys.folder)
+
+    def asked(method, path, key=None, headers=(), kind="http", **more):
+        given = [(b"authorization", b"Bearer " + key.encode())] if key is not None else []
+        scope = {"type": kind, "path": path, "headers": [*given, *headers], **({"method": method} if kind == "http" else {}), **more}
+        asked.sent = []
+
+        async def send(message):
+            asked.sent.append(message)
+
+        asyncio.run(guard(scope, None, send))
+        first = asked.sent[0]
+        return {"websocket.accept": 101, "websocket.close": first.get("code")}.get(first["type"], first.get("status"))
+
+    return asked
+
+
+def test_the_recorded_routes_are_there():
+    assert len(ROUTES) > 50 and ("POST", "/invocations") in ROUTES and ("GET", "/metrics") in ROUTES
+
+
+@pytest.mark.parametrize("key", [None, "", "wrong", KEY[:-1], KEY + "x", METRICS + "x"])
+def test_without_a_key_no_route_answers_but_health(ask, key):
+    answered = [(method, path) for method, path in ROUTES if ask(method, path, key) != 401]
+    assert answered == [("GET", "/health")]
+
+
+def test_the_servers_key_opens_every_route(ask):
+    assert [route for route in ROUTES if ask(*route, KEY) != 200] == []
+
+
+def test_the_metrics_key_opens_the_metrics_and_nothing_else(ask):
+    answered = [(method, path) for method, path in ROUTES if ask(method, path, METRICS) != 401]
+    assert set(answered) == {("GET", "/health"), ("GET", "/metrics"), ("GET", "/metrics/")}
+
+
+def test_the_router_key_opens_what_a_client_may_ask_and_nothing_that_changes_the_engine(ask):
+    refused = {path for method, path in ROUTES if ask(method, path, ROUTER) == 401}
+    assert refused == {
+        "/sleep", "/wake_up", "/collective_rpc", "/server_info", "/reset_prefix_cache", "/pause", "/update_weights", "/v1/load_lora_adapter",
+        "/scale_elastic_ep", "/is_scaling_elastic_ep", "/kv_event_sources", "/inference/v1/abort_requests", "/start_profile", "/", "/favicon.ico", "/nowhere",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("path", ODD)
+@pytest.mark.parametrize("key", [None, METRICS])
+def test_an_odd_path_is_no_way_around(ask, path, key):
+    assert ask("GET", path, key) == 401
+
+
+def test_health_is_asked_for_and_not_told(ask):
+    assert [ask(method, "/health") for method in ("GET", "HEAD", "POST", "PUT", "OPTIONS", "CONNECT")] == [200, 200, 401, 401, 401, 401]
+
+
+def test_a_root_path_is_left_out_as_the_router_of_the_engine_does(ask):
+    assert ask("GET", "/api/health", root_path="/api") == 200
+    assert ask("GET", "/api/v1/models", root_path="/api") == ask("GET", "/apihealth", root_path="/api") == ask("GET", "/health/v1", root_path="/health") == 401
+    assert ask("GET", "/api/metrics", METRICS, root_path="/api/") == 200
+    assert ask("POST", "/v1/pause", ROUTER, root_path="/v1") == 401, "the engine reads /pause"
+
+
+@pytest.mark.parametrize("scheme", ["Bearer ", "bearer ", "BEARER   "])
+def test_a_key_comes_as_a_bearer_or_as_anthropics_clients_send_it(ask, scheme):
+    assert ask("GET", "/v1/models", headers=[(b"Authorization", scheme.encode() + KEY.encode())]) == 200
+    assert ask("GET", "/v1/models", headers=[(b"X-Api-Key", KEY.encode())]) == ask("GET", "/v1/models", "none", [(b"x-api-key", KEY.encode())]) == 200
+    assert ask("GET", "/v1/models", headers=[(b"authorization", b"Basic " + KEY.encode())]) == 401
+    assert ask("GET", "/v1/models", headers=[(b"authorization", KEY.encode())]) == ask("GET", "/v1/models", headers=[(b"x-api-key", b"")]) == 401
+    assert ask("GET", "/v1/models", headers=[(b"x-api-key", b"\xff\xfe")]) == 401
+
+
+def test_a_refusal_is_one_of_openais_errors(ask):
+    ask("POST", "/v1/chat/completions")
+    start, body = ask.sent
+    headers = dict(start["headers"])
+    error = json.loads(body["body"])["error"]
+    assert set(error) == {"message", "type", "param", "code"} and error["code"] == "invalid_api_key" and "Bearer" in error["message"]
+    assert headers[b"www-authenticate"] == b"Bearer" and headers[b"content-length"] == str(len(body["body"])).encode()
+    ask("POST", "/v1/chat/completions", "hunter2")
+    assert b"hunter2" not in ask.sent[1]["body"] and b"does not open" in ask.sent[1]["body"]
+
+
+def test_a_browsers_preflight_passes_and_no_other_request_without_a_key(ask):
+    preflight = [(b"origin", b"https://a"), (b"access-control-request-method", b"POST")]
+    assert ask("OPTIONS", "/v1/completions", headers=preflight) == 200
+    assert ask("OPTIONS", "/v1/completions", headers=preflight[:1]) == ask("POST", "/v1/completions", headers=preflight) == 401
+
+
+def test_a_websocket_needs_the_key_too(ask):
+    assert ask("", "/v1/realtime", kind="websocket") == ask("", "/health", kind="websocket") == 1008
+    assert ask("", "/v1/realtime", KEY, kind="websocket") == ask("", "/v1/realtime", ROUTER, kind="websocket") == 101
+    assert ask("", "/v1/realtime", METRICS, kind="websocket", extensions={"websocket.http.response": {}}) == 401
+    assert [one["type"] for one in ask.sent] == ["websocket.http.response.start", "websocket.http.response.body"]
+    assert ask("", "", kind="lifespan") is None and ask.sent == [{"type": "lifespan.startup.complete"}]
+
+
+def test_another_key_holds_at_once_and_the_old_one_no_longer(ask, keys):
+    keys("key.env", "# VLLM_API_KEY=commented\nexport VLLM_API_KEY='new key'\n")
+    assert [ask("GET", "/v1/models", key) for key in (KEY, "new key", "commented", ROUTER)] == [401, 200, 401, 200]
+    Path(keys.folder, "fleet.env").unlink()
+    assert [ask("GET", "/metrics", key) for key in ("new key", ROUTER, METRICS)] == [200, 401, 401]
+    keys("fleet.env", f"GB10_METRICS_KEY={METRICS}\n")
+    assert ask("GET", "/metrics", METRICS) == 200
+
+
+@pytest.mark.parametrize("text", [None, "", "VLLM_API_KEY=\n", "VLLM_API_KEY=''\n", "VLLM_API_KEY='cut of", "#VLLM_API_KEY=x\n", "OTHER=x\n"])
+def test_what_holds_no_key_opens_nothing_and_does_not_start(guard_keys, ask, keys, text):
+    if text is None:
+        Path(keys.folder, "key.env").unlink()
+    else:
+        keys("key.env", text)
+    assert [ask("GET", "/v1/models", key) for key in (None, "", KEY, "x")] == [401, 401, 401, 401] and ask("GET", "/health") == 200
+    with pytest.raises(RuntimeError, match="must not answer without one"):
+        guard_keys.GuardKeys(engine, keys.folder)
+
+
+def test_without_a_key_the_engine_cannot_even_load_it():
+    environment = {**os.environ, "GB10_KEY": "required", "PYTHONPATH": str(ROOT / "roles/server/files")}
+    done = subprocess.run([sys.executable, "-c", "import guard_keys"], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode and "RuntimeError: gb10.vllm: /run/gb10/key.env holds no key" in done.stderr
+
+
+def test_files_are_read_when_they_change_and_not_for_each_request(guard_keys, keys, monkeypatch):
+    read = []
+    monkeypatch.setattr(guard_keys.Keys, "_read", staticmethod(lambda path: read.append(path) or {"VLLM_API_KEY": "k"}))
+    one = guard_keys.Keys(keys.folder)
+    for _round in range(3):
+        one.refresh()
+    assert len(read) == 2
+    os.utime(Path(keys.folder, "key.env"), ns=(1, 1))
+    one.refresh()
+    assert len(read) == 4
+
+
+def started(tmp_path, key_env, due="required", **server_env):
+    """What the container's first command makes of its private files: (status, what vLLM would see, what was said)."""
+    script = deployment.START.replace("/run/gb10", str(tmp_path))
+    if key_env is not None:
+        (tmp_path / "key.env").write_text(key_env)
+    (tmp_path / "server.env").write_text("".join(f"{name}={shlex.quote(value)}\n" for name, value in server_env.items()))
+    command = ["/bin/sh", "-c", script, "gb10-vllm", "sh", "-c", 'env; umask; echo "arguments: $*"', "vllm", "a b", "$(id)"]
+    done = subprocess.run(command, env={"PATH": os.environ["PATH"], "GB10_KEY": due}, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout.splitlines(), done.stderr
+
+
+def test_a_server_starts_with_its_environment_and_never_sees_its_key(tmp_path):
+    status, seen, said = started(tmp_path, "VLLM_API_KEY='k'\n", HF_TOKEN="it's", PYTHONPATH="/mine")
+    assert (status, said) == (0, "") and {"HF_TOKEN=it's", "PYTHONPATH=/opt/gb10-vllm:/mine", "0077", "arguments: a b $(id)"} <= set(seen)
+    assert not [line for line in seen if "VLLM_API_KEY" in line]
+
+
+@pytest.mark.parametrize("key_env", [None, "", "VLLM_API_KEY=''\n", "OTHER=1\n", "VLLM_API_KEY='cut of"])
+def test_a_server_for_which_a_key_is_due_ends_without_one(tmp_path, key_env):
+    status, seen, said = started(tmp_path, key_env, VLLM_API_KEY="from the environment", GB10_KEY="no")
+    assert status != 0 and seen == [] and said.count("\n") == 1 and "must not answer without a key" in said
+
+
+def test_an_open_server_needs_none(tmp_path):
+    status, seen, _said = started(tmp_path, None, due="", A="b")
+    assert status == 0 and "A=b" in seen and not [line for line in seen if line.startswith("PYTHONPATH")]
