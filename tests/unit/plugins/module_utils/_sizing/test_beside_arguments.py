@@ -71,6 +71,10 @@ COUNTED = {
     "quantization": (None, "fp8", {"model": "llama"}),
     "runner": None,  # what the model is for
     "specialize_active_lora": (False, True, {**LORA, "max_loras": 4}),
+    "hf_overrides": ({}, {"num_hidden_layers": 16}, {"model": "llama"}),
+    "spec_method": (None, "ngram", {"speculative_config": {"num_speculative_tokens": 4}}),
+    "spec_model": None,  # a draft whose facts have to be given
+    "spec_tokens": (2, 4, {"spec_method": "ngram"}),
     "speculative_config": ({}, {"method": "ngram", "num_speculative_tokens": 4}, {}),
     "tensor_parallel_size": None,  # several GPUs
 }
@@ -114,9 +118,10 @@ def test_what_makes_no_sense_in_unified_memory_is_refused_in_one_sentence(name):
 
 @pytest.mark.parametrize("name", [name for name, row in ARGUMENTS.items() if row.memory == arguments.UNKNOWN])
 def test_what_cannot_be_known_is_named_with_the_way_to_reserve_for_it(name):
-    found = [warning for warning in planned(**{name: "lmcache"})["warnings"] if warning.startswith(f"{name}: ")]
+    value = {arguments.TRUTH: True, arguments.JSON: {"x": 1}}.get(ARGUMENTS[name].kind, "lmcache")
+    found = [warning for warning in planned(**{name: value})["warnings"] if warning.startswith(f"{name}: ")]
     assert len(found) == 1 and "reserve_gib" in found[0] and "gb10_reserve_gib" in found[0]
-    assert [warning for warning in planned(**{name: ""})["warnings"] if warning.startswith(name)] == []
+    assert [warning for warning in planned(**{name: None})["warnings"] if warning.startswith(name)] == []
 
 
 def test_an_external_cache_is_named():
