@@ -224,7 +224,7 @@ def _quantization(variant: _Variant, layout: KVLayout) -> str | None:
         names=variant.info.get("names", ()),
     )
     if not tells_no_age(version) and release_of(version) <= NEWEST:
-        quantization.check_known(method, who)
+        quantization.check_known(method, who, release_of(version), variant.server["args"])
     return method
 
 
