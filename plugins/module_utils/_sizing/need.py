@@ -179,7 +179,7 @@ def _size(variant: _Variant) -> Need:
     check_length(server["max_model_len"], layout, f"server {server['name']}")
     check_batch(server["max_model_len"] or layout.default_max_model_len, layout, f"server {server['name']}")
     batch = layout.batch_tokens(server["max_model_len"] or layout.default_max_model_len)
-    args, who = arguments.by_name(server["args"]), f"server {server['name']}"
+    args, who = {**arguments.by_name(server["args"]), "speculative_config": variant.speculation}, f"server {server['name']}"
     step = beside.Step(
         tokens=batch,
         sequences=layout.max_num_seqs,
