@@ -13,7 +13,7 @@ from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.repair import
 
 GIB = 2**30
 FIGURES = ("kv_cache_bytes", "num_blocks", "kv_tokens", "concurrency", "max_model_len")
-PARTS = ("weights_bytes", "activation_bytes", "graph_bytes", "beside_bytes")
+PARTS = ("weights_bytes", "activation_bytes", "graph_bytes")
 DEPLOYED = "as it was deployed"
 
 
@@ -42,6 +42,10 @@ def _shown(server: Mapping[str, Any], order: Mapping[str, Any]) -> dict[str, Any
         f"{planned['concurrency']:.2f} requests of {planned['max_model_len']:,} tokens.",
     }
     shown["non_torch_bytes"] = {**server["non_torch_bytes"], **_rest(shown)}
+    # The parts of a fresh plan are not those of what runs; its record has their sum.
+    beside = sum(int(shown[key]["value"]) for key in ("activation_bytes", "graph_bytes", "non_torch_bytes"))
+    shown["beside"] = {"together": {"value": beside, "source": (planned.get("beside_bytes") or server["non_torch_bytes"])["source"], "why": DEPLOYED}}
+    shown["beside_bytes"] = shown["beside"]["together"]
     return shown
 
 

@@ -76,7 +76,6 @@ OTHER = [
     {"cuda_graphs": "never"},
     {"kv_cache_dtype": "fp8"},
     {"load_format": "fastsafetensors"},
-    {"args": {"tensor_parallel_size": 2}},
     {"args": {"enable_lora": True}},
     {"args": {"limit_mm_per_prompt": {"image": 4}}},
 ]
