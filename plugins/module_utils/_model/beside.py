@@ -11,7 +11,6 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layers_registry import TEXT_TYPES
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.shapes import Beside
 
 LIMIT = 16 * 2**20
@@ -68,14 +67,6 @@ def _pooling(folder: str, load: Callable[[str], Any]) -> list[str]:
             word = name.replace("pooling_mode_", "").split("_", 1)[0]
             kinds.append("LAST" if "lasttoken" in word else word.upper())
     return [kind for kind in kinds if kind in (*_SEQUENCE, *_TOKEN)]
-
-
-def with_architecture(config: dict[str, Any]) -> dict[str, Any]:
-    """``config`` with the class that vLLM takes from its model type where it names none (``transformers_utils/config.py get_config``)."""
-    kind = config.get("model_type")
-    if config.get("architectures") or not isinstance(kind, str) or kind not in TEXT_TYPES:
-        return config
-    return {**config, "architectures": [TEXT_TYPES[kind]]}
 
 
 def with_quantization(config: dict[str, Any], where: str, names: Collection[str], read: Read) -> dict[str, Any]:

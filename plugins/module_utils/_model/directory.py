@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.module_utils._model.beside import read_beside, with_architecture, with_quantization
+from ansible_collections.gb10.vllm.plugins.module_utils._model.beside import read_beside, with_quantization
 from ansible_collections.gb10.vllm.plugins.module_utils._model.formats import check_config, check_directory
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing import weights
 
@@ -82,7 +82,7 @@ def describe(
     config = load_json(config_blob, f"{where}/{config_name}")
     if not isinstance(config, dict):
         raise GB10Error(f"{where}/{config_name} is not a JSON object: download it again")
-    config = with_architecture(with_quantization(config, where, sizes, read))
+    config = with_quantization(config, where, sizes, read)
     check_config(where, config)
     weight_map: dict[str, str] = {}
     if index_name in sizes:

@@ -22,7 +22,6 @@ PATH, REPOSITORY = "path", "repository"
 
 SAME_MEMORY = "it moves weights from the GPU's memory to the host's, and on a GB10 both are the same memory: it costs speed and frees nothing"
 BLOCKS = "it replaces the number of KV cache blocks that the plan works out and fixes in bytes: set kv_cache_memory_gib instead"
-SPECULATION = "the plan reads speculative decoding from one place: write speculative_config {method: ..., model: ..., num_speculative_tokens: ...} instead"
 ROUTED = "the buffer of chosen experts follows the size of the KV cache (vLLM's config/aux_output.py)"
 OTHER_CONFIG = "it may change layers and widths, and the plan reads those of the model's own config.json"
 FROM_KV = "vLLM takes it out of the KV cache, which then holds less than the plan says"
@@ -205,7 +204,7 @@ ARGUMENTS: dict[str, Argument] = {
     "h11_max_incomplete_event_size": _neutral(WHOLE),
     "headless": _neutral(TRUTH),
     "hf_config_path": _unknown(TEXT, OTHER_CONFIG, place=REPOSITORY),
-    "hf_overrides": _unknown(JSON, OTHER_CONFIG),
+    "hf_overrides": _counted(JSON, "kv_cache"),
     "hf_token": _neutral(TEXT),
     "host": _neutral(TEXT),
     "ignore_patterns": _neutral(LIST),
@@ -350,9 +349,9 @@ ARGUMENTS: dict[str, Argument] = {
     "sleep_mode_offload_cudagraph": _neutral(TRUTH),
     "sleep_preserve_parameter_names": _neutral(LIST),
     "sparse_indexer_topk_backend": _neutral(TEXT),
-    "spec_method": _refused(TEXT, SPECULATION),
-    "spec_model": _refused(TEXT, SPECULATION, place=REPOSITORY),
-    "spec_tokens": _refused(WHOLE, SPECULATION),
+    "spec_method": _counted(TEXT, "speculation"),
+    "spec_model": _counted(TEXT, "speculation", place=REPOSITORY),
+    "spec_tokens": _counted(WHOLE, "speculation"),
     "specialize_active_lora": _counted(TRUTH, "graphs"),
     "speculative_config": _counted(JSON, "speculation", short="-sc"),
     "sse_keep_alive_interval": _neutral(WHOLE),

@@ -26,16 +26,17 @@ ASSUMED, COMPUTED = "assumed", "computed"
 
 # CUDA: 0.52 GiB were gone before vLLM did anything (total less free at its start), 0.22 GiB more went outside torch in each of five H100 starts.
 CONTEXT_BYTES = 552_402_944 + 241_172_480
-# Modules that are loaded while graphs are captured, then per layer and captured graph: three starts agree to 0.01 GiB.
-GRAPH_BASE_BYTES = int(0.27 * GIB)
-GRAPH_LAYER_BYTES = 64 * KIB
-# FlashAttention keeps partial results of at most so many splits of a decoding batch in each full graph (attention.flash_attn_max_num_splits_for_cuda_graph).
-GRAPH_SPLITS = 32
+# Modules that are loaded while graphs are captured, then per layer and captured graph: twelve starts agree to 0.1 GiB.
+GRAPH_BASE_BYTES = int(0.15 * GIB)
+GRAPH_LAYER_BYTES = 72 * KIB
+# FlashAttention keeps partial results of at most 32 splits of a decoding batch in each full graph (attention.flash_attn_max_num_splits_for_cuda_graph), twice.
+GRAPH_SPLITS = 2 * 32
 MOST_CAPTURED = 512
 MOST_STATED = 1 << 16
-# Buffers of the model runner, cuBLAS workspaces, and what torch keeps in pieces too small to use again: beside all the other parts 0.4 to 0.7 GiB at the
-# peak of a first load.
-BUFFER_BYTES = int(0.75 * GIB)
+# Buffers of the model runner, cuBLAS workspaces, and what torch keeps in pieces too small to use again: 0.1 to 0.5 GiB beside all the other parts at the peak
+# of a first load, with model runner V1 up to 0.6.
+BUFFER_BYTES = int(0.50 * GIB)
+BUFFER_V1_BYTES = int(0.65 * GIB)
 # Engine core with its worker 1.43 to 1.77 GiB, API server 0.64 to 0.77, a tracker of shared memory 0.01: ten H100 starts. 2.2 to 2.8 in public GB10 reports.
 PROCESSES_BYTES = int(2.5 * GIB)
 API_SERVER_BYTES = int(0.8 * GIB)
@@ -43,7 +44,7 @@ MOST_API_SERVERS = 1 << 10
 # vLLM's CPU build: API server, engine core and worker before they hold weights (0.6 + 0.6 + 0.7 GiB resident).
 PROCESSES_CPU_BYTES = int(1.9 * GIB)
 # Bytes per logit while tokens are drawn: model runner V1 keeps bfloat16, float32, probabilities and random numbers, V2 works in place.
-SAMPLER_V1_BYTES, SAMPLER_V2_BYTES = 14, 4
+SAMPLER_V1_BYTES, SAMPLER_V2_BYTES = 14, 8
 # The whole graph of a layer that was compiled keeps a tenth more alive than its operations one by one.
 COMPILED = 1.1
 # An image of 1540 x 1540 pixels; larger ones take more.
@@ -120,14 +121,24 @@ def graphs(facts: ModelFacts, step: Step, args: Mapping[str, Any]) -> Part:
     full = [size for size in sizes if size <= step.sequences * (1 + drafted_tokens(args))] if "FULL" in mode else []
     number = (len(full) + (len(sizes) if "PIECEWISE" in mode else 0)) * _adapter_cases(args)
     splits = GRAPH_SPLITS * max(full, default=0) * facts.num_attention_heads // step.tp * _split_width(facts) * 4
-    value = GRAPH_BASE_BYTES + GRAPH_LAYER_BYTES * facts.num_layers * number + splits
+    value = GRAPH_BASE_BYTES + int(GRAPH_LAYER_BYTES * facts.num_layers * _layer_weight(facts)) * number + splits
     return Part(value, ASSUMED, f"{number} graphs of {facts.num_layers} layers, as starts on an H100 took")
 
 
 def _split_width(facts: ModelFacts) -> int:
-    """Values that a head keeps of one split; with latent attention its output is as wide as the latent, and so is the query beside it."""
+    """Values that a head keeps of one split; with latent attention its output is as wide as the latent."""
     latent = facts.text.optional("kv_lora_rank", 0, 1 << 20) if facts.family in MLA_FAMILIES else None
-    return 2 * latent if latent else facts.head_dim
+    return latent or facts.head_dim
+
+
+def _layer_weight(facts: ModelFacts) -> float:
+    """Kernels of a layer against those of most: about twice as many with norms before and after each part (Gemma) or latent attention.
+
+    What Nemotron-H calls a layer is one part of it: a mixer or a feed-forward network.
+    """
+    if facts.family == "nemotron_h":
+        return 0.5
+    return 2 if facts.family in MLA_FAMILIES or facts.text_model_type.startswith("gemma") else 1
 
 
 def _adapter_cases(args: Mapping[str, Any]) -> int:
@@ -160,6 +171,11 @@ def activations(facts: ModelFacts, step: Step, args: Mapping[str, Any]) -> Part:
     }
     why, value = max(widest.items(), key=lambda item: item[1])
     return Part(value, ASSUMED, why)
+
+
+def _kept(facts: ModelFacts, step: Step) -> int:
+    """What torch keeps of the lesser of the two peaks of a step, layers and logits: its pieces do not fit the other."""
+    return int(min(_layer_bytes(facts, step), _sampler_bytes(facts, step)))
 
 
 def _layer_bytes(facts: ModelFacts, step: Step) -> float:
@@ -265,8 +281,10 @@ def workspaces(facts: ModelFacts, step: Step) -> Part:
     if step.platform == "cpu":
         return Part(0, COMPUTED, "with the processes")
     experts = _expert_bytes(facts, step)
-    why = f"buffers of the model runner {BUFFER_BYTES / GIB:.2f} GiB"
-    return Part(BUFFER_BYTES + experts, ASSUMED, why + (f", workspace of the experts {experts / GIB:.2f} GiB" if experts else ""))
+    kept = _kept(facts, step)
+    buffers = BUFFER_BYTES if runner_v2(facts, step.vllm_version) else BUFFER_V1_BYTES
+    why = f"buffers of the model runner {buffers / GIB:.2f} GiB, kept by torch {kept / GIB:.2f} GiB"
+    return Part(buffers + kept + experts, ASSUMED, why + (f", workspace of the experts {experts / GIB:.2f} GiB" if experts else ""))
 
 
 def _expert_bytes(facts: ModelFacts, step: Step) -> int:

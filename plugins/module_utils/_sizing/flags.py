@@ -21,6 +21,8 @@ from ansible_collections.gb10.vllm.plugins.module_utils._sizing.rules import NEW
 _NAME = re.compile(r"(?:[a-z0-9][a-z0-9_]*|O)(?:\.[A-Za-z0-9_-][A-Za-z0-9_.-]*\+?)?")
 _TRUE, _FALSE = ("true", "yes", "on", "1", "y", "t"), ("false", "no", "off", "0", "n", "f")
 TABLE_SINCE = (0, 26, 0)  # the first release that the table of arguments describes
+# Arguments that are parts of speculative_config, and the keys they stand for (``EngineArgs.create_speculative_config``).
+SPECULATION = {"spec_method": "method", "spec_model": "model", "spec_tokens": "num_speculative_tokens"}
 # Switches that vLLM has in one direction only: turned off is not said.
 ONE_WAY = ("headless", "grpc", "data_parallel_multi_port_external_lb", "disable_log_stats", "aggregate_engine_logging")
 SECRET_ARGS = ("api_key", "hf_token", "ssl_keyfile_password")
@@ -59,29 +61,36 @@ def normalise_args(args: Any, server: str) -> dict[str, Any]:
     done: dict[str, Any] = {}
     parts: list[tuple[str, str, Any]] = []
     for key, value in args.items():
-        name = plain_name(key)
-        if not _NAME.fullmatch(name):
-            raise GB10Error(f"server {server}: args has the entry {str(key)[:40]!r}, which is not the name of a vllm serve flag")
-        head, dot, tail = name.partition(".")
-        known = canonical_name(head)
-        if known in SECRET_ARGS:
-            raise GB10Error(f"server {server}: {known} in args would show on the command line; use the server's `api_key` or `env` for secrets instead")
-        if endless(value):
-            raise GB10Error(f"server {server}: args.{name} holds a number that is infinite or none (.inf, .nan), which no plan can carry: write it as text")
+        written, head, tail = _names(key, value, server)
         if value is None:
             continue
-        if dot and kind_of(known) == JSON:
-            parts.append((known, tail, value))
+        if tail and kind_of(head) == JSON:
+            parts.append((head, tail, value))
             continue
-        known = known + dot + tail
+        known = f"{head}.{tail}" if tail else head
         if known in done:
             raise GB10Error(f"server {server}: args names {known} twice; keep one of them")
-        value = _typed(head, known, value, server)
+        value = _typed(written, known, value, server)
         if value is not None:
             done[known] = value
+    parts += [("speculative_config", key, done.pop(short)) for short, key in SPECULATION.items() if short in done]
     for head, tail, value in parts:
         done[head] = _with_part(done.get(head), head, tail, value, server)
     return done
+
+
+def _names(key: Any, value: Any, server: str) -> tuple[str, str, str]:
+    """(the name as it is written, vLLM's name, what follows a dot) of one entry; GB10Error for what is no flag, a secret or endless."""
+    name = plain_name(key)
+    if not _NAME.fullmatch(name):
+        raise GB10Error(f"server {server}: args has the entry {str(key)[:40]!r}, which is not the name of a vllm serve flag")
+    written, _dot, tail = name.partition(".")
+    head = canonical_name(written)
+    if head in SECRET_ARGS:
+        raise GB10Error(f"server {server}: {head} in args would show on the command line; use the server's `api_key` or `env` for secrets instead")
+    if endless(value):
+        raise GB10Error(f"server {server}: args.{name} holds a number that is infinite or none (.inf, .nan), which no plan can carry: write it as text")
+    return written, head, tail
 
 
 def canonical_name(name: str) -> str:

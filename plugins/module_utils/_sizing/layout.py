@@ -417,12 +417,14 @@ def _default_batch(facts: ModelFacts, engine: Engine) -> tuple[int, int]:
         seqs, tokens = 2 * seqs, 2 * tokens
     if engine.rules.prefix_lm_batch_floor and facts.text.get("use_bidirectional_attention") == "vision":
         tokens = max(tokens, registry.PREFIX_LM_BATCH_FLOOR.get(facts.architecture, 0))
+    batch, sequences = engine.max_num_batched_tokens, engine.max_num_seqs
+    if batch is not None and sequences is not None and batch < sequences:
+        raise GB10Error(f"max_num_batched_tokens {batch} must be at least max_num_seqs {sequences}: raise the one or lower the other.")
     return min(seqs, engine.max_num_batched_tokens or seqs), tokens
 
 
 def _layout_of(facts: ModelFacts, engine: Engine, draft_config: Mapping[str, Any] | None) -> KVLayout:
-    rules = engine.rules
-    pooling = facts.runner == "pooling"
+    rules, pooling = engine.rules, facts.runner == "pooling"
     dtype = resolve_dtype(facts, engine, pooling)
     dtype_bytes = DTYPE_BYTES[dtype]
     kv_dtype = resolve_kv_cache_dtype(facts, engine)
@@ -459,7 +461,6 @@ def _layout_of(facts: ModelFacts, engine: Engine, draft_config: Mapping[str, Any
         )
     if not caches:
         return layout
-    extra = engine.num_speculative_tokens - 1 if _draft_modules(facts, engine) > 1 else 0
     paging = _Paging(
         engine=engine,
         kv_dtype=kv_dtype,
@@ -468,7 +469,7 @@ def _layout_of(facts: ModelFacts, engine: Engine, draft_config: Mapping[str, Any
         state_page=state_page,
         mode=mode,
         encoder_tokens=layout.max_num_batched_tokens,
-        extra=extra,
+        extra=engine.num_speculative_tokens - 1 if _draft_modules(facts, engine) > 1 else 0,
     )
     made: dict[Layer, Page] = {layer: page_of(layer, paging) for layer in dict.fromkeys(caches)}
     groups = make_groups(

@@ -192,7 +192,10 @@ def _size(variant: _Variant) -> Need:
     added = beside_arguments.parts(layout.facts, step, args, who)
     found = common.identity.get("image_version") or engine.vllm_version
     logged = budget.measured_parts(variant.record, server, found, _overhead_flags(variant, batch, layout.max_num_seqs))
-    weights = logged.pop("weights", None) or _weights(variant, engine, layout)
+    weights = logged.pop("weights", None)
+    if weights:
+        added.pop("lora_slots", None)  # vLLM logs them as loaded with the model
+    weights = weights or _weights(variant, engine, layout)
     assumed = {**beside.parts(layout.facts, step, args), **added}
     return Need(
         name=server["name"],
@@ -221,7 +224,7 @@ def _quantization(variant: _Variant, layout: KVLayout) -> str | None:
         names=variant.info.get("names", ()),
     )
     if not tells_no_age(version) and release_of(version) <= NEWEST:
-        quantization.check_known(method, who)
+        quantization.check_known(method, who, release_of(version), variant.server["args"])
     return method
 
 
@@ -254,16 +257,17 @@ def _corrections(loaded: LoadedWeights) -> str:
 def _as_logged(assumed: Mapping[str, Part], logged: Mapping[str, Part]) -> dict[str, Part]:
     """The assumed parts, each replaced by what the engine of an earlier start logged of it.
 
-    What it calls consumed holds all but activations and graphs, and the slots of adapters with them.
+    What it calls consumed holds all but activations and graphs.
     """
-    held = ("context", "workspaces", "host_processes", "lora_slots") if "consumed" in logged else ()
+    held = ("context", "workspaces", "host_processes") if "consumed" in logged else ()
     return {name: logged.get(name, part) for name, part in {**assumed, **logged}.items() if name not in held}
 
 
 def _learned(variant: _Variant, layout: KVLayout, batch_tokens: int, parts: Mapping[str, Part]) -> dict[str, Part]:
     """The parts beside weights and KV cache as earlier starts were seen to take them together; empty where none was measured.
 
-    The total is known, its split only as far as vLLM logged its graphs. What fills only with use stays counted.
+    The total is known, its split only as far as vLLM logged its graphs. What fills only with use stays counted, and
+    so do the slots of adapters, which vLLM logs with the weights.
     """
     common, asked = variant.common, _asked(variant, layout, batch_tokens)
     total, kept_out = learned.beside(common.starts, asked, common.total_bytes)
@@ -273,7 +277,7 @@ def _learned(variant: _Variant, layout: KVLayout, batch_tokens: int, parts: Mapp
     graphs = min(parts["graphs"].value, total.value) if parts["graphs"].source == "measured" else 0
     found = {"graphs": Part(graphs, "measured", total.why)} if graphs else {}
     found["together"] = replace(total, value=total.value - graphs)
-    return {**found, **{name: parts[name] for name in beside_arguments.WITH_USE if name in parts}}
+    return {**found, **{name: parts[name] for name in (*beside_arguments.WITH_USE, "lora_slots") if name in parts}}
 
 
 def _asked(variant: _Variant, layout: KVLayout, batch_tokens: int) -> learned.Asked:

@@ -45,9 +45,11 @@ READING: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("gptq", "auto_gptq", "gptq_marlin"), _GPTQ),
     **dict.fromkeys(("awq", "auto_awq", "awq_marlin"), _AWQ),
     **dict.fromkeys(("modelopt", "modelopt_fp4", "modelopt_mxfp8", "modelopt_mixed"), _MODELOPT_FILES),
-    "compressed-tensors": (),
-    "torchao": (),
+    **dict.fromkeys(("moe_wna16", "inc"), (*_GPTQ, *_AWQ)),
+    **dict.fromkeys(("compressed-tensors", "torchao", "quark", "gguf"), ()),
 }
+# Methods that vLLM 0.32 takes only with --allow-deprecated-quantization.
+DEPRECATED, DEPRECATED_SINCE = ("fbgemm_fp8", "fp_quant"), (0, 32, 0)
 # What vLLM calls the format of a checkpoint once it has seen it, and the names that may be asked for instead (override_quantization_method).
 _OVERRIDES: dict[str, tuple[str, tuple[str, ...]]] = {
     "gptq": ("auto_gptq", ("gptq", "gptq_marlin", "auto_gptq", "marlin", "moe_wna16")),
@@ -66,7 +68,7 @@ KNOWN = frozenset(
 )  # fmt: skip
 _MODELOPT = {"FP8": "modelopt", "NVFP4": "modelopt_fp4", "MXFP8": "modelopt_mxfp8", "MIXED_PRECISION": "modelopt_mixed"}
 # What is a plugin of its own since a release, and which.
-PLUGINS = {"bitsandbytes": ((0, 28, 0), "vllm-bnb-plugin"), "gguf": ((0, 28, 0), "vllm-gguf-plugin")}
+PLUGINS = {"bitsandbytes": ((0, 28, 0), "vllm-bnb-plugin")}
 
 
 def resolved(declared: str | None, asked: Any, where: str, *, model_type: str = "", algorithm: str | None = None, names: Collection[str] = ()) -> str | None:
@@ -92,8 +94,12 @@ def resolved(declared: str | None, asked: Any, where: str, *, model_type: str = 
     raise GB10Error(f"{where}: args.quantization is {asked}, but the model's files are quantised with {declared}: leave it out, vLLM reads it there")
 
 
-def check_known(method: str | None, where: str) -> None:
-    """GB10Error for a method that no vLLM known here has."""
+def check_known(method: str | None, where: str, version: tuple[int, int, int], args: Mapping[str, Any]) -> None:
+    """GB10Error for a method that no vLLM known here has, and for what goes with another argument only."""
+    if method == "online" and not args.get("quantization_config"):
+        raise GB10Error(f"{where}: args.quantization online needs quantization_config, which says what is made of which layers: add it, or write fp8")
+    if method in DEPRECATED and version >= DEPRECATED_SINCE and not args.get("allow_deprecated_quantization"):
+        raise GB10Error(f"{where}: vLLM takes the quantisation {method} only with allow_deprecated_quantization: add it to args, or use another model")
     if method and method not in KNOWN:
         raise GB10Error(f"{where}: the quantisation {shown(method)} is none that vLLM has: use the original model, or one in FP8, NVFP4, AWQ or GPTQ")
 

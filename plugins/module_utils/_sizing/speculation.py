@@ -28,8 +28,6 @@ HEADS = frozenset(
 # Drafts that keep no KV cache of their own.
 CACHELESS = ("ngram", "ngram_gpu", "suffix", "medusa", "mlp_speculator", "custom_class")
 SUFFIX_TOKENS = 24  # suffix_decoding_max_tree_depth
-# Arguments that are parts of speculative_config, and the keys they stand for.
-PARTS = {"spec_method": "method", "spec_model": "model", "spec_tokens": "num_speculative_tokens"}
 
 
 def speculation(args: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -43,11 +41,6 @@ def speculation(args: Mapping[str, Any], name: str) -> dict[str, Any]:
     if given is not None and not isinstance(given, Mapping):
         raise GB10Error(f"server {name}: args.speculative_config must be a dictionary such as {{method: mtp, num_speculative_tokens: 1}}")
     found = {str(key).replace("-", "_"): value for key, value in (given or {}).items() if value is not None}
-    for arg, key in PARTS.items():
-        if args.get(arg) is not None:
-            if key in found:
-                raise GB10Error(f"server {name}: args.{arg} and speculative_config.{key} say the same thing twice; keep one of them")
-            found[key] = args[arg]
     if not found:
         return {}
     method, model = found.get("method"), found.get("model")

@@ -42,10 +42,10 @@ def _shown(server: Mapping[str, Any], order: Mapping[str, Any]) -> dict[str, Any
         f"{planned['concurrency']:.2f} requests of {planned['max_model_len']:,} tokens.",
     }
     shown["non_torch_bytes"] = {**server["non_torch_bytes"], **_rest(shown)}
-    # The parts of a fresh plan are not those of what runs; its record has their sum.
-    beside = sum(int(shown[key]["value"]) for key in ("activation_bytes", "graph_bytes", "non_torch_bytes"))
-    shown["beside"] = {"together": {"value": beside, "source": (planned.get("beside_bytes") or server["non_torch_bytes"])["source"], "why": DEPLOYED}}
-    shown["beside_bytes"] = shown["beside"]["together"]
+    named = {"activations": "activation_bytes", "graphs": "graph_bytes", "consumed": "non_torch_bytes"}
+    shown["beside"] = {name: shown[key] for name, key in named.items() if shown.get(key)}
+    source = (planned.get("beside_bytes") or shown["non_torch_bytes"])["source"]
+    shown["beside_bytes"] = {"value": sum(int(part["value"]) for part in shown["beside"].values()), "source": source, "why": DEPLOYED}
     return shown
 
 

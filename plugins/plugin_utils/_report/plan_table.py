@@ -84,7 +84,7 @@ def _why(server: Mapping[str, Any]) -> Iterator[str]:
     """The flags of a server that fits, where its memory goes, what to look out for and what could be changed."""
     for entry in server["flags"] if server["verdict"] == "fits" else ():
         yield from _flag(entry)
-    for what, part in (("weights", server["weights_bytes"]), *((PARTS[name], part) for name, part in server["beside"].items() if part["value"])):
+    for what, part in (("weights", server["weights_bytes"]), *((PARTS[name], part) for name, part in server.get("beside", {}).items() if part["value"])):
         yield from _wrap(f"{what}: {gib(part['value'], 2)}, {part['source']}: {part['why']}", "  ", "    ")
     for warning in server["warnings"]:
         yield from _wrap(f"warning: {warning}", "  ", "    ")

@@ -166,11 +166,12 @@ def block_size(config) -> int | None:
     from vllm.v1.attention.selector import get_attn_backend
 
     model, cache = config.model_config, config.cache_config
+    if hasattr(model.hf_text_config, "index_topk"):
+        return None  # its only backend on a GB10 is FlashInfer's, which this image has not
     if model.is_attention_free or model.attn_type == "encoder_only" or not layers(config).get("attention"):
         return None
     with set_current_vllm_config(config):
-        sparse = hasattr(model.hf_text_config, "index_topk")
-        backend = get_attn_backend(model.get_head_size(), model.dtype, cache.cache_dtype, use_mla=model.use_mla, use_sparse=sparse)
+        backend = get_attn_backend(model.get_head_size(), model.dtype, cache.cache_dtype, use_mla=model.use_mla)
         type(current_platform)._find_non_ssm_backends = classmethod(lambda cls, _config: [backend])
         type(current_platform).update_block_size_for_backend(config)
     return cache.block_size

@@ -45,6 +45,7 @@ COUNTED = {
     "enforce_eager": (False, True, {}),
     "gdn_prefill_backend": ("triton", "flashinfer", {"model": "hybrid", "enable_prefix_caching": True}),
     "gpu_memory_utilization": (0.6, 0.7, {}),
+    "hf_overrides": ({}, {"text_config": {"num_hidden_layers": 4}}, {}),
     "kv_cache_dtype": ("auto", "fp8", {}),
     "kv_cache_memory_bytes": (10 * GIB, 20 * GIB, {}),
     "kv_offloading_size": (0, 20, {}),
@@ -70,6 +71,9 @@ COUNTED = {
     "pipeline_parallel_size": None,  # several GPUs
     "quantization": (None, "fp8", {"model": "llama"}),
     "runner": None,  # what the model is for
+    "spec_method": ("", "ngram", {"spec_tokens": 4}),
+    "spec_model": None,  # a model beside the server's
+    "spec_tokens": (1, 8, {"spec_method": "ngram"}),
     "specialize_active_lora": (False, True, {**LORA, "max_loras": 4}),
     "speculative_config": ({}, {"method": "ngram", "num_speculative_tokens": 4}, {}),
     "tensor_parallel_size": None,  # several GPUs
@@ -114,7 +118,8 @@ def test_what_makes_no_sense_in_unified_memory_is_refused_in_one_sentence(name):
 
 @pytest.mark.parametrize("name", [name for name, row in ARGUMENTS.items() if row.memory == arguments.UNKNOWN])
 def test_what_cannot_be_known_is_named_with_the_way_to_reserve_for_it(name):
-    found = [warning for warning in planned(**{name: "lmcache"})["warnings"] if warning.startswith(f"{name}: ")]
+    value = True if ARGUMENTS[name].kind == arguments.TRUTH else "lmcache"
+    found = [warning for warning in planned(**{name: value})["warnings"] if warning.startswith(f"{name}: ")]
     assert len(found) == 1 and "reserve_gib" in found[0] and "gb10_reserve_gib" in found[0]
     assert [warning for warning in planned(**{name: ""})["warnings"] if warning.startswith(name)] == []
 

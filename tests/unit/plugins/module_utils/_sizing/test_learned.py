@@ -76,6 +76,7 @@ OTHER = [
     {"cuda_graphs": "never"},
     {"kv_cache_dtype": "fp8"},
     {"load_format": "fastsafetensors"},
+    {"args": {"dtype": "float16"}},
     {"args": {"enable_lora": True}},
     {"args": {"limit_mm_per_prompt": {"image": 4}}},
 ]

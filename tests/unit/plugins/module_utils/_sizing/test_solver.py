@@ -135,12 +135,13 @@ class TestOverheads:
         assert part.value > 155_582_464 and "logits" in part.why
 
     def test_graphs(self):
-        """What three starts on an H100 logged for graphs, with 256 sequences; Devstral with 1,024 too."""
-        logged = {("Devstral-Small-2-24B-Instruct-2512", 256): 0.62, ("Qwen3-30B-A3B", 256): 0.65, ("Llama-3.1-8B", 256): 0.58,
+        """What starts on an H100 logged for graphs, with 256 sequences; Devstral with 1,024 too."""
+        logged = {("gemma-3-27b-it", 256): 1.02, ("DeepSeek-V2-Lite", 256): 0.89, ("Qwen3-0.6B", 256): 0.41,
+                  ("Devstral-Small-2-24B-Instruct-2512", 256): 0.62, ("Qwen3-30B-A3B", 256): 0.65, ("Llama-3.1-8B", 256): 0.58,
                   ("Devstral-Small-2-24B-Instruct-2512", 1024): 0.80}  # fmt: skip
         for (model, sequences), gib in logged.items():
             facts = kv_layout(GOLDEN[model, 1]["config"], Engine()).facts
-            assert abs(beside.graphs(facts, beside.Step(2048, sequences), {}).value / GIB - gib) < 0.05, model
+            assert -0.02 < beside.graphs(facts, beside.Step(2048, sequences), {}).value / GIB - gib < 0.15, model
         assert beside.graphs(facts, beside.Step(2048, 256, eager=True), {}).value == 0
         assert beside.graphs(facts, beside.Step(2048, 256, platform="cpu"), {}).value == 0
 

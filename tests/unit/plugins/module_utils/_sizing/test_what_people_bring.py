@@ -20,7 +20,6 @@ from ansible_collections.gb10.vllm.plugins.module_utils._sizing.engine import en
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layer import RULES
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layers_refused import REFUSED, is_draft
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.plan import plan_box
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing.speculation import speculation
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.deployment import wanted_inputs, without_secrets
 
 GIB = 2**30
@@ -209,8 +208,8 @@ class TestCache:  # G
             planned(path, args={"speculative_config": {"method": "mtp", "num_speculative_tokens": 3}})
         with pytest.raises(GB10Error, match="lacks num_speculative_tokens"):
             planned(path, args={"speculative_config": {"method": "mtp"}})
-        with pytest.raises(GB10Error, match="say the same thing twice"):
-            speculation({"spec_method": "mtp", "speculative_config": {"method": "mtp"}}, "s")
+        with pytest.raises(GB10Error, match="names speculative_config.method twice"):
+            planned(path, args={"spec_method": "mtp", "speculative_config": {"method": "mtp"}})
 
     def test_a_window_that_no_request_outgrows_costs_every_token(self, tmp_path):
         config = {**QWEN, "architectures": ["Phi3ForCausalLM"], "model_type": "phi3", "sliding_window": 262144}
@@ -241,6 +240,14 @@ class TestWeights:  # H
         assert planned(path, args={"quantization": "awq_marlin"})["verdict"] == "fits"
         with pytest.raises(GB10Error, match="quantised with awq"):
             planned(path, args={"quantization": "fp8"})
+        for method, words in (
+            ("gptq", "only reads weights"),
+            ("quark", "only reads weights"),
+            ("online", "quantization_config"),
+            ("fp_quant", "allow_deprecated"),
+        ):
+            with pytest.raises(GB10Error, match=words):
+                planned(model(tmp_path / "n", QWEN), args={"quantization": method})
         with pytest.raises(GB10Error, match="'nonsense' is none that vLLM has"):
             planned(model(tmp_path / "n", QWEN), args={"quantization": "nonsense"})
 
@@ -390,10 +397,12 @@ class TestArchitectures:  # O
                 planned(recurrent, options=options)
             assert "gb10_assume_full_attention" not in str(refused.value) and "leave the model to vLLM" not in str(refused.value)
 
-    def test_a_name_that_is_left_out_comes_from_the_model_type(self, tmp_path):
-        assert planned(model(tmp_path / "m", {**QWEN, "architectures": None}))["architecture"] == "Qwen3ForCausalLM"
+    def test_a_name_that_is_left_out_is_asked_for(self, tmp_path):
         with pytest.raises(GB10Error, match="'architectures' is missing"):
-            planned(model(tmp_path / "n", {**QWEN, "architectures": [], "model_type": "of_tomorrow"}))
+            planned(model(tmp_path / "m", {**QWEN, "architectures": None}))
+        assert (
+            planned(model(tmp_path / "m", {**QWEN, "architectures": None}), args={"hf_overrides": {"architectures": ["Qwen3ForCausalLM"]}})["verdict"] == "fits"
+        )
 
     def test_what_a_model_cannot_be_served_as(self, tmp_path):
         with pytest.raises(GB10Error, match="cannot be served with runner generate"):

@@ -48,7 +48,8 @@ def test_of_a_server_that_is_kept_the_deployment_is_shown():
     assert {key: one[key] for key in PLANNED} == PLANNED
     assert (one["requested_bytes"], one["gpu_memory_utilization"]) == (96 * GIB, 0.8)
     assert one["non_torch_bytes"]["value"] == int((96 - 24 - 0.5 - 5 - 62 - 1.5) * GIB), "the parts are those of the sum that was requested"
-    assert {name: part["value"] for name, part in one["beside"].items()} == {"together": int((96 - 24 - 62 - 1.5) * GIB)}, "not the parts of the fresh plan"
+    assert list(one["beside"]) == ["activations", "graphs", "consumed"], "not the parts of the fresh plan"
+    assert one["beside_bytes"]["value"] == sum(part["value"] for part in one["beside"].values()) == int((96 - 24 - 62 - 1.5) * GIB)
     assert {flag["flag"]: (flag["value"], flag["why"]) for flag in one["flags"]} == {
         "--port": (8000, "the port"), "--kv-cache-memory-bytes": (62 * GIB, "as it was deployed"), "--gpu-memory-utilization": (0.8, "as it was deployed"),
     }  # fmt: skip

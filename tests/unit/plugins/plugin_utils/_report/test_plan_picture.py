@@ -71,7 +71,7 @@ def test_table_fits_120_columns_and_says_everything():
         "147,456 B",
         "change 1:",
         "processes: 2.50 GiB, assumed",
-        "workspaces: 0.75 GiB, assumed",
+        "workspaces: 0.71 GiB, assumed",
     ):
         assert words in text, words
     assert text.count("--kv-cache-memory-bytes") == 4  # none for the server that does not fit
