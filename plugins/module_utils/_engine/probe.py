@@ -267,9 +267,7 @@ class Follower:
 
     def _load(self, result: dict, kind: str, model: str, lines: list[str], started: float | None) -> None:
         """The first load after a start that is watched, and what was measured of it; a server that does not stand it is not ready."""
-        if self.proof is None:
-            return
-        found, why = self.proof.measure(self.api.call, kind, model, result["facts"], self.answer_timeout_s)
+        found, why = self.proof.measure(self.api.call, kind, model, result["facts"], self.answer_timeout_s) if self.proof else ({}, "")
         result["facts"].update(found)
         if why:
             result["phase"], result["answer"] = "serving", None
