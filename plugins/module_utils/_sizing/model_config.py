@@ -363,7 +363,7 @@ def model_facts(
         text_model_type=text_model_type,
         kind=kind,
         runner=runner,
-        pooling=tuple(served.beside.get("pooling", ())),
+        pooling=tuple(served.beside.get("pooler") or served.beside.get("pooling", ())),
         multimodal=multimodal,
         auto_map=bool(root.get("auto_map")),
         num_layers=shape.layers,
