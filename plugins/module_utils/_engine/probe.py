@@ -258,9 +258,7 @@ class Follower:
 
     def _refuses_strangers(self, result: dict, lines: list[str], started: float | None) -> None:
         """A server for which a key is due answers nobody without one, or it is no success."""
-        if self.stranger is None:
-            return
-        said = {path: self.stranger.call(path)[0] for path in WITHOUT_A_KEY}
+        said = {path: self.stranger.call(path)[0] for path in WITHOUT_A_KEY} if self.stranger else {}
         answers = [f"{path} (HTTP {status})" for path, status in said.items() if status not in (0, 401)]
         if answers:
             self._fail(result, f"it answers without its key: {', '.join(answers)} should have refused (HTTP 401)", lines, started)
