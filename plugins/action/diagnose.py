@@ -17,6 +17,7 @@ from ansible.utils.display import Display
 from ansible_collections.gb10.vllm.plugins.module_utils._engine import log as engine_log
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._io.lines import clean_lines
+from ansible_collections.gb10.vllm.plugins.module_utils._io.redaction import everywhere
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import diagnosis, issue, knowledge
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.files import read_logs
 
@@ -79,7 +80,7 @@ class ActionModule(ActionBase):
         block = issue.block(found, facts, words, {"gb10.vllm": _version(), "ansible-core": ansible_version})
         if found["verdict"] in ("known", "unknown"):
             explanation += f"\nFor an issue (look through it first):\n{block}"
-        return {
+        finding = {
             "name": name,
             "healthy": found["verdict"] == "healthy",
             "phase": phase,
@@ -88,6 +89,7 @@ class ActionModule(ActionBase):
             "text": explanation,
             "issue": block,
         }
+        return everywhere(finding)
 
 
 def _keep(path: Any, findings: list[dict]) -> None:

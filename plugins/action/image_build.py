@@ -12,6 +12,7 @@ import time
 from typing import Any
 
 from ansible.plugins.action import ActionBase
+from ansible_collections.gb10.vllm.plugins.module_utils._io.redaction import everywhere, redact
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.diagnosis import diagnose, explain
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.knowledge import load
 from ansible_collections.gb10.vllm.plugins.plugin_utils._follow.background import POLL_S
@@ -105,4 +106,5 @@ def _explain(final: dict[str, Any], box: str) -> str:
     found = diagnose({box: "\n".join(lines)}, load()) if lines else {"found": False}
     final.pop("exception", None)  # holds the shorter message, which would be shown in place of this one
     message = explain({**found, "lines": []}, heading) if found["found"] else f"{heading}."
-    return message + ("\nLast lines:\n" + "\n".join(f"  | {line}" for line in last) if last else "")
+    final["last_lines"] = everywhere(last)
+    return redact(message, []) + ("\nLast lines:\n" + "\n".join(f"  | {line}" for line in final["last_lines"]) if last else "")

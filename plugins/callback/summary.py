@@ -27,6 +27,7 @@ from typing import Any
 from ansible import constants as C
 from ansible import context
 from ansible.plugins.callback import CallbackBase
+from ansible_collections.gb10.vllm.plugins.module_utils._io.redaction import redact
 from ansible_collections.gb10.vllm.plugins.plugin_utils._follow.warm_up import warm_up
 from ansible_collections.gb10.vllm.plugins.plugin_utils._report.run_summary import END_OF_RUN, summary
 
@@ -110,7 +111,7 @@ class CallbackModule(CallbackBase):
         fields = result._task_fields or {}
         step = str(fields.get("name") or result._task.get_name())
         failed_items = [one for one in said.get("results") or [] if isinstance(one, dict) and one.get("failed")]
-        message = str((failed_items[0] if failed_items else said).get("msg") or said.get("msg") or "")
+        message = redact(str((failed_items[0] if failed_items else said).get("msg") or said.get("msg") or ""), [])
         # A box that ends in the words of its own failure failed there, not here; one that ends in other words did nothing wrong.
         tags = list(fields.get("tags") or [])
         box["held_back"] = END_OF_RUN in tags and message != box["message"]

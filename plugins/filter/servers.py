@@ -56,6 +56,7 @@ class FilterModule:
                 "fleet_lacks": lacking.fleet_text,
                 "image_mistakes": wanted.image_mistakes,
                 "in_sequence": sequence.in_sequence,
+                "rollback_blocked": sequence.cannot_go_back,
                 "rollback_steps": sequence.going_back,
                 "serving_steps": sequence.serving,
                 "step_of": sequence.step_of,

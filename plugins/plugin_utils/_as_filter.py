@@ -29,7 +29,7 @@ def as_filter(function: Callable, name: str = "") -> Callable:
             return function(*args, **kwargs)
         except GB10Error as error:
             raise AnsibleFilterError(str(error)) from None
-        except (AttributeError, LookupError, TypeError, ValueError) as error:
+        except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
             text = " ".join(f"{type(error).__name__}: {error}".split())
             raise AnsibleFilterError(f"The filter gb10.vllm.{name} cannot use what it was given ({text}).") from None
 

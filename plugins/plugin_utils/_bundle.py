@@ -22,7 +22,7 @@ from typing import Any
 
 import yaml
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.module_utils._io.files import file_sha256
+from ansible_collections.gb10.vllm.plugins.module_utils._io.files import file_sha256, safe_name
 from ansible_collections.gb10.vllm.plugins.module_utils._model.store import RECORD, read_record
 
 FORMAT = 1
@@ -108,10 +108,11 @@ def read_manifest(directory: str, contents: bool = False, told: Callable[[int], 
             manifest = json.load(stream)
     except FileNotFoundError:
         raise GB10Error(f"{directory} is not a bundle (it has no manifest.json); write one with: ansible-playbook gb10.vllm.bundle") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise GB10Error(f"{path} cannot be read ({error}); copy the bundle again") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise GB10Error(f"{path} has format {manifest.get('format') if isinstance(manifest, dict) else '?'}; this version of gb10.vllm reads format {FORMAT}")
+    _check_files(manifest.get("files"), path)
     for name, entry in manifest["files"].items():
         full = os.path.join(directory, name)
         size = os.path.getsize(full) if os.path.isfile(full) else None
@@ -122,6 +123,15 @@ def read_manifest(directory: str, contents: bool = False, told: Callable[[int], 
         if contents and file_sha256(full, told) != entry["sha256"]:
             raise GB10Error(f"{full} is damaged: its SHA-256 is not the one in manifest.json; copy the bundle again")
     return manifest
+
+
+def _check_files(files: Any, path: str) -> None:
+    """The list of files of a manifest is one, and stays in the bundle."""
+    for name, found in files.items() if isinstance(files, dict) else [("files", None)]:
+        entry: dict[str, Any] = found if isinstance(found, dict) else {}
+        size = entry.get("size")
+        if not safe_name(name) or isinstance(size, bool) or not isinstance(size, int) or not isinstance(entry.get("sha256"), str):
+            raise GB10Error(f"{path} names {name[:200]!r} without a proper place, size or SHA-256; copy the bundle again")
 
 
 def model_sums(manifest: Mapping[str, Any], directory: str) -> dict[str, dict[str, Any]]:

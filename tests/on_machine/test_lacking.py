@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What plan says of servers that an earlier release deployed: the role's own tasks on facts as box_info returns them; no box is asked."""
+"""What plan says of servers that an earlier release deployed, and what replaces them; the role's own tasks on facts as box_info returns them."""
 
 from __future__ import annotations
 
@@ -51,7 +51,15 @@ def site(tmp_path):
 
 
 def run(site, **variables):
-    done = play("play.yml", "-i", "hosts.yml", "-e", json.dumps({"gb10_servers": [{"name": "devstral", "model": "devstral-24b"}], **variables}), cwd=site)
+    done = play(
+        "play.yml",
+        "-i",
+        "hosts.yml",
+        "-e",
+        json.dumps({"gb10_servers": [{"name": "devstral", "model": "devstral-24b"}], **variables}),
+        cwd=site,
+        ANSIBLE_DISPLAY_SKIPPED_HOSTS="false",
+    )
     assert done.returncode == 0, done.stdout
     return done.stdout
 
@@ -72,3 +80,27 @@ def test_replan_replaces_what_lacks_something_and_nothing_else(site):
 def test_a_root_that_stays_writable_by_wish_is_not_called_lacking(site):
     told = run(site, gb10_read_only=False)
     assert "still lacks: a bound on its processes" in told and "root file system" not in told
+
+
+LOST = """
+- hosts: spark-1
+  gather_facts: false
+  vars: {run_is_locked: true, gb10_state_dir: "{{ inventory_dir }}/state"}
+  tasks:
+    - gb10.vllm.run_lock: {state_dir: "{{ gb10_state_dir }}"}
+      when: first | default(false)
+    - ansible.builtin.file: {path: "{{ gb10_state_dir }}/run.lock", state: absent}
+    - ansible.builtin.include_role: {name: gb10.vllm.server, tasks_from: serve}
+      vars: {server_wanted: "{{ server_servers[0] }}"}
+    - ansible.builtin.debug: {msg: "{{ server_failures | join }}"}
+"""
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_run_that_lost_its_lock_replaces_nothing_and_puts_nothing_back(site, first):
+    """Somebody deleted the lock. Nothing but the question whose it is reaches the box, which is this machine."""
+    (site / "play.yml").write_text(LOST)
+    told = " ".join(run(site, gb10_replan=True, first=first).split())
+    assert "the lock of this run on this box is lost: another run has had it since, or somebody deleted it" in told
+    assert "Nothing could be put back there." in told
+    assert "Stop what runs" not in told and "Start again what served before" not in told and "Write the records" not in told

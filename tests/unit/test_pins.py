@@ -74,14 +74,14 @@ START = ('umask 077; due=${GB10_KEY-}; set -a; [ -r /run/gb10/server.env ] && . 
          '" = required ]; then unset VLLM_API_KEY; ( . /run/gb10/key.env && [ -n "$VLLM_API_KEY" ] ) 2>/dev/null || { ec'
          'ho "gb10.vllm: this server must not answer without a key, and /run/gb10/key.env holds none; run the playbook s'
          'ite again." >&2; exit 1; }; export PYTHONPATH="/opt/gb10-vllm${PYTHONPATH:+:$PYTHONPATH}"; fi; exec "$@"')
+BOUNDS = {"pids_limit": 8192, "oom_score_adj": 800, "read_only": True, "tmpfs": ["/tmp:exec,mode=1777,size=4g"]}
 OF_A_KEY = {"env": {**DEPLOYMENT["container"]["env"], "GB10_KEY": "required"},
             "command": ["/bin/sh", "-c", START, *DEPLOYMENT["container"]["command"][3:], "--allowed-origins", "[]", "--middleware", "guard_keys.GuardKeys"],
             "volumes": [*DEPLOYMENT["container"]["volumes"], "/usr/local/lib/gb10-vllm/engine:/opt/gb10-vllm:ro"]}
-BOUNDS = {"pids_limit": 8192, "oom_score_adj": 800, "read_only": True, "tmpfs": ["/tmp:exec,mode=1777,size=4g"]}
 FRESH = {**DEPLOYMENT, "container": {**DEPLOYMENT["container"], **OF_A_KEY, **BOUNDS}, "key": "given",
          "spec": "ed7d6f320d025895641edc843ff956e41989461a6ed5f3a17ca337447dfe411b"}
-LACKING = ["a key that is asked for on every route", "an end to requests from web pages of any origin", "a bound on its processes",
-           "an end before the system's own programs when memory is short", "a root file system that it cannot write", "private files in its caches"]
+LACKING = ["a key that is asked for on every route", "an end to requests from web pages of any origin", "private files in its caches",
+           "a bound on its processes", "an end before the system's own programs when memory is short", "a root file system that it cannot write"]
 LOCKED = {"commit": COMMIT, "image_id": IMAGE["id"], "vllm_version": "0.11.1", "manifest": "c" * 64, "spec": DEPLOYMENT["spec"], "repairs": REPAIRS,
           "measured": {"available_kv_bytes": 42949000000, "kv_tokens": 262140, "concurrency": 3.99}, "deployment": DEPLOYMENT}
 INPUTS = {"source": "build", "commit": COMMIT, "wheels": "auto", "jobs": 8, "transformers": "default", "arguments": ["--full-log"],

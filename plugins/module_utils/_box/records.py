@@ -27,6 +27,6 @@ def read_records(state_dir: str) -> dict[str, dict[str, Any]]:
                     records[name][kind] = json.loads(text)
             except OSError:
                 continue
-            except ValueError:
+            except (ValueError, RecursionError):
                 records[name].setdefault("unreadable", []).append(kind)
     return records

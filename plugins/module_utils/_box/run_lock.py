@@ -68,7 +68,8 @@ def alive_path(state_dir: str, run: str) -> str:
 
 def moved_on(planned: dict[str, str], records: dict[str, dict]) -> list[str]:
     """Servers whose deployment on the box is no longer the one that a plan started from (``planned``: spec by server)."""
-    now = {name: kinds["deployment"].get("spec", "") for name, kinds in records.items() if kinds.get("deployment")}
+    found = {name: kinds.get("deployment") for name, kinds in records.items()}
+    now = {name: deployment.get("spec", "") for name, deployment in found.items() if deployment and isinstance(deployment, dict)}
     return sorted(name for name in {*planned, *now} if planned.get(name) != now.get(name))
 
 

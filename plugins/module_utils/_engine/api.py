@@ -14,6 +14,9 @@ from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 
+LONGEST_ANSWER = 2**24
+"""Bytes of an answer that are read: /metrics of a large server has less than one hundredth of it."""
+
 
 class Api:
     """The server's HTTP API as one box sees it; the key never leaves this object.
@@ -42,7 +45,7 @@ class Api:
             headers = {**self._headers, "Content-Type": "application/json"} if data else self._headers
             connection.request("POST" if data else "GET", self._prefix + path, body=data, headers=headers)
             reply = connection.getresponse()
-            return reply.status, reply.read().decode("utf-8", "replace")
+            return reply.status, reply.read(LONGEST_ANSWER).decode("utf-8", "replace")
         except (OSError, http.client.HTTPException) as error:
             return 0, str(error) or type(error).__name__
         finally:
@@ -61,6 +64,6 @@ def json_object(text: str) -> dict[str, Any]:
     """The JSON object in a reply, an empty one when it holds none."""
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}

@@ -16,11 +16,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.gb10.vllm.plugins.module_utils._engine.readiness import exit_reason, redact
+from ansible_collections.gb10.vllm.plugins.module_utils._engine.readiness import exit_reason
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._io.command import docker, no_docker, run
 from ansible_collections.gb10.vllm.plugins.module_utils._io.env_file import parse, secrets
 from ansible_collections.gb10.vllm.plugins.module_utils._io.lines import clean_line, split_lines
+from ansible_collections.gb10.vllm.plugins.module_utils._io.redaction import redact, values_in
 from ansible_collections.gb10.vllm.plugins.module_utils._names import CONFIG_DIR, SERVER_LABEL
 
 LOG_HEAD_BYTES = 2 * 2**20
@@ -157,9 +158,10 @@ def _collected(name: str, lines: int, config_dir: str) -> dict[str, Any]:
     config = details.get("Config") or {}
     server = (config.get("Labels") or {}).get(SERVER_LABEL, "")
     kept = server_secrets(config.get("Env") or [], sorted(Path(config_dir, server).glob("*.env")) if server else [])
-    told = [redact(line, list(kept.values())) for _at, line in entries[-lines:]]
+    hidden = [*kept.values(), *values_in(config_dir)]
+    told = [redact(line, hidden) for _at, line in entries[-lines:]]
     if state["Status"] in ("exited", "dead") or state.get("Error"):
-        told.append(f"gb10.vllm: {exit_reason(state)}")
+        told.append(redact(f"gb10.vllm: {exit_reason(state)}", hidden))
     return {
         "name": name,
         "server": server,

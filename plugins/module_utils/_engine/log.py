@@ -15,7 +15,7 @@ import math
 import re
 from collections.abc import Callable
 
-from ansible_collections.gb10.vllm.plugins.module_utils._io.lines import clean_lines
+from ansible_collections.gb10.vllm.plugins.module_utils._io.lines import LONGEST_JSON, clean_lines
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.rules import parse_version as version_tuple
 
 GIB = 2**30
@@ -264,7 +264,7 @@ def parse_facts(text: str) -> dict:
 # ---- /metrics ---------------------------------------------------------------------------------------------------
 
 _CACHE_CONFIG = re.compile(r"^vllm:cache_config_info\{(.*)\}\s", re.MULTILINE)
-_LABEL = re.compile(r'([A-Za-z_]\w*)="((?:[^"\\]|\\.)*)"')
+_LABEL = re.compile(r'\b([A-Za-z_]\w{0,80})="((?:[^"\\]|\\.)*)"')
 _LABELS_WANTED: dict[str, tuple[str, Callable[[str], float | str]]] = {
     "num_gpu_blocks": ("num_blocks", int),
     "num_gpu_blocks_override": ("blocks_override", int),
@@ -284,7 +284,7 @@ def parse_cache_config(metrics: str) -> dict:
     match = _CACHE_CONFIG.search(metrics)
     if not match:
         return {}
-    labels = dict(_LABEL.findall(match.group(1)))
+    labels = dict(_LABEL.findall(match.group(1)[:LONGEST_JSON]))
     facts = {}
     for label, (key, convert) in _LABELS_WANTED.items():
         text = labels.get(label, "None")

@@ -28,7 +28,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._engine.container import
 )
 from ansible_collections.gb10.vllm.plugins.module_utils._engine.proof import Proof
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.module_utils._io import env_file
+from ansible_collections.gb10.vllm.plugins.module_utils._io import env_file, redaction
 
 TAIL_LINES = 40
 MISSING_GRACE_S = 60.0
@@ -83,7 +83,7 @@ class Follower:
         self.unanswered = self.last.get("unanswered", 0)
         self.served_model_name = served_model_name
         key = _read_key(key_file) if key_file else None
-        self.secrets = [key] if key else []
+        self.secrets = [*([key] if key else []), *(_secrets_around(key_file) if key_file else [])]
         self.api = Api(base_url, key)
         self.stranger = Api(base_url, None) if key_required else None
 
@@ -147,7 +147,8 @@ class Follower:
             self._prove(result, lines, started)
         self._judge_activity(result, entries, now)
         shown = [line for line in lines if line and not line.startswith("Route: ")]
-        result["log_tail"] = [readiness.redact(line, self.secrets) for line in shown[-TAIL_LINES:]]
+        result["log_tail"] = [redaction.redact(line, self.secrets) for line in shown[-TAIL_LINES:]]
+        result.update({name: redaction.redact(result[name], self.secrets) for name in ("reason", "progress")})
         return result
 
     def _missing(self) -> dict[str, Any]:
@@ -181,7 +182,7 @@ class Follower:
         result["reason"] = reason
         # The verdict goes into the log as a line of its own, so that the knowledge base can speak about it too.
         log = [*lines[-DIAGNOSIS_LINES:], f"gb10.vllm: {reason}"]
-        result["log"] = [readiness.redact(line, self.secrets) for line in log]
+        result["log"] = [redaction.redact(line, self.secrets) for line in log]
         result["kernel_log"] = kernel_log(since) if since else []
 
     def _judge_activity(self, result: dict, entries: Entries, now: float) -> None:
@@ -247,11 +248,11 @@ class Follower:
     def _answered(self, result: dict, kind: str, text: str, reply: dict[str, Any], model: str, latency_s: float) -> None:
         result["phase"], result["progress"] = "ready", f"answered a {kind} request in {latency_s:.1f} s"
         result["answer"] = {
-            "text": readiness.redact(text, self.secrets),
-            "model": reply.get("model", model),
+            "text": redaction.redact(text, self.secrets),
+            "model": str(reply.get("model", model)),
             "latency_s": latency_s,
             "kind": kind,
-            "tokens": (reply.get("usage") or {}).get("completion_tokens"),
+            "tokens": readiness.tokens_of(reply),
         }
         self._measure(result["facts"])
 
@@ -304,6 +305,12 @@ def _read_key(path: str) -> str | None:
         return None  # a server without a key has no such file
     except OSError as error:
         raise GB10Error(f"The file with the API key, {path}, cannot be read on this box: {error.strerror}.") from error
+
+
+def _secrets_around(key_file: str) -> list[str]:
+    """What the private files of all servers and of the hub hold, where the key file lies in their directory; else what lies beside it."""
+    own = Path(key_file).parent
+    return redaction.values_in(own.parent if Path(key_file).name == "key.env" else own)
 
 
 def _log_began_late(entries: Entries, started: float | None) -> bool:

@@ -7,12 +7,12 @@
 from __future__ import annotations
 
 import re
+from typing import Any
+
+from ansible_collections.gb10.vllm.plugins.module_utils._io.redaction import redact as redact
 
 ANSWER_TOKENS = 16
 """Enough for a visible answer, and for a reasoning model to begin its reasoning."""
-
-_HF_TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{8,}")
-_KEY_ARGUMENT = re.compile(r"((?:'api_key'|--api-key|'hf_token'|--hf-token|VLLM_API_KEY|HF_TOKEN)\s*[:= ]\s*)(\[[^\]]*\]|'[^']*'|\"[^\"]*\"|[^\s,}]+)")
 
 
 def timeouts(model_bytes: int = 0) -> tuple[float, float]:
@@ -57,21 +57,15 @@ def signs_of_life(before: dict, current: dict, now: float, began: float) -> dict
     return {**current, "at": now} if made_progress(before, current) else dict(before)
 
 
-def redact(text: str, secrets: list[str]) -> str:
-    """``text`` without the given secrets and without what looks like one."""
-    for secret in secrets:
-        if len(secret) >= 4:
-            text = text.replace(secret, "********")
-    return _KEY_ARGUMENT.sub(r"\1********", _HF_TOKEN.sub("hf_********", text))
-
-
 def listed_model(body: dict, wanted: str | None) -> tuple[str | None, int | None, list[str]]:
     """(the model id to ask for, its max_model_len, all ids) from ``/v1/models``; the id is None when ``wanted`` is not listed."""
-    models = [entry for entry in body.get("data", []) if isinstance(entry, dict) and entry.get("id")]
+    listed = body.get("data")
+    models = [entry for entry in listed if isinstance(entry, dict) and entry.get("id")] if isinstance(listed, list) else []
     ids = [str(entry["id"]) for entry in models]
     for entry in models:
         if wanted is None or entry["id"] == wanted:
-            return str(entry["id"]), entry.get("max_model_len"), ids
+            length = entry.get("max_model_len")
+            return str(entry["id"]), length if isinstance(length, int) else None, ids
     return None, None, ids
 
 
@@ -100,12 +94,18 @@ def answer_text(kind: str, body: dict) -> str | None:
             vector = body["data"][0]["embedding"]
             return f"embedding of {len(vector)} numbers" if len(vector) else None
         choice = body["choices"][0]
-        if kind == "completion":
-            return choice["text"] or None
-        message = choice["message"]
-        return message.get("content") or message.get("reasoning") or message.get("reasoning_content") or None
-    except (KeyError, IndexError, TypeError):
+        message = {"content": choice["text"]} if kind == "completion" else choice["message"]
+        texts = (message.get(key) for key in ("content", "reasoning", "reasoning_content"))
+        return next((text for text in texts if text and isinstance(text, str)), None)
+    except (AttributeError, KeyError, IndexError, TypeError):
         return None
+
+
+def tokens_of(body: dict) -> int | None:
+    """How many tokens a reply says were generated, None when it does not."""
+    usage: Any = body.get("usage")
+    count = usage.get("completion_tokens") if isinstance(usage, dict) else None
+    return count if isinstance(count, int) else None
 
 
 def is_wrong_endpoint(status: int, body: str) -> bool:

@@ -30,6 +30,8 @@ MIB = 2**20
 EVERY_S = 0.1
 DEVICE_EVERY_S = 0.5
 WANDER_S = 1.0
+RESTLESS_BYTES = 128 * MIB
+LONGEST_UNREST_S = 15.0
 DIGITS = 20
 """A file begins with the lowest value, always as wide, so that it is overwritten at once."""
 
@@ -143,8 +145,13 @@ def file_of(container: str) -> Path:
 
 
 def begin(container: str, longest_s: float) -> dict[str, Any]:
-    """Note the memory as it is now, before the container is made, and watch it until the start is over; returns the note."""
-    noted = before()
+    """Note the memory as it is now, before the container is made, and watch it until the start is over; returns the note.
+
+    While memory still comes back from what ran before, or the box is restless, the note waits a little.
+    """
+    began, noted = time.monotonic(), before()
+    while noted["wander_bytes"] > RESTLESS_BYTES and time.monotonic() - began < LONGEST_UNREST_S:
+        noted = before()
     path = file_of(container)
     path.unlink(missing_ok=True)
     write_whole(path, f"{noted['available_bytes']:0{DIGITS}d}\n{json.dumps(noted)}\n", mode=0o600)

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import re
 
+from ansible_collections.gb10.vllm.plugins.module_utils._io.lines import cut
+
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _VERTEX = re.compile(r"#(\d+) \[(?:([^\]]*) )?(\d+)/(\d+)\] (.*)")
 _INTERNAL = re.compile(r"#(\d+) (\[internal\].*|exporting to .*|pulling .*|naming to .*|resolve image config.*|extracting .*)")
 _DEFINITION = re.compile(r"#(\d+) \[internal\] load build definition")
 _END = re.compile(r"#(\d+) (DONE [\d.]+s|CACHED|CANCELED|ERROR:? ?.*)$")
 _OUTPUT = re.compile(r"#(\d+) (?:[\d.]+ )?(.*)")
-_BYTES = re.compile(r"(\d+(?:\.\d+)?)\s?([kKMGT]?i?B)(?: / (\d+(?:\.\d+)?)\s?([kKMGT]?i?B))?")
+_BYTES = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)\s?([kKMGT]?i?B)(?: / (\d{1,15}(?:\.\d{1,9})?)\s?([kKMGT]?i?B))?")
 _BASE = re.compile(r"FROM (\S+?)@(sha256:[0-9a-f]{64})")
 _UNIT = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
          "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}  # fmt: skip
@@ -62,7 +64,7 @@ class BuildLog:
 
     def feed(self, line: str) -> None:
         """Take in one line of output."""
-        line = _ANSI.sub("", line.rsplit("\r", 1)[-1]).rstrip()
+        line = _ANSI.sub("", cut(line.rsplit("\r", 1)[-1])).rstrip()
         if not line:
             return
         if not line.startswith("#"):
@@ -145,7 +147,7 @@ class PullLog:
 
     def feed(self, line: str) -> None:
         """Take in one line, as split at carriage returns and newlines."""
-        line = _ANSI.sub("", line).strip()
+        line = _ANSI.sub("", cut(line)).strip()
         layer = re.match(r"([0-9a-f]{12}): ([A-Z][A-Za-z ]+?)\s*(?:\[.*?\]\s*(\S.*))?$", line)
         if not layer:
             if line and not re.match(r"[0-9a-f]{12}: ", line):
@@ -175,13 +177,13 @@ _NOT_THE_NETWORK = re.compile(
 
 def is_network_failure(log: str) -> bool:
     """Whether the end of a log shows a failure of the network, which another try may get past; a certificate that is not trusted is none."""
-    end = "\n".join(log.splitlines()[-80:])
+    end = "\n".join(cut(line) for line in log.splitlines()[-80:])
     return bool(_NETWORK.search(end)) and not _NOT_THE_NETWORK.search(end)
 
 
 def excerpt(log: str, most: int = 600) -> list[str]:
     """What a diagnosis looks at of a build's whole log: all lines of a short one, else its beginning, those that tell of errors, and its end."""
-    lines = [line for line in log.splitlines() if line.strip()]
+    lines = [cut(line) for line in log.splitlines() if line.strip()]
     if len(lines) <= most:
         return lines
     head, tail = lines[: most // 6], lines[-most // 2 :]
@@ -194,7 +196,7 @@ _WRAPPER = re.compile(r"failed to solve|executor failed running|did not complete
 
 def last_error(log: str) -> str:
     """The most telling line of a failed build's log, for the message; empty when there is none."""
-    lines = [_ANSI.sub("", line).strip() for line in log.splitlines()]
+    lines = [_ANSI.sub("", cut(line)).strip() for line in log.splitlines()]
     for pattern in (r"^(?:#\d+ [\d.]+ )?(?:×|error[:\[]|Error:|ERROR: )", r"^(?:#\d+ )?ERROR", r"[Ff]ailed|[Ee]rror"):
         for line in reversed(lines):
             if re.search(pattern, line) and not _NOISE.match(line) and not _WRAPPER.search(line):
@@ -204,7 +206,7 @@ def last_error(log: str) -> str:
 
 def tail(log: str, count: int = 12) -> list[str]:
     """The last ``count`` lines that say something."""
-    lines = [_ANSI.sub("", line).rstrip() for line in log.splitlines()]
+    lines = [_ANSI.sub("", cut(line)).rstrip() for line in log.splitlines()]
     return [line for line in lines if line.strip() and not _NOISE.match(line.strip())][-count:]
 
 

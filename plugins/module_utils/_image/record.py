@@ -20,9 +20,14 @@ class Record:
         self.path = build_dir / "images.json"
 
     def read(self) -> dict[str, Any]:
-        """The whole record, empty when there is none."""
+        """The whole record, empty when there is none; a table of another shape is as good as none."""
         state = read_json(self.path)
-        return state if isinstance(state, dict) else {}
+        if not isinstance(state, dict):
+            return {}
+        tables = {key: value for key, value in state.items() if key not in ("names", "metadata", "damaged") or isinstance(value, dict)}
+        if "names" in tables:
+            tables["names"] = {name: entry for name, entry in tables["names"].items() if isinstance(entry, dict)}
+        return tables
 
     def inputs(self, name: str, image_id: str) -> dict[str, Any] | None:
         """What the image was made from that had ``name`` when we last gave it; None when another one has it now."""
@@ -65,4 +70,5 @@ class Record:
         self._write(state)
 
     def _write(self, state: Mapping[str, Any]) -> None:
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_json(self.path, state, mode=0o600, indent=1, sort_keys=True)

@@ -21,6 +21,7 @@ from typing import Any
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._image import log as image_log
 from ansible_collections.gb10.vllm.plugins.module_utils._io.progress_log import ProgressLog
+from ansible_collections.gb10.vllm.plugins.module_utils._io.redaction import redact
 
 _KEEP_LOGS = 10
 
@@ -141,7 +142,14 @@ class Work:
         self.base_images.update(follower.base_images)
         with open(path, "rb") as reader:
             reader.seek(begin)
-            return child.returncode, reader.read().decode(errors="replace")
+            text = reader.read().decode(errors="replace")
+        told = "\n".join(redact(line, []) for line in text.split("\n"))
+        if told != text:  # the log is kept, and others than root are shown it
+            with open(path, "r+b") as stream:
+                stream.truncate(begin)
+                stream.seek(begin)
+                stream.write(told.encode())
+        return child.returncode, told
 
     # Telling.
 

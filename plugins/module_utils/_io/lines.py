@@ -17,11 +17,12 @@ from collections.abc import Iterable, Iterator
 LONGEST_LINE = 8192
 """Characters of a line that are looked at; what is longer was not written for people."""
 LONGEST_JSON = 65536
-"""Characters of a line of JSON, which may hold a whole traceback."""
+"""Characters of a line of JSON, which may hold a whole traceback; expressions see only the lines in it, each cut to ``LONGEST_LINE``."""
 _ROUNDS = 8
 
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[@-Z\\-_]|\\x1b\[[0-9;]*m|\^\[\[[0-9;]*m")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufeff\u200b]")
+_NO_CONTROL = dict.fromkeys([*range(9), 11, 12, *range(14, 32), 0xFEFF, 0x200B])
 _DATE = r"\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?"
 _ZONE = r"(?: ?(?:Z|UTC|[+-]\d\d:?\d\d))?"
 _LEVEL = r"(?:TRACE|DEBUG|INFO|NOTICE|WARN|WARNING|ERROR|CRITICAL|FATAL)"
@@ -43,7 +44,7 @@ _PREFIXES = tuple(
         r"^(?:[\w.-]+ )?kernel: (?=\S)",
         r"^\[ *\d+\.\d{3,6}\] (?:[\w.-]+ (?:kernel|[\w@./-]+\[\d+\]): )?",  # dmesg, journald short-monotonic
         r"^\[[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \d{4}\] ",  # dmesg -T
-        r"^\([A-Za-z]\w*(?:[-_ ]\w+)*(?:,? ?(?:pid|rank|actor|ip|node)=[^,)\s]+)*\) ?",  # (EngineCore_DP0 pid=9), (RayWorkerWrapper pid=9, ip=192.0.2.8)
+        r"^\([A-Za-z]\w*(?:[- ]\w+)*(?:,? ?(?:pid|rank|actor|ip|node)=[^,)\s]+)*\) ?",  # (EngineCore_DP0 pid=9), (RayWorkerWrapper pid=9, ip=192.0.2.8)
         r"^\((?:autoscaler|raylet|gcs_server|scheduler)(?: [+\w.]+)?\) ?",
         r"^\((?:pid|ip|rank)=[^)\s]+(?:, ?\w+=[^)\s]+)*\) ?",
         r"^\[\d+,\d+\]<std(?:out|err)>:",  # mpirun
@@ -68,11 +69,16 @@ _TRACE_KEYS = ("exc_info", "exception", "stack_trace", "stacktrace", "traceback"
 
 def clean_line(line: str) -> str:
     """``line`` without colours, time stamps, names of processes, containers and loggers; its own indentation stays."""
-    return _undressed(line)[:LONGEST_LINE].rstrip()
+    return _undressed(line)
+
+
+def cut(line: str) -> str:
+    """What is looked at of a line: no expression is shown more of one, for how long many of them take grows with the square."""
+    return line[:LONGEST_LINE]
 
 
 def _undressed(line: str) -> str:
-    line = _CONTROL.sub("", _ANSI.sub("", line[:LONGEST_JSON])).rstrip()
+    line = _CONTROL.sub("", _ANSI.sub("", cut(line))).rstrip()
     for _round in range(_ROUNDS):  # prefixes nest, in any order
         before = line
         for prefix in _PREFIXES:
@@ -85,21 +91,23 @@ def _undressed(line: str) -> str:
 def _unpacked(line: str, depth: int = 3) -> list[str]:
     """The cleaned lines in a raw one: JSON, as Docker's json-file driver and structured loggers write it, may hold several, dressed in their turn."""
     bare = _undressed(line)
-    if depth and bare.startswith("{") and bare.endswith("}"):
+    # What is longer than a line may be is JSON or nothing: of its rest no expression sees anything before it is taken apart.
+    whole = bare + line[LONGEST_LINE:LONGEST_JSON].translate(_NO_CONTROL).rstrip() if len(line) > LONGEST_LINE else bare
+    if depth and whole.startswith("{") and whole.endswith("}"):
         try:
-            value = json.loads(bare)
+            value = json.loads(whole)
         except (ValueError, RecursionError):
             value = None
         texts = [value[key] for key in _TEXT_KEYS if isinstance(value.get(key), str)][:1] if isinstance(value, dict) else []
         if texts and value is not None:
             texts += [value[key] for key in _TRACE_KEYS if isinstance(value.get(key), str)]
             return [one for text in texts for part in split_lines(text) for one in _unpacked(part, depth - 1)]
-    return [bare[:LONGEST_LINE].rstrip()]
+    return [bare]
 
 
 def split_lines(text: str) -> list[str]:
     """Raw lines of a log that say something; what a progress bar overwrote with carriage returns becomes lines of its own."""
-    return [line for line in re.split(r"[\r\n]+", text) if line.strip()]
+    return [line for line in text.replace("\r", "\n").split("\n") if line and not line.isspace()]
 
 
 def levelled(lines: Iterable[str]) -> Iterator[tuple[bool, str]]:

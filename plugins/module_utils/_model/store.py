@@ -148,7 +148,9 @@ def own_directory(path: str) -> str:
             os.unlink(path)
         elif status.st_uid != os.geteuid() or status.st_mode & 0o022:
             shutil.rmtree(path)
-    os.makedirs(path, exist_ok=True)
+    if not os.path.isdir(path):
+        os.makedirs(path, exist_ok=True)
+        os.chmod(path, 0o755)  # whatever the umask: else it would not be ours the next time
     return path
 
 

@@ -13,6 +13,8 @@ from typing import Any
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._model.directory import inspect_model
 from ansible_collections.gb10.vllm.plugins.module_utils._model.hub import Hub, is_repo_id
+from ansible_collections.gb10.vllm.plugins.module_utils._model.read import placed
+from ansible_collections.gb10.vllm.plugins.module_utils._model.versions import current
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing import checks
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.engine import cpu_features
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.plan import calculate, draft_models, engine_identity, plan_box
@@ -120,7 +122,8 @@ def _models(wanted: Mapping[str, Any], read: dict[str, Any]) -> dict[str, Any]:
 
 
 def _read(name: str, hub: Mapping[str, Any]) -> dict[str, Any]:
-    """Facts of a directory of this machine, or of a hub repository when there is no such directory."""
+    """Facts of a directory of this machine, or of a hub repository when there is no such directory; on a box also what is in its files."""
     if is_repo_id(name) and not os.path.isdir(name):
         return Hub(hub["hf_endpoint"], hub["hf_token"], hub["hf_timeout_s"]).inspect(name, hub["revision"])
-    return inspect_model(name)
+    facts = inspect_model(current(name))
+    return facts | placed(facts["path"]) if hub.get("box") else facts

@@ -44,9 +44,10 @@ def workers(root: str) -> Iterator[int]:
     """Process ids that, as the shares say, work on one of them; whether they live is another question."""
     with contextlib.suppress(FileNotFoundError):
         for one in os.listdir(shares_dir(root)):
-            index = read_json(os.path.join(shares_dir(root), one, "index.json")) or {}
-            if index.get("state") == WORKING:
-                yield int(index.get("pid") or 0)
+            index = read_json(os.path.join(shares_dir(root), one, "index.json"))
+            pid = index.get("pid") if isinstance(index, dict) and index.get("state") == WORKING else None
+            if isinstance(pid, int) and pid < 2**31:
+                yield pid
 
 
 def alive(pid: int) -> bool:

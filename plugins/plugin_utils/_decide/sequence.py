@@ -94,6 +94,13 @@ def going_back(names: Sequence[str], box: Mapping[str, Any]) -> list[Step]:
     return steps([Move(name=name, now=_place(name, box), then=_of((_record(name, box).get("history") or [{}])[0])) for name in names])
 
 
+def cannot_go_back(names: Sequence[str], box: Mapping[str, Any]) -> list[str]:
+    """One phrase for each server whose earlier port is held by a server that does not go back with it."""
+    held = {port: name for name in box.get("servers") or {} if (port := _place(name, box).get("port")) and name not in names}
+    found = {name: _of((_record(name, box).get("history") or [{}])[0]).get("port") for name in names}
+    return [f"{name} (port {port} is {held[port]}'s now)" for name, port in found.items() if port in held]
+
+
 def _record(name: str, box: Mapping[str, Any]) -> Mapping[str, Any]:
     return (box.get("servers") or {}).get(name) or {}
 

@@ -68,7 +68,8 @@ def work_order(given: Given) -> Order:
         "lost": {"deployment": {}, "outcome": LOST},
     }
     order["load"] = _load(deployment, given["wanted"], (given.get("models") or {}).get(deployment["model_path"]) or {})
-    order["memory_bytes"] = int((given.get("plan") or {}).get("box", {}).get("available_bytes") or 0) if before else 0
+    # What ran before gives its memory back a while after it has ended.
+    order["memory_bytes"] = deployment["requested_bytes"] + deployment["floor_bytes"] if before else 0
     order["files"] = _files(given, order, record)
     order.update(cast(Order, _repairing(given, order, record)))
     order.update(cast(Order, _secrets(given, order, before)))

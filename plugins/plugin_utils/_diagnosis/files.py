@@ -18,6 +18,8 @@ WHOLE_BYTES = 2**20
 HEAD_LINES, MIDDLE_LINES, TAIL_LINES = 200, 200, 600
 """Lines kept of a larger file: its beginning, those around words of failures, its end."""
 MOST_FILES = 64
+ROUTINE_CHARACTERS = 2048
+"""A longer line is none of those that a server prints by the thousand, so no expression has to say so."""
 _BLOCK = 2**18
 _ERRORS = (b"rror", b"RROR")
 _SUFFIXES = (".log", ".txt", ".out", ".err", ".json", ".jsonl", ".gz", "")
@@ -75,7 +77,7 @@ def _of_large(stream: BinaryIO) -> list[str]:
 
 def _telling(block: bytes) -> list[str]:
     """The lines of a block but for those that a server prints by the thousand."""
-    return [line for line in block.decode("utf-8", "replace").splitlines() if not is_routine(line)]
+    return [line for line in block.decode("utf-8", "replace").splitlines() if len(line) > ROUTINE_CHARACTERS or not is_routine(line)]
 
 
 def _around_errors(lines: list[str]) -> list[str]:

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import re
 
-from ansible_collections.gb10.vllm.plugins.module_utils._engine.readiness import redact
+from ansible_collections.gb10.vllm.plugins.module_utils._io.redaction import redact
 
-# What a log holds of its owner: keys and tokens, credentials in addresses, the home directory, addresses of the own network.
+# What a block for others leaves out beyond what is secret anyway: whatever calls itself a token, the home directory, addresses of the own network.
 _PERSONAL = (
-    (re.compile(r"(?i)(authorization: ?(?:bearer|basic) |bearer )[\w.~+/=-]{4,}"), r"\1********"),
-    (re.compile(r"\b(sk|ghp|gho|glpat|nvapi|xox[bp])[-_][\w-]{8,}"), r"\1-********"),
-    (re.compile(r"(?i)\b((?:api[_-]?key|token|secret|password|passwd)[\"']?\s*[=:]\s*[\"']?)[^\s\"',}]{4,}"), r"\1********"),
-    (re.compile(r"//[^/\s:@]+:[^/\s@]+@"), "//********@"),
-    (re.compile(r"(/home|/Users)/[^/\s]+"), r"\1/USER"),
+    (re.compile(r"(?i)\b(token[\"']?\s{0,4}[=:]\s{0,4}[\"']?)(?!\*)[^\s\"',}]{4,4096}"), r"\1********"),
+    (re.compile(r"(/home|/Users)/[^/\s]{1,256}"), r"\1/USER"),
     (re.compile(r"\b(?:10|192\.168|172\.(?:1[6-9]|2\d|3[01]))(?:\.\d{1,3}){2,3}\b"), "ADDRESS"),
 )
 

@@ -15,6 +15,7 @@ import yaml
 from ansible_collections.gb10.vllm.plugins.module_utils._engine.log import PHASES
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._io.lines import clean_lines
+from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import expressions
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.repair import RULES
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.vulnerabilities import exposure_verdict
 
@@ -99,7 +100,7 @@ def parse_entry(raw: object, where: str) -> Entry:
     _check_auto(auto, where)
     try:
         signature = re.compile(raw["signature"], re.MULTILINE)
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise GB10Error(f"{where}: the signature is not a regular expression: {error}.") from error
     counter = raw.get("counter_example", ())
     entry = Entry(
@@ -176,13 +177,20 @@ def _one_of(value: object, allowed: tuple[str, ...], what: str) -> None:
         raise GB10Error(f"{what} is {value!r}, it must be one of {', '.join(allowed)}.")
 
 
+def _check_signature(entry: Entry, where: str) -> None:
+    """A user's expression is not measured as ours are, so what may run for long is refused."""
+    why = expressions.problem(entry.signature.pattern)
+    if why:
+        raise GB10Error(f"{where} ({entry.id}): the signature may run for very long on a hostile log: {why}.")
+
+
 def read_file(path: Path) -> list[Entry]:
     """Entries of one YAML file; GB10Error names the file and the entry."""
     try:
         raw = yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except OSError as error:
         raise GB10Error(f"The file of diagnoses {path} cannot be read: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
         raise GB10Error(f"The file of diagnoses {path} is not YAML: {' '.join(str(error).split())}.") from error
     if not isinstance(raw, list):
         raise GB10Error(f"The file of diagnoses {path} must be a list of entries, each beginning with `- id:`.")
@@ -204,6 +212,9 @@ def builtin() -> tuple[Entry, ...]:
 def load(extra: list[str] | tuple[str, ...] = ()) -> list[Entry]:
     """The collection's entries and those of the user's files; an entry of the user replaces ours of the same id."""
     entries = {entry.id: entry for entry in builtin()}
-    for path in extra:
-        entries.update({entry.id: entry for entry in read_file(Path(path).expanduser())})
+    for name in extra:
+        path = Path(name).expanduser()
+        for number, entry in enumerate(read_file(path), 1):
+            _check_signature(entry, f"{path}, entry {number}")
+            entries[entry.id] = entry
     return list(entries.values())

@@ -43,7 +43,7 @@ _SERVER_MARKS = re.compile(
 )
 _RUNNING = re.compile(
     r"Application startup complete|Uvicorn running on |Avg prompt throughput: \d|\"(?:POST|GET) /v1/\S* HTTP/1\.\d\" [245]"
-    r"|Received request \S+|Added request \S+|entrypoints/openai/(?:\w+/)*serving\w*\.py\", line \d+, in (?!__init__)"
+    r"|Received request \S+|Added request \S+|entrypoints/openai/(?:\w{1,40}/){0,6}serving\w*\.py\", line \d+, in (?!__init__)"
 )
 _FAMILIAR = re.compile(r"(?i)vllm|docker|cuda|nvidia|torch|python|traceback|error|nccl|kernel|model|warning|gpu|container|ray\b|systemd")
 
@@ -58,7 +58,7 @@ WRAPPERS = re.compile(
     r"|EngineCore (?:failed to start|encountered a fatal error|hit an exception)"
     r"|EngineCore encountered an issue|Worker (?:failed with error (?!'[^']{8})|proc \S+ died)|died unexpectedly|Error executing method"
     r"|Exception in worker|Executor failed"
-    r"|\d+ validation errors? for|ExceptionGroup|unhandled errors? in a TaskGroup"
+    r"|\d{1,6} validation errors? for|ExceptionGroup|unhandled errors? in a TaskGroup"
     r"|(?<!check the )[Ss]ee (?:the )?(?:stack ?trace|root cause|error log)|See above for"
     r"|The above exception was|During handling of the above|Traceback \(most recent call last\)|For further information visit"
     r"|Ninja build failed|Error raised in subprocess|Error compiling objects"
@@ -66,7 +66,7 @@ WRAPPERS = re.compile(
     r"|CancelledError|GeneratorExit"
     r"|ChildFailedError|RayTaskError|RayActorError|ActorDiedError|WorkerCrashedError|torch\.distributed\.elastic"
     r"|Root Cause \(first observed|main process exited"
-    r"|^make(?:\[\d+\])?: \*\*\*|ninja: build stopped|^FAILED: |error: command .* failed|Command .* (?:failed|died)|raise \w+"
+    r"|^make(?:\[\d+\])?: \*\*\*|ninja: build stopped|^FAILED: |error: command .{0,400} failed|Command .{0,400} (?:failed|died)|raise \w+"
     r"|note: This error originates|ERROR conda|resource_tracker: |leaked (?:semaphore|shared_memory)"
     r"|destroy_process_group\(\) was not called"
     r"|^Killed$|^Aborted|core dumped\)?$|Extension modules:|Current thread 0x|Thread 0x\w+ \(most recent|Shutting down|shutting down"
@@ -75,7 +75,7 @@ WRAPPERS = re.compile(
 """Words that report a failure which is explained elsewhere: never the cause."""
 
 _NATIVE = re.compile(
-    r"terminate called|^\s*what\(\): |c10::\w*Error|^Fatal Python error|Assertion [`'\"]?.* failed|[Ss]egmentation fault"
+    r"terminate called|^\s*what\(\): |c10::\w*Error|^Fatal Python error|Assertion [`'\"]?.{0,400} failed|[Ss]egmentation fault"
     r"|SIGSEGV|[Ii]llegal instruction|SIGILL"
     r"|\*\*\* (?:SIG|stack smashing)|double free or corruption|free\(\): invalid|bus error|SIGBUS|^Bus error|LLVM ERROR"
     r"|PassManager::run failed|Pass(?:es)? manager"
@@ -89,7 +89,7 @@ _TOOL = re.compile(
     r" ?(?:\[\w+\])?:? |^\s*(?:docker|git|uv|pip|curl|wget|tar): "
     r"|: (?:fatal )?error:? |: error \w*\d+|Error response from daemon|^× |^\s*[├╰]─▶ |: No such file or directory$"
     r"|: [Pp]ermission denied$|: not found$|cannot stat|No space left on device"
-    r"|Out of memory|(?:CUDA|[Ee]rror).*out of memory|NCCL WARN |oom-kill|Killed process|\bXid\b|undefined symbol|cannot open shared object"
+    r"|Out of memory|(?:CUDA|[Ee]rror).{0,400}out of memory|NCCL WARN |oom-kill|Killed process|\bXid\b|undefined symbol|cannot open shared object"
 )
 _TRACEBACK = re.compile(r"^Traceback \(most recent call last\)|^\s+File \"")
 _CHAIN = re.compile(r"^(?:During handling of the above exception|The above exception was the direct cause)")
@@ -208,7 +208,7 @@ def _first_cause(log: Log, begin: int) -> int | None:
         line = log.lines[number]
         if _NATIVE.search(line):
             ranked.append((0, _message_of_abort(log.lines, number)))
-        elif re.search(r"\d+ validation errors? for", line):
+        elif re.search(r"\d{1,6} validation errors? for", line):
             inner = _message_of_validation(log.lines, number)
             if inner is not None:
                 ranked.append((1, inner))

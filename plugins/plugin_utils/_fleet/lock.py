@@ -149,7 +149,7 @@ def unpack(packed: Any, path: str) -> dict[str, Any]:
                     raise GB10Error(f"{path} was edited by hand: server {server} of {name} is not what its hash says; {remedy}.")
                 servers[server] = {key: value for key, value in dict(entry, deployment=deployed).items() if key != "planned"}
             lock[name] = {"address": box["address"], "servers": servers}
-    except (KeyError, TypeError, AttributeError):
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError):
         raise GB10Error(f"{path} is not complete; {remedy}.") from None
     return lock
 

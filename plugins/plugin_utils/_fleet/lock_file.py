@@ -55,7 +55,7 @@ def load(text: str, path: str) -> dict[str, Any]:
         # As a stream: libyaml takes no subclass of str or bytes, and Ansible's strings are one (in 2.18 their encode() gives the other).
         document = yaml.load(io.StringIO(text), Loader=_Loader)
         packed = document[GROUP]["vars"]
-    except (yaml.YAMLError, KeyError, TypeError):
+    except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError, RecursionError):
         raise GB10Error(
             f"{path} is not a lock file of gb10.vllm; restore it from version control, or delete it and run site once to have it written anew."
         ) from None

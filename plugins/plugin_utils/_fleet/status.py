@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
+from ansible_collections.gb10.vllm.plugins.module_utils._io.redaction import everywhere
 from ansible_collections.gb10.vllm.plugins.module_utils._model.content import not_verified
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.deployment import endpoint, version
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.lacking import more, sentence
@@ -122,7 +123,7 @@ def status(seen: Mapping[str, Seen], made_at: str) -> dict[str, Any]:
             "memory": {key: memory.get(key) for key in ("total_bytes", "available_bytes", "cuda_total_bytes")} if memory else None,
             "servers": status_rows(seen[name]),
         }
-    return {"format": FORMAT, "made_at": made_at, "boxes": boxes}
+    return {"format": FORMAT, "made_at": made_at, "boxes": everywhere(boxes)}
 
 
 def status_table(fleet: Mapping[str, Any]) -> str:

@@ -16,6 +16,15 @@ import pytest
 from ansible_collections.gb10.vllm.plugins.module_utils._engine import sampling
 from ansible_collections.gb10.vllm.plugins.module_utils._engine.sampling import MIB
 
+
+def until(holds):
+    """Wait for something that a thread does."""
+    deadline = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 ROLLUP = "00400000-7fff r--p 0 00:00 0 [rollup]\nRss: 900 kB\nPss: 700 kB\nPss_Anon: 300 kB\nPss_File: 390 kB\nPss_Shmem: 10 kB\n"
 
 
@@ -74,9 +83,8 @@ def memory(monkeypatch):
 
 def test_the_lowest_value_between_two_looks_is_seen(memory):
     with sampling.Lowest() as lowest:
-        time.sleep(0.05)
         memory[0] = 40 * MIB
-        time.sleep(0.1)
+        until(lambda: lowest.lowest_bytes == 40 * MIB)
         memory[0] = 90 * MIB
         time.sleep(0.05)
     assert lowest.lowest_bytes == 40 * MIB
@@ -86,7 +94,7 @@ def test_the_most_on_a_device_is_seen_too(memory, monkeypatch):
     monkeypatch.setattr(sampling, "DEVICE_EVERY_S", 0.0)
     monkeypatch.setattr(sampling, "_query", lambda what: "700, 1000\n")
     with sampling.Lowest(device=True) as lowest:
-        time.sleep(0.1)
+        until(lambda: lowest.most_device_bytes)
     assert lowest.most_device_bytes == 700 * MIB
 
 
@@ -105,33 +113,41 @@ def watched(memory, monkeypatch, tmp_path):
     yield threads
     sampling.end("c")
     for thread in threads:
-        thread.join(5)
+        thread.join(20)
         assert not thread.is_alive()
 
 
 def test_a_start_that_is_watched_keeps_its_lowest_value(watched, memory):
     noted = sampling.begin("c", 60)
-    assert (noted["wander_bytes"], sampling.noted("c")) == (0, (noted, noted["available_bytes"]))
+    assert noted["wander_bytes"] == 0 and sampling.noted("c")[0] == noted
     memory[0] = 7 * MIB
-    time.sleep(0.2)
+    until(lambda: sampling.noted("c") == (noted, 7 * MIB))
     memory[0] = 50 * MIB
     time.sleep(0.1)
-    assert sampling.noted("c") == (noted, min(noted["available_bytes"], 7 * MIB))
+    assert sampling.noted("c") == (noted, 7 * MIB)
     sampling.end("c")
-    watched[0].join(5)
+    watched[0].join(20)
     assert not watched[0].is_alive() and sampling.noted("c") is None
+
+
+@pytest.mark.parametrize(("unrest", "longest_s", "noted"), [([400, 300, 100, 9], 60, 100), ([400] * 9, 0.0, 400), ([128], 60, 128)])
+def test_memory_that_still_comes_back_is_waited_for(watched, monkeypatch, unrest, longest_s, noted):
+    seen = iter(unrest)
+    monkeypatch.setattr(sampling, "before", lambda: {"available_bytes": 5, "wander_bytes": next(seen) * MIB})
+    monkeypatch.setattr(sampling, "LONGEST_UNREST_S", longest_s)
+    assert sampling.begin("c", 60)["wander_bytes"] == noted * MIB
 
 
 def test_a_second_start_ends_the_watch_over_the_first(watched):
     sampling.begin("c", 60)
     sampling.begin("c", 60)
-    watched[0].join(5)
+    watched[0].join(20)
     assert not watched[0].is_alive() and watched[1].is_alive()
 
 
 def test_a_watch_ends_when_no_start_takes_that_long(watched):
     sampling.begin("c", 0.1)
-    watched[0].join(5)
+    watched[0].join(20)
     assert not watched[0].is_alive() and sampling.noted("c") is None, "a note that is so old says nothing"
 
 

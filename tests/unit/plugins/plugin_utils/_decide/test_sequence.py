@@ -98,6 +98,8 @@ def test_the_way_back_is_the_other_way_round():
         there["servers"][one["name"]]["history"] = [one]
     assert names(sequence.going_back(["b", "a"], there)) == [("a", ["b"]), ("b", [])]
     assert names(sequence.going_back(["a"], there)) == [("a", [])]
+    assert sequence.cannot_go_back(["a", "b"], there) == sequence.cannot_go_back(["b"], there) == []
+    assert sequence.cannot_go_back(["a"], there) == ["a (port 8000 is b's now)"], "refused before anything is stopped"
 
 
 def test_who_moves_in_a_circle_goes_back_together():

@@ -214,8 +214,7 @@ class TestTheFirstLoad:
         assert order(running(old))["load"]["context"] == 0
 
     def test_begins_when_the_memory_of_what_ran_has_come_back(self):
-        plan = {**given()["plan"], "box": {"available_bytes": 99}}
-        assert (order(plan=plan)["memory_bytes"], order(running(fresh()), plan=plan)["memory_bytes"]) == (0, 99)
+        assert (order()["memory_bytes"], order(running(fresh()))["memory_bytes"]) == (0, (90 + 12) * 2**30)
 
 
 class TestGoingBack:

@@ -1,0 +1,131 @@
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""One redaction for everything shown or written: no secret of ours by its value, none of anybody's by its looks."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from ansible_collections.gb10.vllm.plugins.module_utils._engine import container, probe
+from ansible_collections.gb10.vllm.plugins.module_utils._io import redaction
+from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import issue
+from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet import status
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        "Authorization: Bearer {}",
+        "authorization: bearer {}",
+        "{{'Authorization': 'Bearer {}'}}",
+        "-H 'Authorization: Basic {}'",
+        '{{"api_key": "{}"}}',
+        '{{"apiKey":"{}"}}',
+        "x-api-key: {}",
+        "VLLM_API_KEY='{}'",
+        "--api-key={}",
+        "--api-key {} --port 8000",
+        "api_key=['{}', 'b']",
+        "AWS_SECRET_ACCESS_KEY={}",
+        "aws_secret_access_key = {}",
+        "MY_SECRET_OF_MINE={}",
+        "OPENAI_API_KEY: {}",
+        "WANDB_API_KEY={}",
+        'export DB_PASSWORD="{}"',
+        "REGISTRY_TOKEN={}",
+        "hf_token='{}'",
+        "https://user:{}@proxy:3128/x",
+        "redis://:{}@host:6379",
+        "postgres://u:p@{}@host/db",
+        "client_secret={}&grant=1",
+    ],
+)
+def test_a_secret_goes_by_its_shape(shape):
+    hidden = redaction.redact("before " + shape.format("S3cretValue9") + " after", [])
+    assert "S3cret" not in hidden and redaction.HIDDEN in hidden and hidden.startswith("before ") and ("after" in hidden or "client" in shape)
+    assert redaction.redact(hidden, []) == hidden
+    assert "S3cret" not in issue.without_secrets(shape.format("S3cretValue9"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "non-default args: {'api_key': None, 'max_num_batched_tokens': 8192}",
+        "eos_token='</s>', pad_token=None, num_tokens=55",
+        "KeyError: 'token' of https://huggingface.co/a/b@main and http://127.0.0.1:8000/v1",
+        "Support for password authentication was removed; MONKEY: x; TOKENIZER=auto",
+        "the API refuses our key (HTTP 401)",
+        '{"api_key": null}',
+    ],
+)
+def test_what_is_no_secret_stays(text):
+    assert redaction.redact(text, []) == text
+
+
+FILES = {
+    "key.env": "VLLM_API_KEY='it''s-the-key'\n",
+    "server.env": 'DATABASE="pa55-of-the-env"\nSHORT=abc\nexport MY_PASSWORD=four\nTWO="first line 1\nsecond line 2"\nODD=\'a"b\\c/d?e\'\n',
+}
+SECRETS = (
+    "it's-the-key",
+    "its-the-key",
+    "pa55-of-the-env",
+    "first line 1",
+    "second line 2",
+    "hub-token-1",
+    'a"b\\c/d?e',
+    "a%22b%5Cc%2Fd%3Fe",
+    'a\\"b\\\\c/d?e',
+)
+
+
+@pytest.fixture
+def config(tmp_path):
+    (tmp_path / "devstral").mkdir()
+    for name, text in FILES.items():
+        (tmp_path / "devstral" / name).write_text(text)
+    (tmp_path / "hub.env").write_text("SOMETHING=hub-token-1\n")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/key.env").write_text("VLLM_API_KEY=key-of-another\n")
+    return tmp_path
+
+
+def test_every_value_of_every_private_file_goes(config):
+    values = redaction.values_in(config)
+    log = " | ".join(one for one in (*SECRETS, "key-of-another") if one != "it's-the-key")
+    hidden = redaction.redact(log + " abc my four", values)
+    assert set(hidden.split(" | ")[:-1]) == {redaction.HIDDEN} and hidden.endswith("abc my " + redaction.HIDDEN)
+    assert redaction.values_in(config / "nowhere") == []
+
+
+def test_a_start_that_fails_says_no_secret_of_its_environment(config, monkeypatch):
+    """The log that site shows, as the one of `diagnose`: reason, log, kept tail and answer."""
+    monkeypatch.setattr(probe, "kernel_log", lambda _since: [])
+    follower = probe.Follower("c", "http://127.0.0.1:1", str(config / "devstral/key.env"), None, "auto", "hi", 1.0, 1.0)
+    result: dict = {}
+    follower._fail(result, "login failed: pa55-of-the-env", ["psycopg: password=pa55-of-the-env user=x", "hub-token-1 and key-of-another"], 1.0)
+    assert not any(secret in line for line in result["log"] for secret in (*SECRETS, "key-of-another"))
+    details = {"State": {"StartedAt": "2026-01-02T03:04:05Z", "Status": "running"}, "Config": {"Labels": {"gb10.vllm.server": "devstral"}, "Env": []}}
+    monkeypatch.setattr(container, "inspect", lambda _name: details)
+    monkeypatch.setattr(container, "logs", lambda *_words: [(1.0, "psycopg: pa55-of-the-env hub-token-1")])
+    monkeypatch.setattr(container, "kernel_log", lambda _since: [])
+    assert container.collect("c", config_dir=str(config))[0]["log"] == [f"psycopg: {redaction.HIDDEN} {redaction.HIDDEN}"]
+
+
+def test_a_status_shows_no_secret():
+    shown = status.status({"a": {"problem": "x", "box": {}}}, "now")
+    assert shown["boxes"]["a"]["servers"] == []
+    assert redaction.everywhere({"a": ["Bearer abcdefgh", 7, None, ("HF_TOKEN=x",)]}) == {
+        "a": [f"Bearer {redaction.HIDDEN}", 7, None, [f"HF_TOKEN={redaction.HIDDEN}"]]
+    }
+
+
+@pytest.mark.parametrize("piece", ["api_key=", "api_key=['", "A_KEY='", '"password": "\\', "://a:b", "Bearer ", "hf_", "A_KEY_", "--api-key ["])
+def test_hostile_text_is_redacted_soon(piece):
+    text = "\n".join([(piece * 8192)[:8192]] * 10)
+    began = time.process_time()
+    redaction.redact(text, ["abcdefgh"] * 50)
+    assert time.process_time() - began < 2
