@@ -307,7 +307,7 @@ class Served:
     runner: str = "auto"
     convert: str = "auto"
     disable_sliding_window: bool = False
-    beside: Beside = field(default_factory=lambda: Beside())
+    beside: Beside = field(default_factory=Beside)
 
 
 def runner_of(served: Served, kind: str, architecture: str) -> str:
