@@ -9,8 +9,6 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ansible_collections.gb10.vllm.plugins.module_utils._io.redaction import redact as redact
-
 ANSWER_TOKENS = 16
 """Enough for a visible answer, and for a reasoning model to begin its reasoning."""
 
