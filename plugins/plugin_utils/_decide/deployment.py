@@ -391,14 +391,15 @@ def compare(planned: dict, facts: dict) -> list[dict]:
 def comparison(planned: dict, facts: dict) -> str:
     """``compare`` as lines for people, drift marked; says so when the start measured nothing that was predicted."""
     entries = compare(planned, facts)
+    doubts = [f"It answers, but {doubt}." for doubt in facts.get("doubts") or []]
     if not entries:
-        return "The start measured nothing that was predicted."
+        return "\n".join(["The start measured nothing that was predicted.", *doubts])
     rows = [("", "predicted", "measured", "difference", "")]
     for one in entries:
         share = f"{one['share']:+.1%}" if one["share"] is not None else ""
         mark = "more than 2 %; the next plan uses what was measured" if one["drift"] else ""
         rows.append((one["name"], *(_figure(one["figure"], one[key], sign) for key, sign in FIGURES), f"{share} {mark}".strip()))
-    return "\n".join([*table(rows), *_as_the_box_saw_it(facts)])
+    return "\n".join([*table(rows), *_as_the_box_saw_it(facts), *doubts])
 
 
 def _as_the_box_saw_it(facts: Mapping[str, Any]) -> list[str]:
