@@ -124,6 +124,8 @@ class ActionModule(ActionBase):
 
     def _judge_memory(self, seen: dict, box: str, server: str, given: dict) -> dict:
         """What a server that answers leaves to its box, where that was measured: too little is repaired once, a figure without sense is kept out."""
+        for doubt in seen["facts"].get("doubts") or []:
+            Display().warning(f"{box}: {server} answers, but {doubt}.")
         memory = seen["facts"].get("memory")
         if not memory:
             return seen

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable
 
 from ansible_collections.gb10.vllm.plugins.plugin_utils._as_filter import as_filters
-from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import deployment, lacking, sequence, wanted, work
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import deployment, lacking, mounts, sequence, wanted, work
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.vulnerabilities import exposure_verdict
 
 
@@ -55,6 +55,11 @@ class FilterModule:
                 "fleet_keys": work.fleet_keys,
                 "fleet_lacks": lacking.fleet_text,
                 "image_mistakes": wanted.image_mistakes,
+                "as_mounted": mounts.as_mounted,
+                "files_named": mounts.files_named,
+                "files_refused": mounts.files_refused,
+                "models_wanted": mounts.models_wanted,
+                "with_drafts": mounts.with_drafts,
                 "in_sequence": sequence.in_sequence,
                 "rollback_blocked": sequence.cannot_go_back,
                 "rollback_steps": sequence.going_back,

@@ -73,6 +73,12 @@ options:
     type: list
     elements: path
     default: []
+  named:
+    description:
+      - What the arguments of servers name on the box - by server and value, the paths it may mean, of which the first that exists counts.
+      - What is found is returned in C(box.named).
+    type: dict
+    default: {}
   allow_missing:
     description: Return C(present=false) for one of O(models) that does not exist, instead of a problem.
     type: bool
@@ -149,6 +155,7 @@ box:
     libcuda did not answer), C(docker) (with our C(containers), the names of C(others), and C(images)), C(disks), C(listeners), C(holders)
     (processes that hold at least 1 GiB), C(units), C(files) (digest, mode and owner of the files this collection put there), C(servers)
     (records of earlier runs by server), C(open) (private files and directories that others may read or enter),
+    C(named) (by server and value of O(named) C(path), C(kind) - file, directory or absent -, C(real), C(digest), C(links) and C(unreadable)),
     C(cpu_features) (C(cpu_amx) and C(cpu_avx512_bf16), by which vLLM's build for CPUs decides).
   returned: when the box was read
   type: dict
@@ -193,6 +200,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._box.facts import read_b
 from ansible_collections.gb10.vllm.plugins.module_utils._box.findings import findings
 from ansible_collections.gb10.vllm.plugins.module_utils._box.memory import wait_for_memory
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._model.reach import named
 from ansible_collections.gb10.vllm.plugins.module_utils._model.read import read_models
 from ansible_collections.gb10.vllm.plugins.module_utils._names import CONFIG_DIR, GIB, LONGEST_S, STATE_DIR
 
@@ -212,6 +220,7 @@ OPTIONS = {
     "builds": {"type": "bool", "default": False},
     "wait_for_memory_bytes": {"type": "int", "default": 0},
     "models": {"type": "list", "elements": "path", "default": []},
+    "named": {"type": "dict", "default": {}},
     "allow_missing": {"type": "bool", "default": False},
     "kept": {"type": "bool", "default": False},
     "load_format": {"type": "str", "default": "auto"},
@@ -251,6 +260,7 @@ def main() -> None:
     )
     spoken = {server["name"]: server["tls"] for server in wanted["servers"] if server.get("tls")}
     box["certificates"] = {name: read_certificate(str(tls.get("certificate")), str(tls.get("key"))) for name, tls in spoken.items()}
+    box["named"] = named(wanted["named"])
     options = {name: wanted[name] for name in ("allow_missing", "kept", "load_format", "state_dir")}
     models, problems = read_models(wanted["models"], **options)
     result.update(box=box, findings=findings(box, dict(wanted, free_bytes=free_bytes, now=time.time())), models=models)

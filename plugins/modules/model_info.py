@@ -84,7 +84,9 @@ model:
     (C(params), C(bytes) in the files, C(loaded_bytes) after loading, C(groups)), C(manifest) (SHA-256), C(size_bytes), C(tokenizer),
     C(chat_template), C(kind) (chat, completion, embedding, classification or transcription), C(auto_map), C(files), C(names); C(directory)
     (what a container mounts), C(ours) (brought by this collection), C(version), C(revision), C(outside) (the first file that is a link to
-    somewhere else, as in the cache of C(huggingface_hub)), C(content) (C(small) and C(weights), SHA-256; C(weights) is null until they were read),
+    somewhere else, as in the cache of C(huggingface_hub)), C(links) (where such links lead), C(unreadable) (the first file that a container's root,
+    which has no capabilities, may not open), C(code_elsewhere) (repositories whose code its C(auto_map) names),
+    C(content) (C(small) and C(weights), SHA-256; C(weights) is null until they were read),
     C(beside) (what other files say - lengths of sentence-transformers and of the tokenizer, kinds of pooling),
     and C(hf) (C(config) and C(weights) under the usual names) where the directory holds the model under Mistral's names too.
   returned: when O(path) was given

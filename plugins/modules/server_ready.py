@@ -49,9 +49,11 @@ options:
     description: Name that C(/v1/models) must list. Without it any name will do.
     type: str
   kind:
-    description: What the model offers. V(auto) tries a chat, then a completion, then an embedding.
+    description:
+      - What the model offers. V(auto) asks for the first of these that the server's own C(/openapi.json) names; without that file, for one after the other.
+      - V(rerank), V(score), V(classification) and V(pooling) ask C(/rerank), C(/score), C(/classify) and C(/pooling), V(transcription) sends a second of sound.
     type: str
-    choices: [auto, chat, completion, embedding]
+    choices: [auto, chat, completion, transcription, embedding, rerank, score, classification, pooling]
     default: auto
   prompt:
     description: What is asked.
@@ -191,6 +193,10 @@ facts:
         programs took meanwhile, C(shared_pool) (false on a device with memory of its own), C(missing_bytes) of the floor, C(idle_bytes) beside floor and
         margin, and C(problem) where there is no such figure.
       type: dict
+    doubts:
+      description: After a start that was measured, what the answers to a request with a tool and to one with reasoning say against the parsers it has.
+      type: list
+      elements: str
     load: {description: "The first load - C(prefill_tokens), C(requests), C(seconds), and C(problem) where it was refused.", type: dict}
     vllm_version: {description: Version of vLLM., type: str}
 answer:
@@ -201,7 +207,7 @@ answer:
     text: {description: What came back., type: str}
     model: {description: Who answered., type: str}
     latency_s: {description: How long it took., type: float}
-    kind: {description: chat or completion or embedding., type: str}
+    kind: {description: What was asked, see O(kind)., type: str}
     tokens: {description: Tokens generated., type: int}
 container:
   description: State of the container - name, exists, status, started_at, exit_code, oom_killed, restart_count, image.
@@ -237,7 +243,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._box.memory import wait_
 from ansible_collections.gb10.vllm.plugins.module_utils._engine import sampling
 from ansible_collections.gb10.vllm.plugins.module_utils._engine.probe import Follower
 from ansible_collections.gb10.vllm.plugins.module_utils._engine.proof import Proof
-from ansible_collections.gb10.vllm.plugins.module_utils._engine.readiness import timeouts
+from ansible_collections.gb10.vllm.plugins.module_utils._engine.readiness import ROUTES, timeouts
 from ansible_collections.gb10.vllm.plugins.module_utils._engine.warm import Load
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 
@@ -247,7 +253,7 @@ ARGUMENTS = {
     "api_key_file": {"type": "path", "no_log": False},
     "key_required": {"type": "bool", "default": False, "no_log": False},
     "served_model_name": {"type": "str"},
-    "kind": {"type": "str", "choices": ["auto", "chat", "completion", "embedding"], "default": "auto"},
+    "kind": {"type": "str", "choices": ["auto", *ROUTES], "default": "auto"},
     "prompt": {"type": "str", "default": "Say hello in one short sentence."},
     "model_bytes": {"type": "int", "default": 0},
     "timeout_s": {"type": "float"},

@@ -10,12 +10,19 @@ import http.client
 import json
 import ssl
 import urllib.parse
-from typing import Any
+from typing import Any, NamedTuple
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 
 LONGEST_ANSWER = 2**24
 """Bytes of an answer that are read: /metrics of a large server has less than one hundredth of it."""
+
+
+class Form(NamedTuple):
+    """A body that is no JSON."""
+
+    data: bytes
+    content_type: str
 
 
 class Api:
@@ -33,7 +40,7 @@ class Api:
         self._host, self._port, self._prefix = url.hostname, url.port, url.path.rstrip("/")
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
 
-    def call(self, path: str, body: dict[str, Any] | None = None, timeout_s: float = 5.0) -> tuple[int, str]:
+    def call(self, path: str, body: dict[str, Any] | Form | None = None, timeout_s: float = 5.0) -> tuple[int, str]:
         """(HTTP status, body); status 0 and the reason when nothing answered."""
         connection = (
             http.client.HTTPSConnection(self._host, self._port, timeout=timeout_s, context=self._tls)
@@ -41,8 +48,9 @@ class Api:
             else http.client.HTTPConnection(self._host, self._port, timeout=timeout_s)
         )
         try:
-            data = json.dumps(body) if body is not None else None
-            headers = {**self._headers, "Content-Type": "application/json"} if data else self._headers
+            form = body if isinstance(body, Form) else Form(json.dumps(body).encode(), "application/json") if body is not None else None
+            data = form.data if form else None
+            headers = {**self._headers, "Content-Type": form.content_type} if form else self._headers
             connection.request("POST" if data else "GET", self._prefix + path, body=data, headers=headers)
             reply = connection.getresponse()
             return reply.status, reply.read(LONGEST_ANSWER).decode("utf-8", "replace")

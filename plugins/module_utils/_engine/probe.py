@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._engine import log as engine_log
-from ansible_collections.gb10.vllm.plugins.module_utils._engine import readiness, sampling
+from ansible_collections.gb10.vllm.plugins.module_utils._engine import parsers, readiness, sampling
 from ansible_collections.gb10.vllm.plugins.module_utils._engine.api import Api, json_object
 from ansible_collections.gb10.vllm.plugins.module_utils._engine.container import (
     DIAGNOSIS_LINES,
@@ -47,7 +47,7 @@ class Follower:
     :param base_url: where its API answers on this box.
     :param key_file: file that may hold ``VLLM_API_KEY=...``, quoted for a shell; None for an open server.
     :param served_model_name: the name ``/v1/models`` must list; None accepts any.
-    :param kind: auto, chat, completion or embedding.
+    :param kind: auto, or a key of ``readiness.ROUTES``.
     :param prompt: what to ask.
     :param stall_s: silence in seconds after which the start counts as stalled.
     :param answer_timeout_s: how long one real request may take; the first one compiles kernels.
@@ -223,7 +223,7 @@ class Follower:
     def _ask_for_real(self, result: dict, model: str, lines: list[str], started: float | None) -> None:
         """Ask what a user would ask, of each kind of endpoint that may be offered."""
         refusals = []
-        for kind in readiness.kinds_to_try(self.kind):
+        for kind in readiness.kinds_to_try(self.kind, _offered(self.api)):
             path, request = readiness.question(kind, model, self.prompt)
             asked = time.monotonic()
             status, body = self.api.call(path, request, timeout_s=self.answer_timeout_s)
@@ -241,12 +241,13 @@ class Follower:
                 self._unanswered(result, lines, started, error_or_status(status, body))
                 return
             refusals.append(f"{path}: HTTP {status}, {readiness.error_text(body)}")
-            if not readiness.is_wrong_endpoint(status, body):
+            if not readiness.is_wrong_endpoint(status, body, kind):
                 break
         self._fail(result, "it refused a real request: " + "; ".join(refusals), lines, started)
 
     def _answered(self, result: dict, kind: str, text: str, reply: dict[str, Any], model: str, latency_s: float) -> None:
-        result["phase"], result["progress"] = "ready", f"answered a {kind} request in {latency_s:.1f} s"
+        path = f" ({readiness.ROUTES[kind]})" if kind in readiness.NUMBERS else ""
+        result["phase"], result["progress"] = "ready", f"answered a {kind} request{path} in {latency_s:.1f} s"
         result["answer"] = {
             "text": redaction.redact(text, self.secrets),
             "model": str(reply.get("model", model)),
@@ -254,7 +255,7 @@ class Follower:
             "kind": kind,
             "tokens": readiness.tokens_of(reply),
         }
-        self._measure(result["facts"])
+        _measure(self.api, result["facts"])
 
     def _refuses_strangers(self, result: dict, lines: list[str], started: float | None) -> None:
         """A server for which a key is due answers nobody without one, or it is no success."""
@@ -267,6 +268,10 @@ class Follower:
         """The first load after a start that is watched, and what was measured of it; a server that does not stand it is not ready."""
         found, why = self.proof.measure(self.api.call, kind, model, result["facts"], self.answer_timeout_s) if self.proof else ({}, "")
         result["facts"].update(found)
+        if kind == "chat" and not why:
+            command = (inspect(self.container) or {}).get("Config", {}).get("Cmd") or []
+            doubts = parsers.check(self.api.call, model, command, result["facts"].get("max_model_len") or 0, self.answer_timeout_s)
+            result["facts"]["doubts"] = [redaction.redact(one, self.secrets) for one in doubts]
         if why:
             result["phase"], result["answer"] = "serving", None
             self._unanswered(result, lines, started, f"its first load: {why}")
@@ -278,20 +283,27 @@ class Follower:
         if self.unanswered >= MOST_UNANSWERED:
             self._fail(result, f"its API is up, but {self.unanswered} real requests in a row got no answer ({why})", lines, started)
 
-    def _measure(self, facts: dict) -> None:
-        status, body = self.api.call("/metrics")
-        if status == 200:
-            facts.update(engine_log.parse_cache_config(body))
-            if facts.get("kv_cache_memory_bytes"):
-                facts["available_kv_bytes"] = facts["kv_cache_memory_bytes"]  # given in bytes, so exact where the log rounds
-        status, body = self.api.call("/version")
-        if status == 200 and json_object(body).get("version"):
-            facts["vllm_version"] = str(json_object(body)["version"])
-
 
 def error_or_status(status: int, body: str) -> str:
     """A short reason for an unanswered request."""
     return f"HTTP {status}, {readiness.error_text(body)}" if status else body
+
+
+def _offered(api: Api) -> list[str]:
+    """The routes that the server names; none where it does not say."""
+    status, body = api.call("/openapi.json")
+    return readiness.offered(json_object(body)) if status == 200 else []
+
+
+def _measure(api: Api, facts: dict) -> None:
+    status, body = api.call("/metrics")
+    if status == 200:
+        facts.update(engine_log.parse_cache_config(body))
+        if facts.get("kv_cache_memory_bytes"):
+            facts["available_kv_bytes"] = facts["kv_cache_memory_bytes"]  # given in bytes, so exact where the log rounds
+    status, body = api.call("/version")
+    if status == 200 and json_object(body).get("version"):
+        facts["vllm_version"] = str(json_object(body)["version"])
 
 
 def _read_key(path: str) -> str | None:

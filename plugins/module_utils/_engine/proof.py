@@ -41,7 +41,7 @@ class Proof:
         ready = sampling.moment(pids)
         done: dict[str, Any] = {}
         with sampling.Lowest(device=ready["device_bytes"] is not None) as lowest:
-            if self.load is not None:
+            if self.load is not None and kind != "transcription":
                 done = dict(warm.run(call, kind, model, self.load, timeout_s))
         if "problem" in done:
             status, text = done["problem"]

@@ -6,11 +6,22 @@
 
 from __future__ import annotations
 
+import math
 import re
+import struct
+from collections.abc import Collection
 from typing import Any
+
+from ansible_collections.gb10.vllm.plugins.module_utils._engine.api import Form
 
 ANSWER_TOKENS = 16
 """Enough for a visible answer, and for a reasoning model to begin its reasoning."""
+ROUTES = {
+    "chat": "/v1/chat/completions", "completion": "/v1/completions", "transcription": "/v1/audio/transcriptions", "embedding": "/v1/embeddings",
+    "rerank": "/rerank", "score": "/score", "classification": "/classify", "pooling": "/pooling",
+}  # fmt: skip
+"""What is asked, by kind, in the order in which it is tried (vLLM: ``entrypoints/pooling/factories.py`` attaches what a model is for)."""
+NUMBERS = ("rerank", "score", "classification", "pooling")
 
 
 def timeouts(model_bytes: int = 0) -> tuple[float, float]:
@@ -67,36 +78,79 @@ def listed_model(body: dict, wanted: str | None) -> tuple[str | None, int | None
     return None, None, ids
 
 
-def kinds_to_try(kind: str) -> list[str]:
-    """Endpoints to try in order for a wanted kind; ``auto`` finds out."""
-    return ["chat", "completion", "embedding"] if kind == "auto" else [kind]
+def kinds_to_try(kind: str, offered: Collection[str] = ()) -> list[str]:
+    """Endpoints to try in order for a wanted kind; ``auto`` takes those that the server offers (its own ``/openapi.json``), all where it does not say."""
+    if kind != "auto":
+        return [kind]
+    return [one for one, path in ROUTES.items() if path in offered] or list(ROUTES)
 
 
-def question(kind: str, model: str, prompt: str) -> tuple[str, dict]:
-    """(path, JSON body) of the smallest request that proves ``kind``.
+def offered(openapi: dict) -> list[str]:
+    """The routes that a server names in its ``/openapi.json``; none where it keeps that to itself (--disable-fastapi-docs)."""
+    paths = openapi.get("paths")
+    return [str(path) for path in paths] if isinstance(paths, dict) else []
+
+
+def question(kind: str, model: str, prompt: str) -> tuple[str, dict | Form]:
+    """(path, body) of the smallest request that proves ``kind``.
 
     ``min_tokens`` keeps a model that wants to end at once from answering with nothing.
     """
-    if kind == "embedding":
-        return "/v1/embeddings", {"model": model, "input": prompt}
+    path = ROUTES[kind]
+    if kind in ("embedding", "classification", "pooling"):
+        return path, {"model": model, "input": prompt}
+    if kind == "rerank":
+        return path, {"model": model, "query": prompt, "documents": [prompt, "The sky is blue."]}
+    if kind == "score":
+        return path, {"model": model, "text_1": prompt, "text_2": "The sky is blue."}
+    if kind == "transcription":
+        return path, recording(model)
     limits = {"model": model, "max_tokens": ANSWER_TOKENS, "min_tokens": 4, "temperature": 0}
     if kind == "completion":
-        return "/v1/completions", {**limits, "prompt": prompt}
-    return "/v1/chat/completions", {**limits, "messages": [{"role": "user", "content": prompt}]}
+        return path, {**limits, "prompt": prompt}
+    return path, {**limits, "messages": [{"role": "user", "content": prompt}]}
+
+
+def recording(model: str, seconds: int = 1) -> Form:
+    """A form with a second of a tone of 440 Hz, as a WAV file of 16,000 samples of 16 bits."""
+    rate = 16_000
+    samples = b"".join(struct.pack("<h", int(8000 * math.sin(2 * math.pi * 440 * number / rate))) for number in range(rate * seconds))
+    head = struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 36 + len(samples), b"WAVE", b"fmt ", 16, 1, 1, rate, 2 * rate, 2, 16, b"data", len(samples))
+    mark = "gb10-vllm-recording"
+    field = f'--{mark}\r\nContent-Disposition: form-data; name="{{}}"{{}}\r\n\r\n'
+    parts = [field.format("model", "").encode() + model.encode(), field.format("temperature", "").encode() + b"0"]
+    parts.append(field.format("file", '; filename="tone.wav"\r\nContent-Type: audio/wav').encode() + head + samples)
+    return Form(b"\r\n".join(parts) + f"\r\n--{mark}--\r\n".encode(), f"multipart/form-data; boundary={mark}")
 
 
 def answer_text(kind: str, body: dict) -> str | None:
-    """The text in a reply (for an embedding: its size in words), None when it holds none."""
+    """The text in a reply (for numbers and sound what came back, in words), None when it holds none."""
     try:
         if kind == "embedding":
             vector = body["data"][0]["embedding"]
             return f"embedding of {len(vector)} numbers" if len(vector) else None
+        if kind in NUMBERS:
+            return _numbers(kind, body)
+        if kind == "transcription":
+            return f"transcription {body['text'].strip()!r}"
         choice = body["choices"][0]
         message = {"content": choice["text"]} if kind == "completion" else choice["message"]
         texts = (message.get(key) for key in ("content", "reasoning", "reasoning_content"))
         return next((text for text in texts if text and isinstance(text, str)), None)
-    except (AttributeError, KeyError, IndexError, TypeError):
+    except (AttributeError, KeyError, IndexError, TypeError, ValueError):
         return None
+
+
+def _numbers(kind: str, body: dict) -> str | None:
+    if kind == "rerank":
+        scores = [float(one["relevance_score"]) for one in body["results"]]
+        return f"ranking of {len(scores)} documents" if scores and all(map(math.isfinite, scores)) else None
+    first = body["data"][0]
+    if kind == "score":
+        return f"score {float(first['score']):.3f}" if math.isfinite(float(first["score"])) else None
+    if kind == "classification":
+        return f"{len(first['probs'])} classes, {first.get('label') or 'without names'}" if first["probs"] else None
+    return f"pooled data of {len(first['data'])} entries" if first["data"] else None
 
 
 def tokens_of(body: dict) -> int | None:
@@ -106,8 +160,10 @@ def tokens_of(body: dict) -> int | None:
     return count if isinstance(count, int) else None
 
 
-def is_wrong_endpoint(status: int, body: str) -> bool:
+def is_wrong_endpoint(status: int, body: str, kind: str = "") -> bool:
     """Whether a refusal means that this model does not offer this endpoint (so ``auto`` tries the next)."""
+    if kind in (*NUMBERS, "embedding", "transcription") and status in (400, 422):
+        return True  # as /rerank does where a model has several classes
     if status in (404, 405, 501):
         return "does not exist" not in body or "model" not in body.lower()
     return status == 400 and bool(re.search(r"does not support|chat template|not supported|is not enabled", body, re.IGNORECASE))

@@ -18,10 +18,13 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
+from ansible_collections.gb10.vllm.plugins.module_utils._engine.readiness import NUMBERS, ROUTES
+
 IMAGE_SIDE = 1540
 """Pixels; models make larger images smaller, or into as many pieces as a context holds."""
 MOST_AT_ONCE = 128
 SHORT_TOKENS = 16
+POOLED = ("embedding", *NUMBERS)
 Call = Callable[[str, dict[str, Any], float], tuple[int, str]]
 """(path, JSON body, seconds) -> (HTTP status, body); status 0 when nothing answered."""
 
@@ -47,7 +50,7 @@ def prefills(kind: str, model: str, load: Load, seed: int) -> list[dict[str, Any
 
     ``truncate_prompt_tokens`` cuts each to its exact length in tokens, whatever the tokenizer makes of the words.
     """
-    longest = max(1, min(load.batch_tokens, load.context - (0 if kind == "embedding" else 1)))
+    longest = max(1, min(load.batch_tokens, load.context - (0 if kind in POOLED else 1)))
     lengths = [longest] * (load.batch_tokens // longest)
     rest = load.batch_tokens - sum(lengths)
     return [_body(kind, model, length, 1, seed + number) for number, length in enumerate(lengths + ([rest] if rest else []))][:MOST_AT_ONCE]
@@ -71,15 +74,16 @@ def picture(model: str) -> dict[str, Any]:
 
 def _body(kind: str, model: str, prompt_tokens: int, tokens: int, seed: int) -> dict[str, Any]:
     text = words(prompt_tokens + 2, seed)
-    if kind == "embedding":
-        return {"model": model, "input": text, "truncate_prompt_tokens": prompt_tokens}
+    if kind in POOLED:
+        asked = {"query": "1", "documents": [text]} if kind == "rerank" else {"text_1": "1", "text_2": text} if kind == "score" else {"input": text}
+        return {"model": model, **asked, "truncate_prompt_tokens": prompt_tokens}
     limits = {"max_tokens": tokens, "min_tokens": tokens, "temperature": 0, "truncate_prompt_tokens": prompt_tokens}
     return {"model": model, "prompt": text, **limits}
 
 
 def run(call: Call, kind: str, model: str, load: Load, timeout_s: float) -> Mapping[str, Any]:
     """Ask all that. {seconds, prefill_tokens, requests}, and ``problem`` where not everything was answered: (status, its words) of the first one."""
-    path = "/v1/embeddings" if kind == "embedding" else "/v1/completions"
+    path = ROUTES[kind] if kind in POOLED else ROUTES["completion"]
     began, seed = time.monotonic(), time.time_ns()
     done: dict[str, Any] = {"prefill_tokens": load.batch_tokens, "requests": 0}
     for bodies in (prefills(kind, model, load, seed), shorts(kind, model, load, ~seed)):

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._model import hub_cache
 from ansible_collections.gb10.vllm.plugins.module_utils._model.beside import read_beside, with_quantization
 from ansible_collections.gb10.vllm.plugins.module_utils._model.formats import check_config, check_directory
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing import weights
@@ -38,6 +39,9 @@ def inspect_model(path: str, *, load_format: str = "auto", allow_missing: bool =
         with os.scandir(path) as entries:
             sizes = dict(_entry(path, e) for e in entries)
     except FileNotFoundError:
+        cached = hub_cache.of_repository(path)
+        if cached:
+            raise GB10Error(f"{path} does not exist, but the cache of huggingface_hub there holds the model: name {cached} as `model`") from None
         if allow_missing:
             return {"present": False, "path": path}
         raise GB10Error(_unknown(path)) from None
@@ -46,6 +50,8 @@ def inspect_model(path: str, *, load_format: str = "auto", allow_missing: bool =
         raise GB10Error(f"the model path {path} is a file, not a directory: {hint}") from None
     except OSError as exc:
         raise GB10Error(_os_problem(path, exc)) from exc
+
+    hub_cache.check_level(path, sizes)
 
     def read(name: str, limit: int) -> bytes:
         if isinstance(sizes.get(name), OSError):
@@ -119,6 +125,7 @@ def describe(
         "chat_template": template,
         "kind": kind(config, sizes, template),
         "auto_map": sorted(config["auto_map"]) if isinstance(config.get("auto_map"), dict) else [],
+        "code_elsewhere": _code_elsewhere(config, where, sizes, read),
         "files": [{"name": s.name, "bytes": s.size_bytes} for s in shards],
         "beside": read_beside(where, sizes, read),
         "names": sorted(name for name in known if name.endswith((".json", ".safetensors"))),
@@ -224,6 +231,17 @@ def _chat_template(where: str, sizes: Mapping[str, Any], read: Callable[[str, in
         return False
     found = load_json(read("tokenizer_config.json", CONFIG_LIMIT), f"{where}/tokenizer_config.json")
     return isinstance(found, dict) and bool(found.get("chat_template"))
+
+
+def _code_elsewhere(config: Mapping[str, Any], where: str, sizes: Mapping[str, Any], read: Callable[[str, int], bytes]) -> list[str]:
+    """Repositories whose code the model's ``auto_map`` names, as in ``ORG/OTHER--file.Class``."""
+    found = [config]
+    for name in ("tokenizer_config.json", "processor_config.json", "preprocessor_config.json"):
+        content = load_json(read(name, CONFIG_LIMIT), f"{where}/{name}") if name in sizes else None
+        found += [content] if isinstance(content, dict) else []
+    values = [one for content in found if isinstance(content.get("auto_map"), Mapping) for one in content["auto_map"].values()]
+    named = [one for value in values for one in (value if isinstance(value, list) else [value]) if isinstance(one, str) and "--" in one]
+    return sorted({one.partition("--")[0] for one in named})
 
 
 def _belongs(name: str, headers: Mapping[str, str]) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.module_utils._model import content, versions
+from ansible_collections.gb10.vllm.plugins.module_utils._model import content, reach, versions
 from ansible_collections.gb10.vllm.plugins.module_utils._model.directory import inspect_model
 from ansible_collections.gb10.vllm.plugins.module_utils._model.record import read_record
 from ansible_collections.gb10.vllm.plugins.module_utils._names import STATE_DIR
@@ -49,7 +49,7 @@ def read_models(
 
 
 def placed(path: str, state_dir: str = STATE_DIR) -> dict[str, Any]:
-    """Where a model really is and what is in it: ``{directory, ours, version, revision, outside, content: {small, weights}}``."""
+    """Where a model really is and what is in it: ``{directory, ours, version, revision, outside, links, unreadable, content: {small, weights}}``."""
     directory = versions.directory_of(path)
     return {
         "directory": directory,
@@ -57,5 +57,7 @@ def placed(path: str, state_dir: str = STATE_DIR) -> dict[str, Any]:
         "version": versions.version_of(directory),
         "revision": read_record(directory).get("revision"),
         "outside": content.first_outside(directory),
+        "links": reach.links(directory),
+        "unreadable": reach.unreadable(directory),
         "content": content.read(directory, state_dir),
     }

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 COUNTED, REFUSED, NEUTRAL, UNKNOWN = "counted", "refused", "neutral", "unknown"
 # Of what type it is, and what its value may name on the box.
 TRUTH, WHOLE, NUMBER, TEXT, JSON, LIST = "truth", "whole", "number", "text", "json", "list"
-PATH, REPOSITORY = "path", "repository"
+PATH, REPOSITORY, WRITTEN, SOCKET = "path", "repository", "written", "socket"
 
 SAME_MEMORY = "it moves weights from the GPU's memory to the host's, and on a GB10 both are the same memory: it costs speed and frees nothing"
 BLOCKS = "it replaces the number of KV cache blocks that the plan works out and fixes in bytes: set kv_cache_memory_gib instead"
@@ -34,7 +34,8 @@ class Argument(NamedTuple):
     """One argument of ``vllm serve``.
 
     ``memory``: counted (``part`` names what holds it: weights, KV cache or a part of the plan's ``beside``), refused or unknown (``part`` says why),
-    neutral. ``short`` is its short name, ``place`` what its value names on the box, ``since`` and ``until`` the first and last version that has it
+    neutral. ``short`` is its short name, ``place`` what its value names on the box (a file or
+    directory that is read, a repository or directory, a place that is written, a socket), ``since`` and ``until`` the first and last version that has it
     where that is not all.
     """
 
@@ -133,7 +134,7 @@ ARGUMENTS: dict[str, Argument] = {
     "disable_uvicorn_access_log": _neutral(TRUTH),
     "distributed_executor_backend": _neutral(TEXT),
     "distributed_timeout_seconds": _neutral(WHOLE),
-    "download_dir": _neutral(TEXT, place=PATH),
+    "download_dir": _neutral(TEXT, place=WRITTEN),
     "dp_supervisor_probe_failure_threshold": _neutral(WHOLE),
     "dp_supervisor_probe_interval_s": _neutral(NUMBER),
     "dp_supervisor_probe_timeout_s": _neutral(NUMBER),
@@ -274,7 +275,7 @@ ARGUMENTS: dict[str, Argument] = {
     "mm_encoder_attn_dtype": _neutral(TEXT),
     "mm_encoder_fp8_scale_path": _neutral(TEXT, place=PATH),
     "mm_encoder_fp8_scale_save_margin": _neutral(NUMBER),
-    "mm_encoder_fp8_scale_save_path": _neutral(TEXT, place=PATH),
+    "mm_encoder_fp8_scale_save_path": _neutral(TEXT, place=WRITTEN),
     "mm_encoder_only": _neutral(TRUTH),
     "mm_encoder_tp_mode": _neutral(TEXT),
     "mm_hasher_algorithm": _neutral(TEXT),
@@ -376,7 +377,7 @@ ARGUMENTS: dict[str, Argument] = {
     "trust_request_chat_template": _neutral(TRUTH),
     "trust_request_mm_kwargs": _neutral(TRUTH),
     "ubatch_size": _neutral(WHOLE),
-    "uds": _neutral(TEXT, place=PATH),
+    "uds": _neutral(TEXT, place=SOCKET),
     "use_fp64_gumbel": _neutral(TRUTH),
     "use_replayssm": _neutral(TRUTH),
     "use_tqdm_on_load": _neutral(TRUTH),
@@ -391,6 +392,13 @@ ARGUMENTS: dict[str, Argument] = {
     "worker_extension_cls": _unknown(TEXT, PLUGIN),
 }
 
+# What objects name on the box: vLLM's config/speculative.py, structured_outputs.py, compilation.py, profiler.py.
+PLACES_WITHIN = {
+    "speculative_config": {"model": REPOSITORY},
+    "structured_outputs_config": {"reasoning_parser_plugin": PATH},
+    "compilation_config": {"cache_dir": WRITTEN, "debug_dump_path": WRITTEN},
+    "profiler_config": {"torch_profiler_dir": WRITTEN, "proton_profiler_dir": WRITTEN},
+}
 # Names that vLLM's parser takes for another one.
 ALIASES = {
     "device_memory_utilization": "gpu_memory_utilization",

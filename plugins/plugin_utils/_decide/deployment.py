@@ -125,15 +125,16 @@ def without_secrets(server: Server) -> Server:
     return cast(Server, shown | ({"plan_env": planned} if planned else {}))
 
 
-def wanted_inputs(server: Server, image_id: str, manifest: str, options: Mapping[str, Any]) -> str:
+def wanted_inputs(server: Server, image_id: str, manifest: str, options: Mapping[str, Any], files: Mapping[str, str] | None = None) -> str:
     """Digest of all that decides a deployment apart from live measurements: the same inputs keep what runs (a plan is sticky).
 
     What a release makes of a wish is no part of it: a key that it gives a server on loopback, which earlier ones left without, is not asked for.
+    ``files``: digests of what the server's arguments name on the box and its container mounts.
     """
     if server.get("key_policy") == "generate" and is_loopback(server["address"]):
         server = cast(Server, {**server, "key_policy": "none"})
     server = cast(Server, {key: value for key, value in server.items() if key != "plan_env"})
-    return digest({"server": server, "image": image_id, "manifest": manifest, "options": options})
+    return digest({"server": server, "image": image_id, "manifest": manifest, "options": options} | ({"files": files} if files else {}))
 
 
 def repaired(repairs: list[dict], kind: str) -> dict:
@@ -151,7 +152,7 @@ def build(
 
     ``planned``: the server's part of the plan (``arguments``, ``requested_bytes``, ...); ``manifest``: hash of the model's files; ``inputs``:
     from ``wanted_inputs``. Its ``spec`` is the digest of all that makes the container, the files it serves among them. ``model``: what else is
-    known of the files, ``directory`` (of this version, which nobody renames) and ``content``.
+    known of the files, ``directory`` (of this version, which nobody renames), ``content`` and ``volumes`` (what is mounted beside it).
     """
     name = wanted["name"]
     model_target = f"/models/{name}"
@@ -171,6 +172,7 @@ def build(
             f"{options['state_dir']}/cache/{name}:/cache:rw",
             *([f"{LIBRARY_DIR}/engine:/opt/gb10-vllm:ro"] if key != "none" else []),
             *(f"{wanted['tls'][part]}:/run/gb10-tls/{part}.pem:ro" for part in ("certificate", "key") if wanted.get("tls")),
+            *((model or {}).get("volumes") or []),
         ],
         "published_ports": [f"{endpoint(wanted['address'], wanted['port'])}:{wanted['port']}"],
         "shm_size_bytes": int(float(str(settings.get("shm_size", options["shm_gib"])).rstrip("g")) * GIB),
@@ -290,10 +292,11 @@ def decision(asked: Asked) -> Decision:
     options = {key: settings[key] for key in HASHED}  # type: ignore[literal-required]
     options["repairs"] = settings.get("repairs") or {}
     record, plain = asked.get("record"), without_secrets(server)
-    inputs = wanted_inputs(plain, image["id"], manifest, options)
+    files = asked.get("files") or {}
+    inputs = wanted_inputs(plain, image["id"], manifest, options, files)
     # A key may change without a new container where the container looks for it itself; whether there is one may not, see ``_same_wish``.
     if record and record.get("key"):
-        others = {wanted_inputs(cast(Server, {**plain, "key_policy": policy}), image["id"], manifest, options) for policy in KEYS}
+        others = {wanted_inputs(cast(Server, {**plain, "key_policy": policy}), image["id"], manifest, options, files) for policy in KEYS}
         inputs = record["inputs"] if record["inputs"] in others else inputs
     fresh = build(asked["planned"], server, image, manifest, inputs, settings, asked.get("model"))
     return decide({**fresh, "repairs": options["repairs"]}, record, asked["containers"], bool(asked.get("replan")))
@@ -388,14 +391,15 @@ def compare(planned: dict, facts: dict) -> list[dict]:
 def comparison(planned: dict, facts: dict) -> str:
     """``compare`` as lines for people, drift marked; says so when the start measured nothing that was predicted."""
     entries = compare(planned, facts)
+    doubts = [f"It answers, but {doubt}." for doubt in facts.get("doubts") or []]
     if not entries:
-        return "The start measured nothing that was predicted."
+        return "\n".join(["The start measured nothing that was predicted.", *doubts])
     rows = [("", "predicted", "measured", "difference", "")]
     for one in entries:
         share = f"{one['share']:+.1%}" if one["share"] is not None else ""
         mark = "more than 2 %; the next plan uses what was measured" if one["drift"] else ""
         rows.append((one["name"], *(_figure(one["figure"], one[key], sign) for key, sign in FIGURES), f"{share} {mark}".strip()))
-    return "\n".join([*table(rows), *_as_the_box_saw_it(facts)])
+    return "\n".join([*table(rows), *_as_the_box_saw_it(facts), *doubts])
 
 
 def _as_the_box_saw_it(facts: Mapping[str, Any]) -> list[str]:

@@ -162,7 +162,7 @@ def elsewhere(boxes: Mapping[str, Sequence[Mapping[str, Any]]], here: str, model
 
 def _as_ours(facts: Mapping[str, Any], path: str, arrived: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Facts of a model on another box as they are where we bring it; ``arrived``: ``{directory, content}`` once it is there."""
-    kept = {key: value for key, value in facts.items() if key not in ("directory", "version", "outside", "ours")}
+    kept = {key: value for key, value in facts.items() if key not in ("directory", "version", "outside", "links", "unreadable", "ours")}
     told = {key: value for key, value in (arrived or {}).items() if key in ("directory", "content")}
     return {**kept, "path": path, **told, **({"ours": True} if told else {})}
 

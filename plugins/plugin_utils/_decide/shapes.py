@@ -145,7 +145,8 @@ class Asked(TypedDict, total=False):
     server: Server
     image: Image
     manifest: str
-    model: Mapping[str, Any]  # directory, content: what is known of the files beside their manifest
+    model: Mapping[str, Any]  # directory, content, volumes: what is known of the files beside their manifest, and what is mounted beside them
+    files: Mapping[str, str]  # digests of what arguments name on the box, by value
     record: Deployment | None
     containers: list[dict[str, Any]]
     settings: Settings

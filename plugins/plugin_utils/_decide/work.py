@@ -17,6 +17,7 @@ from typing import Any, cast
 
 from ansible_collections.gb10.vllm.plugins.module_utils._names import unit_name, watch_name
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import deployment as deployments
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import mounts
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.shapes import Decision, Deployment, Fallback, File, Given, Image, Order, Record
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.repair import MOST_REPAIRS, flags_of
 
@@ -97,13 +98,16 @@ def _decision(given: Given, record: Record, image: Image) -> Decision:
     model: Mapping[str, Any] = given["models"].get(server["model_path"]) or {}
     # What is locked mounts what it says; whether that is there and is the locked content, `_fleet/lock.py` judges.
     directory = deployments.mounted_directory(locked["deployment"]) if locked else model.get("directory")
+    beside = mounts.reached(server, ((given["box"].get("named") or {}).get(server["name"])) or {})
+    linked, _said = mounts.link_mounts(model.get("links") or [], f"/models/{server['name']}")
     return deployments.decision(
         {
             "planned": _planned(given),
             "server": server,
             "image": image,
             "manifest": model.get("manifest") or locked.get("manifest") or "",
-            "model": {"directory": directory, "content": model.get("content")},
+            "model": {"directory": directory, "content": model.get("content"), "volumes": [*linked, *beside.volumes]},
+            "files": beside.digests,
             "record": (locked or record).get("deployment") or None,
             "containers": given["box"]["docker"]["containers"],
             "settings": {

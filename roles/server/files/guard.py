@@ -288,10 +288,22 @@ def connected(base_url: str, timeout_s: float) -> http.client.HTTPConnection:
     return http.client.HTTPSConnection(url.hostname or "", url.port, timeout=timeout_s, context=context)
 
 
+# What a server may offer, by what it serves: text, embeddings, classes and scores, anything pooled.
+QUESTIONS = (
+    ("/v1/completions", {"prompt": "1", "max_tokens": 1}),
+    ("/v1/embeddings", {"input": "1"}),
+    ("/classify", {"input": "1"}),
+    ("/pooling", {"input": "1"}),
+)
+
+
 def generates(base_url: str, key: str, model: str) -> bool | None:
-    """Whether the server answers one token (or one embedding) for real; None when it does not say in time, or says that its queue is full."""
-    for route, body in (("/v1/completions", {"model": model, "prompt": "1", "max_tokens": 1}), ("/v1/embeddings", {"model": model, "input": "1"})):
-        status, text = ask(base_url, route, key, PROBE_TIMEOUT_S, body)
+    """Whether the server answers one request for real; None when it does not say in time, or says that its queue is full.
+
+    One that offers none of these, as for transcription, is asked for the health of its engine.
+    """
+    for route, body in QUESTIONS:
+        status, text = ask(base_url, route, key, PROBE_TIMEOUT_S, {"model": model, **body})
         if status in (0, 429, 503):
             return None
         if 200 <= status < 300:
@@ -300,7 +312,7 @@ def generates(base_url: str, key: str, model: str) -> bool | None:
             return False
         if status not in (400, 404, 405, 501):
             return False
-    return False
+    return ask(base_url, "/health", key, PROBE_TIMEOUT_S)[0] == 200
 
 
 def work(base_url: str, key: str) -> dict[str, float] | None:

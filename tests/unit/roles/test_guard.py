@@ -268,6 +268,14 @@ def test_a_model_that_only_embeds_is_asked_for_an_embedding(box, vllm, status):
     assert [route for route, _key in vllm.asked] == ["/v1/completions", "/v1/embeddings"]
 
 
+@pytest.mark.parametrize("route", ["/classify", "/pooling"])
+def test_a_model_that_only_classifies_or_pools_is_asked_for_that(box, vllm, route):
+    for other in ("/v1/completions", "/v1/embeddings", "/classify", "/pooling"):
+        vllm.status[other] = 200 if other == route else 404
+    deploy(box, probe_url=vllm.url)
+    assert guard(box, "watch").stdout == "" and vllm.asked[-1][0] == route
+
+
 def test_only_repeated_silence_restarts_the_unit(box):
     deploy(box)
     for _time in range(2):

@@ -201,3 +201,17 @@ def test_the_watch_over_a_start_ends_when_it_has_failed(proven, monkeypatch):
     assert proven(Measured({}), {"/v1/models": (401, "")})["phase"] == "failed" and ended == ["c"]
     ended.clear()
     assert proven(None, {"/v1/models": (401, "")})["phase"] == "failed" and ended == [], "who only looks ends nothing"
+
+
+def test_a_reranker_is_proven_by_what_its_own_page_names(look):
+    answers = {
+        "/v1/models": MODELS,
+        "/openapi.json": (200, '{"paths": {"/rerank": {}, "/classify": {}, "/pooling": {}}}'),
+        "/rerank": (400, '{"message": "Score API is only enabled for num_labels == 1."}'),
+        "/classify": (200, '{"data": [{"label": "a", "probs": [0.1, 0.9]}]}'),
+    }
+    seen = look({"Status": "running"}, [UP], answers)
+    assert seen["phase"] == "ready" and seen["answer"]["kind"] == "classification" and "(/classify)" in seen["progress"]
+    refused = {**answers, "/classify": (400, "{}"), "/pooling": (404, "{}")}
+    said = look({"Status": "running"}, [UP], refused)["reason"]
+    assert "/rerank: HTTP 400" in said and "/classify: HTTP 400" in said and "/pooling: HTTP 404" in said

@@ -54,7 +54,7 @@ def test_each_row_says_what_it_has_to_say():
     for name, row in ARGUMENTS.items():
         assert row.memory in (arguments.COUNTED, arguments.REFUSED, arguments.NEUTRAL, arguments.UNKNOWN), name
         assert bool(row.part) is (row.memory != arguments.NEUTRAL), name
-        assert row.place in ("", arguments.PATH, arguments.REPOSITORY), name
+        assert row.place in ("", arguments.PATH, arguments.REPOSITORY, arguments.WRITTEN, arguments.SOCKET), name
 
 
 def test_what_is_off():

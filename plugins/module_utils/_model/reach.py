@@ -1,0 +1,96 @@
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a container finds of a directory or file that is mounted into it: where links lead that leave it, and what its root may not open.
+
+Root in these containers has no capabilities, so it opens what the file's mode lets uid 0 or gid 0 open, and nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ansible_collections.gb10.vllm.plugins.module_utils._model.content import files_of
+
+READ, ENTER = 4, 5
+SMALL_BYTES = 2**20
+"""A file up to this size is known by its content, a larger one by its size and time."""
+
+
+def may(status: os.stat_result, bits: int) -> bool:
+    """Whether root without capabilities may do what ``bits`` (4 read, 5 read and enter) say."""
+    mode = status.st_mode >> (6 if status.st_uid == 0 else 3 if status.st_gid == 0 else 0)
+    return mode & bits == bits
+
+
+def unreadable(place: str) -> str | None:
+    """The first file or directory of a model, an adapter or a single file that a container's root may not open; None where it may open all."""
+    if os.path.isfile(place):
+        return None if may(os.stat(place), READ) else place
+    folders = [place, *(os.path.join(place, one) for one in sorted({os.path.dirname(file.name) for file in files_of(place)}) if one)]
+    closed = next((one for one in folders if not may(os.stat(one), ENTER)), None)
+    return closed or next((file.path for file in files_of(place) if not may(os.stat(file.path), READ)), None)
+
+
+def links(directory: str) -> list[dict[str, str]]:
+    """Where links of a directory lead that do not stay in it: ``{at, real}``, the place they name and what is there on this box.
+
+    ``at`` is absolute, or relative to the directory, as the links say it. Files that keep their names beside each other are one entry, their directory.
+    """
+    found: dict[tuple[str, str], None] = {}
+    for name in _linked(directory):
+        path = os.path.join(directory, name)
+        told, real = os.readlink(path), os.path.realpath(path)
+        at = os.path.normpath(told if told.startswith("/") else os.path.join(os.path.dirname(name), told))
+        stays = not at.startswith(("/", "../")) and at != ".."
+        if stays or not os.path.exists(real):
+            continue
+        whole = os.path.isdir(real) or os.path.basename(at) != os.path.basename(real)
+        found[(at, real) if whole else (os.path.dirname(at), os.path.dirname(real))] = None
+    return [{"at": at, "real": real} for at, real in found]
+
+
+def _linked(directory: str) -> Iterator[str]:
+    for place, folders, names in os.walk(directory):
+        for name in sorted([*folders, *names]):
+            path = os.path.join(place, name)
+            if os.path.islink(path):
+                yield os.path.relpath(path, directory)
+
+
+def named(wanted: Mapping[str, Mapping[str, Sequence[str]]]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Facts of what servers' arguments name: by server and value ``{path, kind, real, digest, links, unreadable}`` of the first candidate that is there.
+
+    ``wanted``: candidates, absolute paths, by server and value. ``kind``: file, directory, or absent (``path`` is then the last candidate).
+    """
+    return {server: {value: _named(candidates) for value, candidates in values.items()} for server, values in wanted.items()}
+
+
+def _named(candidates: Sequence[str]) -> dict[str, Any]:
+    path = next((one for one in candidates if os.path.isfile(one) or os.path.isdir(one)), None)
+    if path is None:
+        return {"path": candidates[-1] if candidates else "", "kind": "absent"}
+    real = os.path.realpath(path)
+    if os.path.isfile(real):
+        return {"path": path, "kind": "file", "real": real, "digest": _digest([real]), "links": [], "unreadable": unreadable(real)}
+    files = [file.path for file in files_of(real)]
+    return {"path": path, "kind": "directory", "real": real, "digest": _digest(files), "links": links(real), "unreadable": unreadable(real)}
+
+
+def _digest(paths: Sequence[str]) -> str:
+    """What changes when one of the files does."""
+    known = hashlib.sha256()
+    for path in paths:
+        status = os.stat(path)
+        known.update(f"{path}\0{status.st_size}\0".encode())
+        if status.st_size <= SMALL_BYTES and stat.S_ISREG(status.st_mode) and os.access(path, os.R_OK):
+            with open(path, "rb") as stream:
+                known.update(hashlib.sha256(stream.read()).digest())
+        else:
+            known.update(str(status.st_mtime_ns).encode())
+    return known.hexdigest()

@@ -1,0 +1,82 @@
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Model directories as they lie on people's disks: caches of huggingface_hub, files for their owner only, code of other repositories."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._model import reach
+from ansible_collections.gb10.vllm.plugins.module_utils._model.directory import inspect_model
+from ansible_collections.gb10.vllm.plugins.module_utils._model.read import read_models
+
+TENSOR = json.dumps({"w": {"dtype": "F16", "shape": [2, 2], "data_offsets": [0, 8]}}).encode()
+WEIGHTS = len(TENSOR).to_bytes(8, "little") + TENSOR + b"\0" * 8
+
+
+@pytest.fixture
+def snapshot(tmp_path):
+    home = tmp_path / "hub" / "models--org--name"
+    place = home / "snapshots" / "c0ffee"
+    place.mkdir(parents=True)
+    (home / "blobs").mkdir()
+    (home / "refs").mkdir()
+    (home / "refs" / "main").write_text("c0ffee")
+    for name, blob, content in (("config.json", "aaa", b'{"architectures": ["LlamaForCausalLM"]}'), ("model.safetensors", "bbb", WEIGHTS)):
+        (home / "blobs" / blob).write_bytes(content)
+        os.chmod(home / "blobs" / blob, 0o644)
+        (place / name).symlink_to(f"../../blobs/{blob}")
+    os.chmod(place, 0o755)
+    return place
+
+
+def test_a_snapshot_says_where_its_files_are(snapshot, tmp_path):
+    models, problems = read_models([str(snapshot)], state_dir=str(tmp_path / "state"))
+    facts = models[str(snapshot)]
+    assert not problems and facts["links"] == [{"at": "../../blobs", "real": f"{snapshot.parents[1]}/blobs"}] and facts["unreadable"] is None
+
+
+@pytest.mark.parametrize("level", ["repository", "snapshots", "hub", "home", "missing below the hub", "missing below home"])
+def test_the_other_levels_of_the_cache_name_the_snapshot(snapshot, level):
+    home, hub = snapshot.parents[1], snapshot.parents[2]
+    place = {"repository": home, "snapshots": home / "snapshots", "hub": hub, "home": hub.parent, "missing below the hub": hub / "org" / "name"}
+    with pytest.raises(GB10Error, match="huggingface_hub") as error:
+        inspect_model(str(place.get(level, hub.parent / "org" / "name")), allow_missing=True)
+    assert str(snapshot) in str(error.value) and len(str(error.value)) <= 600
+
+
+def test_an_unfinished_repository_says_so(snapshot):
+    home = snapshot.parents[1]
+    for name in ("config.json", "model.safetensors"):
+        (snapshot / name).unlink()
+    snapshot.rmdir()
+    with pytest.raises(GB10Error, match="finish the download"):
+        inspect_model(str(home))
+
+
+def test_a_model_that_only_its_owner_may_read(snapshot):
+    os.chmod(snapshot.parents[1] / "blobs" / "bbb", 0o000)
+    assert reach.unreadable(str(snapshot)) == str(snapshot / "model.safetensors")
+    os.chmod(snapshot.parents[1] / "blobs" / "bbb", 0o644)
+    os.chmod(snapshot, 0o600)
+    assert reach.unreadable(str(snapshot)) == str(snapshot)
+
+
+@pytest.mark.parametrize(
+    "config,tokenizer,wanted",
+    [
+        ({"AutoConfig": "nomic-ai/bert--configuration.Config", "AutoModel": "nomic-ai/bert--modeling.Model"}, {}, ["nomic-ai/bert"]),
+        ({"AutoConfig": "configuration.Config"}, {}, []),
+        ({}, {"AutoTokenizer": ["org/other--tokenization.Slow", None]}, ["org/other"]),
+    ],
+)
+def test_code_of_other_repositories_is_named(tmp_path, config, tokenizer, wanted):
+    (tmp_path / "config.json").write_text(json.dumps({"architectures": ["LlamaForCausalLM"], "auto_map": config}))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"auto_map": tokenizer}))
+    (tmp_path / "model.safetensors").write_bytes(WEIGHTS)
+    assert inspect_model(str(tmp_path))["code_elsewhere"] == wanted
