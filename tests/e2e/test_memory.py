@@ -11,6 +11,7 @@ The tests share the box and run in the order of this file.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 
 import pytest
@@ -32,7 +33,8 @@ REQUESTS = "docker logs gb10-vllm-tiny 2>&1 | grep -c 'POST /v1/completions'"
 HOG = """
 cat > /tmp/hog.py <<'END'
 import os, time
-while not os.path.exists("/run/gb10-vllm/start-gb10-vllm-tiny"):
+# The guard has let the start in by then.
+while not (os.path.exists("/run/gb10-vllm/start-gb10-vllm-tiny") and os.path.exists("/var/lib/gb10-vllm/servers/tiny/starting.json")):
     time.sleep(0.1)
 held = bytearray(b"x") * int({gib} * 2**30)
 time.sleep(900)
@@ -77,10 +79,10 @@ def test_what_the_server_takes_is_measured_from_outside(box, first):
 
 def test_a_second_run_is_silent_and_puts_no_load_on_the_server(box, first):
     before, asked = box.run(f"cat {STATE}/servers/tiny/*.json"), int(box.run(REQUESTS))
-    printed = box.play("site.yml")
-    assert "changed=0" in printed and "failed=0" in printed
+    printed = box.play("site.yml", "--diff")
+    assert "changed=0" in printed and "failed=0" in printed, "\n".join(re.findall(r"^TASK [^\n]*(?:\n(?!TASK)[^\n]*)*?\nchanged: [^\n]*", printed, re.M))
     assert box.run(f"cat {STATE}/servers/tiny/*.json") == before
-    assert int(box.run(REQUESTS)) - asked <= 1, "the watch asks now and then, a run with a load would ask four times"
+    assert int(box.run(REQUESTS)) - asked < 4, "the watch asks now and then, a load asks four times at least"
 
 
 def test_the_next_change_is_planned_with_what_was_measured(box, first):

@@ -182,7 +182,9 @@ def build(
         "oom_score_adj": OOM_SCORE_ADJ,
     }
     if options.get("read_only", True):
-        container |= {"read_only": True, "tmpfs": TMPFS}
+        # Images come without compiled Python as a rule; what may not be written beside it goes into the caches, apart for each image.
+        compiled = {"PYTHONPYCACHEPREFIX": f"/cache/python/{image['id'].removeprefix('sha256:')[:12]}"}
+        container |= {"read_only": True, "tmpfs": TMPFS, "env": compiled | container["env"]}
     deployment: Deployment = {
         "name": name,
         "container": container,
