@@ -22,7 +22,12 @@ def plan(tmp_path, group, *words, **variables):
     inventory = tmp_path / "hosts.yml"
     inventory.write_text(yaml.safe_dump({group: {"hosts": {"spark-01": {**LOCAL, **variables}}}}))
     command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(inventory), "gb10.vllm.plan", *words]
-    environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(CHECKOUT / ".ansible" / "collections"), "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg"), "ANSIBLE_FORCE_COLOR": "0"}
+    environment = {
+        **os.environ,
+        "ANSIBLE_COLLECTIONS_PATH": str(CHECKOUT / ".ansible" / "collections"),
+        "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg"),
+        "ANSIBLE_FORCE_COLOR": "0",
+    }
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment)
     return done.returncode, " ".join(f"{done.stdout} {done.stderr}".split())
 
