@@ -50,7 +50,6 @@ def box(tmp_path_factory):
     made.wish(gb10_servers=[{**TINY, "address": made.address, "args": ARGS}])
     yield made
     if not REUSE:
-        made.run("pkill -f /tmp/hog.py", check=False)
         made.run(CLEAN, check=False)
         subprocess.run(["python3", "tests/boxes/boxes", "--fleet", FLEET, "down", "--keep-images"], check=False)
 

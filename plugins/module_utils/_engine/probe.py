@@ -259,18 +259,14 @@ class Follower:
 
     def _refuses_strangers(self, result: dict, lines: list[str], started: float | None) -> None:
         """A server for which a key is due answers nobody without one, or it is no success."""
-        if self.stranger is None:
-            return
-        said = {path: self.stranger.call(path)[0] for path in WITHOUT_A_KEY}
+        said = {path: self.stranger.call(path)[0] for path in WITHOUT_A_KEY} if self.stranger else {}
         answers = [f"{path} (HTTP {status})" for path, status in said.items() if status not in (0, 401)]
         if answers:
             self._fail(result, f"it answers without its key: {', '.join(answers)} should have refused (HTTP 401)", lines, started)
 
     def _load(self, result: dict, kind: str, model: str, lines: list[str], started: float | None) -> None:
         """The first load after a start that is watched, and what was measured of it; a server that does not stand it is not ready."""
-        if self.proof is None:
-            return
-        found, why = self.proof.measure(self.api.call, kind, model, result["facts"], self.answer_timeout_s)
+        found, why = self.proof.measure(self.api.call, kind, model, result["facts"], self.answer_timeout_s) if self.proof else ({}, "")
         result["facts"].update(found)
         if kind == "chat" and not why:
             command = (inspect(self.container) or {}).get("Config", {}).get("Cmd") or []

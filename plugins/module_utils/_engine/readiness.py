@@ -13,7 +13,6 @@ from collections.abc import Collection
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._engine.api import Form
-from ansible_collections.gb10.vllm.plugins.module_utils._io.redaction import redact as redact
 
 ANSWER_TOKENS = 16
 """Enough for a visible answer, and for a reasoning model to begin its reasoning."""

@@ -42,7 +42,7 @@ class Load(NamedTuple):
 def words(count: int, seed: int) -> str:
     """So many words, at least a token each, that no cache of prefixes holds: digits in an order that ``seed`` makes."""
     digits = random.Random(seed)  # nothing secret: another order than the last time is enough
-    return " ".join(str(digits.randrange(10)) for _ in range(count))
+    return " ".join(str(digits.randrange(10)) for _number in range(count))
 
 
 def prefills(kind: str, model: str, load: Load, seed: int) -> list[dict[str, Any]]:

@@ -23,7 +23,7 @@ def read_record(path: str) -> dict[str, Any]:
     try:
         with open(open_below(path, RECORD), "rb") as stream:
             record = json.loads(stream.read(_LIMIT) or b"")
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return record if isinstance(record, dict) else {}
 

@@ -448,6 +448,12 @@ TEXT_TYPES: dict[str, str] = {
 
 FAMILY_OF: dict[str, str] = {name: family for family, names in TEXT_FAMILIES.items() for name in names}
 
+
+def is_known(architecture: str) -> bool:
+    """Whether an architecture is in one of these tables."""
+    return any(architecture in names for names in (FAMILY_OF, WRAPPERS, ENCODER_ONLY, CAUSAL_POOLING))
+
+
 STATE_ONLY_FAMILIES = frozenset({"mamba1", "mamba2"})
 MLA_FAMILIES = frozenset({"mla", "longcat", "sparse_mla", "deepseek_v4", "kda_mla", "linear_mla", "ling3"})
 

@@ -338,8 +338,6 @@ def _cache_mode(facts: ModelFacts, engine: Engine, has_states: bool, pooling: bo
     mode = "align" if caching and rules.mamba_align else "none"
     if mode == "align" and engine.enable_chunked_prefill is False:
         raise GB10Error("enable_chunked_prefill false does not go with the prefix caching of recurrent layers: leave it out, or turn that off too.")
-    if engine.mamba_cache_mode == "align" and not caching:
-        raise GB10Error("mamba_cache_mode align needs enable_prefix_caching: switch it on or leave the mode out.")
     return mode, caching
 
 

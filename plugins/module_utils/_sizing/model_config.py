@@ -77,7 +77,8 @@ def _architecture(root: Config) -> str:
     names = root.strings("architectures")
     if not names:
         raise GB10Error("config key 'architectures' is missing: it names the model class, without it the layers are unknown.")
-    return names[0]
+    # vLLM takes the first that it has
+    return next((name for name in names if registry.is_known(name)), names[0])
 
 
 def _text_object(root: Config) -> tuple[Config, bool]:
@@ -157,7 +158,9 @@ def _quantization(root: Config, text: Config) -> tuple[str | None, str | None]:
         for key in ("quantization_config", "compression_config"):
             found = owner.mapping(key)
             if found:
-                return _quant_method(found), _kv_scheme(found)
+                method, scheme = _quant_method(found), _kv_scheme(found)
+                # ModelOpt's is read off the outer configuration only
+                return method, None if owner is not root and (method or "").startswith("modelopt") else scheme
     return None, None
 
 
@@ -304,7 +307,7 @@ class Served:
     runner: str = "auto"
     convert: str = "auto"
     disable_sliding_window: bool = False
-    beside: Beside = field(default_factory=lambda: Beside())
+    beside: Beside = field(default_factory=Beside)
 
 
 def runner_of(served: Served, kind: str, architecture: str) -> str:
@@ -363,7 +366,7 @@ def model_facts(
         text_model_type=text_model_type,
         kind=kind,
         runner=runner,
-        pooling=tuple(served.beside.get("pooling", ())),
+        pooling=tuple(served.beside.get("pooler") or served.beside.get("pooling", ())),
         multimodal=multimodal,
         auto_map=bool(root.get("auto_map")),
         num_layers=shape.layers,

@@ -19,7 +19,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layout import KV
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.model_config import prediction_heads
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.overrides import overridden
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.rules import NEWEST, release_of, tells_no_age
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing.shapes import EngineFacts, ModelInfo, Server, Start
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.shapes import Beside, EngineFacts, ModelInfo, Server, Start
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.solver import Need
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.speculation import draft_of, draft_tokens, method_with_draft, speculation
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.weights import RUN_DTYPE_BYTES, LoadedWeights, loaded_weights, run_dtype
@@ -174,12 +174,12 @@ def _size(variant: _Variant) -> Need:
         engine,
         assume_full_attention=common.assume_full_attention,
         draft_config=draft["config"] if draft else None,
-        beside=variant.info.get("beside"),
+        beside=_beside(variant),
     )
     check_length(server["max_model_len"], layout, f"server {server['name']}")
     check_batch(server["max_model_len"] or layout.default_max_model_len, layout, f"server {server['name']}")
     batch = layout.batch_tokens(server["max_model_len"] or layout.default_max_model_len)
-    args, who = arguments.by_name(server["args"]), f"server {server['name']}"
+    args, who = {**arguments.by_name(server["args"]), "speculative_config": variant.speculation}, f"server {server['name']}"
     step = beside.Step(
         tokens=batch,
         sequences=layout.max_num_seqs,
@@ -210,6 +210,15 @@ def _size(variant: _Variant) -> Need:
         utilization=server["utilization"],
         quantization=_quantization(variant, layout),
     )
+
+
+def _beside(variant: _Variant) -> Beside:
+    """What files beside the configuration say, and the ways of pooling that ``--pooler-config`` says instead."""
+    found: Beside = {**variant.info.get("beside", {})}
+    asked = variant.server["args"].get("pooler_config")
+    if isinstance(asked, Mapping):
+        found["pooler"] = [str(asked[key]).upper() for key in ("pooling_type", "seq_pooling_type", "tok_pooling_type") if asked.get(key)]
+    return found
 
 
 def _quantization(variant: _Variant, layout: KVLayout) -> str | None:

@@ -63,11 +63,15 @@ class Options(TypedDict, total=False):
 
 
 class Beside(TypedDict, total=False):
-    """What files beside config.json say: lengths as they stand there, ``pooling`` where sentence-transformers' modules.json has such a module."""
+    """What files beside config.json say: lengths as they stand there, ``pooling`` where sentence-transformers' modules.json has such a module.
+
+    ``pooler``: ways of pooling that an argument asks for instead.
+    """
 
     sentence_max_length: Any
     tokenizer_max_length: Any
     pooling: list[str]
+    pooler: list[str]
 
 
 class ModelInfo(TypedDict, total=False):

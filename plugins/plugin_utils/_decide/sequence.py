@@ -65,7 +65,8 @@ def _growth(move: Move) -> int:
 
 def _in_the_way(move: Move, remaining: Sequence[Move]) -> list[str]:
     """The other servers that still hold the port this one comes to."""
-    return [other["name"] for other in remaining if other is not move and other["now"].get("port") == move["then"].get("port") is not None]
+    port = move["then"].get("port")
+    return [other["name"] for other in remaining if other is not move and port and other["now"].get("port") == port]
 
 
 def _neighbours(name: str, moves: Sequence[Move]) -> set[str]:

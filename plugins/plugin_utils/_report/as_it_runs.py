@@ -13,7 +13,7 @@ from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.repair import
 
 GIB = 2**30
 FIGURES = ("kv_cache_bytes", "num_blocks", "kv_tokens", "concurrency", "max_model_len")
-PARTS = ("weights_bytes", "activation_bytes", "graph_bytes", "beside_bytes")
+PARTS = ("weights_bytes", "activation_bytes", "graph_bytes")
 DEPLOYED = "as it was deployed"
 
 
@@ -44,6 +44,8 @@ def _shown(server: Mapping[str, Any], order: Mapping[str, Any]) -> dict[str, Any
     shown["non_torch_bytes"] = {**server["non_torch_bytes"], **_rest(shown)}
     named = {"activations": "activation_bytes", "graphs": "graph_bytes", "consumed": "non_torch_bytes"}
     shown["beside"] = {name: shown[key] for name, key in named.items() if shown.get(key)}
+    source = (planned.get("beside_bytes") or shown["non_torch_bytes"])["source"]
+    shown["beside_bytes"] = {"value": sum(int(part["value"]) for part in shown["beside"].values()), "source": source, "why": DEPLOYED}
     return shown
 
 

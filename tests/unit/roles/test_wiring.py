@@ -283,7 +283,8 @@ def test_the_next_batch_is_planned_with_what_the_canary_measured(built, learned,
     task = named("playbooks/activate.yml", "Plan again with the engine that was built")
     hostvars = {"spark-01": {"server_learned": learned}, "spark-02": {"inventory_hostname": "spark-02"}, "spark-03": {"server_learned": [{"where": "own"}]}}
     variables = {
-        **rendered.trusted({key: play["vars"][key] for key in ("activate_others", "activate_learned")}), "activate_built": built, "hostvars": hostvars,
+        **rendered.trusted({key: play["vars"][key] for key in ("activate_others", "activate_learned")}),
+        "activate_built": built, "hostvars": hostvars,
         "ansible_play_hosts_all": list(hostvars), "ansible_play_batch": ["spark-03"], "plan_result": {"plan": {"engine": {"vllm_version": "0.33.0"}}},
     }  # fmt: skip
     assert rendered_all("{{ " + task["when"] + " }}", variables) == again

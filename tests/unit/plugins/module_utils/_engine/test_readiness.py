@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.gb10.vllm.plugins.module_utils._engine import readiness
+from ansible_collections.gb10.vllm.plugins.module_utils._io import redaction
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -59,7 +60,7 @@ def test_a_first_look_takes_the_time_of_the_last_line():
 
 def test_secrets_go():
     text = "non-default args: {'api_key': ['s3cret-key'], 'port': 8000} --hf-token hf_abcdefghij0123 VLLM_API_KEY=s3cret-key and s3cret-key"
-    clean = readiness.redact(text, ["s3cret-key"])
+    clean = redaction.redact(text, ["s3cret-key"])
     assert "s3cret" not in clean
     assert "hf_abc" not in clean
     assert "'port': 8000" in clean
@@ -82,14 +83,14 @@ def test_secrets_go():
     ],
 )
 def test_a_key_nobody_told_us_goes_by_its_name(text):
-    clean = readiness.redact(text.replace("{}", "s3cret-k3y").replace("{{", "{").replace("}}", "}"), [])
+    clean = redaction.redact(text.replace("{}", "s3cret-k3y").replace("{{", "{").replace("}}", "}"), [])
     assert "s3cret" not in clean and "********" in clean
     assert ("8000" in clean) == ("8000" in text)
 
 
 @pytest.mark.parametrize("around", ["{}", "token {} was refused", "https://user:{}@hub", '"{}"'])
 def test_a_token_of_the_hub_goes_by_its_looks(around):
-    clean = readiness.redact(around.replace("{}", "hf_AbCdEfGhIjKlMnOpQrSt"), [])
+    clean = redaction.redact(around.replace("{}", "hf_AbCdEfGhIjKlMnOpQrSt"), [])
     assert clean == around.replace("{}", "hf_********")
 
 
@@ -97,7 +98,7 @@ def test_a_token_of_the_hub_goes_by_its_looks(around):
 def test_no_given_secret_survives(secret, around):
     # A secret that is part of what is written in its place cannot be told from it.
     if secret not in "********":
-        assert secret not in readiness.redact(f"{around}{secret}{around}", [secret]).replace("********", "\0")
+        assert secret not in redaction.redact(f"{around}{secret}{around}", [secret]).replace("********", "\0")
 
 
 def test_listed_models():

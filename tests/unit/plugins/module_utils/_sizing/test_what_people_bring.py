@@ -170,6 +170,12 @@ class TestCache:  # G
         own = {**QWEN, "quantization_config": {"quant_method": "fp8", "activation_scheme": "dynamic"}}
         assert planned(model(tmp_path / "n", own, hf_quant_config__json=MODELOPT))["kv_cache_dtype"] == "auto"
 
+    def test_modelopt_counts_in_the_outer_configuration_only(self, tmp_path):
+        inner = {**HYBRID["text_config"], "quantization_config": {"quant_method": "modelopt", "quant_algo": "FP8", "kv_cache_quant_algo": "FP8"}}
+        assert planned(model(tmp_path / "m", {**HYBRID, "text_config": inner}))["kv_cache_dtype"] == "auto"
+        outer = {**HYBRID, "quantization_config": inner["quantization_config"]}
+        assert planned(model(tmp_path / "n", outer))["kv_cache_dtype"] == "fp8_e4m3"
+
     @pytest.mark.parametrize("method", ["mtp", "qwen3_next_mtp", "qwen3_5_mtp", "deepseek_mtp"])
     def test_every_name_of_prediction_heads_is_counted(self, tmp_path, method):
         path = model(tmp_path / "m", HYBRID)
@@ -403,6 +409,10 @@ class TestArchitectures:  # O
         assert (
             planned(model(tmp_path / "m", {**QWEN, "architectures": None}), args={"hf_overrides": {"architectures": ["Qwen3ForCausalLM"]}})["verdict"] == "fits"
         )
+
+    def test_the_first_name_that_vllm_has_counts(self, tmp_path):
+        path = model(tmp_path / "m", {**QWEN, "architectures": ["NoSuchForCausalLM", "Qwen3ForCausalLM"]})
+        assert planned(path)["architecture"] == "Qwen3ForCausalLM"
 
     def test_what_a_model_cannot_be_served_as(self, tmp_path):
         with pytest.raises(GB10Error, match="cannot be served with runner generate"):

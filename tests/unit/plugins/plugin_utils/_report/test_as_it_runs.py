@@ -27,7 +27,8 @@ PLAN = {
     "engine": {"vllm_version": "0.33.0", "platform": "gb10", "source": "s"},
     "servers": [{
         "name": "a", "model": "m", "architecture": "X", "verdict": "fits", "reason": "fresh", "weights_bytes": part(24), "activation_bytes": part(0),
-        "graph_bytes": part(1), "non_torch_bytes": part(3), "margin_bytes": int(1.5 * GIB), "kv_bytes_per_token": 1024.0, "kv_cache_bytes": 67 * GIB,
+        "graph_bytes": part(1), "beside": {"graphs": part(1), "host_processes": part(3)},
+        "non_torch_bytes": part(3), "margin_bytes": int(1.5 * GIB), "kv_bytes_per_token": 1024.0, "kv_cache_bytes": 67 * GIB,
         "num_blocks": 4, "kv_tokens": 70_000, "concurrency": 7.0, "wanted_concurrency": 4, "max_model_len": 10_000, "requested_bytes": 97 * GIB,
         "gpu_memory_utilization": 0.81, "changes": [], "warnings": [], "repairs": [], "kv_cache_dtype": "auto",
         "flags": [{"flag": "--port", "value": 8000, "why": "the port"}, {"flag": "--kv-cache-memory-bytes", "value": 67 * GIB, "why": "67"}],
@@ -47,6 +48,8 @@ def test_of_a_server_that_is_kept_the_deployment_is_shown():
     assert {key: one[key] for key in PLANNED} == PLANNED
     assert (one["requested_bytes"], one["gpu_memory_utilization"]) == (96 * GIB, 0.8)
     assert one["non_torch_bytes"]["value"] == int((96 - 24 - 0.5 - 5 - 62 - 1.5) * GIB), "the parts are those of the sum that was requested"
+    assert list(one["beside"]) == ["activations", "graphs", "consumed"], "not the parts of the fresh plan"
+    assert one["beside_bytes"]["value"] == sum(part["value"] for part in one["beside"].values()) == int((96 - 24 - 62 - 1.5) * GIB)
     assert {flag["flag"]: (flag["value"], flag["why"]) for flag in one["flags"]} == {
         "--port": (8000, "the port"), "--kv-cache-memory-bytes": (62 * GIB, "as it was deployed"), "--gpu-memory-utilization": (0.8, "as it was deployed"),
     }  # fmt: skip
