@@ -238,7 +238,7 @@ def test_the_files_of_systemd_and_the_guard():
     shared = yaml.safe_load((ROLE / "vars/main.yml").read_text())["server_shared_files"][0]
     assert shared["content"] == "#!/usr/bin/python3\n{{ lookup('ansible.builtin.file', 'guard.py', rstrip=false) }}"
     guard = {"dest": "/guard", "content": "#!/usr/bin/python3\n" + (ROLE / "files/guard.py").read_text(), "mode": shared["mode"]}
-    assert stale_files([guard], {"/guard": {"sha256": "91d2764e3958d312a9fdde735cca47a61e9b500ce0e15c58cd89928c4f6ae6ed", "mode": "0755", "uid": 0}}) == []
+    assert stale_files([guard], {"/guard": {"sha256": "597a5e9b7d2af75a4ab9ac1c798f4ee430281518a204b117c6bbe51dd23dee50", "mode": "0755", "uid": 0}}) == []
 
 
 def test_what_the_guard_reads(monkeypatch):
