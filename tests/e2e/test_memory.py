@@ -20,7 +20,8 @@ from server_box import CLEAN, FLEET, STATE, Box
 GIB = 2**30
 TOLERANCE = GIB
 REUSE = bool(os.environ.get("GB10_E2E_REUSE"))
-TINY = {"name": "tiny", "model": "tiny-llama", "port": 8000, "max_model_len": 2048, "concurrency": 3, "kv_cache_memory_gib": 0.25}
+KEY = "e2e-memory-tq4mzv"
+TINY = {"name": "tiny", "model": "tiny-llama", "port": 8000, "max_model_len": 2048, "concurrency": 3, "kv_cache_memory_gib": 0.25, "api_key": KEY}
 ARGS = {"dtype": "float32", "enforce_eager": True}
 # What the processes of the server's container hold, in bytes, read by other means than the collection's.
 HELD = """
@@ -114,7 +115,7 @@ def test_the_floor_is_kept_by_a_smaller_cache(box, first):
         assert repair["id"] == "floor" and 0 < kv <= repair["set"]["kv_cache_most_bytes"]
         left = box.record("tiny", "measured")["facts"]["memory"]["lowest_bytes"]
         assert left > floor - TOLERANCE, f"{left / GIB:.2f} of {floor / GIB:.2f} GiB"
-        assert box.ask(8000) == 200
+        assert box.ask(8000, KEY) == 200
         assert "changed=0" in box.play("site.yml"), "what was made smaller stays so"
     finally:
         box.run(f"kill {hog}", check=False)
