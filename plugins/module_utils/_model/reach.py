@@ -4,7 +4,8 @@
 
 """What a container finds of a directory or file that is mounted into it: where links lead that leave it, and what its root may not open.
 
-Root in these containers has no capabilities, so it opens what the file's mode lets uid 0 or gid 0 open, and nothing else.
+Root in these containers has no capabilities, so it opens what the file's mode lets uid 0 or gid 0 open, and nothing else. That is more than the
+owner of a model's directory may read, so a link is believed only where it leads to something its maker could hand out himself.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from typing import Any
 from ansible_collections.gb10.vllm.plugins.module_utils._model.content import files_of
 
 READ, ENTER = 4, 5
+MOST_LINKS = 40
+"""As many as Linux follows on the way to one file."""
 SMALL_BYTES = 2**20
 """A file up to this size is known by its content, a larger one by its size and time."""
 
@@ -39,12 +42,46 @@ def unreadable(place: str) -> str | None:
     return closed or next((file.path for file in files if not may(os.stat(file.path), READ)), None)
 
 
+def astray(path: str) -> str | None:
+    """The first link on the way to what is really at ``path`` whose maker could not hand that out himself; None where all may be followed.
+
+    Root's links may lead anywhere, anybody else's to what belongs to the same user, and to a single file that everybody may read.
+    """
+    real = os.path.realpath(path)
+    owner, public = _owner(real), os.path.isfile(real) and _everybody_reads(real)
+    here, rest, followed = "/", os.path.abspath(path).split("/"), 0
+    while rest:
+        part = rest.pop(0)
+        at = os.path.normpath(os.path.join(here, part))
+        if not os.path.islink(at):
+            here = at
+            continue
+        followed += 1
+        if followed > MOST_LINKS or not (public or _owner(at) in (0, owner)):
+            return at
+        target = os.readlink(at)
+        here, rest = "/" if target.startswith("/") else here, [*target.split("/"), *rest]
+    return None
+
+
+def _owner(path: str) -> int:
+    return os.lstat(path).st_uid
+
+
+def _everybody_reads(path: str) -> bool:
+    place = os.path.dirname(path)
+    while place != "/" and os.stat(place).st_mode & stat.S_IXOTH:
+        place = os.path.dirname(place)
+    return place == "/" and bool(os.stat(path).st_mode & stat.S_IROTH)
+
+
 def links(directory: str) -> list[dict[str, str]]:
     """Where links of a directory lead that do not stay in it: ``{at, real}``, the place they name and what is there on this box.
 
     ``at`` is absolute, or relative to the directory, as the links say it. Files that keep their names beside each other are one entry, their directory.
+    ``astray`` names a link that is not followed, see there.
     """
-    found: dict[tuple[str, str], None] = {}
+    found: dict[tuple[str, str], str | None] = {}
     for name in _linked(directory):
         path = os.path.join(directory, name)
         told, real = os.readlink(path), os.path.realpath(path)
@@ -52,9 +89,12 @@ def links(directory: str) -> list[dict[str, str]]:
         stays = not at.startswith(("/", "../")) and at != ".."
         if stays or not os.path.exists(real):
             continue
-        whole = os.path.isdir(real) or os.path.basename(at) != os.path.basename(real)
-        found[(at, real) if whole else (os.path.dirname(at), os.path.dirname(real))] = None
-    return [{"at": at, "real": real} for at, real in found]
+        wrong = astray(path)
+        whole = bool(wrong) or os.path.isdir(real) or os.path.basename(at) != os.path.basename(real)
+        # The directory around a file holds others, which may be anybody's.
+        whole = whole or _owner(path) not in (0, _owner(os.path.dirname(real)))
+        found[(at, real) if whole else (os.path.dirname(at), os.path.dirname(real))] = wrong
+    return [{"at": at, "real": real} | ({"astray": wrong} if wrong else {}) for (at, real), wrong in found.items()]
 
 
 def _linked(directory: str) -> Iterator[str]:
@@ -69,6 +109,7 @@ def named(wanted: Mapping[str, Mapping[str, Sequence[str]]]) -> dict[str, dict[s
     """Facts of what servers' arguments name: by server and value ``{path, kind, real, digest, links, unreadable}`` of the first candidate that is there.
 
     ``wanted``: candidates, absolute paths, by server and value. ``kind``: file, directory, or absent (``path`` is then the last candidate).
+    ``astray``: a link on the way that is not followed; nothing else is said of what lies behind it.
     """
     return {server: {value: _named(candidates) for value, candidates in values.items()} for server, values in wanted.items()}
 
@@ -78,6 +119,8 @@ def _named(candidates: Sequence[str]) -> dict[str, Any]:
     if path is None:
         return {"path": candidates[-1] if candidates else "", "kind": "absent"}
     real = os.path.realpath(path)
+    if wrong := astray(path):
+        return {"path": path, "kind": "file" if os.path.isfile(real) else "directory", "real": real, "astray": wrong}
     if os.path.isfile(real):
         return {"path": path, "kind": "file", "real": real, "digest": _digest([real]), "links": [], "unreadable": unreadable(real)}
     files = [file.path for file in files_of(real)]

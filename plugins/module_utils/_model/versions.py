@@ -26,6 +26,8 @@ NEXT = "@next"
 _SHORT = 14
 # A hub or another box says what a revision is called, so only what is a commit becomes part of a path.
 _COMMIT = re.compile(r"[0-9a-f]{12,64}")
+# As ``place_for`` makes them. Another model may be called NAME@SOMETHING, and lie or arrive beside this one.
+_VERSION = re.compile(r"[0-9a-f]+(-[0-9a-f]+)*")
 
 
 def _linked(link: str, final: str) -> str | None:
@@ -69,7 +71,11 @@ def all_of(final: str) -> list[str]:
     place, name = os.path.split(final)
     try:
         with os.scandir(place) as entries:
-            found = [entry.path for entry in entries if entry.name.startswith(f"{name}@") and entry.is_dir(follow_symlinks=False)]
+            found = [
+                entry.path
+                for entry in entries
+                if entry.name.startswith(f"{name}@") and _VERSION.fullmatch(entry.name[len(name) + 1 :]) and entry.is_dir(follow_symlinks=False)
+            ]
     except OSError:
         return []
     return sorted(found, key=lambda path: (os.stat(path).st_ctime, path), reverse=True)

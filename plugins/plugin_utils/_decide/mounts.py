@@ -151,6 +151,9 @@ def link_mounts(links: Sequence[Mapping[str, str]], target: str) -> tuple[list[s
     """(volumes, sentences) that make links which leave a directory lead to the same files where it is mounted at ``target``."""
     volumes, said = [], []
     for link in links:
+        if link.get("astray"):
+            said.append(_astray(link))
+            continue
         at = posixpath.normpath(posixpath.join(target, link["at"]))
         first = at.strip("/").partition("/")[0]
         if not first or (first in NO_MOUNT and not at.startswith(f"{HERE}/")) or ":" in at + link["real"]:
@@ -158,6 +161,13 @@ def link_mounts(links: Sequence[Mapping[str, str]], target: str) -> tuple[list[s
         else:
             volumes.append(f"{link['real']}:{at}:ro")
     return volumes, said
+
+
+def _astray(facts: Mapping[str, Any]) -> str:
+    return (
+        f"{facts['astray']} is a link to {facts['real']}, which is not of the user who made it, so the container does not get it: put the file itself there"
+        " (cp -L), or have root make the link."
+    )
 
 
 def _closed(who: str, closed: str, place: str) -> str:
@@ -187,6 +197,8 @@ def _one(server: Server, argument: str, value: str, place: str, facts: Mapping[s
     if facts["kind"] == "absent":
         return [] if facts.get("proven") else [_absent(who, argument, value, place, facts)], value, []
     path = str(facts["path"])
+    if facts.get("astray"):
+        return [f"{who}: {_astray(facts)}"], value, []
     inside = next((path.removeprefix(base) for base in (server["model_path"], own) if path == base or path.startswith(f"{base}/")), None)
     if inside is not None:
         return [], own + inside, []

@@ -29,7 +29,9 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 import urllib.parse
+from collections.abc import Iterator
 from time import CLOCK_BOOTTIME, clock_gettime, strftime
 
 STATE_DIR = os.environ.get("GB10_STATE_DIR", "/var/lib/gb10-vllm")
@@ -43,6 +45,7 @@ RESTARTS_BEFORE_STOP = int(os.environ.get("GB10_RESTARTS_BEFORE_STOP", "3"))
 START_LIMIT_S = float(os.environ.get("GB10_START_LIMIT_S", "3600"))
 WEDGED_S = float(os.environ.get("GB10_WEDGED_S", "900"))
 STARTS_WITHOUT_ANSWER = int(os.environ.get("GB10_STARTS_WITHOUT_ANSWER", "4"))
+LONGEST_ANSWER = 16 * 2**20  # bytes; the watch is root's, and shares its memory with the server
 GIB = 2**30
 
 DEPLOYMENT = "deployment.json"
@@ -77,7 +80,7 @@ def read_json(file: str) -> dict:
     try:
         with open(file, encoding="utf-8") as handle:
             value = json.load(handle)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
 
@@ -269,14 +272,40 @@ def ask(base_url: str, route: str, key: str, timeout_s: float, body: dict | None
     Straight to the box's own address, whatever proxy is set. A certificate is made for the name that others use, so it is not compared with that address.
     """
     headers = {"Authorization": "Bearer " + key} if key else {}
-    with contextlib.suppress(OSError, ValueError, http.client.HTTPException), contextlib.closing(connected(base_url, timeout_s)) as connection:
+    with contextlib.suppress(OSError, ValueError, http.client.HTTPException), opened(base_url, timeout_s) as connection:
         if body is None:
             connection.request("GET", route, headers=headers)
         else:
             connection.request("POST", route, json.dumps(body).encode(), {**headers, "Content-Type": "application/json"})
         answer = connection.getresponse()
-        return answer.status, answer.read()
+        text = answer.read(LONGEST_ANSWER + 1)
+        if len(text) <= LONGEST_ANSWER:
+            return answer.status, text
     return 0, b""
+
+
+@contextlib.contextmanager
+def opened(base_url: str, timeout_s: float) -> Iterator[http.client.HTTPConnection]:
+    """A connection to the server that ends after so long, with a TimeoutError: a socket's own patience begins anew with each byte that drips in."""
+    over = threading.Event()
+    with contextlib.closing(connected(base_url, timeout_s)) as connection:
+        connection.connect()
+        line = connection.sock
+
+        def hang_up() -> None:
+            over.set()
+            with contextlib.suppress(OSError, ValueError):
+                line.shutdown(socket.SHUT_RDWR)
+
+        timer = threading.Timer(timeout_s, hang_up)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield connection
+        finally:
+            timer.cancel()
+            if over.is_set():
+                raise TimeoutError
 
 
 def connected(base_url: str, timeout_s: float) -> http.client.HTTPConnection:
@@ -307,7 +336,7 @@ def generates(base_url: str, key: str, model: str) -> bool | None:
         if status in (0, 429, 503):
             return None
         if 200 <= status < 300:
-            with contextlib.suppress(ValueError):
+            with contextlib.suppress(ValueError, RecursionError):
                 return bool(json.loads(text))
             return False
         if status not in (400, 404, 405, 501):

@@ -128,6 +128,12 @@ def _below(path: str, prefixes: tuple[str, ...]) -> bool:
     return any(path == prefix or path.startswith(prefix + "/") for prefix in prefixes)
 
 
+def _is_for_clients(path: str) -> bool:
+    """Whether the router's key may open it. The ``$`` at the end of Starlette's expressions also matches before a last line break (%0A)."""
+    path = path.removesuffix("\n")
+    return _below(path, CLIENT) and not _below(path, OWNER)
+
+
 def _is_preflight(scope: Scope) -> bool:
     """What a browser asks before it sends a key; vLLM's CORS middleware answers it from its settings, before any route."""
     names = {name.lower() for name, _value in scope.get("headers") or []}
@@ -153,7 +159,7 @@ class GuardKeys:
             return True
         self.keys.refresh()
         accepted = list(self.keys.server)
-        if _below(path, CLIENT) and not _below(path, OWNER):
+        if _is_for_clients(path):
             accepted += self.keys.router
         if path in METRICS:
             accepted += self.keys.metrics

@@ -747,3 +747,49 @@ def test_a_server_without_a_record_is_not_watched_and_that_is_said(box, text):
     done = guard(box, "watch")
     assert (done.returncode, done.stderr) == (0, "") and "missing or unreadable, so a is not watched" in done.stdout
     assert "missing or unreadable" in guard(box, "before-start").stderr
+
+
+class Endless(BaseHTTPRequestHandler):
+    """A server that never comes to an end: it drips, as slowly as keeps a socket's patience alive, or pours."""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        if self.path == "/deep":
+            self.wfile.write(b"[" * 10**6)
+            return
+        piece, pause_s = (b"vllm:x 1\n", 0.1) if self.path == "/drips" else (b"x" * 2**20, 0)
+        while not self.server.over.wait(pause_s):
+            try:
+                self.wfile.write(piece)
+            except OSError:
+                return
+
+    do_POST = do_GET
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def endless():
+    with ThreadingHTTPServer(("127.0.0.1", 0), Endless) as server:
+        server.over = threading.Event()
+        threading.Timer(8, server.over.set).start()
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.over.set()
+        server.shutdown()
+
+
+@pytest.mark.parametrize("route", ["/drips", "/pours"])
+def test_an_answer_without_end_is_none(module, endless, monkeypatch, route):
+    monkeypatch.setattr(module, "LONGEST_ANSWER", 4 * 2**20, raising=False)
+    began = time.monotonic()
+    assert module.ask(endless, route, "", 1.0) == (0, b"")
+    assert time.monotonic() - began < 5
+
+
+def test_an_answer_that_cannot_be_read_is_no_answer(module, endless, monkeypatch):
+    monkeypatch.setattr(module, "QUESTIONS", (("/deep", {}),))
+    assert module.generates(endless, "", "m") is False

@@ -113,6 +113,13 @@ def test_the_router_key_opens_what_a_client_may_ask_and_nothing_that_changes_the
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("path", ["/v1/load_lora_adapter", "/v1/unload_lora_adapter", "/inference/v1/abort_requests", "/sleep"])
+def test_a_line_break_behind_an_owners_route_opens_nothing(ask, path):
+    """Starlette's expressions end in ``$``, which matches before a last line break: %0A behind a path is the same route."""
+    assert [ask("POST", path + end, ROUTER) for end in ("", "\n", "/", "/\n")] == [401] * 4
+    assert ask("POST", "/v1/completions\n", ROUTER) == 200
+
+
 @pytest.mark.parametrize("path", ODD)
 @pytest.mark.parametrize("key", [None, METRICS])
 def test_an_odd_path_is_no_way_around(ask, path, key):

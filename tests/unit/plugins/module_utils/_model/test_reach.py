@@ -80,3 +80,57 @@ def test_code_of_other_repositories_is_named(tmp_path, config, tokenizer, wanted
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"auto_map": tokenizer}))
     (tmp_path / "model.safetensors").write_bytes(WEIGHTS)
     assert inspect_model(str(tmp_path))["code_elsewhere"] == wanted
+
+
+@pytest.fixture
+def somebodys(tmp_path, monkeypatch):
+    """Links that an unprivileged user made in a model's directory, to files that are not his; ``somebodys.add(name, target)`` makes one."""
+    model, private = tmp_path / "m", tmp_path / "private"
+    model.mkdir()
+    private.mkdir()
+    (private / "key.env").write_text("VLLM_API_KEY=k\n")
+    os.chmod(private / "key.env", 0o600)
+    his: set[str] = set()
+    real = reach._owner
+    monkeypatch.setattr(reach, "_owner", lambda path: 1000 if path in his else 0 if path.startswith(str(private)) else real(path))
+
+    class Made:
+        """What a test has at hand."""
+
+        place, secret = model, private / "key.env"
+
+        @staticmethod
+        def add(name, target, of_root=False):
+            (model / name).symlink_to(target)
+            if not of_root:
+                his.add(str(model / name))
+
+    return Made
+
+
+def test_a_link_is_not_followed_to_what_its_maker_could_not_hand_out(somebodys):
+    somebodys.add("chat_template.jinja", somebodys.secret)
+    somebodys.add("all", somebodys.secret.parent)
+    assert sorted(one["astray"] for one in reach.links(str(somebodys.place))) == [str(somebodys.place / "all"), str(somebodys.place / "chat_template.jinja")]
+
+
+def test_roots_own_link_leads_anywhere_but_not_by_way_of_anothers(somebodys):
+    somebodys.add("a.json", somebodys.secret, of_root=True)
+    assert "astray" not in reach.links(str(somebodys.place))[0]
+    somebodys.add("around", somebodys.secret.parent)
+    somebodys.add("b.json", somebodys.place / "around" / "key.env", of_root=True)
+    assert reach.astray(str(somebodys.place / "b.json")) == str(somebodys.place / "around")
+    facts = reach.named({"a": {"b.json": [str(somebodys.place / "b.json")]}})["a"]["b.json"]
+    assert facts["astray"] == str(somebodys.place / "around") and "digest" not in facts
+
+
+def test_a_file_that_everybody_reads_comes_without_the_directory_around_it(somebodys, monkeypatch):
+    monkeypatch.setattr(reach, "_everybody_reads", lambda _path: True)
+    somebodys.add("key.env", somebodys.secret)
+    assert reach.links(str(somebodys.place)) == [{"at": str(somebodys.secret), "real": str(somebodys.secret)}]
+
+
+def test_links_in_a_circle_end(tmp_path):
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    assert reach.named({"a": {"a": [str(tmp_path / "a")]}})["a"]["a"]["kind"] == "absent"

@@ -164,6 +164,15 @@ def test_prune_leaves_alone_what_only_looks_like_a_version(final, tmp_path):
     assert os.path.isdir(f"{final}@mine") and os.path.islink(f"{final}@elsewhere") and os.path.isdir(tmp_path)
 
 
+@pytest.mark.parametrize("other", ["@x", "@next-try", "@2024", "@abc.partial"])
+def test_another_model_whose_name_looks_like_a_version_is_none(final, other):
+    bring(final, OLD, "OLD")
+    bring(final + other, NEW, "other")
+    assert versions.all_of(final) == [f"{final}@{OLD[:14]}"]
+    partial = store.prepare_partial(final + other, "arriving")
+    assert store.prune([final], 0, NOBODY) == [] and os.path.isdir(partial) and held_by(final + other) == "other"
+
+
 def test_a_file_that_two_versions_share_keeps_the_time_that_the_first_recorded(final):
     bring(final, OLD, "OLD", weights=b"w" * 9)
     old = versions.directory_of(final)

@@ -242,3 +242,13 @@ def test_what_answered_with_these_files_is_not_refused_for_them(box):
     assert mounts.files_refused([one], {"/srv/models/tiny": {**model, "manifest": "n"}}, {"servers": held})
     held["a"]["measured"] = {}
     assert mounts.files_refused([one], {"/srv/models/tiny": model}, {"servers": held})
+
+
+def test_what_a_link_of_somebody_elses_leads_to_is_refused_and_not_mounted():
+    link = {"at": "/home/u/key.env", "real": "/etc/gb10-vllm/b/key.env", "astray": "/srv/models/m/chat_template.jinja"}
+    volumes, said = mounts.link_mounts([link], "/models/a")
+    assert volumes == [] and len(said) == 1 and "/srv/models/m/chat_template.jinja is a link to /etc/gb10-vllm/b/key.env" in said[0]
+    server = {"name": "a", "model": "m", "model_path": "/srv/models/m", "args": {"chat_template": "/home/u/t.jinja"}}
+    facts = {"/home/u/t.jinja": {"path": "/home/u/t.jinja", "kind": "file", "real": "/etc/shadow", "astray": "/home/u/t.jinja"}}
+    found = mounts.reached(server, facts)
+    assert found.volumes == [] and len(found.mistakes) == 1 and "root make the link" in found.mistakes[0]
