@@ -21,6 +21,7 @@ class FilterModule:
                 "access_notes": preflight.access_notes,
                 "option_mistakes": options.option_mistakes,
                 "box_problem": preflight.box_problem,
+                "named_twice": preflight.named_twice,
                 "models_refused": preflight.models_refused,
             }
         )

@@ -46,6 +46,7 @@ class FilterModule:
         return as_filters(
             {
                 "servers": wanted.normalise,
+                "server_mistakes": wanted.server_mistakes,
                 "directory_mistakes": wanted.directory_mistakes,
                 "exposures": exposures,
                 "predicted_against_measured": deployment.comparison,

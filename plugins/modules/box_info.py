@@ -42,6 +42,10 @@ options:
     description: Directory with the private files of the servers.
     type: path
     default: /etc/gb10-vllm
+  prune:
+    description: Whether servers of this collection that are not among O(servers) are removed before anything is started; their ports are free then.
+    type: bool
+    default: false
   images:
     description: Image names or ids whose id, size and labels to return.
     type: list
@@ -213,6 +217,7 @@ OPTIONS = {
         "options": {"name": {"type": "str", "required": True}, "port": {"type": "int", "required": True}, "tls": {"type": "dict", "no_log": False}},
     },
     "config_dir": {"type": "path", "default": CONFIG_DIR},
+    "prune": {"type": "bool", "default": False},
     "images": {"type": "list", "elements": "str", "default": []},
     "least_free_gib": {"type": "dict", "default": {}},
     "architectures": {"type": "list", "elements": "str", "default": ["aarch64"]},

@@ -79,7 +79,7 @@ CASES = {
     ),
     "unsupported architecture": Case(
         r"'AbacusForCausalLM' .*is not known here, so its KV cache cannot be sized",
-        r"set gb10_assume_full_attention to count every layer as full attention, or leave the model to vLLM",
+        r"set gb10_assume_full_attention to count every layer as full attention, which is at least what it keeps",
         before=COPY + """sed -i 's/LlamaForCausalLM/AbacusForCausalLM/; s/"llama"/"abacus"/' config.json""",
         servers=BAD_SERVER,
     ),

@@ -75,11 +75,11 @@ START = ('umask 077; due=${GB10_KEY-}; set -a; [ -r /run/gb10/server.env ] && . 
          'ho "gb10.vllm: this server must not answer without a key, and /run/gb10/key.env holds none; run the playbook s'
          'ite again." >&2; exit 1; }; export PYTHONPATH="/opt/gb10-vllm${PYTHONPATH:+:$PYTHONPATH}"; fi; exec "$@"')
 BOUNDS = {"pids_limit": 8192, "oom_score_adj": 800, "read_only": True, "tmpfs": ["/tmp:exec,mode=1777,size=4g"]}
-OF_A_KEY = {"env": {**DEPLOYMENT["container"]["env"], "GB10_KEY": "required"},
+OF_A_KEY = {"env": {**DEPLOYMENT["container"]["env"], "GB10_KEY": "required", "PYTHONPYCACHEPREFIX": "/cache/python/aaaaaaaaaaaa"},
             "command": ["/bin/sh", "-c", START, *DEPLOYMENT["container"]["command"][3:], "--allowed-origins", "[]", "--middleware", "guard_keys.GuardKeys"],
             "volumes": [*DEPLOYMENT["container"]["volumes"], "/usr/local/lib/gb10-vllm/engine:/opt/gb10-vllm:ro"]}
 FRESH = {**DEPLOYMENT, "container": {**DEPLOYMENT["container"], **OF_A_KEY, **BOUNDS}, "key": "given",
-         "spec": "ed7d6f320d025895641edc843ff956e41989461a6ed5f3a17ca337447dfe411b"}
+         "spec": "af26825258a3a9e75188b3f108893b72c9676f4448cebf5cb69596b5f2032c8f"}
 LACKING = ["a key that is asked for on every route", "an end to requests from web pages of any origin", "private files in its caches",
            "a bound on its processes", "an end before the system's own programs when memory is short", "a root file system that it cannot write"]
 LOCKED = {"commit": COMMIT, "image_id": IMAGE["id"], "vllm_version": "0.11.1", "manifest": "c" * 64, "spec": DEPLOYMENT["spec"], "repairs": REPAIRS,
@@ -109,11 +109,11 @@ REPAIRING = {"planned": {**PLANNED, "repairs": [REPAIR]}, "repairs": REPAIRS}
 IPV6 = {"address": "fd00::5", "key_policy": "generate"}
 # inputs, spec and SHA-256 of the whole record. Issue 11 moved the last two of each (keys, bounds, read-only root), never the first: what is deployed
 # stays. Of the IPv6 one the brackets moved, too, without which docker_container took no port; none ever ran.
-PLAIN = [DEPLOYMENT["inputs"], FRESH["spec"], "92dc6b2e714d758ab374e2b33445b8400e2819aeacd5cd243a0e2c42af4da29c"]
-REPAIRED = ["b80d00024bc6b61b27479574b584aa07cea47dbfe08914e7e67623cc99774002", "c7198f9ea75be173899173fb163eb898bae58952ce3c5d25c14cfb254dcfde12",
-            "6c9f14bea5df91d7567dd494877c094c2a3272f6abe88326a16f29337d0cec2f"]
-AT_IPV6 = ["83b8e5d38ca6c8e95aba7bd82fc4216ac8da85ad3b2de7765a2da7388f524b13", "d9a91542eafa3d07f6415b0139eebc790567a1ef94f6f461ff7138926854c1d0",
-           "d2b0ecdd593ed93731bf084eb2d15f152473fd90907fe97114543b52889ececf"]
+PLAIN = [DEPLOYMENT["inputs"], FRESH["spec"], "553235ae628fab3aa335fac79d5eea785f597bde6a4a0143c0c9eb17d2da28ce"]
+REPAIRED = ["b80d00024bc6b61b27479574b584aa07cea47dbfe08914e7e67623cc99774002", "bf05b44aef1d7c96e8b3bfb5c374f9193ad1a5ce407a9c20099744d1a2a38721",
+            "7e066799b365762beee3e0ed1cacae4c699482fdcb7a816def06c516908b71e6"]
+AT_IPV6 = ["83b8e5d38ca6c8e95aba7bd82fc4216ac8da85ad3b2de7765a2da7388f524b13", "1366e58ccae2ef042d95177403c3cc8c444463474f6ec211ec64f288c5fb1cbe",
+           "d6b054c02410af6b372a378961e709d6eab556361bb03b10a5304b9d5bd6f243"]
 # fmt: on
 
 
@@ -228,7 +228,7 @@ def test_the_files_of_systemd_and_the_guard():
     mounts = " ".join(unit_word(path) for path in (SERVER["model_path"], settings["server_state_dir"]))
     text = template.render(server_wanted=SERVER, server_unit_mounts=mounts, server_restarts="3", server_restart_window_s="900", **settings)
     assert sha256(text) == "bed3561925eda596361afc19de71dc8dff3912c03df1038906ea1f524b374734"
-    assert sha256((ROLE / "files/guard.py").read_bytes()) == "348566b14bc0585de7ef6b0aefdd985090621d1a0a4c6b786d67f0a1b8eb946a"
+    assert sha256((ROLE / "files/guard.py").read_bytes()) == "2e620b3b71dbc85e01871796e01a60348347ef33be021f9ad43bcf4acd8e6d29"
     # The unit, the guard and the watch moved with issue 11 (starts are counted, busy is told from hung): they are written anew once, no server restarts.
     watch = jinja2.Environment(keep_trailing_newline=True, trim_blocks=True).from_string((ROLE / "templates/gb10-vllm-watch@.service.j2").read_text())
     text = watch.render(server_config_dir="/etc/gb10-vllm", server_wedged_s="900", **settings)
@@ -237,7 +237,7 @@ def test_the_files_of_systemd_and_the_guard():
     shared = yaml.safe_load((ROLE / "vars/main.yml").read_text())["server_shared_files"][0]
     assert shared["content"] == "#!/usr/bin/python3\n{{ lookup('ansible.builtin.file', 'guard.py', rstrip=false) }}"
     guard = {"dest": "/guard", "content": "#!/usr/bin/python3\n" + (ROLE / "files/guard.py").read_text(), "mode": shared["mode"]}
-    assert stale_files([guard], {"/guard": {"sha256": "91d2764e3958d312a9fdde735cca47a61e9b500ce0e15c58cd89928c4f6ae6ed", "mode": "0755", "uid": 0}}) == []
+    assert stale_files([guard], {"/guard": {"sha256": "597a5e9b7d2af75a4ab9ac1c798f4ee430281518a204b117c6bbe51dd23dee50", "mode": "0755", "uid": 0}}) == []
 
 
 def test_what_the_guard_reads(monkeypatch):

@@ -10,6 +10,7 @@ something that is merely missing - they say so in a ``problem`` text, which ``fi
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import hashlib
 import importlib.util
@@ -17,10 +18,13 @@ import ipaddress
 import json
 import os
 import platform
+import re
 import shutil
 import stat
 import subprocess
 import sys
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._box.records import read_records
@@ -189,11 +193,33 @@ def read_versions(state_dir: str) -> dict[str, dict]:
         return {}
 
 
+CDI = ("/etc/cdi", "/var/run/cdi")
+"""Where Docker looks for specifications of the Container Device Interface."""
+
+
+def _gone_from_cdi() -> str | None:
+    """The first file that NVIDIA's specification names and that is not there any more, as after an update of the driver."""
+    for place in CDI:
+        for path in sorted(Path(place).glob("*nvidia*")):
+            with contextlib.suppress(OSError, ValueError):
+                named = re.findall(r"hostPath\"?:\s*\"?(/[^\s\",]+)", path.read_text(encoding="utf-8"))
+                gone = next((one for one in named if not os.path.exists(one)), None)
+                if gone:
+                    return gone
+    return None
+
+
+def _kind_of_docker(info: Mapping[str, Any]) -> str:
+    """rootless where Docker runs as a user, userns where its root is another one than the box's; "" for the usual one."""
+    said = " ".join(map(str, info.get("SecurityOptions") or []))
+    return next((kind for kind in ("rootless", "userns") if f"name={kind}" in said), "")
+
+
 def read_docker(image_names: list[str], versions: dict[str, dict]) -> dict[str, Any]:
     """The Docker engine, our containers on it and the named images; ``versions`` come from ``read_versions``."""
     facts: dict[str, Any] = {
         "installed": bool(shutil.which("docker")), "running": False, "version": None, "client_version": None, "buildkit": False,
-        "nvidia": False, "root_dir": None, "containers": [], "others": [], "images": {}, "problem": None,
+        "nvidia": False, "cdi": False, "cdi_gone": None, "kind": "", "root_dir": None, "containers": [], "others": [], "images": {}, "problem": None,
     }  # fmt: skip
     if not facts["installed"]:
         facts["problem"] = "the docker command is not installed"
@@ -206,6 +232,7 @@ def read_docker(image_names: list[str], versions: dict[str, dict]) -> dict[str, 
     errors = info.get("ServerErrors") or []
     if process.returncode or errors or not info.get("ServerVersion"):
         facts["problem"] = (errors or process.stderr.strip().splitlines() or ["docker info gave no answer"])[-1]
+        facts["kind"] = "podman" if "podman" in process.stderr.lower() or "buildahVersion" in str(info) else ""
         return facts
     client = _printed("docker", "version", "--format", "{{.Client.Version}}").strip()
     facts.update(
@@ -216,6 +243,9 @@ def read_docker(image_names: list[str], versions: dict[str, dict]) -> dict[str, 
         # Clients before 23 carry BuildKit themselves, later ones need the buildx plugin.
         buildkit=run(["docker", "buildx", "version"]).returncode == 0 or client.split(".")[0] in ("19", "20"),
         nvidia="nvidia" in (info.get("Runtimes") or {}) or bool(shutil.which("nvidia-container-runtime-hook")),
+        cdi=any(str(device.get("ID")).startswith("nvidia.com/gpu") for device in info.get("DiscoveredDevices") or [] if isinstance(device, dict)),
+        cdi_gone=_gone_from_cdi(),
+        kind=_kind_of_docker(info),
     )
     shown = f'{{{{.ID}}}} {{{{.Names}}}} {{{{.Label "{SERVER_LABEL}"}}}}'
     listed = [line.split() for line in _printed("docker", "ps", "-a", "--no-trunc", "--format", shown).splitlines()]

@@ -57,10 +57,31 @@ def _docker(box: dict, wants: dict) -> list[dict]:
     docker = box["docker"]
     if not docker["installed"]:
         return [_finding(ERROR, "Docker is missing", "the docker command is not installed", "Install it: apt-get install docker.io docker-buildx.")]
+    if docker.get("kind") == "podman":
+        why = "the servers need Docker's own engine, units that wait for docker.service and docker's GPU requests"
+        return [
+            _finding(ERROR, "the docker command is podman's", why, "Install Docker instead: apt-get install docker.io docker-buildx, without podman-docker.")
+        ]
+    if docker.get("kind") == "rootless":
+        why = "it belongs to a user, has no access to root's files and ends with that user's session"
+        return [
+            _finding(ERROR, "Docker is rootless", why, "Use the system's own: systemctl enable --now docker, and unset DOCKER_HOST and the context of root.")
+        ]
     if not docker["running"]:
         return [_finding(ERROR, "Docker does not answer", docker["problem"], "Start it: systemctl enable --now docker.")]
     found = []
-    if not docker["nvidia"]:
+    if not docker["nvidia"] and docker.get("cdi"):
+        # moby 50228: `--gpus` goes through the specifications where there is no runtime of NVIDIA's.
+        if docker.get("cdi_gone"):
+            found.append(
+                _finding(
+                    ERROR,
+                    "the CDI specification of the GPU is stale",
+                    f"it names {docker['cdi_gone']}, which is not there any more",
+                    "Write it anew: nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml.",
+                )
+            )
+    elif not docker["nvidia"]:
         found.append(
             _finding(
                 ERROR,
@@ -121,7 +142,14 @@ def _ports(box: dict, wants: dict) -> list[dict]:
             continue
         if owner in wanted_names:
             continue  # names and ports are unique, so that server leaves this port in the same run, before this one comes to it
-        holder = f"our server {owner}" if owner else "another program"
+        if owner and wants.get("prune"):
+            continue  # what is no longer wanted is removed before
+        if owner:
+            why = f"server {server['name']} wants it, and our server {owner}, which is no longer in gb10_servers, has it"
+            remedy = f"Set gb10_prune to true to have {owner} removed first (-e gb10_prune=true), or give {server['name']} another `port`."
+            found.append(_finding(ERROR, f"port {port} is in use", why, remedy))
+            continue
+        holder = "another program"
         found.append(
             _finding(
                 ERROR,

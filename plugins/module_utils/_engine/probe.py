@@ -268,7 +268,7 @@ class Follower:
         """The first load after a start that is watched, and what was measured of it; a server that does not stand it is not ready."""
         found, why = self.proof.measure(self.api.call, kind, model, result["facts"], self.answer_timeout_s) if self.proof else ({}, "")
         result["facts"].update(found)
-        if kind == "chat" and not why:
+        if self.proof and kind == "chat" and not why:
             command = (inspect(self.container) or {}).get("Config", {}).get("Cmd") or []
             doubts = parsers.check(self.api.call, model, command, result["facts"].get("max_model_len") or 0, self.answer_timeout_s)
             result["facts"]["doubts"] = [redaction.redact(one, self.secrets) for one in doubts]

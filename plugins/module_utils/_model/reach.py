@@ -36,9 +36,11 @@ def unreadable(place: str) -> str | None:
     """The first file or directory of a model, an adapter or a single file that a container's root may not open; None where it may open all."""
     if os.path.isfile(place):
         return None if may(os.stat(place), READ) else place
-    folders = [place, *(os.path.join(place, one) for one in sorted({os.path.dirname(file.name) for file in files_of(place)}) if one)]
+    # Of weights vLLM reads those beside config.json; what is not loaded may stay closed.
+    files = [file for file in files_of(place) if file.small or (file.name.endswith((".safetensors", ".bin", ".pt")) and "/" not in file.name)]
+    folders = [place, *(os.path.join(place, one) for one in sorted({os.path.dirname(file.name) for file in files}) if one)]
     closed = next((one for one in folders if not may(os.stat(one), ENTER)), None)
-    return closed or next((file.path for file in files_of(place) if not may(os.stat(file.path), READ)), None)
+    return closed or next((file.path for file in files if not may(os.stat(file.path), READ)), None)
 
 
 def astray(path: str) -> str | None:

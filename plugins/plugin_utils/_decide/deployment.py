@@ -182,7 +182,7 @@ def build(
         "oom_score_adj": OOM_SCORE_ADJ,
     }
     if options.get("read_only", True):
-        container |= {"read_only": True, "tmpfs": TMPFS}
+        container |= _read_only(container)
     deployment: Deployment = {
         "name": name,
         "container": container,
@@ -204,6 +204,12 @@ def build(
     if content:
         deployment["content"] = content
     return _specified(deployment)
+
+
+def _read_only(container: Container) -> Container:
+    """What changes where a container cannot write its root. Images come without compiled Python as a rule: it goes into the caches, apart per image."""
+    compiled = {"PYTHONPYCACHEPREFIX": f"/cache/python/{container['image'].removeprefix('sha256:')[:12]}"}
+    return {"read_only": True, "tmpfs": TMPFS, "env": compiled | container["env"]}
 
 
 def _access(arguments: Sequence[str], wanted: Server, image: Image, key: str) -> list[str]:

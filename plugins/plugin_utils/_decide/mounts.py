@@ -74,7 +74,7 @@ def with_drafts(models: Mapping[str, Any], servers: Sequence[Server], named: Map
     for server in servers:
         args = reached(server, named.get(server["name"]) or {}).args
         draft, asked = _draft(args), _draft(server.get("args"))
-        path = ((named.get(server["name"]) or {}).get(asked) or {}).get("path")
+        path = str(((named.get(server["name"]) or {}).get(asked) or {}).get("path") or "")
         if draft and path in models:
             found[draft] = models[path]
     return found
@@ -114,13 +114,16 @@ def files_refused(servers: Sequence[Server], models: Mapping[str, Any], box: Map
     """
     said: list[str] = []
     for server in servers:
-        record = ((box.get("servers") or {}).get(server["name"]) or {}).get("deployment") or {}
+        held = (box.get("servers") or {}).get(server["name"]) or {}
+        record, model = held.get("deployment") or {}, models.get(server["model_path"]) or {}
         proven = (record.get("container") or {}).get("command") or []
         facts = (box.get("named") or {}).get(server["name"]) or {}
         # What runs with a path that is not on the box has it from its image.
         known = {value: {**one, "proven": any(value in word for word in proven)} for value, one in facts.items()}
         said += reached(server, known).mistakes
-        said += model_mistakes(server, models.get(server["model_path"]) or {})
+        # A server that answered with these files could open what it needs of them.
+        answered = bool(record) and (held.get("measured") or {}).get("spec") == record.get("spec") and record.get("manifest") == model.get("manifest")
+        said += [] if answered else model_mistakes(server, model)
     return " ".join(dict.fromkeys(said))
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.wanted import key_mistakes
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.wanted import key_mistakes, without_empty
 
 ROLES = Path(__file__).resolve().parents[3] / "roles"
 
@@ -37,10 +37,22 @@ def option_mistakes(values: Mapping[str, Any]) -> list[str]:
     """
     said: list[str] = []
     for name, value in values.items():
+        if value is None and name in specs():
+            # A mapping whose lines are all commented out says nothing; anything else was meant to say something.
+            types = {option.get("type", "str") for option in specs()[name]}
+            said += [] if types & {"dict", "str", "path", "raw"} else [f"{name} is empty; give it a value or delete the line."]
+            continue
         for option in specs().get(name, []):
-            result = ArgumentSpecValidator({name: option}).validate({name: _plain(value)})
+            result = ArgumentSpecValidator({name: option}).validate({name: _with_servers(name, _plain(value))})
             said += [text if text.endswith(".") else f"{text}." for text in result.error_messages if text not in said]
     return list(dict.fromkeys(said)) or key_mistakes(values)
+
+
+def _with_servers(name: str, value: Any) -> Any:
+    """Servers without the settings that nothing follows."""
+    if name != "gb10_servers" or not isinstance(value, list):
+        return value
+    return [without_empty(server) if isinstance(server, dict) else server for server in value]
 
 
 def _plain(value: Any) -> Any:

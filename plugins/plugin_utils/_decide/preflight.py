@@ -13,6 +13,9 @@ from typing import Any
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.deployment import is_loopback
 
 PYTHON_WANTED = "Install Python 3.10 or newer there and name it with ansible_python_interpreter."
+# sudo, as Ansible and sudo themselves say it.
+PASSWORD = re.compile(r"[Mm]issing sudo password|sudo: a password is required|Incorrect sudo password|Timeout .* waiting for privilege escalation")
+NO_SUDO = re.compile(r"sudo:? (command )?not found|exec: sudo:|sudo: No such file")
 MISSING = re.compile(r"interpreter .*not found")
 # What Pythons before 3.8 say of Ansible's own code, and what Ansible says of them. From 3.8 on box_info runs and says it itself.
 TOO_OLD = re.compile(r"SyntaxError|minimum of Python version")
@@ -36,10 +39,27 @@ def box_problem(result: Mapping[str, Any], here: Mapping[str, str]) -> str:
 def _python(result: Mapping[str, Any], here: Mapping[str, str]) -> str:
     """One sentence on an interpreter that is missing or too old; Ansible's own words for either hide it in a traceback."""
     named = here.get("interpreter") or "/usr/bin/python3"
+    told = "\n".join(str(result.get(key) or "") for key in ("msg", "module_stderr", "module_stdout"))
+    if PASSWORD.search(told):
+        return "sudo wants a password there; give it with -K (--ask-become-pass) or as ansible_become_password, which belongs into a vault."
+    if NO_SUDO.search(told):
+        return "sudo is not installed there; install it (apt-get install sudo), or connect as root with ansible_user and ansible_become: false."
     words = "\n".join(str(result.get(key) or "") for key in ("msg", "module_stderr", "module_stdout"))
     if result.get("rc") == 127 or MISSING.search(words):
         return f"there is no Python at {named}, which ansible_python_interpreter names. {PYTHON_WANTED}"
     return f"its Python ({named}) is older than 3.10. {PYTHON_WANTED}" if TOO_OLD.search(words) else ""
+
+
+def named_twice(hosts: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]]) -> str:
+    """Which boxes of a run have two names in the inventory, as their addresses show; "" where none has. ``hostvars`` is Ansible's."""
+    names: dict[tuple[str, str], list[str]] = {}
+    for host in hosts:
+        known = hostvars[host]
+        if str(known.get("ansible_connection") or "ssh") in ("ssh", "smart"):
+            place = (str(known.get("ansible_host") or host), str(known.get("ansible_port") or 22))
+            names.setdefault(place, []).append(host)
+    twice = [f"{' and '.join(held)} are both {place[0]}" for place, held in names.items() if len(held) > 1]
+    return f"{'; '.join(twice)}: one box has two names, and each would start its servers there. Keep one of them in the inventory." if twice else ""
 
 
 def access_notes(servers: Sequence[Mapping[str, Any]], records: Mapping[str, Any], config_dir: str) -> list[str]:
@@ -70,6 +90,7 @@ def models_refused(servers: Sequence[Mapping[str, Any]], known: Mapping[str, Any
     if nowhere:
         found.append(
             f"{', '.join(nowhere)} does not exist there, no other box of the run has it, and it is not a Hugging Face repository (ORG/NAME). "
-            "Copy the model's directory there, or correct `model` in gb10_servers or gb10_models_dir."
+            "Copy the model's directory there, or correct `model` in gb10_servers or gb10_models_dir"
+            + (" (a revision of a repository is `revision`, not @ or : in `model`)." if any("@" in path for path in nowhere) else ".")
         )
     return " ".join(found)

@@ -27,6 +27,59 @@ BIND_PATH = re.compile(r"/[^:\0\n]+")
 REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
+# Settings of a server that count as absent where nothing follows their name.
+EMPTY = ("api_key", "args", "concurrency", "env", "gpu_memory_utilization", "kv_cache_memory_gib", "port", "reserve_gib", "tls")
+HUB_URL = re.compile(r"https?://(?:www\.)?(?:huggingface\.co|hf\.co)/([\w.-]+/[\w.-]+)(?:/(?:tree|resolve|blob)/([^/?#]+))?")
+PINNED = re.compile(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)[:@]([\w./-]+)")
+
+
+def without_empty(server: Mapping[str, Any]) -> dict[str, Any]:
+    """The same server without the settings that nothing follows."""
+    return {key: value for key, value in server.items() if value is not None or key not in EMPTY}
+
+
+def model_mistake(model: str) -> str:
+    """What is wrong with the way a model is named, and how it is named, without a full stop; "" where nothing is."""
+    url = HUB_URL.match(model)
+    if url:
+        revision = f" and `revision: {url[2]}`" if url[2] and url[2] != "main" else ""
+        return f"`model: {model}` is an address of a web page: write `model: {url[1]}`{revision}"
+    if "://" in model:
+        return f"`model: {model}` is an address: write a directory of the box, or ORG/NAME for a repository of the hub"
+    pinned = PINNED.fullmatch(model)
+    if pinned and ":" in model:
+        return f"`model: {model}` holds a revision: write `model: {pinned[1]}` and `revision: {pinned[2]}`"
+    if model.startswith("~"):
+        return f"`model: {model}` begins with ~, which may be anybody's home on the box: write the whole path"
+    if model.startswith(("./", "../")):
+        return f"`model: {model}` is below where you stand, but models lie on the box: write its whole path there, or its path below gb10_models_dir"
+    return ""
+
+
+def own_port(server: Mapping[str, Any], where: str) -> Any:
+    """The port of a server: its own or the one in ``args``, which vLLM would listen on. GB10Error where they differ, or ``host`` closes the container."""
+    args = server.get("args")
+    named = {plain_name(key): value for key, value in args.items()} if isinstance(args, Mapping) else {}
+    host = named.get("host")
+    if host is not None and str(host).strip("[]") not in ("0.0.0.0", "::"):
+        raise GB10Error(
+            f"{where}: args.host is {host}, on which nobody outside the container reaches vLLM; leave it out and say `address: {host}` for the server."
+        )
+    port, inner = server.get("port"), named.get("port")
+    if inner is not None and port is not None and str(inner) != str(port):
+        raise GB10Error(f"{where}: `port: {port}` and args.port {inner} say two things; keep `port`, which counts in the container and on the box.")
+    return port if port is not None else 8000 if inner is None else inner
+
+
+def server_mistakes(servers: Any, models_dir: str, allow_open: bool = False) -> list[str]:
+    """What ``normalise`` has against the servers, as a list of at most one sentence."""
+    try:
+        normalise(servers, models_dir, allow_open)
+    except GB10Error as error:
+        return [str(error)]
+    return []
+
+
 def _unique(servers: Sequence[Mapping[str, Any]], key: str) -> None:
     seen: dict = {}
     for server in servers:
@@ -64,18 +117,27 @@ def normalise(servers: list[dict], models_dir: str, allow_open: bool = False) ->
     """
     done: list[Server] = []
     for position, server in enumerate(servers, 1):
-        name, model = str(server.get("name") or ""), str(server.get("model") or "")
+        server = without_empty(server)
+        name, model = str(server.get("name") or ""), str(server.get("model") or "").strip()
         if not NAME.fullmatch(name):
             raise GB10Error(f"gb10_servers entry {position}: `name: {name}` must be lower-case letters, digits and inner dashes (at most 40).")
         if not model:
             raise GB10Error(f"gb10_servers entry {position} ({name}): `model` is missing; name a directory under gb10_models_dir, a path or ORG/NAME.")
+        where = f"gb10_servers entry {position} ({name})"
+        mistake = model_mistake(model)
+        if mistake:
+            raise GB10Error(f"{where}: {mistake}.")
+        given = own_port(server, where)
         try:
-            port = int(server.get("port", 8000))
+            port = int(given)
         except (TypeError, ValueError):
             port = 0
         if not 0 < port < 65536:
-            raise GB10Error(f"gb10_servers entry {position} ({name}): `port: {server.get('port')}` is not a port; use a number from 1 to 65535.")
-        address = listening(server.get("address"))
+            raise GB10Error(f"gb10_servers entry {position} ({name}): `port: {given}` is not a port; use a number from 1 to 65535.")
+        try:
+            address = listening(server.get("address"))
+        except GB10Error as error:
+            raise GB10Error(f"{where}: {error}") from None
         path = posixpath.normpath(model if model.startswith("/") else posixpath.join(models_dir, model))
         mistake = path_mistake(path)
         if mistake:
@@ -148,6 +210,8 @@ def unit_word(path: str) -> str:
 
 def path_mistake(path: str) -> str:
     """Why a directory of the user's can be no mount of a container, without a full stop; "" when it can."""
+    if path.startswith("~"):
+        return "begins with ~, which may be anybody's home on the box"
     if not path.startswith("/"):
         return "is not absolute"
     if not path.isprintable():

@@ -180,6 +180,27 @@ def test_another_key_holds_at_once_and_the_old_one_no_longer(ask, keys):
     assert ask("GET", "/metrics", METRICS) == 200
 
 
+def test_a_request_that_runs_when_its_key_goes_is_answered_to_its_end(guard_keys, keys):
+    async def slow(_scope, _receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        keys("key.env", "VLLM_API_KEY='new key'\n")
+        assert await status_of_another() == 401, "from now on it opens nothing"
+        await send({"type": "http.response.body", "body": b"whole"})
+
+    scope = {"type": "http", "method": "GET", "path": "/v1/models", "headers": [(b"authorization", b"Bearer " + KEY.encode())]}
+    guard, seen, other = guard_keys.GuardKeys(slow, keys.folder), [], []
+
+    async def status_of_another():
+        await guard(scope, None, lambda message: noted(other, message))
+        return other[0]["status"]
+
+    async def noted(into, message):
+        into.append(message)
+
+    asyncio.run(guard(scope, None, lambda message: noted(seen, message)))
+    assert [one.get("body", one.get("status")) for one in seen] == [200, b"whole"]
+
+
 @pytest.mark.parametrize("text", [None, "", "VLLM_API_KEY=\n", "VLLM_API_KEY=''\n", "VLLM_API_KEY='cut of", "#VLLM_API_KEY=x\n", "OTHER=x\n"])
 def test_what_holds_no_key_opens_nothing_and_does_not_start(guard_keys, ask, keys, text):
     if text is None:

@@ -112,6 +112,17 @@ def test_the_token_of_the_hub_lies_where_only_root_reads_it_and_is_never_shown()
     assert "model_hub_token }}" not in yaml.safe_dump(others), "nothing else is told the token"
 
 
+def test_the_token_of_the_hub_goes_with_the_last_download_that_needs_it():
+    variables = {**rendered.variables_of("model"), "inventory_hostname": "a", "model_files": ["/etc/gb10-vllm/hub.env"]}
+    cases = {("hf_secret", "a"): False, ("hf_secret", "b"): True, ("", "a"): True, ("", "b"): True}
+    task = named("model", "Remove the hub's token")
+    assert task["ansible.builtin.file"]["state"] == "absent"
+    for (token, downloads), goes in cases.items():
+        given = {**variables, "gb10_hub": {"token": token}, "model_downloads_by_box": {downloads: ["acme/tiny"]}}
+        assert rendered_all("{{ " + task["when"] + " }}", given) is goes
+    assert rendered_all("{{ " + task["when"] + " }}", {**given, "model_files": []}) is False, "a box without it is not asked"
+
+
 def key_file(**given):
     task = named("server", "Write the API key")
     order = {"server_order": {"new_key": False, "ensure_key": False}}

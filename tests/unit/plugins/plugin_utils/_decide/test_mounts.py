@@ -234,6 +234,16 @@ def test_a_file_that_changes_is_another_wish_and_none_is_the_one_of_before(box):
     assert wanted_inputs(plain, "i", "m", {}, {}) == wanted_inputs(plain, "i", "m", {})
 
 
+def test_what_answered_with_these_files_is_not_refused_for_them(box):
+    model = {"manifest": "m", "unreadable": "/srv/models/tiny/unused.json"}
+    one = {"name": "a", "model_path": "/srv/models/tiny"}
+    held = {"a": {"deployment": {"spec": "s", "manifest": "m"}, "measured": {"spec": "s"}}}
+    assert mounts.files_refused([one], {"/srv/models/tiny": model}, {"servers": held}) == ""
+    assert mounts.files_refused([one], {"/srv/models/tiny": {**model, "manifest": "n"}}, {"servers": held})
+    held["a"]["measured"] = {}
+    assert mounts.files_refused([one], {"/srv/models/tiny": model}, {"servers": held})
+
+
 def test_what_a_link_of_somebody_elses_leads_to_is_refused_and_not_mounted():
     link = {"at": "/home/u/key.env", "real": "/etc/gb10-vllm/b/key.env", "astray": "/srv/models/m/chat_template.jinja"}
     volumes, said = mounts.link_mounts([link], "/models/a")

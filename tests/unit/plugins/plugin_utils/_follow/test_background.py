@@ -36,11 +36,11 @@ def test_a_half_written_line_is_nolast_record():
 
 
 class Box:
-    """An action whose box has these answers for each look; ``None``: the connection breaks."""
+    """An action whose box has these answers for each look; ``None``: the connection breaks. It breaks ``cut`` times when the job itself is asked for."""
 
-    def __init__(self, *looks):
+    def __init__(self, *looks, cut=0):
         self._task = self
-        self.async_val, self.looks, self.begun = 0, list(looks), 0
+        self.async_val, self.looks, self.begun, self.cut = 0, list(looks), 0, cut
 
     def _low_level_execute_command(self, _command):
         look = self.looks.pop(0)
@@ -50,6 +50,9 @@ class Box:
 
     def _execute_module(self, module_name=None, **_more):
         if module_name:
+            self.cut -= 1
+            if self.cut >= 0:
+                raise OSError("broken pipe")
             return {"finished": 1, "n": 3}
         self.begun += 1
         return {"ansible_job_id": "1", "results_file": "/r/1"}
@@ -83,3 +86,15 @@ def test_a_run_that_loses_its_box_meanwhile_follows_no_longer(monkeypatch):
 def test_work_is_followed_to_its_end_with_a_lock_and_without(monkeypatch, lock):
     end = json.dumps({"phase": "finished"})
     assert looked(Box(lock, f"{lock}--gb10--\n{{}}", f"{lock}--gb10--\n{end}\n"), monkeypatch) == {"n": 3}
+
+
+@pytest.mark.parametrize("times", [1, background.LOST_TIMES, background.LOST_TIMES + 1])
+def test_a_connection_that_is_cut_does_not_end_the_work_and_is_tried_again(monkeypatch, times):
+    monkeypatch.setattr(background, "STATUS_EVERY_S", 0)
+    box = Box(OURS, *[None] * (background.LOST_TIMES + 2), cut=times)
+    told = looked(box, monkeypatch)
+    if times <= background.LOST_TIMES:
+        assert told == {"n": 3}
+    else:
+        assert told["failed"] and "The work goes on there; run the playbook again to follow it" in told["msg"]
+    assert box.begun == 1, "and it is not begun twice"

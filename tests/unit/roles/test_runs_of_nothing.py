@@ -1,0 +1,49 @@
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Runs that would end well and have done nothing, or end in Ansible's words: the playbook itself, as people start it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+CHECKOUT = Path(__file__).parents[3]
+LOCAL = {"ansible_connection": "local", "ansible_become": False, "ansible_python_interpreter": sys.executable}
+
+
+def plan(tmp_path, group, *words, **variables):
+    inventory = tmp_path / "hosts.yml"
+    inventory.write_text(yaml.safe_dump({group: {"hosts": {"spark-01": {**LOCAL, **variables}}}}))
+    command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(inventory), "gb10.vllm.plan", *words]
+    environment = {
+        **os.environ,
+        "ANSIBLE_COLLECTIONS_PATH": str(CHECKOUT / ".ansible" / "collections"),
+        "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg"),
+        "ANSIBLE_FORCE_COLOR": "0",
+    }
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment)
+    return done.returncode, " ".join(f"{done.stdout} {done.stderr}".split())
+
+
+@pytest.mark.parametrize(
+    ("group", "words", "variables", "said"),
+    [
+        ("sparks", [], {}, "No box of the inventory is in the group gb10"),
+        ("gb10", ["-e", "gb10_hosts=dgx"], {}, "No box of the inventory is in dgx"),
+        ("gb10", ["--tags", "plan"], {}, "The playbooks have no tags to choose by"),
+        ("gb10", [], {"gb10_servers": [{"name": "a", "model": "x", "address": "localhost"}]}, "spark-01: gb10_servers entry 1 (a): `address: localhost`"),
+        ("gb10", [], {"gb10_servers": None}, "gb10_servers is empty"),
+        ("gb10", [], {"gb10_keep": None, "gb10_servers": [{"name": "a", "model": "x"}]}, "spark-01: gb10_keep is empty"),
+    ],
+)
+def test_it_fails_in_one_sentence(tmp_path, group, words, variables, said):
+    status, text = plan(tmp_path, group, *words, **variables)
+    assert status != 0 and said in text
+    assert "Finalization of task args" not in text and "Traceback" not in text and "NoneType" not in text
