@@ -9,7 +9,13 @@ compilation/backends.py writes to CACHE/torch_compile_cache/HASH/.../cache_key_f
 python key_in_compile_cache.py CHECKOUT [PATH/TO/vllm ...], without a vLLM the environment alone is judged; ends with 1 where there is a hole.
 """
 
-import ast, logging, os, re, subprocess, sys, tempfile, types
+import ast
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import types
 from pathlib import Path
 
 found = {}
@@ -44,7 +50,7 @@ for place in map(Path, sys.argv[2:]):
     logging.disable()
     exec(compile(ast.Module(tree.body, []), str(place / "envs.py"), "exec"), space)
     factors = space["compile_factors"]()
-    version = next((l.split("'")[1] for l in (place / "_version.py").read_text().splitlines() if l.startswith("__version__ = ")), "?")
+    version = next((line.split("'")[1] for line in (place / "_version.py").read_text().splitlines() if line.startswith("__version__ = ")), "?")
     seen = [k for k, v in factors.items() if "the-secret-key" in str(v)]
     print(version, "->", seen or "not in it")
     bad |= bool(seen)

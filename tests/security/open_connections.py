@@ -7,7 +7,13 @@
 PYTHONPATH=DIR nice python open_connections.py [NUMBER]        (127.0.0.1 only; the server runs under a limit of 256 open files)
 """
 
-import os, resource, socket, sys, tempfile, time
+import os
+import resource
+import socket
+import sys
+import tempfile
+import time
+
 from ansible_collections.gb10.vllm.plugins.module_utils._transfer import client
 from ansible_collections.gb10.vllm.plugins.module_utils._transfer.index import DONE, Descriptions
 from ansible_collections.gb10.vllm.plugins.module_utils._transfer.keys import make_certificate, trust
@@ -34,11 +40,11 @@ def cpu():
 
 
 def threads():
-    return next(l.split()[1] for l in open(f"/proc/{pid}/status") if l.startswith("Threads"))
+    return next(line.split()[1] for line in open(f"/proc/{pid}/status") if line.startswith("Threads"))
 
 
 def rss():
-    return next(l.split()[1] for l in open(f"/proc/{pid}/status") if l.startswith("VmRSS"))
+    return next(line.split()[1] for line in open(f"/proc/{pid}/status") if line.startswith("VmRSS"))
 
 
 print("before: threads", threads(), "RSS KiB", rss())
@@ -59,7 +65,7 @@ try:
     client.Receiver("m", [source], b, patience_s=20).index()
     got_in = True
 except Exception as error:
-    print("a box of the run after %.0f s: %s" % (time.monotonic() - at, error))
+    print(f"a box of the run after {time.monotonic() - at:.0f} s: {error}")
 for one in held:
     one.close()
 stop_server(a)

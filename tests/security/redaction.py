@@ -10,8 +10,9 @@
 """
 
 import sys
-import sys, tempfile
+import tempfile
 from pathlib import Path
+
 from ansible_collections.gb10.vllm.plugins.module_utils._engine import probe, readiness
 
 try:
@@ -33,7 +34,7 @@ f._fail(
     ["RuntimeError: login failed: the-api-key", "psycopg.OperationalError: password=pa55-of-the-env user=x", "HF_TOKEN=tok-of-the-env"],
     1.0,
 )
-print("1", [line for line in result["log"]])
+print("1", list(result["log"]))
 bad = [secret for secret in ("the-api-key", "pa55-of-the-env", "tok-of-the-env") if secret in str(result)]
 for text in (
     "Authorization: Bearer sk-live-1234567890",
