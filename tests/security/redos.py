@@ -9,11 +9,13 @@
 Each try runs in a child that is ended after SECONDS_PER_TRY (default 5). The strings are made from each signature's own literal parts:
 a prefix that matches, repeated filler that the expression's repetitions accept, and an end that spoils the match.
 """
+
 import multiprocessing, re, sys, time, yaml
 from pathlib import Path
 from ansible_collections.gb10.vllm.plugins.module_utils._io import lines
 
 SIZE = 1_000_000
+
 
 def strings(example):
     first = example.splitlines()[0]
@@ -33,6 +35,7 @@ def strings(example):
         "whole first line but its end, over and over": ((first[:-1] or "x") * (SIZE // max(1, len(first) - 1) + 1))[:SIZE],
     }
 
+
 def one(signature, text, queue):
     pattern = re.compile(signature, re.MULTILINE)
     # As every log comes to the expressions: cleaned, and since this release cut.
@@ -45,6 +48,7 @@ def one(signature, text, queue):
             break
     queue.put(time.perf_counter() - at)
 
+
 def main():
     checkout, limit = sys.argv[1], float(sys.argv[2]) if len(sys.argv) > 2 else 5.0
     entries = yaml.safe_load((Path(checkout) / "plugins/plugin_utils/_diagnosis/diagnoses.yml").read_text())
@@ -54,9 +58,11 @@ def main():
         for what, text in strings(entry["example"]).items():
             queue = multiprocessing.SimpleQueue()
             child = multiprocessing.Process(target=one, args=(entry["signature"], text, queue))
-            child.start(); child.join(limit)
+            child.start()
+            child.join(limit)
             if child.is_alive():
-                child.kill(); child.join()
+                child.kill()
+                child.join()
                 took = float("inf")
             else:
                 took = queue.get() if not queue.empty() else float("nan")
@@ -68,5 +74,6 @@ def main():
             print(f"{entry['id']:12} {worst[0]:8.2f} s  {worst[1]}", flush=True)
     print(len(entries), "signatures,", len(slow), "slower than 0.5 s on 1 MB")
     return bool(slow)
+
 
 sys.exit(main())

@@ -76,9 +76,19 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         return None
 
 
+def plain(path: str | os.PathLike[str], flags: int = os.O_RDONLY) -> int:
+    """An ``opener`` for files that may be anybody's: a pipe under their name would have root wait without end, so only plain files are opened."""
+    descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        raise OSError(errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL, "it is no plain file", os.fspath(path))
+    return descriptor
+
+
 def file_sha256(path: str | os.PathLike[str], on_progress: Callable[[int], None] = _nothing) -> str:
     """SHA-256 of one file in hexadecimal; ``on_progress`` hears how many bytes each step took."""
-    with open(path, "rb", buffering=0) as stream:
+    with open(path, "rb", buffering=0, opener=plain) as stream:
         return _sha256(stream, on_progress)
 
 

@@ -9,6 +9,8 @@ The one place where that is decided; whatever a person or a file gets to see of 
 
 from __future__ import annotations
 
+import base64
+import html
 import json
 import re
 import urllib.parse
@@ -73,8 +75,26 @@ def values_of(texts: Iterable[str]) -> list[str]:
         for value in named.values():
             found.update(one for one in (value, *value.splitlines()) if len(one) >= SHORTEST)
     for value in list(found):
-        found.update((json.dumps(value)[1:-1], repr(value)[1:-1], urllib.parse.quote(value, safe="")))
+        found.update(_forms(value))
     return sorted(one for one in found if len(one) >= 4)
+
+
+def _forms(value: str) -> set[str]:
+    """How else a value comes into a log: as JSON, Python, a shell, an address, HTML or base64 write it."""
+    data = value.encode("utf-8", "surrogateescape")
+    quoted = {urllib.parse.quote(data, safe=""), urllib.parse.quote(data), urllib.parse.quote_plus(data)}
+    written = {json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1], repr(value)[1:-1], repr(data)[2:-1]}
+    small = {re.sub("%..", lambda match: match[0].lower(), one) for one in quoted}
+    return {*written, *quoted, *small, html.escape(value), value.replace("'", "'\"'\"'"), *_base64_forms(data)}
+
+
+def _base64_forms(data: bytes) -> set[str]:
+    """What is the same in base64 whatever stands before and behind it, as the name of a user does in basic authentication."""
+    found = set()
+    for before, first in ((0, 0), (1, 2), (2, 3)):
+        core = base64.b64encode(bytes(before) + data).decode()[first : (before + len(data)) * 8 // 6]
+        found.update({core, core.replace("+", "-").replace("/", "_")} if len(core) >= SHORTEST else ())
+    return found
 
 
 def values_in(config_dir: str | Path) -> list[str]:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._io.files import plain
 from ansible_collections.gb10.vllm.plugins.module_utils._model import hub_cache
 from ansible_collections.gb10.vllm.plugins.module_utils._model.beside import read_beside, with_quantization
 from ansible_collections.gb10.vllm.plugins.module_utils._model.formats import check_config, check_directory
@@ -180,7 +181,7 @@ def _tensors(where: str, shards: list[weights.Shard], index_name: str) -> list[w
 def read_shard(path: str) -> weights.Shard:
     """Header of one safetensors file, checked against the file's size."""
     try:
-        with open(path, "rb", buffering=0) as handle:
+        with open(path, "rb", buffering=0, opener=plain) as handle:
             size = os.fstat(handle.fileno()).st_size
             length = weights.header_length(handle.read(8), size, path)
             blob = bytearray()
@@ -277,7 +278,7 @@ def _entry(path: str, entry: os.DirEntry) -> tuple[str, Any]:
 
 def _read(path: str, limit: int) -> bytes:
     try:
-        with open(path, "rb") as handle:
+        with open(path, "rb", opener=plain) as handle:
             blob = handle.read(limit + 1)
     except OSError as exc:
         raise GB10Error(_os_problem(path, exc)) from exc

@@ -10,6 +10,7 @@ import os
 from collections.abc import Collection
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._io.files import plain
 
 
 def check_level(path: str, names: Collection[str]) -> None:
@@ -42,7 +43,7 @@ def snapshot(home: str) -> str:
     """The snapshot directory that counts of ``models--ORG--NAME``: that of refs/main, else the newest; "" where there is none."""
     held = os.path.join(home, "snapshots")
     try:
-        with open(os.path.join(home, "refs", "main"), encoding="utf-8") as stream:
+        with open(os.path.join(home, "refs", "main"), encoding="utf-8", opener=plain) as stream:
             commit = stream.read(100).strip()
         if commit and os.path.isdir(os.path.join(held, commit)):
             return os.path.join(held, commit)

@@ -16,6 +16,7 @@ import stat
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ansible_collections.gb10.vllm.plugins.module_utils._io.files import plain
 from ansible_collections.gb10.vllm.plugins.module_utils._model.content import files_of
 
 READ, ENTER = 4, 5
@@ -134,7 +135,7 @@ def _digest(paths: Sequence[str]) -> str:
         status = os.stat(path)
         known.update(f"{path}\0{status.st_size}\0".encode())
         if status.st_size <= SMALL_BYTES and stat.S_ISREG(status.st_mode) and os.access(path, os.R_OK):
-            with open(path, "rb") as stream:
+            with open(path, "rb", opener=plain) as stream:
                 known.update(hashlib.sha256(stream.read()).digest())
         else:
             known.update(str(status.st_mtime_ns).encode())

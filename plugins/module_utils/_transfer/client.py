@@ -48,12 +48,16 @@ def checked_list(found: Any) -> dict[str, Any]:
         name, size = item.get("name"), item.get("size")
         if not isinstance(name, str) or not safe_name(name) or isinstance(size, bool) or not isinstance(size, int) or size < 0:
             raise GB10Error(f"a box offered a file with the impossible name {str(name)[:200]!r}; nothing was written")
-        if not isinstance(item.get("sha256"), (str, type(None))) or not isinstance(item.get("mtime_ns", 0), int):
+        if not isinstance(item.get("sha256"), (str, type(None))) or not _is_time(item.get("mtime_ns", 0)):
             raise ValueError(f"{name[:200]} has no proper sum or time")
     names = [item["name"] for item in items]
     if len(set(names)) != len(names):
         raise ValueError("a file is named twice")
     return found
+
+
+def _is_time(value: Any) -> bool:
+    return isinstance(value, int) and 0 <= value < 2**63  # what a file system takes, in nanoseconds
 
 
 class RateLimit:

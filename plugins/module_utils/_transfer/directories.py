@@ -114,7 +114,7 @@ class Directories:
         work.fetch(final, needed, partial, receiver, note)
         told = {} if share.get("content") else self._settle(share, items, partial, receiver, work, note)
         digests = work.shares.digests(share["key"])
-        record["files"] = {one["name"]: {"size": one["size"], "sha256": digests[one["name"]], "mtime_ns": one["mtime_ns"]} for one in items}
+        record["files"] = {one["name"]: {"size": one["size"], "sha256": digests[one["name"]], "mtime_ns": one.get("mtime_ns", 0)} for one in items}
 
         def put_in_place() -> dict[str, Any]:
             before = store.put_in_place(partial, final, record, self.docker)

@@ -6,7 +6,12 @@
 
 from __future__ import annotations
 
+import base64
+import html
+import json
+import shlex
 import time
+import urllib.parse
 
 import pytest
 from ansible_collections.gb10.vllm.plugins.module_utils._engine import container, probe
@@ -129,3 +134,32 @@ def test_hostile_text_is_redacted_soon(piece):
     began = time.process_time()
     redaction.redact(text, ["abcdefgh"] * 50)
     assert time.process_time() - began < 2
+
+
+ODD = "Zq7+/p\u00e4 w\"x'y\\z9&k=1234567890"
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda key: key,
+        json.dumps,
+        lambda key: json.dumps(key, ensure_ascii=False),
+        repr,
+        lambda key: repr(key.encode()),
+        shlex.quote,
+        html.escape,
+        urllib.parse.quote,
+        urllib.parse.quote_plus,
+        lambda key: (
+            urllib.parse.quote(key, safe="").replace("%2B", "%2b").replace("%2F", "%2f").replace("%C3%A4", "%c3%a4").replace("%5C", "%5c").replace("%3D", "%3d")
+        ),
+        *(lambda key, before=before: base64.b64encode((before + key).encode()).decode() for before in ("", "u:", "user:", "admin:")),
+        lambda key: base64.urlsafe_b64encode(("x" + key).encode()).decode(),
+    ],
+)
+def test_a_secret_goes_however_it_is_written(form):
+    values = redaction.values_of([f"DSN={shlex.quote(ODD)}\n"])
+    hidden = redaction.redact(f"before {form(ODD)} after", values)
+    assert redaction.HIDDEN in hidden and hidden.startswith("before ") and hidden.endswith(" after") and len(hidden) < 40
+    assert redaction.redact("nothing of it: 0123456789", values) == "nothing of it: 0123456789"

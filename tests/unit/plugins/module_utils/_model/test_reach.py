@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
@@ -134,3 +136,23 @@ def test_links_in_a_circle_end(tmp_path):
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")
     assert reach.named({"a": {"a": [str(tmp_path / "a")]}})["a"]["a"]["kind"] == "absent"
+
+
+PIPES = ["config.json", "tokenizer_config.json", "model.safetensors", "model.safetensors.index.json", "hf_quant_config.json", "modules.json"]
+READ = "import sys; from ansible_collections.gb10.vllm.plugins.module_utils._model.read import read_models; print(read_models(sys.argv[1:2], state_dir=sys.argv[2]))"
+
+
+@pytest.mark.parametrize("name", PIPES)
+def test_a_pipe_under_a_files_name_keeps_nobody_waiting(tmp_path, name):
+    """Whoever may write into a model's directory could have root wait for ever, holding the lock of the box."""
+    model = tmp_path / "m"
+    model.mkdir()
+    (model / "config.json").write_text(json.dumps({"architectures": ["LlamaForCausalLM"]}))
+    (model / "model.safetensors").write_bytes(WEIGHTS)
+    (model / name).unlink(missing_ok=True)
+    os.mkfifo(model / name)
+    done = subprocess.run(
+        [sys.executable, "-c", READ, str(model), str(tmp_path / "state")], env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True, text=True, timeout=20, check=True,
+    )  # fmt: skip
+    assert f"{model / name}" in done.stdout and "no plain file" in done.stdout

@@ -112,3 +112,10 @@ def test_a_name_that_leads_outside_is_refused_before_anything_is_written(tmp_pat
         monkeypatch.setattr(receiver, "_try", lambda *_arguments, item=item: {"items": [item]})
         with pytest.raises(GB10Error, match="impossible name"):
             receiver.index()
+
+
+@pytest.mark.parametrize("mtime_ns", [2**63, -1, 2**200, 1.5])
+def test_a_time_that_no_file_system_takes_is_refused(mtime_ns):
+    """A box in between is free to say any: the identity that the controller knows covers names and sizes."""
+    with pytest.raises(ValueError, match="no proper sum or time"):
+        client.checked_list({"items": [{"name": "config.json", "size": 2, "mtime_ns": mtime_ns}]})
