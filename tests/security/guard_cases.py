@@ -11,7 +11,13 @@
 4 half      the record was replaced by one without served_model_name: what the watch does
 """
 
-import importlib.util, json, os, sys, tempfile, threading, time
+import importlib.util
+import json
+import os
+import sys
+import tempfile
+import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 

@@ -8,7 +8,11 @@ Plays the steps: a server runs with model m (old); supply puts the new version i
 container is started again (reboot, crash, Docker update). Docker looks up a bind mount's path at each start.
 """
 
-import json, os, sys, tempfile
+import json
+import os
+import sys
+import tempfile
+
 from ansible_collections.gb10.vllm.plugins.module_utils._model import read, store
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import deployment
 

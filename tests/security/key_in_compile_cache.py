@@ -9,7 +9,13 @@ compilation/backends.py writes to CACHE/torch_compile_cache/HASH/.../cache_key_f
 python key_in_compile_cache.py CHECKOUT [PATH/TO/vllm ...], without a vLLM the environment alone is judged; ends with 1 where there is a hole.
 """
 
-import ast, logging, os, re, subprocess, sys, tempfile, types
+import ast
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import types
 from pathlib import Path
 
 found = {}

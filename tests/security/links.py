@@ -9,7 +9,12 @@
 3 truncate  whoever may write into the models' directory prepares NAME.partial with a link NAME.incoming: root empties the file behind it
 """
 
-import hashlib, inspect, os, sys, tempfile
+import hashlib
+import inspect
+import os
+import sys
+import tempfile
+
 from ansible_collections.gb10.vllm.plugins.module_utils._io.incoming import Incoming
 from ansible_collections.gb10.vllm.plugins.module_utils._model import store
 from ansible_collections.gb10.vllm.plugins.module_utils._transfer import server

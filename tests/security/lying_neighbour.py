@@ -10,11 +10,19 @@ Three boxes on 127.0.0.1: A holds the model, B (compromised) got it and serves o
 The docs say: "each file by the SHA-256 the first box computed". Exit 1 when C puts the changed file in place (hole), 0 when it refuses.
 """
 
-import contextlib, json, os, socketserver, struct, sys, tempfile, threading
+import contextlib
+import hashlib
+import json
+import os
+import socketserver
+import struct
+import sys
+import tempfile
+import threading
+
 from ansible_collections.gb10.vllm.plugins.module_utils._model import store
 from ansible_collections.gb10.vllm.plugins.module_utils._transfer import keys as certificates
 from ansible_collections.gb10.vllm.plugins.module_utils._transfer.share import Shares
-import hashlib
 
 FRAME = struct.Struct("!cI")
 GOOD, EVIL = b'{"architectures": ["A"]}', b'{"architectures": ["E"]}'

@@ -7,7 +7,12 @@
 PYTHONPATH=DIR python lying_neighbour_image.py      (no Docker: its answers are played)
 """
 
-import os, sys, tempfile, threading, types
+import os
+import sys
+import tempfile
+import threading
+import types
+
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._image.identity import identity
 from ansible_collections.gb10.vllm.plugins.module_utils._io.progress_log import ProgressLog

@@ -7,7 +7,13 @@
 PYTHONPATH=DIR nice python open_connections.py [NUMBER]        (127.0.0.1 only; the server runs under a limit of 256 open files)
 """
 
-import os, resource, socket, sys, tempfile, time
+import os
+import resource
+import socket
+import sys
+import tempfile
+import time
+
 from ansible_collections.gb10.vllm.plugins.module_utils._transfer import client
 from ansible_collections.gb10.vllm.plugins.module_utils._transfer.index import DONE, Descriptions
 from ansible_collections.gb10.vllm.plugins.module_utils._transfer.keys import make_certificate, trust

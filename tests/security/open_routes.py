@@ -7,7 +7,12 @@
 python open_routes.py CHECKOUT PATH/TO/vllm/entrypoints/serve/middleware/authenticate.py     (read only; starlette is stood in for)
 """
 
-import asyncio, importlib.util, re, sys, tempfile, types
+import asyncio
+import importlib.util
+import re
+import sys
+import tempfile
+import types
 from pathlib import Path
 
 

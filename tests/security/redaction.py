@@ -10,8 +10,9 @@
 """
 
 import sys
-import sys, tempfile
+import tempfile
 from pathlib import Path
+
 from ansible_collections.gb10.vllm.plugins.module_utils._engine import probe, readiness
 
 try:

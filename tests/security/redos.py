@@ -10,8 +10,13 @@ Each try runs in a child that is ended after SECONDS_PER_TRY (default 5). The st
 a prefix that matches, repeated filler that the expression's repetitions accept, and an end that spoils the match.
 """
 
-import multiprocessing, re, sys, time, yaml
+import multiprocessing
+import re
+import sys
+import time
 from pathlib import Path
+
+import yaml
 from ansible_collections.gb10.vllm.plugins.module_utils._io import lines
 
 SIZE = 1_000_000
