@@ -289,13 +289,20 @@ def opened(base_url: str, timeout_s: float) -> Iterator[http.client.HTTPConnecti
     """A connection to the server that ends after so long, with a TimeoutError: a socket's own patience begins anew with each byte that drips in."""
     over = threading.Event()
     with contextlib.closing(connected(base_url, timeout_s)) as connection:
-        connection.connect()
-        line = connection.sock
+        lines: list[socket.socket] = []  # an answer that ends with its connection takes the socket away from it
+        connect = connection.connect
+
+        def dial() -> None:
+            connect()
+            lines.append(connection.sock)
+
+        connection.connect = dial  # type: ignore[method-assign]
 
         def hang_up() -> None:
             over.set()
-            with contextlib.suppress(OSError, ValueError):
-                line.shutdown(socket.SHUT_RDWR)
+            for line in lines:
+                with contextlib.suppress(OSError, ValueError):
+                    line.shutdown(socket.SHUT_RDWR)
 
         timer = threading.Timer(timeout_s, hang_up)
         timer.daemon = True
