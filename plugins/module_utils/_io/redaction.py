@@ -90,7 +90,7 @@ def _forms(value: str) -> set[str]:
 
 def _base64_forms(data: bytes) -> set[str]:
     """What is the same in base64 whatever stands before and behind it, as the name of a user does in basic authentication."""
-    found = set()
+    found: set[str] = set()
     for before, first in ((0, 0), (1, 2), (2, 3)):
         core = base64.b64encode(bytes(before) + data).decode()[first : (before + len(data)) * 8 // 6]
         found.update({core, core.replace("+", "-").replace("/", "_")} if len(core) >= SHORTEST else ())

@@ -139,9 +139,8 @@ def test_links_in_a_circle_end(tmp_path):
 
 
 PIPES = ["config.json", "tokenizer_config.json", "model.safetensors", "model.safetensors.index.json", "hf_quant_config.json", "modules.json"]
-READ = """import sys
-from ansible_collections.gb10.vllm.plugins.module_utils._model.read import read_models
-print(read_models(sys.argv[1:2], state_dir=sys.argv[2]))"""
+MODULE = "ansible_collections.gb10.vllm.plugins.module_utils._model.read"
+READ = f"import sys; from {MODULE} import read_models; print(read_models(sys.argv[1:2], state_dir=sys.argv[2]))"
 
 
 @pytest.mark.parametrize("name", PIPES)
