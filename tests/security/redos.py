@@ -10,6 +10,7 @@ Each try runs in a child that is ended after SECONDS_PER_TRY (default 5). The st
 a prefix that matches, repeated filler that the expression's repetitions accept, and an end that spoils the match.
 """
 
+import functools
 import multiprocessing
 import re
 import sys
@@ -41,10 +42,14 @@ def strings(example):
     }
 
 
+@functools.lru_cache(32)
+def cleaned(text):
+    """As every log comes to the expressions: cleaned, and since issue 11 cut."""
+    return "\n".join(lines.clean_line(line) for line in text.split("\n"))
+
+
 def one(signature, text, queue):
     pattern = re.compile(signature, re.MULTILINE)
-    # As every log comes to the expressions: cleaned, and since this release cut.
-    text = "\n".join(lines.clean_line(line) for line in text.split("\n"))
     at = time.perf_counter()
     n = 0
     for _match in pattern.finditer(text):
@@ -62,7 +67,7 @@ def main():
         worst = (0.0, "")
         for what, text in strings(entry["example"]).items():
             queue = multiprocessing.SimpleQueue()
-            child = multiprocessing.Process(target=one, args=(entry["signature"], text, queue))
+            child = multiprocessing.Process(target=one, args=(entry["signature"], cleaned(text), queue))
             child.start()
             child.join(limit)
             if child.is_alive():
