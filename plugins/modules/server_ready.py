@@ -207,7 +207,7 @@ answer:
     text: {description: What came back., type: str}
     model: {description: Who answered., type: str}
     latency_s: {description: How long it took., type: float}
-    kind: {description: What was asked, see O(kind)., type: str}
+    kind: {description: "What was asked, see O(kind).", type: str}
     tokens: {description: Tokens generated., type: int}
 container:
   description: State of the container - name, exists, status, started_at, exit_code, oom_killed, restart_count, image.
