@@ -18,6 +18,7 @@ PLAYBOOK = """
 - hosts: boxes
   gather_facts: false
   tasks:
+    - ansible.builtin.include_role: {name: gb10.vllm.fleet, tasks_from: kept, rolespec_validate: false}
     - ansible.builtin.include_role: {name: gb10.vllm.fleet, tasks_from: lacking, rolespec_validate: false}
     - ansible.builtin.debug: {msg: "create={{ server_orders.devstral.create }} {{ server_orders.devstral.reason }}"}
 """
