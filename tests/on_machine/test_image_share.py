@@ -143,12 +143,13 @@ def test_an_image_that_is_not_there_cannot_be_offered(boxes):
 def test_an_image_in_use_by_a_running_container_and_its_renamed_model_are_seen(boxes):
     """Real mounts: a model directory that was renamed while a container runs is still held by it."""
     _a, b, _c = boxes
-    b.run("rm -rf /srv/m*; mkdir -p /srv/m && echo 1 > /srv/m/f")
+    record = """echo '{"repo_id": "o/m", "files": {}}' >"""
+    b.run(f"rm -rf /srv/m*; mkdir -p /srv/m && {record} /srv/m/.gb10-vllm-record")
     libraries = "usr/lib/x86_64-linux-gnu/libc.so.6 usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"
     b.run(f"cd / && tar -c lib lib64 usr/bin/sleep usr/lib64 {libraries} | docker import - sleeper")
     b.run("docker run -d --name holder -v /srv/m:/models:ro sleeper /usr/bin/sleep 600")
-    b.run("mv /srv/m '/srv/m@old' && mkdir /srv/m && mkdir '/srv/m@older'")
+    b.run(f"mv /srv/m '/srv/m@aaaa' && mkdir /srv/m && mkdir '/srv/m@bbbb' && {record} '/srv/m@bbbb/.gb10-vllm-record'")
     script = "from ansible_collections.gb10.vllm.plugins.module_utils._model.store import prune\nprint(prune(['/srv/m'], 0))\n"
-    assert engines.docker("exec", "-i", b.name, "python3", "-", input=script) == "['/srv/m@older']"
+    assert engines.docker("exec", "-i", b.name, "python3", "-", input=script) == "['/srv/m@bbbb']"
     b.run("docker rm -f holder")
-    assert engines.docker("exec", "-i", b.name, "python3", "-", input=script) == "['/srv/m@old']"
+    assert engines.docker("exec", "-i", b.name, "python3", "-", input=script) == "['/srv/m@aaaa']"

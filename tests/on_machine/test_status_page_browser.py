@@ -59,6 +59,7 @@ PLAN = {
             "name": "devstral", "verdict": "fits", "weights_bytes": {"value": 24 * GIB, "source": "computed", "why": ""}, "kv_cache_bytes": 60 * GIB,
             "requested_bytes": 90 * GIB, "kv_tokens": 393216, "concurrency": 6.0, "max_model_len": 65536,
             **{key: {"value": 2 * GIB, "source": "assumed", "why": ""} for key in ("activation_bytes", "graph_bytes", "non_torch_bytes")},
+            "beside": {key: {"value": 2 * GIB, "source": "assumed", "why": ""} for key in ("activations", "graphs", "host_processes")},
         }
     ],
 }  # fmt: skip
