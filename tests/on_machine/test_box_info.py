@@ -22,11 +22,7 @@ PLAYBOOK = """
     - ansible.builtin.copy: {content: "{{ seen | to_json }}", dest: "{{ out }}"}
       check_mode: false
 """
-CONFIG = {
-    "architectures": ["LlamaForCausalLM"], "model_type": "llama", "num_hidden_layers": 2, "hidden_size": 64, "intermediate_size": 128,
-    "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 32, "vocab_size": 512, "max_position_embeddings": 4096,
-    "tie_word_embeddings": False, "torch_dtype": "bfloat16",
-}  # fmt: skip
+CONFIG = checkpoints.TINY_LLAMA
 
 
 @pytest.fixture

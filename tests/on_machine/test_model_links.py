@@ -20,13 +20,9 @@ from ansible_collections.gb10.vllm.plugins.module_utils._model.directory import 
 from ansible_collections.gb10.vllm.plugins.module_utils._model.read import placed, read_models
 from ansible_collections.gb10.vllm.plugins.module_utils._transfer.directories import Directories
 from ansible_collections.gb10.vllm.plugins.module_utils._transfer.server import open_item
-from checkpoints import dense, write_model
+from checkpoints import TINY_LLAMA, dense, write_model
 
-CONFIG = {
-    "architectures": ["LlamaForCausalLM"], "model_type": "llama", "num_hidden_layers": 2, "hidden_size": 64, "intermediate_size": 128,
-    "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 32, "vocab_size": 512, "max_position_embeddings": 4096,
-    "tie_word_embeddings": False, "torch_dtype": "bfloat16",
-}  # fmt: skip
+CONFIG = TINY_LLAMA
 
 
 @pytest.fixture

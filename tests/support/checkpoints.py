@@ -15,6 +15,11 @@ from typing import Any
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.weights import DTYPE_BITS, Tensor
 
 DATA = Path(__file__).resolve().parents[1] / "unit/plugins/module_utils/_sizing/data"
+TINY_LLAMA = {
+    "architectures": ["LlamaForCausalLM"], "model_type": "llama", "num_hidden_layers": 2, "hidden_size": 64, "intermediate_size": 128,
+    "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 32, "vocab_size": 512, "max_position_embeddings": 4096,
+    "tie_word_embeddings": False, "torch_dtype": "bfloat16",
+}  # fmt: skip
 
 
 def golden_weights() -> dict[tuple[str, int], dict[str, Any]]:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import threading
 import time
 from collections.abc import Collection
@@ -22,6 +21,7 @@ from types import TracebackType
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._box.facts import parse_meminfo, read_text
+from ansible_collections.gb10.vllm.plugins.module_utils._io.apart import apart
 from ansible_collections.gb10.vllm.plugins.module_utils._io.command import run
 from ansible_collections.gb10.vllm.plugins.module_utils._io.files import write_whole
 from ansible_collections.gb10.vllm.plugins.module_utils._names import RUN_DIR
@@ -189,22 +189,8 @@ def watch(path: Path, lowest: int, longest_s: float) -> None:
 
 
 def _detach(path: Path, lowest: int, longest_s: float) -> None:
-    """Two forks and a session of its own: neither Ansible nor the SSH session waits for the watch or takes it along."""
-    child = os.fork()
-    if child:
-        os.waitpid(child, 0)
-        return
-    try:
-        os.setsid()
-        if os.fork():
-            os._exit(0)
-        os.chdir("/")
-        quiet = os.open(os.devnull, os.O_RDWR)
-        for descriptor in (0, 1, 2):
-            os.dup2(quiet, descriptor)
+    def work() -> None:
         os.closerange(3, 256)
-        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-            signal.signal(number, signal.SIG_DFL)
         watch(path, lowest, longest_s)
-    finally:
-        os._exit(0)
+
+    apart(work)

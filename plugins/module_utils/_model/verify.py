@@ -10,11 +10,11 @@ import contextlib
 import fcntl
 import os
 import shutil
-import signal
 import subprocess
 import time
 from collections.abc import Sequence
 
+from ansible_collections.gb10.vllm.plugins.module_utils._io.apart import apart
 from ansible_collections.gb10.vllm.plugins.module_utils._io.files import read_json
 from ansible_collections.gb10.vllm.plugins.module_utils._model.content import Sums, sha256_gently, unread
 
@@ -34,20 +34,14 @@ def start(state_dir: str, directories: Sequence[str]) -> bool:
     except BlockingIOError:
         os.close(lock)
         return False
-    child = os.fork()
-    if child:
-        os.close(lock)
-        os.waitpid(child, 0)
-        return True
-    # Two forks and a session of its own: neither Ansible nor the SSH session waits for it or takes it along.
-    os.setsid()
-    if os.fork():
-        os._exit(0)
-    try:
+
+    def work() -> None:
         _stand_back()
         read_all(state_dir, wanted)
-    finally:
-        os._exit(0)
+
+    apart(work)
+    os.close(lock)
+    return True
 
 
 def wait(state_dir: str, directories: Sequence[str], patience_s: float) -> None:
@@ -58,13 +52,7 @@ def wait(state_dir: str, directories: Sequence[str], patience_s: float) -> None:
 
 
 def _stand_back() -> None:
-    """Detached, and last in every queue."""
-    os.chdir("/")
-    quiet = os.open(os.devnull, os.O_RDWR)
-    for descriptor in (0, 1, 2):
-        os.dup2(quiet, descriptor)
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-        signal.signal(number, signal.SIG_DFL)
+    """Last in every queue."""
     os.nice(19)
     with contextlib.suppress(OSError):
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))

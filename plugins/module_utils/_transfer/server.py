@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, BinaryIO
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._io.apart import apart
 from ansible_collections.gb10.vllm.plugins.module_utils._io.files import CHUNK, INCOMING, inside, open_below, read_json
 from ansible_collections.gb10.vllm.plugins.module_utils._transfer import wire
 from ansible_collections.gb10.vllm.plugins.module_utils._transfer.index import DONE, alive, end_reason, index_path, workers
@@ -173,31 +174,20 @@ def start_server(root: str, keys: str, port: int, idle_s: float = 900.0, *, addr
         raise GB10Error(f"port {port} of this box cannot be used for the transfer ({error.strerror}); set gb10_distribution.port to a free one") from None
     lock = os.open(os.path.join(keys, PID), os.O_RDWR | os.O_CREAT, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)
-    child = os.fork()
-    if child:
-        os.close(lock)
-        found = server.port
-        server.close()
-        os.waitpid(child, 0)
-        return found
-    # Two forks and a session of its own: neither Ansible nor the SSH session waits for it or takes it along.
-    os.setsid()
-    grandchild = os.fork()
-    if grandchild:
-        os.ftruncate(lock, 0)
-        os.write(lock, str(grandchild).encode())
-        os._exit(0)
-    try:
-        os.chdir("/")
-        quiet = os.open(os.devnull, os.O_RDWR)
-        for descriptor in (0, 1, 2):
-            os.dup2(quiet, descriptor)
-        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-            signal.signal(number, signal.SIG_DFL)
+
+    def work() -> None:
         threading.Thread(target=_end_when_idle, args=(server,), daemon=True).start()
         server.serve_forever()
-    finally:
-        os._exit(0)
+
+    def note(pid: int) -> None:
+        os.ftruncate(lock, 0)
+        os.write(lock, str(pid).encode())
+
+    apart(work, note)
+    os.close(lock)
+    found = server.port
+    server.close()
+    return found
 
 
 def _end_when_idle(server: Server) -> None:

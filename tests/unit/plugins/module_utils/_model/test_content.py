@@ -17,14 +17,10 @@ from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._io.files import file_sha256
 from ansible_collections.gb10.vllm.plugins.module_utils._model import content, store, verify
 from ansible_collections.gb10.vllm.plugins.module_utils._model.directory import inspect_model
-from checkpoints import dense, write_model
+from checkpoints import TINY_LLAMA, dense, write_model
 
 ROOT = Path(__file__).resolve().parents[5]
-CONFIG = {
-    "architectures": ["LlamaForCausalLM"], "model_type": "llama", "num_hidden_layers": 1, "hidden_size": 64, "intermediate_size": 128,
-    "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 32, "vocab_size": 512, "max_position_embeddings": 4096,
-    "tie_word_embeddings": False, "torch_dtype": "bfloat16",
-}  # fmt: skip
+CONFIG = {**TINY_LLAMA, "num_hidden_layers": 1}
 
 
 @pytest.fixture
