@@ -753,6 +753,7 @@ class Endless(BaseHTTPRequestHandler):
     """A server that never comes to an end: it drips, as slowly as keeps a socket's patience alive, or pours."""
 
     def do_GET(self):
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))  # what is closed with a question unread is reset, and the answer lost
         self.send_response(200)
         self.end_headers()
         if self.path == "/deep":

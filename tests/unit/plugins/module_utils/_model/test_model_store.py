@@ -14,7 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.module_utils._model import store, versions
+from ansible_collections.gb10.vllm.plugins.module_utils._model import in_use, store, versions
 
 SUM = hashlib.sha256(b"weights").hexdigest()
 
@@ -36,7 +36,9 @@ def docker(tmp_path):
 
 
 @pytest.fixture
-def final(tmp_path):
+def final(tmp_path, monkeypatch):
+    """A model's directory on a box without Docker: whether this machine's engine runs makes no difference."""
+    monkeypatch.setattr(versions, "named", lambda path, docker: docker != "docker" and in_use.named(path, docker))
     place = tmp_path / "models" / "m"
     place.mkdir(parents=True)
     (place / "w").write_bytes(b"weights")
