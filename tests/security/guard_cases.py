@@ -23,7 +23,13 @@ from pathlib import Path
 
 
 def load(state):
-    os.environ.update(GB10_STATE_DIR=str(state), GB10_CONFIG_DIR=str(state / "etc"), GB10_MEMORY_DIR=str(state / "run"), GB10_PROBE_TIMEOUT_S="0.5")
+    os.environ.update(
+        GB10_STATE_DIR=str(state),
+        GB10_CONFIG_DIR=str(state / "etc"),
+        GB10_MEMORY_DIR=str(state / "run"),
+        GB10_SAID_DIR=str(state / "said"),
+        GB10_PROBE_TIMEOUT_S="0.5",
+    )
     spec = importlib.util.spec_from_file_location("guard", Path(sys.argv[1]) / "roles/server/files/guard.py")
     guard = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(guard)

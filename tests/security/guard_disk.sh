@@ -7,7 +7,7 @@
 d=$(mktemp -d); mkdir -p $d/servers/a $d/bin; printf '#!/bin/sh\necho "$@" >> %s/log\n' $d > $d/bin/systemctl; chmod +x $d/bin/systemctl
 echo '{"requested_bytes": 1, "floor_bytes": 1, "served_model_name": "m", "probe_url": "http://127.0.0.1:9"}' > $d/servers/a/deployment.json
 ln -s /dev/full $d/servers/a/starts.json.new; ln -s /dev/full $d/servers/a/starting.json.new; ln -s /dev/full $d/servers/a/failures.json.new      # every write ends in ENOSPC
-export GB10_STATE_DIR=$d GB10_MEMORY_DIR=$d/run PATH=$d/bin:$PATH
+export GB10_STATE_DIR=$d GB10_MEMORY_DIR=$d/run GB10_SAID_DIR=$d/said PATH=$d/bin:$PATH
 echo "before-start:"; "$2" $1/roles/server/files/guard.py before-start a >$d/said 2>&1; started=$?; tail -2 $d/said
 "$2" $1/roles/server/files/guard.py after-stop a >/dev/null 2>&1
 for n in 1 2 3 4 5 6; do "$2" $1/roles/server/files/guard.py watch a >/dev/null 2>&1; done

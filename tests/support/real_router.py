@@ -15,6 +15,7 @@ import socket
 import socketserver
 import ssl
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,7 @@ from typing import Any
 from ansible_collections.gb10.vllm.plugins.module_utils._router import haproxy
 from ansible_collections.gb10.vllm.plugins.plugin_utils._router import configuration
 
+KEEP = Path(__file__).parents[2] / "roles/router/files/keep_state.py"
 BOX_KEY = "router-key-of-the-whole-fleet-0123456789"
 CLIENT_KEYS = {"anna": "a-key-of-anna-000000000000", "ci": "a-key-of-ci-11111111111111"}
 
@@ -172,6 +174,7 @@ def behind(box: str, server: str, address: str, port: int, models: Sequence[str]
         "models": list(models),
         "maxconn": 4,
         "max_model_len": 4096,
+        "agent": address,
         "tls_name": "",
         "key": "given",
         **more,
@@ -221,7 +224,7 @@ class Router:
 
     def keep(self) -> None:
         """What the unit does before a reload."""
-        self.state.write_text(haproxy.state_with_ports(haproxy.ask_at(self.socket)("show servers state"), self.config.read_text()))
+        subprocess.run([sys.executable, KEEP, self.socket, self.config, self.state], check=True)
 
     def reload(self, keep: bool = True) -> None:
         if keep:

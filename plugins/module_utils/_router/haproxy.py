@@ -156,29 +156,6 @@ def running(ask: Ask) -> str:
     return words[2] if words[1:2] == ["gb10"] and len(words) > 2 else ""
 
 
-def state_with_ports(text: str, config: str) -> str:
-    """`show servers state` with the ports of a configuration: HAProxy would go on with those of the state, whatever the configuration says."""
-    ports: dict[tuple[str, str], str] = {}
-    backend = ""
-    for line in config.splitlines():
-        words = line.split()
-        if words[:1] == ["backend"] and len(words) > 1:
-            backend = words[1]
-        elif words[:1] == ["server"] and len(words) > 2:
-            ports[backend, words[1]] = words[2].rpartition(":")[2]
-    lines = [line for line in text.splitlines() if line.strip()]
-    head = next((line for line in lines if line.startswith("# ")), "# ")[2:].split()
-    where = {name: head.index(name) for name in ("be_name", "srv_name", "srv_port") if name in head}
-    done = []
-    for line in lines:
-        words = line.split()
-        if len(where) == 3 and not line.startswith("#") and len(words) > where["srv_port"]:
-            words[where["srv_port"]] = ports.get((words[where["be_name"]], words[where["srv_name"]]), words[where["srv_port"]])
-            line = " ".join(words)
-        done.append(line)
-    return "\n".join(done or ["1"]) + "\n"
-
-
 def summary(config: str) -> dict[str, Any]:
     """Whose a configuration is: {ours: whether this collection wrote it, digest: of ours}."""
     ours = config.startswith(MARK)

@@ -71,10 +71,10 @@ def own_port(server: Mapping[str, Any], where: str) -> Any:
     return port if port is not None else 8000 if inner is None else inner
 
 
-def server_mistakes(servers: Any, models_dir: str, allow_open: bool = False) -> list[str]:
+def server_mistakes(servers: Any, models_dir: str, allow_open: bool = False, listen: str = "") -> list[str]:
     """What ``normalise`` has against the servers, as a list of at most one sentence."""
     try:
-        normalise(servers, models_dir, allow_open)
+        normalise(servers, models_dir, allow_open, listen)
     except GB10Error as error:
         return [str(error)]
     return []
@@ -108,11 +108,12 @@ def listening(given: object) -> str:
     return str(address)
 
 
-def normalise(servers: list[dict], models_dir: str, allow_open: bool = False) -> list[Server]:
+def normalise(servers: list[dict], models_dir: str, allow_open: bool = False, listen: str = "") -> list[Server]:
     """Servers as the rest of the collection reads them: each with name, model, port, address, model_path, repo_id, key_policy.
 
     ``model_path``: an absolute ``model`` as it is, anything else under ``models_dir``. ``repo_id``: set when the model can be a Hugging Face
-    repository (ORG/NAME). ``key_policy``: ``given``, ``generate`` (no key named, on loopback too) or ``none`` (``allow_open``).
+    repository (ORG/NAME). ``listen``: the address of those that name none, loopback by default.
+    ``key_policy``: ``given``, ``generate`` (no key named, on loopback too) or ``none`` (``allow_open``).
     Raises GB10Error for a missing or bad name, model, port, address, key or certificate and for names or ports used twice.
     """
     done: list[Server] = []
@@ -135,7 +136,7 @@ def normalise(servers: list[dict], models_dir: str, allow_open: bool = False) ->
         if not 0 < port < 65536:
             raise GB10Error(f"gb10_servers entry {position} ({name}): `port: {given}` is not a port; use a number from 1 to 65535.")
         try:
-            address = listening(server.get("address"))
+            address = listening(server.get("address") or listen)
         except GB10Error as error:
             raise GB10Error(f"{where}: {error}") from None
         path = posixpath.normpath(model if model.startswith("/") else posixpath.join(models_dir, model))

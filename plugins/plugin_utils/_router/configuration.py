@@ -291,5 +291,5 @@ def _backend(name: str, servers: Sequence[Behind], settings: Settings) -> list[s
 def _server(one: Behind, settings: Settings) -> str:
     tls = f" ssl verify required ca-file {settings['ca']} verifyhost {one['tls_name']} sni str({one['tls_name']})" if one["tls_name"] else ""
     # Whether a box hears us: what was sent and stays without an answer of its TCP for so long.
-    agent = f'agent-check agent-send "{one["server"]}\\n"'
+    agent = f'agent-check agent-addr {one["agent"]} agent-send "{one["server"]}\\n"'
     return f"    server {one['box']} {endpoint(one['address'], one['port'])} id {server_id(one['box'])} check {agent} maxconn {one['maxconn']} tcp-ut 30s{tls}"

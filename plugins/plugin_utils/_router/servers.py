@@ -29,6 +29,7 @@ class Behind(TypedDict):
     maxconn: int
     max_model_len: int
     tls_name: str  # the name that its certificate has to be for; "" where it speaks no TLS
+    agent: str  # the address at which its box says whether it answers
     key: str  # `none` where it asks for no key
 
 
@@ -115,6 +116,7 @@ def behind(box: str, deployment: Deployment, reached_at: str, tls_name: str = ""
         "models": option(deployment, "--served-model-name") or [deployment["served_model_name"]],
         "maxconn": int(maxconn or (seats[-1] if seats and seats[-1].isdigit() else 0) or max(1, int(float(planned.get("concurrency") or 1)))),
         "max_model_len": int(planned.get("max_model_len") or 0),
+        "agent": reached_at,
         "tls_name": tls_name if deployment["probe_url"].startswith("https") else "",
         "key": deployment.get("key", "own"),
     }

@@ -13,6 +13,8 @@ Settings, through `systemctl edit gb10-vllm-watch@NAME.service` and Environment=
 GB10_RESTARTS_BEFORE_STOP (3), GB10_START_LIMIT_S (3600; a start that takes longer counts as silence), GB10_WEDGED_S (900; requests that run for so
 long without any progress count as a hang). Of the unit gb10-vllm-NAME.service: GB10_STARTS_WITHOUT_ANSWER (4; then it stays down).
 
+What a router is told of a server (`up`, `down`) lies in /run/gb10-vllm-agent.
+
 What it remembers lies in memory (/run), so that it works with a disk that is full or read-only; what has to outlive the box lies on the disk as well.
 Time is what passed since the box was started: its clock may be set at any moment.
 """
@@ -38,6 +40,7 @@ STATE_DIR = os.environ.get("GB10_STATE_DIR", "/var/lib/gb10-vllm")
 CONFIG_DIR = os.environ.get("GB10_CONFIG_DIR", "/etc/gb10-vllm")
 # One per state directory, so that two of them know nothing of each other.
 MEMORY_DIR = os.environ.get("GB10_MEMORY_DIR", os.path.join("/run/gb10-vllm-guard", STATE_DIR.strip("/").replace("/", "-")))
+SAID_DIR = os.environ.get("GB10_SAID_DIR", "/run/gb10-vllm-agent")
 PROBE_TIMEOUT_S = float(os.environ.get("GB10_PROBE_TIMEOUT_S", "60"))
 METRICS_TIMEOUT_S = min(5.0, PROBE_TIMEOUT_S)
 FAILURES_BEFORE_RESTART = int(os.environ.get("GB10_FAILURES_BEFORE_RESTART", "3"))
@@ -126,6 +129,16 @@ def recall(name: str, file: str) -> dict:
     if held.get("boot_id") != boot_id():
         return read_json(path(name, file))
     return {} if held.get("forgotten") else held
+
+
+def say(name: str, word: str) -> None:
+    """What a router is told that asks about this server: `up` or `down`. Not root's alone, so that who tells it needs no rights."""
+    with contextlib.suppress(OSError):
+        os.makedirs(SAID_DIR, mode=0o755, exist_ok=True)
+        with open(os.path.join(SAID_DIR, f".{name}"), "w", encoding="ascii") as handle:
+            handle.write(word + "\n")
+        os.chmod(handle.name, 0o644)
+        os.replace(handle.name, os.path.join(SAID_DIR, name))
 
 
 def forget(name: str, *files: str) -> None:
@@ -408,6 +421,10 @@ def watch(name: str) -> None:
     mark = seen["mark"] if isinstance(seen.get("mark"), dict) and seen.get("boot_id") == boot_id() else {}
     verdict, next_mark = look(name, deployment, mark)
     failures, restarts = int(number(seen, "in_a_row")), int(number(seen, "restarts"))
+    starting = 0 < starting_for_s(name) < START_LIMIT_S
+    # One that stands still may be reading a long prompt; while one starts, its port says enough.
+    if verdict not in ("silent", "stands still") or (verdict == "silent" and not starting):
+        say(name, "down" if verdict in ("silent", "wedged") else "up")
     if verdict == "answers":
         forget(name, STARTING, STARTS, FAILURES)
     elif verdict in ("answers others", "works", "stands still"):
@@ -421,7 +438,7 @@ def watch(name: str) -> None:
         still_s = since_boot_s() - number(mark, "at_s")
         print(f"{name} is wedged: requests have been running for {still_s:.0f} s and nothing has moved", flush=True)
         restart_or_stop(name, unit, restarts)
-    elif not 0 < starting_for_s(name) < START_LIMIT_S:
+    elif not starting:
         print(f"{name} did not answer ({failures + 1} of {FAILURES_BEFORE_RESTART})", flush=True)
         if failures + 1 < FAILURES_BEFORE_RESTART:
             note(name, failures + 1, restarts, {})
@@ -469,6 +486,7 @@ def main() -> int:
         watch(name)
     else:
         forget(name, STARTING, STARTS, FAILURES)
+        say(name, "up")
     return 0
 
 

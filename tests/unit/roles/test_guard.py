@@ -41,7 +41,9 @@ def box(tmp_path):
 
 
 def guard(box, action, **settings):
-    environment = dict(os.environ, GB10_STATE_DIR=str(box), GB10_CONFIG_DIR=str(box / "etc"), GB10_MEMORY_DIR=str(box / "run"), **settings)
+    environment = dict(
+        os.environ, GB10_STATE_DIR=str(box), GB10_CONFIG_DIR=str(box / "etc"), GB10_MEMORY_DIR=str(box / "run"), GB10_SAID_DIR=str(box / "said"), **settings
+    )
     environment["PATH"] = f"{box}/bin:{os.environ['PATH']}"
     return subprocess.run([sys.executable, str(GUARD), action, "a"], capture_output=True, text=True, env=environment, check=False)
 

@@ -20,12 +20,6 @@ PROCESSES = """#<PID>          <type>          <reloads>       <uptime>        <
 # programs
 """
 HEAD = "# pxname,svname,qcur,qmax,scur,smax,slim,stot,bin,bout,dreq,dresp,ereq,econ,eresp,wretr,wredis,status,weight"
-STATE = """1
-# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_iweight srv_time_since_last_change srv_check_status srv_check_result srv_check_health srv_check_state srv_agent_state bk_f_forced_id srv_f_forced_id srv_fqdn srv_port srvrecord srv_use_ssl srv_check_port srv_check_addr srv_agent_addr srv_agent_port
-3 gb10_a 1 spark-01 127.0.0.1 2 8 1 1 0 1 0 2 0 0 0 0 - 18001 - 0 0 - - 0
-3 gb10_a 2 spark-02 127.0.0.1 2 0 1 1 1 1 0 2 0 0 0 0 - 18002 - 0 0 - - 0
-"""  # noqa: E501
-CONFIG = "backend gb10_a\n    server spark-01 10.0.0.1:9000 check\n    server spark-02 [fd00::2]:9001 check\n"
 
 
 def stat(*servers):
@@ -61,14 +55,6 @@ def test_sessions_and_queue_of_all_processes_count():
 def test_what_a_status_means(status, up, held):
     seen = {"server": "a", "box": "b", "status": status, "why": "", "sessions": 0, "queue": 0}
     assert (haproxy.is_up(seen), haproxy.is_held(seen)) == (up, held)
-
-
-def test_a_state_gets_the_ports_of_the_configuration():
-    rows = {row["srv_name"]: row for row in haproxy.rows(haproxy.state_with_ports(STATE, CONFIG))}
-    assert {box: row["srv_port"] for box, row in rows.items()} == {"spark-01": "9000", "spark-02": "9001"}
-    assert {box: row["srv_admin_state"] for box, row in rows.items()} == {"spark-01": "8", "spark-02": "0"}
-    assert haproxy.state_with_ports(STATE, "") == STATE
-    assert haproxy.state_with_ports("", CONFIG) == "1\n"
 
 
 def test_a_name_cannot_become_a_command():

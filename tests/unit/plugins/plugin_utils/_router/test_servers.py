@@ -97,6 +97,7 @@ def one(box, server="tiny", port=8000, models=("tiny",)):
         "models": list(models),
         "maxconn": 1,
         "max_model_len": 1,
+        "agent": "10.0.0.1",
         "tls_name": "",
         "key": "given",
     }

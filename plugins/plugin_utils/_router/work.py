@@ -1,0 +1,271 @@
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What has to be done on a router: its files out of the inventory and of what runs on the boxes, or one sentence on what stands in the way. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.deployment import is_loopback
+from ansible_collections.gb10.vllm.plugins.plugin_utils._router import configuration
+from ansible_collections.gb10.vllm.plugins.plugin_utils._router.configuration import Settings
+from ansible_collections.gb10.vllm.plugins.plugin_utils._router.servers import Behind, behind, is_address, listen_address, merged, model_names, router_hosts
+
+Hosts = Mapping[str, Mapping[str, Any]]
+OTHERS = (
+    "/etc/haproxy/haproxy.cfg is somebody's: this collection did not write it, and it is not the one of the package. It is left as it is; use another host "
+    "as router, or move the file away. Nothing was changed there."
+)
+LEAST_KEY = 20
+"""Characters of a client's key: its digest lies on the router, so it must not be guessed from that."""
+PRINTABLE = re.compile(r"[!-~]+")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]*")
+HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
+DEFAULTS: dict[str, Any] = {
+    "gb10_router_address": "0.0.0.0",
+    "gb10_router_port": 8443,
+    "gb10_router_port_offset": 1000,
+    "gb10_router_body_kib": 1024,
+    "gb10_router_timeout_s": 1800,
+    "gb10_router_queue_timeout_s": 600,
+    "gb10_router_connections": 10000,
+    "gb10_router_affinity": "none",
+    "gb10_router_ca": "@system-ca",
+    "gb10_router_metrics_port": 0,
+    "gb10_agent_port": 8089,
+    "gb10_allow_open": False,
+    "gb10_router_keys": {},
+    "gb10_router_key": "",
+    "gb10_router_maxconn": None,
+    "gb10_router_tls": {},
+}
+
+
+def option(name: str, router: str, boxes: Sequence[str], hosts: Hosts) -> Any:
+    """A variable as the router's host has it, else as the first box has it: many inventories name them in the group of the boxes only."""
+    for host in (router, *boxes[:1]):
+        found = hosts[host].get(name) if host in hosts else None
+        if found is not None:
+            return found
+    return DEFAULTS[name]
+
+
+def settings(router: str, boxes: Sequence[str], hosts: Hosts) -> Settings:
+    """What the user decides of a router. GB10Error for keys that cannot be used, without the key."""
+
+    def given(name: str) -> Any:
+        return option(f"gb10_{name}", router, boxes, hosts)
+
+    keys = given("router_keys")
+    keys = {str(name): str(key) for name, key in keys.items()} if isinstance(keys, Mapping) else {}
+    affinity = str(given("router_affinity"))
+    if not HEADER.fullmatch(affinity):
+        raise GB10Error(f"gb10_router_affinity: {affinity!r} is neither `none`, `key` nor the name of a header.")
+    found: Settings = {
+        "address": str(given("router_address")),
+        "port": int(given("router_port")),
+        "port_offset": int(given("router_port_offset")),
+        "body_bytes": int(given("router_body_kib")) * 1024,
+        "timeout_s": int(given("router_timeout_s")),
+        "queue_timeout_s": int(given("router_queue_timeout_s")),
+        "connections": int(given("router_connections")),
+        "affinity": affinity,
+        "ca": str(given("router_ca")),
+        "metrics_port": int(given("router_metrics_port")),
+        "agent_port": int(given("agent_port")),
+        "open": not keys,
+        "client_keys": keys,
+        "box_key": str(given("router_key") or ""),
+    }
+    _check_keys(found, bool(given("allow_open")))
+    return found
+
+
+def _check_keys(found: Settings, may_be_open: bool) -> None:
+    keys = found["client_keys"]
+    if not keys and not may_be_open:
+        raise GB10Error(
+            "gb10_router_keys names no key, so nobody could ask the router; name one for each client (NAME: KEY, in a vault), or let everybody in with "
+            "gb10_allow_open: true."
+        )
+    if not found["box_key"] and not may_be_open:
+        raise GB10Error("gb10_router_key is missing: it is what the router opens the boxes with; `openssl rand -hex 32` makes one, keep it in a vault.")
+    taken: dict[str, str] = {found["box_key"]: "gb10_router_key"} if found["box_key"] else {}
+    for name, key in keys.items():
+        if not NAME.fullmatch(name):
+            raise GB10Error(f"gb10_router_keys: {name!r} is no name of a client; use letters, digits and ._@- (it is written to the router's log).")
+        if len(key) < LEAST_KEY or not PRINTABLE.fullmatch(key):
+            raise GB10Error(f"gb10_router_keys: the key of {name} must have at least {LEAST_KEY} printable ASCII characters without spaces.")
+        if key in taken:
+            raise GB10Error(f"gb10_router_keys: {name} has the same key as {taken[key]}, so nobody could tell who asks; give each its own.")
+        taken[key] = name
+
+
+def host_address(name: str, known: Mapping[str, Any]) -> str:
+    """Where others reach a host, by the inventory."""
+    return str(known.get("gb10_server_address") or known.get("ansible_host") or name)
+
+
+def box_as_read(known: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The facts of a box as they were read last in this run; {} when they were not."""
+    found = known["fleet_box_now"] if "fleet_box_now" in known else (known.get("preflight_result") or {}).get("box")
+    return found or {}
+
+
+def names_wanted(known: Mapping[str, Any]) -> list[str]:
+    """The servers that a box is to have."""
+    return [str(one["name"]) for one in known.get("gb10_servers") or [] if isinstance(one, Mapping) and one.get("name")]
+
+
+def _entries(router: str, box: str, known: Mapping[str, Any], maxconn: Any, alone: bool) -> tuple[list[Behind], list[str]]:
+    """The servers of one box, and a sentence for each that cannot be behind a router yet. ``alone``: no other host is a router."""
+    found, notes = [], []
+    address = host_address(box, known)
+    name = str(known.get("gb10_router_tls_name") or (box if is_address(address) else address))
+    for server in names_wanted(known):
+        deployed = ((box_as_read(known).get("servers") or {}).get(server) or {}).get("deployment")
+        if not deployed:
+            continue
+        if "key" not in deployed:
+            notes.append(f"{box}: {server} was deployed by a release that knew no key of a router, so it gets no requests; -e gb10_replan=true replaces it.")
+            continue
+        local = router == box and is_loopback(deployed["address"])
+        try:
+            one = behind(box, deployed, "127.0.0.1" if local else address, name, int(maxconn) if maxconn else None)
+            found.append({**one, "agent": "127.0.0.1" if alone and router == box else address})
+        except GB10Error as error:
+            notes.append(str(error))
+    return found, notes
+
+
+def work(question: Mapping[str, Any], hosts: Hosts) -> dict[str, Any]:
+    """{problem, notes, changed, files, record, certificate, names, left}: what a router has to be given.
+
+    ``question``: ``router`` (one of ``routers``), ``boxes`` (the fleet), ``proven`` (boxes of this run) and ``found`` (of the module router_info). ``files`` holds keys.
+    ``problem``: "" or one sentence; then there is nothing else. ``left``: what an earlier run drained on boxes of this one, as [{box, server}].
+    """
+    router, boxes, found = question["router"], list(question["boxes"]), question["found"]
+    if found["config"]["present"] and not found["config"]["ours"] and not found["config"]["stock"]:
+        return {"problem": f"Router {router}: {OTHERS}"}
+    hosts = {name: hosts[name] for name in dict.fromkeys([router, *boxes])}
+    try:
+        given = settings(router, boxes, hosts)
+        now: list[Behind] = []
+        notes: list[str] = []
+        read = [box for box in boxes if box_as_read(hosts[box])]
+        for box in read:
+            entries, said = _entries(router, box, hosts[box], option("gb10_router_maxconn", router, boxes, hosts), question["routers"] == [router])
+            now, notes = [*now, *entries], [*notes, *said]
+        servers = merged(found["record"].get("servers") or [], now, read, boxes)
+        files = configuration.files(servers, given, [int(part) for part in found["version"].split(".")[:2]])
+    except GB10Error as error:
+        return {"problem": f"Router {router}: {error}"}
+    digest = next(line.split()[-1] for line in files["haproxy.cfg"].splitlines() if "description gb10" in line)
+    address = host_address(router, hosts[router])
+    tls = {name: str(path) for name, path in (option("gb10_router_tls", router, boxes, hosts) or {}).items()}
+    return {
+        "problem": "",
+        "notes": notes,
+        "changed": found["running"] != digest or found["stale_certificate"] or _differs(files, found["files"]),
+        "files": files,
+        "record": {"servers": servers, "certificate": tls},
+        "certificate": tls,
+        "names": list(dict.fromkeys([router, address, "localhost", "127.0.0.1"])),
+        "left": [{"server": server, "box": box} for server, _slash, box in (name.partition("/") for name in found["drains"]) if box in question["proven"]],
+        "url": f"https://{address}:{given['port']}/v1",
+    }
+
+
+def _differs(files: Mapping[str, str], digests: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether a file on the router is not what it should be, also by hand."""
+    return any((digests.get(f"/etc/haproxy/{name}") or {}).get("sha256") != hashlib.sha256(text.encode()).hexdigest() for name, text in files.items())
+
+
+def mistakes(question: Mapping[str, Any], hosts: Hosts) -> list[str]:
+    """What no router could do of what the inventory asks for, one sentence; nothing where no router is named.
+
+    ``question``: ``groups`` of the inventory, ``named`` (``gb10_routers``) and ``boxes``.
+    """
+    boxes = list(question["boxes"])
+    try:
+        routers = router_hosts(question["groups"], question.get("named"))
+        if not routers:
+            return []
+        known = {name: hosts[name] for name in dict.fromkeys([*routers, *boxes])}
+        for router in routers:
+            settings(router, boxes, known)
+        _check_reach(routers, boxes, known)
+        model_names(_as_wanted(boxes, known))
+    except GB10Error as error:
+        return [str(error)]
+    return []
+
+
+def _as_wanted(boxes: Iterable[str], hosts: Hosts) -> list[Behind]:
+    """The servers as the inventory wants them, as far as their names and ports go."""
+    found: list[Behind] = []
+    for box in boxes:
+        for one in hosts[box].get("gb10_servers") or []:
+            if not isinstance(one, Mapping):
+                continue
+            names = one.get("served_model_name") or str(one.get("model") or "").rstrip("/").rpartition("/")[2]
+            found.append(
+                {
+                    "box": box, "server": str(one.get("name")), "address": "", "port": int(one.get("port") or 8000), "maxconn": 0, "max_model_len": 0,
+                    "models": [str(name) for name in (names if isinstance(names, (list, tuple)) else [names])], "agent": "", "tls_name": "", "key": "",
+                }
+            )  # fmt: skip
+    return found
+
+
+def _check_reach(routers: Sequence[str], boxes: Iterable[str], hosts: Hosts) -> None:
+    for box in boxes:
+        named = [one for one in hosts[box].get("gb10_servers") or [] if not one.get("address")]
+        if named:
+            listen_address(routers, box, str(hosts[box].get("ansible_host") or box), str(hosts[box].get("gb10_server_address") or ""))
+        for one in hosts[box].get("gb10_servers") or []:
+            address = one.get("address")
+            if address and is_address(str(address)) and is_loopback(str(address)) and [router for router in routers if router != box]:
+                raise GB10Error(
+                    f"{box}: {one.get('name')} is to listen on {address}, where the router cannot reach it from another machine; leave `address` out, and it "
+                    "listens where the router comes in."
+                )
+
+
+def _interrupts(order: Mapping[str, Any]) -> bool:
+    """Whether a work order ends what its server does: another container, or a restart for an environment or a key that is read at the start."""
+    restarts = order.get("write_env") or order.get("env_removed") or (order.get("write_key") and not order.get("keys_live"))
+    return bool(order.get("start") and (order.get("create") or restarts))
+
+
+def targets(question: Mapping[str, Any], hosts: Hosts) -> list[dict[str, str]]:
+    """The servers that a batch is going to interrupt, each {box, server}.
+
+    ``question``: ``boxes`` of the batch, whose work orders lie with them (``server_orders``); ``all``: whether every server there is meant, as for a
+    rollback, a stop or a reboot, or only those of the ``server`` that is named.
+    """
+    found: list[dict[str, str]] = []
+    for box in question["boxes"]:
+        known = hosts[box]
+        wanted, there = names_wanted(known), list(box_as_read(known).get("servers") or {})
+        if question.get("all"):
+            names = [name for name in dict.fromkeys([*wanted, *there]) if question.get("server") in (None, "", name)]
+        else:
+            orders = known.get("server_orders") or {}
+            names = [name for name in wanted if _interrupts(orders.get(name) or {})]
+            names += [name for name in there if name not in wanted] if known.get("gb10_prune") else []
+        found += [{"box": box, "server": name} for name in names]
+    return found
+
+
+def idle(names: Sequence[Mapping[str, str]], known: Mapping[str, Any], config_dir: str) -> list[dict[str, str]]:
+    """What the module server_idle has to ask of a box: {name, base_url, api_key_file} for each of ``names`` ({box, server}) that is deployed there."""
+    records = box_as_read(known).get("servers") or {}
+    deployed = {one["server"]: (records.get(one["server"]) or {}).get("deployment") for one in names}
+    return [{"name": name, "base_url": found["probe_url"], "api_key_file": f"{config_dir}/{name}/key.env"} for name, found in deployed.items() if found]
