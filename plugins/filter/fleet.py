@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -54,6 +55,11 @@ def learned_starts(names: Sequence[str], hostvars: Mapping[str, Mapping[str, Any
     return learned.starts(names, hostvars.__getitem__, own, lambda: lock_content(text, path)["boxes"] if text else {})
 
 
+def fleet_status(seen: Mapping[str, Any], made_at: str, routers: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The fleet as one JSON value, with what its ``routers`` think of it (router_info's by host, None for one that could not be reached)."""
+    return status.status(seen, made_at, routers, time.time())
+
+
 def fleet_page(fleet: Mapping[str, Any], seen: Mapping[str, Mapping[str, Any]], title: str = "GB10 fleet") -> str:
     """The HTML page of a status, with the memory picture of each box that has a plan (``plan`` in what was seen of it)."""
     return status_page.page(fleet, {name: plan_picture(one["plan"], name) for name, one in seen.items() if one.get("plan")}, title)
@@ -72,7 +78,7 @@ class FilterModule:
                 "lock_refused": lock.refused,
                 "locked_problems": lock.locked_problems,
                 "leftover_servers": drift.leftovers,
-                "fleet_status": status.status,
+                "fleet_status": fleet_status,
                 "fleet_table": status.status_table,
                 "fleet_page": fleet_page,
                 "fleet_report": status.report_table,

@@ -45,6 +45,18 @@ def version() -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
+def body(request: BaseHTTPRequestHandler) -> bytes:
+    """The body of a request, in one piece or in chunks."""
+    if "chunked" not in request.headers.get("Transfer-Encoding", ""):
+        return request.rfile.read(int(request.headers.get("Content-Length") or 0))
+    found = b""
+    while size := int(request.rfile.readline(), 16):
+        found += request.rfile.read(size)
+        request.rfile.readline()
+    request.rfile.readline()
+    return found
+
+
 def handler(stub: StubEngine) -> type[BaseHTTPRequestHandler]:
     """What answers the requests of a stub."""
 
@@ -79,18 +91,8 @@ def handler(stub: StubEngine) -> type[BaseHTTPRequestHandler]:
                 stub.running -= self.inside
             self.inside = False
 
-        def body(self) -> bytes:
-            if "chunked" in self.headers.get("Transfer-Encoding", ""):
-                found = b""
-                while size := int(self.rfile.readline(), 16):
-                    found += self.rfile.read(size)
-                    self.rfile.readline()
-                self.rfile.readline()
-                return found
-            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
-
         def complete(self) -> None:
-            raw = self.body()
+            raw = body(self)
             form = self.headers.get("Content-Type", "").startswith("multipart/")
             asked = {} if form else json.loads(raw)
             stub.asked.append({"path": self.path, "headers": {name.lower(): value for name, value in self.headers.items()}, "bytes": len(raw), **asked})

@@ -235,7 +235,7 @@ def test_the_files_of_systemd_and_the_guard():
     text = watch.render(server_config_dir="/etc/gb10-vllm", server_wedged_s="900", **settings)
     assert sha256(text) == "951942221e4d7b8bca1ed42dd9cb2297ad9f9193c21849b988baa042f3ea87b9"
     assert sha256((ROLE / "files/gb10-vllm-watch@.timer").read_bytes()) == "e5956a565e577349ec9787a00c0707d59e9347e0346c8004ea79d582667b0792"
-    shared = yaml.safe_load((ROLE / "vars/main.yml").read_text())["server_shared_files"][0]
+    shared = yaml.safe_load((ROLE / "vars/main.yml").read_text())["server_guard_files"][0]
     assert shared["content"] == "#!/usr/bin/python3\n{{ lookup('ansible.builtin.file', 'guard.py', rstrip=false) }}"
     guard = {"dest": "/guard", "content": "#!/usr/bin/python3\n" + (ROLE / "files/guard.py").read_text(), "mode": shared["mode"]}
     assert stale_files([guard], {"/guard": {"sha256": "1729235997a54032d217106d5e37dd7c4a0250afbc2ca3248ee677067c2a3786", "mode": "0755", "uid": 0}}) == []

@@ -17,6 +17,7 @@ from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.shapes import Re
 from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet.drift import drift, health, leftovers
 from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet.lock import Read, measured_figures, short
 from ansible_collections.gb10.vllm.plugins.plugin_utils._report.table import table
+from ansible_collections.gb10.vllm.plugins.plugin_utils._router import view
 
 FORMAT = 1
 WORTH_TELLING_BYTES = 2 * 2**30
@@ -113,8 +114,12 @@ def _differs(name: str, seen: Seen, wanted: bool, deployed: bool) -> list[str]:
     return drift(name, box, order, (seen.get("locked") or {}).get(name), bool(seen.get("prune")))
 
 
-def status(seen: Mapping[str, Seen], made_at: str) -> dict[str, Any]:
-    """The fleet as one JSON value: {format, made_at, boxes: {name: {problem, memory, servers}}}; ``seen`` by box, see ``status_rows``."""
+def status(seen: Mapping[str, Seen], made_at: str, routers: Mapping[str, Any] | None = None, now_s: float = 0.0) -> dict[str, Any]:
+    """The fleet as one JSON value: {format, made_at, boxes: {name: {problem, memory, servers}}}; ``seen`` by box, see ``status_rows``.
+
+    ``routers``: what router_info returned by router, None for one that could not be reached; they are told beside the boxes where there are any.
+    ``now_s``: the time, by which a certificate soon ends.
+    """
     boxes = {}
     for name in sorted(seen):
         memory = (seen[name].get("box") or {}).get("memory") or {}
@@ -123,7 +128,8 @@ def status(seen: Mapping[str, Seen], made_at: str) -> dict[str, Any]:
             "memory": {key: memory.get(key) for key in ("total_bytes", "available_bytes", "cuda_total_bytes")} if memory else None,
             "servers": status_rows(seen[name]),
         }
-    return {"format": FORMAT, "made_at": made_at, "boxes": everywhere(boxes)}
+    told = {"routers": everywhere(view.routers(routers, boxes, now_s))} if routers else {}
+    return {"format": FORMAT, "made_at": made_at, "boxes": everywhere(boxes), **told}
 
 
 def status_table(fleet: Mapping[str, Any]) -> str:
@@ -158,7 +164,8 @@ def status_table(fleet: Mapping[str, Any]) -> str:
         {server["key_file"].replace(f"/{server['server']}/", "/SERVER/") for box in fleet["boxes"].values() for server in box["servers"] if server["key_file"]}
     )
     notes += [f"A server's key lies on its box in {' or '.join(keys)}, readable for root."] if keys else []
-    return "\n".join([*table([head, *rows]), *(["", *notes] if notes else [])])
+    routed = view.lines(fleet.get("routers") or {})
+    return "\n".join([*table([head, *rows]), *(["", *notes] if notes else []), *(["", *routed] if routed else [])])
 
 
 def idle(planned: Mapping[str, Any], measured: Mapping[str, Any] | None) -> dict[str, int]:

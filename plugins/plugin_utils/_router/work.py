@@ -147,7 +147,8 @@ def _entries(router: str, box: str, known: Mapping[str, Any], maxconn: Any, alon
 def work(question: Mapping[str, Any], hosts: Hosts) -> dict[str, Any]:
     """{problem, notes, changed, files, record, certificate, names, left}: what a router has to be given.
 
-    ``question``: ``router`` (one of ``routers``), ``boxes`` (the fleet), ``proven`` (boxes of this run) and ``found`` (of the module router_info). ``files`` holds keys.
+    ``question``: ``router`` (one of ``routers``), ``boxes`` (the fleet), ``proven`` (boxes of this run) and ``found`` (of the module
+    router_info). ``files`` holds keys.
     ``problem``: "" or one sentence; then there is nothing else. ``left``: what an earlier run drained on boxes of this one, as [{box, server}].
     """
     router, boxes, found = question["router"], list(question["boxes"]), question["found"]

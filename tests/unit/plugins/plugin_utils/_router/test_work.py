@@ -1,0 +1,155 @@
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a router is given out of an inventory and of what runs on the boxes, and what is refused."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+from ansible_collections.gb10.vllm.plugins.plugin_utils._router import configuration, work
+
+KEYS = {"gb10_router_key": "b" * 32, "gb10_router_keys": {"anna": "a" * 20, "ci": "c" * 20}}
+GROUPS = {"all": ["spark-01", "spark-02", "r1"], "gb10": ["spark-01", "spark-02"]}
+
+
+def deployment(address="10.0.0.1", **more):
+    words = ["vllm", "serve", "/models/tiny", "--served-model-name", "tiny", "--max-num-seqs", "16"]
+    given = {"name": "tiny", "address": address, "port": 8000, "served_model_name": "tiny", "key": "given", "probe_url": "http://x:8000", "planned": {}}
+    return {**given, "container": {"command": words}, **more}
+
+
+def box(address, deployed=None, **more):
+    read = {"servers": {"tiny": {"deployment": deployed or deployment(address)}}}
+    return {"ansible_host": address, "gb10_servers": [{"name": "tiny", "model": "tiny"}], "preflight_result": {"box": read}, **KEYS, **more}
+
+
+def hosts(**more):
+    return {"spark-01": box("10.0.0.1"), "spark-02": box("10.0.0.2"), "r1": {"ansible_host": "10.0.0.9"}} | more
+
+
+def found(**more):
+    config = {"present": True, "ours": True, "stock": False, "digest": ""}
+    return {"version": "3.0.11", "config": config, "running": "", "files": {}, "record": {}, "drains": {}, "stale_certificate": False} | more
+
+
+def worked(all_hosts, router="r1", **more):
+    question = {"router": router, "routers": [router], "boxes": ["spark-01", "spark-02"], "proven": [], "found": found(**more)}
+    return work.work(question, all_hosts)
+
+
+def servers(done):
+    return {one["box"]: one for one in done["record"]["servers"]}
+
+
+def test_a_box_that_was_not_read_keeps_what_the_router_knows_of_it():
+    before = worked(hosts())
+    now = worked(hosts(**{"spark-02": {key: value for key, value in box("10.0.0.2").items() if key != "preflight_result"}}), record=before["record"])
+    assert now["record"]["servers"] == before["record"]["servers"]
+    read_again = {**box("10.0.0.2"), "fleet_box_now": {"servers": {"tiny": {"deployment": deployment("10.0.0.2", port=8009)}}}}
+    assert servers(worked(hosts(**{"spark-01": {**read_again, "ansible_host": "10.0.0.1"}, "spark-02": read_again})))["spark-02"]["port"] == 8009
+
+
+def test_nothing_is_done_where_all_is_as_it_should_be():
+    done = worked(hosts())
+    assert done["changed"]
+    digests = {f"/etc/haproxy/{name}": {"sha256": hashlib.sha256(text.encode()).hexdigest()} for name, text in done["files"].items()}
+    running = next(line.split()[-1] for line in done["files"]["haproxy.cfg"].splitlines() if "description" in line)
+    assert not worked(hosts(), running=running, files=digests)["changed"]
+    assert worked(hosts(), running=running, files=digests | {"/etc/haproxy/haproxy.cfg": {"sha256": "edited"}})["changed"]
+    assert worked(hosts(), running="another", files=digests)["changed"]
+    assert worked(hosts(), running=running, files=digests, stale_certificate=True)["changed"]
+
+
+def test_the_variables_may_lie_with_the_boxes_or_with_the_router():
+    own = worked(hosts(r1={"ansible_host": "10.0.0.9", "gb10_router_port": 443}))
+    assert "bind 0.0.0.0:443 ssl" in own["files"]["haproxy.cfg"] and own["url"] == "https://10.0.0.9:443/v1"
+    assert hashlib.sha256(b"a" * 20).hexdigest().upper() in own["files"][configuration.CLIENT_KEYS]
+
+
+def test_what_is_not_behind_it_yet_is_said():
+    old = {key: value for key, value in deployment("10.0.0.1").items() if key != "key"}
+    done = worked(hosts(**{"spark-01": box("10.0.0.1", old), "spark-02": box("10.0.0.2", deployment("127.0.0.1"))}))
+    assert servers(done) == {} and "gb10_replan=true" in done["notes"][0] and "listens on 127.0.0.1" in done["notes"][1]
+
+
+def test_a_router_on_its_only_box_comes_in_over_loopback():
+    alone = {"spark-01": box("10.0.0.1", deployment("127.0.0.1"))}
+    question = {"router": "spark-01", "routers": ["spark-01"], "boxes": ["spark-01"], "proven": [], "found": found()}
+    one = servers(work.work(question, alone))["spark-01"]
+    assert (one["address"], one["agent"]) == ("127.0.0.1", "127.0.0.1")
+
+
+def test_somebodys_configuration_is_left():
+    done = worked(hosts(), config={"present": True, "ours": False, "stock": False, "digest": ""})
+    assert done == {"problem": f"Router r1: {work.OTHERS}"}
+    assert worked(hosts(), config={"present": True, "ours": False, "stock": True, "digest": ""})["problem"] == ""
+
+
+def mistakes(named="r1", **more):
+    return work.mistakes({"groups": GROUPS, "named": named, "boxes": ["spark-01", "spark-02"]}, hosts(**more))
+
+
+def test_an_inventory_without_a_mistake():
+    assert mistakes() == [] and mistakes(named=None) == []
+
+
+@pytest.mark.parametrize(
+    ("named", "changes", "said"),
+    [
+        ("r9", {}, "gb10_routers names r9"),
+        ("r1", {"gb10_router_keys": {"a": "x" * 20, "b": "x" * 20}}, "b has the same key as a"),
+        ("r1", {"gb10_router_keys": {"a": "b" * 32}}, "a has the same key as gb10_router_key"),
+        ("r1", {"gb10_router_keys": {"a": "short"}}, "the key of a must have at least 20"),
+        ("r1", {"gb10_router_keys": {"a b": "x" * 20}}, "'a b' is no name of a client"),
+        ("r1", {"gb10_router_keys": {}}, "gb10_router_keys names no key"),
+        ("r1", {"gb10_router_key": ""}, "gb10_router_key is missing"),
+        ("r1", {"gb10_router_affinity": "no header"}, "gb10_router_affinity"),
+        ("r1", {"gb10_servers": [{"name": "a", "model": "m"}, {"name": "b", "model": "x/m", "port": 8001}]}, "The model name m is served on two ports"),
+        ("r1", {"gb10_servers": [{"name": "a", "model": "m", "address": "127.0.0.1"}]}, "where the router cannot reach it"),
+        ("r1", {"ansible_host": "spark.example"}, "set gb10_server_address"),
+    ],
+)
+def test_a_mistake_is_one_sentence_without_a_key(named, changes, said):
+    (sentence,) = mistakes(named, **{"spark-01": {**box("10.0.0.1"), **changes}, "spark-02": {**box("10.0.0.2"), **changes}})
+    assert said in sentence and "x" * 20 not in sentence and "b" * 32 not in sentence
+
+
+def order(**more):
+    return {"start": True, "create": False, "keys_live": True} | more
+
+
+@pytest.mark.parametrize(
+    ("orders", "interrupted"),
+    [
+        ({}, []),
+        ({"tiny": order(start=False)}, []),
+        ({"tiny": order(write_key=True)}, []),
+        ({"tiny": order(write_key=True, keys_live=False)}, ["tiny"]),
+        ({"tiny": order(create=True)}, ["tiny"]),
+        ({"tiny": order(env_removed=True)}, ["tiny"]),
+    ],
+)
+def test_only_what_is_interrupted_is_drained(orders, interrupted):
+    known = {"spark-01": box("10.0.0.1", server_orders=orders)}
+    assert [one["server"] for one in work.targets({"boxes": ["spark-01"]}, known)] == interrupted
+
+
+def test_a_rollback_and_a_stop_mean_all_or_the_one_named():
+    known = {"spark-01": box("10.0.0.1")}
+    assert work.targets({"boxes": ["spark-01"], "all": True}, known) == [{"box": "spark-01", "server": "tiny"}]
+    assert work.targets({"boxes": ["spark-01"], "all": True, "server": "other"}, known) == []
+
+
+def test_what_a_run_left_drained_on_boxes_that_have_proven_themselves_comes_back():
+    question = {"router": "r1", "routers": ["r1"], "boxes": ["spark-01", "spark-02"], "proven": ["spark-01"]}
+    drains = {"tiny/spark-01": {}, "tiny/spark-02": {}}
+    assert work.work({**question, "found": found(drains=drains)}, hosts())["left"] == [{"server": "tiny", "box": "spark-01"}]
+
+
+def test_engines_that_have_to_be_idle():
+    known = box("10.0.0.1")
+    asked = work.idle([{"box": "spark-01", "server": "tiny"}, {"box": "spark-01", "server": "new"}], known, "/etc/gb10-vllm")
+    assert asked == [{"name": "tiny", "base_url": "http://x:8000", "api_key_file": "/etc/gb10-vllm/tiny/key.env"}]
