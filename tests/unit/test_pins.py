@@ -228,17 +228,17 @@ def test_the_files_of_systemd_and_the_guard():
     mounts = " ".join(unit_word(path) for path in (SERVER["model_path"], settings["server_state_dir"]))
     text = template.render(server_wanted=SERVER, server_unit_mounts=mounts, server_restarts="3", server_restart_window_s="900", **settings)
     assert sha256(text) == "bed3561925eda596361afc19de71dc8dff3912c03df1038906ea1f524b374734"
-    assert sha256((ROLE / "files/guard.py").read_bytes()) == "ef65b00f5087711dd95d923e4e6649bacb3530899ea19f5db07e6718a9524997"
+    assert sha256((ROLE / "files/guard.py").read_bytes()) == "5f28a2a1a9b679693ce80927f98de59090cbc7dda844ea288eb40de4afafbd94"
     # The unit, the guard and the watch moved with issue 11 (starts are counted, busy is told from hung): they are written anew once, no server restarts.
-    # The guard once more, before a release had it: the watch gives up an answer without end.
+    # The guard once more, before a release had it: the watch gives up an answer without end. And with issue 15: it leaves `up` or `down` for a router.
     watch = jinja2.Environment(keep_trailing_newline=True, trim_blocks=True).from_string((ROLE / "templates/gb10-vllm-watch@.service.j2").read_text())
     text = watch.render(server_config_dir="/etc/gb10-vllm", server_wedged_s="900", **settings)
     assert sha256(text) == "951942221e4d7b8bca1ed42dd9cb2297ad9f9193c21849b988baa042f3ea87b9"
     assert sha256((ROLE / "files/gb10-vllm-watch@.timer").read_bytes()) == "e5956a565e577349ec9787a00c0707d59e9347e0346c8004ea79d582667b0792"
-    shared = yaml.safe_load((ROLE / "vars/main.yml").read_text())["server_guard_files"][0]
+    shared = yaml.safe_load((ROLE / "vars/main.yml").read_text())["server_shared_files"][0]
     assert shared["content"] == "#!/usr/bin/python3\n{{ lookup('ansible.builtin.file', 'guard.py', rstrip=false) }}"
     guard = {"dest": "/guard", "content": "#!/usr/bin/python3\n" + (ROLE / "files/guard.py").read_text(), "mode": shared["mode"]}
-    assert stale_files([guard], {"/guard": {"sha256": "1729235997a54032d217106d5e37dd7c4a0250afbc2ca3248ee677067c2a3786", "mode": "0755", "uid": 0}}) == []
+    assert stale_files([guard], {"/guard": {"sha256": "b7ff5d27de672af2263fa59f0f763cd96fc6aa759be0274b357217b477e2c2eb", "mode": "0755", "uid": 0}}) == []
 
 
 def test_what_the_guard_reads(monkeypatch):

@@ -188,8 +188,8 @@ def _list(servers: Sequence[Behind]) -> list[str]:
     routes = " ".join(f"-m beg {route}" if index == 0 else route for index, route in enumerate(ROUTES))
     return [
         f"    http-request return status 200 content-type application/json file {LIST} if METH_GET {{ path /v1/models }}",
-        f"    acl gb10_route path {routes}",
-        _json(404, error("No model is asked at this path; /v1/models lists the models."), "unless gb10_route"),
+        f"    acl is_route path {routes}",
+        _json(404, error("No model is asked at this path; /v1/models lists the models."), "unless is_route"),
     ]
 
 
@@ -208,13 +208,13 @@ def _front(servers: Sequence[Behind], settings: Settings) -> list[str]:
     ports = model_ports(servers, settings["port_offset"])
     ways = ", ".join(f"{server} on port {port}" for server, port in sorted(ports.items()))
     other = (
-        f"Send it to the port of its model, where bodies of any size pass: {ways}." if ways else "gb10_router_port_offset gives each model a port of its own."
+        f"Send it to the port of its model, where bodies of any size pass: {ways}." if ways else "is_router_port_offset gives each model a port of its own."
     )
     large = error(f"This body is larger than {size(limit)}, up to which this address looks for the model. {other}", code="request_too_large")
     unknown = error("The model MODEL does not exist here; /v1/models lists the models.", code="model_not_found").replace("%", "%%")
     multipart = "{ req.fhdr(content-type) -m beg -i multipart/form-data }"
     return [
-        "frontend gb10",
+        "frontend router",
         _bind(settings, settings["port"]),
         *_who(settings),
         *_list(servers),
@@ -224,8 +224,8 @@ def _front(servers: Sequence[Behind], settings: Settings) -> list[str]:
         _json(413, large, f"if {{ req.body_len gt {limit} }}"),
         f"    http-request set-var(txn.model) req.body,json_query('$.model') unless {multipart}",
         # A form, as for transcriptions: the part named model.
-        "    acl gb10_form req.body -m reg -i name=.model.[[:space:]]+[^[:space:]]",
-        "    http-request set-var(txn.model) " + f'\'req.body,regsub("(?s)^.*name=.model.[[:space:]]+([^[:cntrl:]]*).*$","\\1",i)\' if {multipart} gb10_form',
+        "    acl is_form req.body -m reg -i name=.model.[[:space:]]+[^[:space:]]",
+        "    http-request set-var(txn.model) " + f'\'req.body,regsub("(?s)^.*name=.model.[[:space:]]+([^[:cntrl:]]*).*$","\\1",i)\' if {multipart} is_form',
         _json(400, error("`model` is missing in the body; /v1/models lists the models."), "unless { var(txn.model) -m found }"),
         f"    http-request set-var(txn.server) var(txn.model),map_str({MODELS})",
         _json(404, unknown.replace("MODEL", "%[var(txn.model),bytes(0,200),json(utf8s)]"), "unless { var(txn.server) -m found }", kind="lf-string"),
@@ -239,7 +239,7 @@ def _model_fronts(servers: Sequence[Behind], settings: Settings) -> list[str]:
     lines: list[str] = []
     for server, port in sorted(model_ports(servers, settings["port_offset"]).items()):
         lines += [
-            f"frontend gb10_only_{server}",
+            f"frontend router_only_{server}",
             _bind(settings, port),
             *_who(settings),
             *_list(servers),
@@ -254,7 +254,7 @@ def _metrics(settings: Settings) -> list[str]:
     if not settings["metrics_port"]:
         return []
     return [
-        "frontend gb10_metrics",
+        "frontend router_metrics",
         f"    bind 127.0.0.1:{settings['metrics_port']}",
         "    http-request set-log-level silent",
         "    http-request use-service prometheus-exporter if { path /metrics }",

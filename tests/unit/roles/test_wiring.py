@@ -22,7 +22,7 @@ def once():
         yield
 
 
-HOST = {"inventory_hostname": "spark-01", "ansible_play_hosts": ["spark-01"], "omit": "OMITTED"}
+HOST = {"groups": {"all": ["spark-01"]}, "inventory_hostname": "spark-01", "ansible_play_hosts": ["spark-01"], "omit": "OMITTED"}
 
 
 def tasks(path):

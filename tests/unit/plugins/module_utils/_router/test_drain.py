@@ -20,7 +20,9 @@ class Router:
     """Answers as HAProxy does: a status, sessions and requests that wait for each server."""
 
     def __init__(self, **statuses):
-        self.status = {("tiny", f"spark-{number}"): word for number, word in (("01", "UP"), ("02", "UP"))} | {("tiny", key): word for key, word in statuses.items()}
+        self.status = {("tiny", f"spark-{number}"): word for number, word in (("01", "UP"), ("02", "UP"))} | {
+            ("tiny", key): word for key, word in statuses.items()
+        }
         self.sessions = dict.fromkeys(self.status, 0)
         self.told = []
 

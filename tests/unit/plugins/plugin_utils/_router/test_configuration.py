@@ -58,6 +58,6 @@ def test_only_what_was_never_sent_is_tried_again():
 
 
 def test_ports_per_model():
-    assert "frontend gb10_only_tiny" not in files()["haproxy.cfg"]
+    assert "frontend router_only_tiny" not in files()["haproxy.cfg"]
     text = files(port_offset=1000)["haproxy.cfg"]
     assert "bind 127.0.0.1:9000 ssl" in text and "tiny on port 9000" in text
