@@ -134,6 +134,9 @@ class StubEngine:
             request_queue_size = 256
             daemon_threads = True
 
+            def handle_error(self, request: object, client_address: object) -> None:
+                """A check that HAProxy gives up is no error."""
+
         self.server = Server((address, port), handler(self))
         self.port = self.server.server_address[1]
         threading.Thread(target=self.server.serve_forever, daemon=True).start()

@@ -129,13 +129,16 @@ def merged(before: Iterable[Behind], now: Iterable[Behind], read: Iterable[str],
     return sorted([*kept, *now], key=lambda one: (one["server"], one["box"]))
 
 
-def model_names(servers: Iterable[Behind]) -> dict[str, str]:
-    """{name of a model: name of the server that serves it}. GB10Error for a name that two servers or two ports have."""
+def model_names(servers: Iterable[Behind], one_port: bool = False) -> dict[str, str]:
+    """{name of a model: name of the server that serves it}. GB10Error for a name that two servers have.
+
+    ``one_port``: also for one that is on two ports, as no inventory should have it; while a rollout changes a port, its boxes do.
+    """
     found: dict[str, Behind] = {}
     for one in servers:
         for model in one["models"]:
             other = found.setdefault(model, one)
-            if other["server"] != one["server"] or other["port"] != one["port"]:
+            if other["server"] != one["server"] or (one_port and other["port"] != one["port"]):
                 raise GB10Error(
                     f"The model name {model} is served on two ports: by {other['server']} of {other['box']} on {other['port']} and by {one['server']} of "
                     f"{one['box']} on {one['port']}. A router finds the server by this name; give one of them another served_model_name, "

@@ -202,7 +202,7 @@ def mistakes(question: Mapping[str, Any], hosts: Hosts) -> list[str]:
         for router in routers:
             settings(router, boxes, known)
         _check_reach(routers, boxes, known)
-        model_names(_as_wanted(boxes, known))
+        model_names(_as_wanted(boxes, known), one_port=True)
     except GB10Error as error:
         return [str(error)]
     return []

@@ -113,6 +113,9 @@ def test_a_name_belongs_to_one_server_and_one_port():
     assert servers.model_names([one("a", models=("tiny", "small")), one("b")]) == {"tiny": "tiny", "small": "tiny"}
     for other in (one("a", server="other", port=8001), one("b", port=8001), one("b", server="other")):
         with pytest.raises(GB10Error, match="The model name tiny is served on two ports"):
-            servers.model_names([one("a"), other])
+            servers.model_names([one("a"), other], one_port=True)
+    assert servers.model_names([one("a"), one("b", port=8001)]) == {"tiny": "tiny"}, "while a rollout changes its port"
+    with pytest.raises(GB10Error, match="is served on two ports"):
+        servers.model_names([one("a"), one("b", server="other")])
     with pytest.raises(GB10Error, match="name without spaces"):
         servers.model_names([one("a", models=("a b",))])
