@@ -42,6 +42,10 @@ options:
     description: Directory with the private files of the servers.
     type: path
     default: /etc/gb10-vllm
+  router:
+    description: The box is a router as well; C(box.router) is then what M(gb10.vllm.router_info) returns.
+    type: bool
+    default: false
   prune:
     description: Whether servers of this collection that are not among O(servers) are removed before anything is started; their ports are free then.
     type: bool
@@ -207,6 +211,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._model.reach import named
 from ansible_collections.gb10.vllm.plugins.module_utils._model.read import read_models
 from ansible_collections.gb10.vllm.plugins.module_utils._names import CONFIG_DIR, GIB, LONGEST_S, STATE_DIR
+from ansible_collections.gb10.vllm.plugins.module_utils._router.look import router
 
 OPTIONS = {
     "state_dir": {"type": "path", "default": STATE_DIR},
@@ -218,6 +223,7 @@ OPTIONS = {
     },
     "config_dir": {"type": "path", "default": CONFIG_DIR},
     "prune": {"type": "bool", "default": False},
+    "router": {"type": "bool", "default": False},
     "images": {"type": "list", "elements": "str", "default": []},
     "least_free_gib": {"type": "dict", "default": {}},
     "architectures": {"type": "list", "elements": "str", "default": ["aarch64"]},
@@ -266,6 +272,8 @@ def main() -> None:
     spoken = {server["name"]: server["tls"] for server in wanted["servers"] if server.get("tls")}
     box["certificates"] = {name: read_certificate(str(tls.get("certificate")), str(tls.get("key"))) for name, tls in spoken.items()}
     box["named"] = named(wanted["named"])
+    if wanted["router"]:
+        box["router"] = router()
     options = {name: wanted[name] for name in ("allow_missing", "kept", "load_format", "state_dir")}
     models, problems = read_models(wanted["models"], **options)
     result.update(box=box, findings=findings(box, dict(wanted, free_bytes=free_bytes, now=time.time())), models=models)

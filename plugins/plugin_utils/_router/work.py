@@ -34,7 +34,7 @@ DEFAULTS: dict[str, Any] = {
     "gb10_router_body_kib": 1024,
     "gb10_router_timeout_s": 1800,
     "gb10_router_queue_timeout_s": 600,
-    "gb10_router_connections": 10000,
+    "gb10_router_connections": 8000,
     "gb10_router_affinity": "none",
     "gb10_router_ca": "@system-ca",
     "gb10_router_metrics_port": 0,

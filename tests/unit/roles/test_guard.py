@@ -22,6 +22,7 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from ansible_collections.gb10.vllm.plugins.module_utils._transfer.keys import make_certificate
@@ -796,3 +797,55 @@ def test_an_answer_without_end_is_none(module, endless, monkeypatch, route):
 def test_an_answer_that_cannot_be_read_is_no_answer(module, endless, monkeypatch):
     monkeypatch.setattr(module, "QUESTIONS", (("/deep", {}),))
     assert module.generates(endless, "", "m") is False
+
+
+@pytest.mark.parametrize(
+    ("verdict", "starting", "before", "told"),
+    [
+        ("answers", False, "down", "up"),
+        ("answers others", False, "down", "up"),
+        ("works", False, "down", "up"),
+        ("silent", False, "up", "down"),
+        ("wedged", False, "up", "down"),
+        ("stands still", False, "up", "up"),  # it may be reading a long prompt
+        ("stands still", False, "down", "down"),
+        ("silent", True, "up", "up"),
+    ],
+)
+def test_what_a_router_is_told(tmp_path, monkeypatch, verdict, starting, before, told):
+    specification = importlib.util.spec_from_file_location("guard_of_a_router", GUARD)
+    guard = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(guard)
+    monkeypatch.setattr(guard, "SAID_DIR", str(tmp_path / "said"))
+    monkeypatch.setattr(guard, "look", lambda *_arguments: (verdict, {}))
+    monkeypatch.setattr(guard, "read_json", lambda _path: {"probe_url": "http://127.0.0.1:1", "served_model_name": "tiny"})
+    monkeypatch.setattr(guard, "starting_for_s", lambda _name: 5.0 if starting else 0.0)
+    monkeypatch.setattr(guard.subprocess, "run", lambda *_arguments, **_more: SimpleNamespace(returncode=0))
+    for name in ("recall", "forget", "note", "restart_or_stop"):
+        monkeypatch.setattr(guard, name, lambda *_arguments, **_more: {})
+    guard.say("tiny", before)
+    guard.watch("tiny")
+    said = tmp_path / "said" / "tiny"
+    assert said.read_text() == f"{told}\n" and said.stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (b"tiny\n", b"down\n"),
+        (b"tiny\r\n", b"down\n"),
+        (b"other\n", b"up\n"),
+        (b"odd\n", b"up\n"),
+        (b"../tiny\n", b""),
+        (b"\n", b""),
+        (b"", b""),
+        (b"x" * 50 + b"\n", b""),
+    ],
+)
+def test_the_agent_says_up_and_down_and_nothing_else(tmp_path, asked, said):
+    """Never `ready`, `drain` or `maint`, whatever lies there: they would change what an operator set in the router."""
+    (tmp_path / "tiny").write_text("down\n")
+    (tmp_path / "odd").write_text("ready\n")
+    text = (GUARD.parent / "agent.sh").read_text().replace("/run/gb10-vllm-agent", str(tmp_path))
+    done = subprocess.run(["sh", "-c", text], input=asked, capture_output=True, check=False)
+    assert (done.stdout, done.returncode) == (said, 0)
