@@ -62,6 +62,8 @@ def handler(stub: StubEngine) -> type[BaseHTTPRequestHandler]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = 65536
+        disable_nagle_algorithm = True
 
         def log_message(self, *_arguments: object) -> None:
             pass

@@ -38,7 +38,7 @@ def router_hosts(groups: Mapping[str, Sequence[str]], named: Any = None) -> list
 
     GB10Error for a name that the inventory does not know.
     """
-    if named is None:
+    if named is None or named == "":  # ansible-core 2.18 makes "" of nothing
         return list(groups.get(GROUP) or [])
     names = [one.strip() for text in (named if isinstance(named, (list, tuple)) else [named]) for one in str(text or "").split(",")]
     found: list[str] = []

@@ -138,7 +138,8 @@ def _entries(router: str, box: str, known: Mapping[str, Any], maxconn: Any, alon
         local = router == box and is_loopback(deployed["address"])
         try:
             one = behind(box, deployed, "127.0.0.1" if local else address, name, int(maxconn) if maxconn else None)
-            found.append({**one, "agent": "127.0.0.1" if alone and router == box else address})
+            one["agent"] = "127.0.0.1" if alone and router == box else address
+            found.append(one)
         except GB10Error as error:
             notes.append(str(error))
     return found, notes

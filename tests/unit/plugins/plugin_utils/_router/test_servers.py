@@ -45,6 +45,7 @@ def test_routers_are_hosts_and_groups(named, found):
 
 def test_without_the_variable_the_group_of_that_name_counts():
     assert servers.router_hosts({**GROUPS, "gb10_routers": ["r2"]}) == ["r2"]
+    assert servers.router_hosts({**GROUPS, "gb10_routers": ["r2"]}, "") == ["r2"]
     assert servers.router_hosts({**GROUPS, "gb10_routers": ["r2"]}, []) == []
 
 

@@ -1,0 +1,160 @@
+#!/usr/bin/env python3
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a router costs, with the real HAProxy and stub engines that give a token in a fixed time, all on this machine:
+
+    .venv/bin/python tests/benchmarks/bench_router.py [--idle 5000]
+
+Added latency of one client, beside asking the engine directly over plain HTTP on a connection that is kept (the router's is TLS, kept as well); requests
+per second at 32 clients over one engine, two engines, and directly in turn; how many streams that say nothing are held, and HAProxy's memory meanwhile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import resource
+import socket
+import ssl
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / ".ansible/collections"), str(ROOT / "tests/support")]
+
+import real_router  # noqa: E402
+from real_router import BOX_KEY, CLIENT_KEYS, Router, StubEngine, behind  # noqa: E402
+
+TOKEN_S, TOKENS, SEATS, CLIENTS, REQUESTS = 0.05, 20, 8, 32, 3
+
+
+def line(port: int, address: str = "127.0.0.1", tls: bool = True) -> http.client.HTTPConnection:
+    if tls:
+        return http.client.HTTPSConnection(address, port, context=ssl._create_unverified_context(), timeout=300)
+    return http.client.HTTPConnection(address, port, timeout=300)
+
+
+def ask(connection: http.client.HTTPConnection, key: str, tokens: int) -> float:
+    began = time.perf_counter()
+    body = json.dumps({"model": "tiny", "prompt": "a", "max_tokens": tokens})
+    connection.request("POST", "/v1/completions", body, {"Content-Type": "application/json", "Authorization": f"Bearer {key}"})
+    answer = connection.getresponse()
+    answer.read()
+    if answer.status != 200:
+        raise RuntimeError(f"{answer.status}")
+    return time.perf_counter() - began
+
+
+def latency(router: Router, engine: StubEngine, rounds: int = 150) -> tuple[float, float]:
+    """Medians in seconds, direct and through the router, asked in turn so that both see the same machine."""
+    one, two = line(engine.port, "127.0.0.2", tls=False), line(router.given["port"])
+    direct, routed = [], []
+    for _ in range(rounds):
+        direct.append(ask(one, BOX_KEY, 0))
+        routed.append(ask(two, CLIENT_KEYS["anna"], 0))
+    return statistics.median(direct), statistics.median(routed)
+
+
+def rate(ports: list[tuple[str, int, bool, str]]) -> float:
+    """Requests per second of ``CLIENTS`` clients, each over one of the ports in turn."""
+
+    def client(number: int) -> None:
+        address, port, tls, key = ports[number % len(ports)]
+        connection = line(port, address, tls)
+        for _ in range(REQUESTS):
+            ask(connection, key, TOKENS)
+
+    threads = [threading.Thread(target=client, args=(number,)) for number in range(CLIENTS)]
+    began = time.perf_counter()
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    return CLIENTS * REQUESTS / (time.perf_counter() - began)
+
+
+def memory_mib(router: Router) -> float:
+    """Of the process that takes requests."""
+    status = Path(f"/proc/{router.worker().split()[-1]}/status").read_text()
+    return int(next(row.split()[1] for row in status.splitlines() if row.startswith("VmRSS:"))) / 1024
+
+
+class Silent:
+    """Begins a stream for whoever asks, and says nothing more; answers /health."""
+
+    def __init__(self, address: str) -> None:
+        self.socket = socket.create_server((address, 0), backlog=4096)
+        self.port, self.held = self.socket.getsockname()[1], []
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self) -> None:
+        while True:
+            connection, _address = self.socket.accept()
+            text = connection.recv(65536)
+            if text.startswith(b"GET"):
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                connection.close()
+                continue
+            connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\ndata:\r\n")
+            self.held.append(connection)
+
+
+def idle(place: Path, count: int) -> tuple[int, float, float]:
+    """(streams that are held, MiB of HAProxy before, MiB with them)."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    silent = Silent("127.0.0.2")
+    place.mkdir()
+    router = Router(place, [behind("spark-01", "tiny", "127.0.0.2", silent.port, ["tiny"], maxconn=count + 10)], real_router.settings(connections=8000))
+    try:
+        before, clients = memory_mib(router), []
+        context = ssl._create_unverified_context()
+        body = b'{"model": "tiny"}'
+        head = f"POST /v1/completions HTTP/1.1\r\nHost: r\r\nAuthorization: Bearer {CLIENT_KEYS['anna']}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        for _ in range(count):
+            client = context.wrap_socket(socket.create_connection(("127.0.0.1", router.given["port"]), timeout=120))
+            client.sendall(head + body)
+            if not client.recv(4096).startswith(b"HTTP/1.1 200"):
+                break
+            clients.append(client)
+        time.sleep(2)
+        return router.seen()["tiny", "spark-01"]["sessions"], before, memory_mib(router)
+    finally:
+        router.close()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--idle", type=int, default=5000)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        port = real_router.free_port()
+        engines = [StubEngine(box, "tiny", address, port, TOKEN_S) for box, address in (("spark-01", "127.0.0.2"), ("spark-02", "127.0.0.3"))]
+        servers = [behind(one.name, "tiny", one.server.server_address[0], port, ["tiny"], maxconn=SEATS) for one in engines]
+        (place / "two").mkdir()
+        (place / "one").mkdir()
+        two, alone = Router(place / "two", servers, real_router.settings()), Router(place / "one", servers[:1], real_router.settings())
+        try:
+            direct, routed = latency(two, engines[0])
+            print(f"one client, median: direct {direct * 1000:.2f} ms, router {routed * 1000:.2f} ms, added {(routed - direct) * 1000:.2f} ms")
+            key = CLIENT_KEYS["anna"]
+            single, double = rate([("127.0.0.1", alone.given["port"], True, key)]), rate([("127.0.0.1", two.given["port"], True, key)])
+            turns = rate([("127.0.0.2", port, False, BOX_KEY), ("127.0.0.3", port, False, BOX_KEY)])
+            print(f"{CLIENTS} clients: one engine of {SEATS} seats {single:.1f}/s, two {double:.1f}/s = {double / single:.2f} x")
+            print(f"directly in turn, without seats {turns:.1f}/s; the stubs take any number of requests at a time", flush=True)
+        finally:
+            two.close()
+            alone.close()
+        held, before, now = idle(place / "idle", given.idle)
+        print(f"{held} silent streams held; HAProxy {before:.0f} MiB before, {now:.0f} MiB with them ({(now - before) * 1024 / max(1, held):.0f} KiB each)")
+
+
+if __name__ == "__main__":
+    main()
