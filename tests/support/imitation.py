@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import playbook
+import yaml
 from checkpoints import TINY_LLAMA, dense, write_model
 
 HERE = Path(__file__).resolve().parent
@@ -64,7 +65,6 @@ class Boxes:
             ansible_become=False,
             ansible_python_interpreter=sys.executable,
             ansible_remote_tmp="/var/tmp/ansible",
-            imitated_box=f"{self.folder}/{{{{ inventory_hostname }}}}",
             gb10_architectures=["x86_64", "aarch64"],
             gb10_least_free_gib={"docker": 1},
             gb10_image={"source": "existing", "name": "vllm-node"},
@@ -89,7 +89,8 @@ class Boxes:
     def wish(self, **variables: Any) -> None:
         """What the inventory says; None takes a variable out."""
         self.variables = {key: value for key, value in {**self.variables, **variables}.items() if value is not None}
-        (self.inventory / "hosts.yml").write_text(json.dumps({"gb10": {"hosts": dict.fromkeys(self.names), "vars": self.variables}}))
+        hosts = {name: {"imitated_box": str(self.folder / name)} for name in self.names}
+        (self.inventory / "hosts.yml").write_text(json.dumps({"gb10": {"hosts": hosts, "vars": self.variables}}))
 
     def rules(self, box: str, *rules: dict[str, Any]) -> None:
         """How engines of a box behave (world.py)."""
@@ -148,6 +149,11 @@ class Boxes:
     def serves(self, box: str, server: str = "tiny") -> tuple[str, bool]:
         """What is deployed, and whether it answers."""
         return self.record(box, "deployment", server)["served_model_name"], self.answers(box, server)
+
+    def locked(self, box: str, server: str = "tiny") -> bool:
+        """Whether the lock file says of a box what is deployed there."""
+        boxes = yaml.safe_load((self.inventory / "gb10.lock.yml").read_text())["gb10_lock"]["vars"]["boxes"]
+        return boxes[box]["servers"][server]["spec"] == self.record(box, "deployment", server)["spec"]
 
     def containers(self, *boxes: str) -> list[str]:
         return [self.ask(box, "docker ps -aq") for box in boxes]
