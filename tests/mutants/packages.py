@@ -28,7 +28,10 @@ PACKAGES = {
     "_box/run_lock": Package([f"{UTILS}/_box/run_lock.py"], [f"{UNIT}/_box/test_run_lock.py"]),
     "_decide/sequence": Package([f"{PLUGINS}/_decide/sequence.py"], [f"{PLUGINS_UNIT}/_decide/test_sequence.py"]),
     "_sizing/budget": Package([f"{UTILS}/_sizing/budget.py"], [f"{UNIT}/_sizing/test_budget.py", f"{UNIT}/_sizing/test_plan.py"]),
-    "_model": utils("_model"),
+    "_model/store": Package([f"{UTILS}/_model/store.py"], [f"{UNIT}/_model/test_model_store.py", f"{UNIT}/_model/test_versions.py", "tests/on_machine/test_model_links.py"]),
+    "_transfer/index": Package([f"{UTILS}/_transfer/index.py"], [f"{UNIT}/_transfer/test_index.py", f"{UNIT}/_transfer/test_client.py"]),
+    "_transfer/keys": Package([f"{UTILS}/_transfer/keys.py"], [f"{UNIT}/_transfer/test_keys.py", f"{UNIT}/_transfer/test_shares.py"]),
+    "_model": utils("_model", "tests/on_machine/test_model_links.py"),
     "_transfer": utils("_transfer"),
     "_io": utils("_io"),
     "_box": utils("_box"),
@@ -60,3 +63,6 @@ READ_ENV = 'found.append(path.read_text(encoding="utf-8", errors="replace"))'
 _equivalent("as above", READ_ENV, READ_ENV.replace('"utf-8"', "None"), READ_ENV.replace('encoding="utf-8", ', ""))
 FORMS = "written = {json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1], repr(value)[1:-1], repr(data)[2:-1]}"
 _equivalent("None is as false as False", FORMS, FORMS.replace("=False", "=None"))
+RELEASED = 'released |= set(ways[chosen["name"]])'
+_equivalent("no two servers come to one port, so nothing that was stopped is in anybody's way again", RELEASED, RELEASED.replace("|=", "="), RELEASED.replace("|=", "&="))
+_equivalent("every server comes to a port, so the wider circle holds the nearer one", "near |= wider", "near = wider")
