@@ -125,11 +125,9 @@ def test_who_does_not_grow_goes_before_who_does():
 
 
 def test_who_comes_to_a_port_and_who_leaves_one_goes_back_together_with_what_was_stopped():
-    """a shrinks, so it goes first although b is in its way; c follows to where a was, d has nothing to do with them."""
+    """c comes to where a was, a to where b was; d has nothing to do with them."""
     found = sequence.steps([move("d", (9, 5), (9, 5)), move("c", (4, 10), (1, 10)), move("a", (1, 60), (2, 20)), move("b", (2, 20), (3, 50))])
-    together = {step["name"]: (step["release"], step["together"]) for step in found}
-    assert together["a"] == (["b"], [name for name in together if name != "d"]) and len(together) == 4
-    assert [step["together"] for step in found if not step["release"]] == [[], [], []]
+    assert [(step["name"], step["release"], "".join(step["together"])) for step in found] == [("d", [], ""), ("c", ["a"], "cab"), ("a", ["b"], "cab"), ("b", [], "")]
 
 
 def test_what_is_not_known_takes_nothing(monkeypatch):
