@@ -28,7 +28,9 @@ PACKAGES = {
     "_box/run_lock": Package([f"{UTILS}/_box/run_lock.py"], [f"{UNIT}/_box/test_run_lock.py"]),
     "_decide/sequence": Package([f"{PLUGINS}/_decide/sequence.py"], [f"{PLUGINS_UNIT}/_decide/test_sequence.py"]),
     "_sizing/budget": Package([f"{UTILS}/_sizing/budget.py"], [f"{UNIT}/_sizing/test_budget.py", f"{UNIT}/_sizing/test_plan.py"]),
-    "_model/store": Package([f"{UTILS}/_model/store.py"], [f"{UNIT}/_model/test_model_store.py", f"{UNIT}/_model/test_versions.py", "tests/on_machine/test_model_links.py"]),
+    "_model/store": Package(
+        [f"{UTILS}/_model/store.py"], [f"{UNIT}/_model/test_model_store.py", f"{UNIT}/_model/test_versions.py", "tests/on_machine/test_model_links.py"]
+    ),
     "_transfer/index": Package([f"{UTILS}/_transfer/index.py"], [f"{UNIT}/_transfer/test_index.py", f"{UNIT}/_transfer/test_client.py"]),
     "_transfer/keys": Package([f"{UTILS}/_transfer/keys.py"], [f"{UNIT}/_transfer/test_keys.py", f"{UNIT}/_transfer/test_shares.py"]),
     "_model": utils("_model", "tests/on_machine/test_model_links.py"),
@@ -54,7 +56,12 @@ def _equivalent(reason: str, before: str, *after: str) -> None:
 
 
 READ_JSON = 'with open(path, encoding="utf-8") as stream:'
-_equivalent("the locale of a box is UTF-8, and Python reads UTF-8 where there is none", READ_JSON, READ_JSON.replace('"utf-8"', "None"), READ_JSON.replace('encoding="utf-8"', ""))
+_equivalent(
+    "the locale of a box is UTF-8, and Python reads UTF-8 where there is none",
+    READ_JSON,
+    READ_JSON.replace('"utf-8"', "None"),
+    READ_JSON.replace('encoding="utf-8"', ""),
+)
 SHA = 'with open(path, "rb", buffering=0, opener=plain) as stream:'
 _equivalent("the same bytes are hashed through a buffer", SHA, SHA.replace("buffering=0, ", ""), SHA.replace("=0", "=1"))
 SHA = 'with open(open_below(root, name), "rb", buffering=0) as stream:'
@@ -64,5 +71,10 @@ _equivalent("as above", READ_ENV, READ_ENV.replace('"utf-8"', "None"), READ_ENV.
 FORMS = "written = {json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1], repr(value)[1:-1], repr(data)[2:-1]}"
 _equivalent("None is as false as False", FORMS, FORMS.replace("=False", "=None"))
 RELEASED = 'released |= set(ways[chosen["name"]])'
-_equivalent("no two servers come to one port, so nothing that was stopped is in anybody's way again", RELEASED, RELEASED.replace("|=", "="), RELEASED.replace("|=", "&="))
+_equivalent(
+    "no two servers come to one port, so nothing that was stopped is in anybody's way again",
+    RELEASED,
+    RELEASED.replace("|=", "="),
+    RELEASED.replace("|=", "&="),
+)
 _equivalent("every server comes to a port, so the wider circle holds the nearer one", "near |= wider", "near = wider")

@@ -139,7 +139,7 @@ def test_a_run_that_finds_nothing_to_do_asks_a_box_five_times_over_ssh(fleet):
     before = [commands(fleet, number) for number in (1, 2)]
     assert play(fleet, "gb10.vllm.site").count("changed=0") == 2
     asked = [commands(fleet, number) - earlier for number, earlier in zip((1, 2), before, strict=True)]
-    assert 3 <= min(asked) and max(asked) <= 5, asked
+    assert min(asked) > 2 and max(asked) <= 5, asked
 
 
 def test_what_proved_itself_is_locked_although_a_later_batch_fails(fleet):

@@ -9,11 +9,13 @@ from __future__ import annotations
 import re
 
 import pytest
-from imitated_fleet import ONE, OTHER, TWO, boxes, dies, flat, fleet, needs_root  # noqa: F401
+from imitated_fleet import ONE, OTHER, TWO, dies, flat, needs_root
 from imitation import SERVER, STATE
 
+pytest_plugins = ["imitated_fleet"]
 pytestmark = needs_root
-NEEDS_EAGER = {"only": "--served-model-name other", "unless": "--enforce-eager"}
+NEEDS_PIECES = {"only": "--served-model-name other", "unless": "PIECEWISE"}
+PIECEWISE = {"args": {"--compilation-config": {"cudagraph_mode": "PIECEWISE"}}}
 
 
 def test_when_neither_the_new_nor_the_old_one_answers_it_is_said(boxes):
@@ -28,7 +30,7 @@ def test_when_neither_the_new_nor_the_old_one_answers_it_is_said(boxes):
 
 def test_a_repair_that_does_not_help_ends_in_what_served_before(boxes):
     boxes.wish(gb10_servers=[OTHER])
-    boxes.rules(ONE, dies(boxes, "no-graphs", **NEEDS_EAGER), dies(boxes, "unknown", only="--enforce-eager"))
+    boxes.rules(ONE, dies(boxes, "no-graphs", **NEEDS_PIECES), dies(boxes, "unknown", only="PIECEWISE"))
     failed = boxes.play("site", "-l", ONE, code=2)
     assert "repairing tiny" in failed and "an odd thing happened" in failed
     assert boxes.serves(ONE) == ("tiny", True)
@@ -51,15 +53,17 @@ def test_a_box_that_vanishes_between_two_tasks_fails_its_batch(boxes):
 )
 def test_killed_during_a_repair(boxes, task):
     boxes.wish(gb10_servers=[OTHER])
-    boxes.rules(ONE, dies(boxes, "no-graphs", **NEEDS_EAGER))
+    boxes.rules(ONE, dies(boxes, "no-graphs", **NEEDS_PIECES))
     boxes.kill_at("site", task, "-l", ONE, after="Repair it, or go back")
     boxes.play("site", "-l", ONE)
     assert boxes.serves(ONE) == ("other", True) and boxes.held() == []
-    assert [one["set"] for one in boxes.record(ONE, "repairs")["applied"]] == [{"cuda_graphs": "never"}]
+    assert [one["set"] for one in boxes.record(ONE, "repairs")["applied"]] == [PIECEWISE]
     assert boxes.play("site", "-l", ONE).count("changed=0") == 1
 
 
-@pytest.mark.parametrize("task", ["Decide what to put back", "Write the records and the unit", "Create the container", "Start now and at boot", "Prove that it answers"])
+@pytest.mark.parametrize(
+    "task", ["Decide what to put back", "Write the records and the unit", "Create the container", "Start now and at boot", "Prove that it answers"]
+)
 def test_killed_while_a_server_is_put_back(boxes, task):
     boxes.wish(gb10_servers=[OTHER])
     boxes.rules(ONE, dies(boxes, "unknown", only="--served-model-name other"))
@@ -89,14 +93,19 @@ def test_killed_while_a_server_is_removed(boxes, task):
     boxes.wish(gb10_servers=[SERVER], gb10_prune=True)
     boxes.kill_at("site", task, "-l", ONE)
     boxes.play("site", "-l", ONE)
-    left = boxes.ask(ONE, f"ls -d /etc/gb10-vllm/* {STATE}/servers/* {STATE}/cache/* /etc/systemd/system/gb10-vllm-*; docker ps --all --format '{{{{.Names}}}}'")
+    left = boxes.ask(
+        ONE, f"ls -d /etc/gb10-vllm/* {STATE}/servers/* {STATE}/cache/* /etc/systemd/system/gb10-vllm-*; docker ps --all --format '{{{{.Names}}}}'"
+    )
     assert "second" not in left and boxes.serves(ONE) == ("tiny", True) and boxes.held() == []
 
 
 @pytest.mark.parametrize("place", [f"{STATE}/servers", "/etc/systemd/system", "/etc/gb10-vllm"])
 def test_a_full_disk_leaves_what_serves_and_is_said(boxes, place):
     """Records, units, keys: one of them cannot be written."""
-    boxes.ask(ONE, f"cp -a {place} /run/there; mount -t tmpfs -o size=1m,mode=700 full {place}; cp -a /run/there/. {place}; head -c 2m /dev/zero > {place}/filler || :")
+    boxes.ask(
+        ONE,
+        f"cp -a {place} /run/there; mount -t tmpfs -o size=1m,mode=700 full {place}; cp -a /run/there/. {place}; head -c 2m /dev/zero > {place}/filler || :",
+    )
     boxes.wish(gb10_servers=[dict(OTHER, env={"HF_TOKEN": "x" * 9000})])
     failed = boxes.play("site", "-l", ONE, code=2)
     assert "No space left on device" in failed

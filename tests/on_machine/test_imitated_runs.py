@@ -10,10 +10,12 @@ import json
 import re
 import time
 
-from imitated_fleet import KEY, ONE, OTHER, TOKEN, TWO, boxes, dies, flat, fleet, needs_root  # noqa: F401
+from imitated_fleet import KEY, ONE, OTHER, TOKEN, TWO, dies, flat, needs_root
 from imitation import SERVER, STATE
 
+pytest_plugins = ["imitated_fleet"]
 pytestmark = needs_root
+PIECEWISE = {"args": {"--compilation-config": {"cudagraph_mode": "PIECEWISE"}}}
 
 
 def test_a_steady_state_changes_nothing_and_asks_a_box_five_times_at_most(boxes):
@@ -64,15 +66,15 @@ def test_what_proved_itself_stays_and_is_locked_though_a_later_batch_fails_and_g
 
 def test_a_repair_is_applied_and_recorded_where_it_may_be_and_only_proposed_where_not(boxes):
     boxes.wish(gb10_servers=[OTHER], gb10_repair=False)
-    boxes.rules(ONE, dies(boxes, "no-graphs", only="--served-model-name other", unless="--enforce-eager"))
+    boxes.rules(ONE, dies(boxes, "no-graphs", only="--served-model-name other", unless="PIECEWISE"))
     failed = boxes.play("site", "-l", ONE, code=2)
-    assert "repairing tiny" not in failed and "gb10_repair" in failed
+    assert "repairing tiny" not in failed and "A safe repair would be" in failed
     assert boxes.serves(ONE) == ("tiny", True)
     assert "repairs.json" not in boxes.ask(ONE, f"ls {STATE}/servers/tiny")
     boxes.wish(gb10_repair=True)
     done = boxes.play("site", "-l", ONE)
     assert "repaired 1" in done and "repairing tiny" in done
-    assert [one["set"] for one in boxes.record(ONE, "repairs")["applied"]] == [{"cuda_graphs": "never"}]
+    assert [one["set"] for one in boxes.record(ONE, "repairs")["applied"]] == [PIECEWISE]
     assert boxes.serves(ONE) == ("other", True)
     assert boxes.play("site", "-l", ONE).count("changed=0") == 1
 
@@ -85,7 +87,9 @@ def test_a_server_that_left_the_inventory_stays_until_it_may_go_and_goes_whole(b
     assert "still holds second" in flat(boxes.play("site", "-l", ONE)) and boxes.answers(ONE, "second", 8001)
     told = boxes.play("site", "-l", ONE, "-e", "gb10_prune=true")
     assert "It is stopped and removed now" in flat(told) and boxes.serves(ONE) == ("tiny", True)
-    left = boxes.ask(ONE, f"ls -d /etc/gb10-vllm/* {STATE}/servers/* {STATE}/cache/* /etc/systemd/system/gb10-vllm-*; docker ps --all --format '{{{{.Names}}}}'")
+    left = boxes.ask(
+        ONE, f"ls -d /etc/gb10-vllm/* {STATE}/servers/* {STATE}/cache/* /etc/systemd/system/gb10-vllm-*; docker ps --all --format '{{{{.Names}}}}'"
+    )
     assert "second" not in left and "tiny" in left
 
 
@@ -139,14 +143,15 @@ def test_a_stop_holds_over_a_boot_and_secrets_lie_where_only_root_reads(boxes):
 
 
 def test_the_guard_keeps_a_server_down_that_would_starve_the_box(boxes):
-    boxes.ask(ONE, "systemctl stop gb10-vllm-tiny.service; sed 's/MemAvailable:.*/MemAvailable: 12600000 kB/' /proc/meminfo > /run/low; mount --bind /run/low /proc/meminfo")
+    low = "sed 's/MemAvailable:.*/MemAvailable: 12600000 kB/' /proc/meminfo > /run/low; mount --bind /run/low /proc/meminfo"
+    boxes.ask(ONE, f"systemctl stop gb10-vllm-tiny.service; {low}")
     try:
         boxes.ask(ONE, "systemctl start gb10-vllm-tiny.service")
         assert "failed" in boxes.ask(ONE, "systemctl is-active gb10-vllm-tiny.service", check=False) and not boxes.answers(ONE)
     finally:
         boxes.ask(ONE, "umount /proc/meminfo")
     # As a box comes back that died while this server started.
-    boxes.ask(ONE, f"rm -rf /run/gb10-vllm-guard; echo '{{\"boot_id\": \"before\"}}' > {STATE}/servers/tiny/starting.json")
+    boxes.ask(ONE, f'rm -rf /run/gb10-vllm-guard; echo \'{{"boot_id": "before"}}\' > {STATE}/servers/tiny/starting.json')
     boxes.ask(ONE, "systemctl reset-failed gb10-vllm-tiny.service; systemctl start gb10-vllm-tiny.service")
     assert "failed" in boxes.ask(ONE, "systemctl is-active gb10-vllm-tiny.service", check=False) and not boxes.answers(ONE)
     assert "1 box: 1 ok" in boxes.play("site", "-l", ONE) and boxes.answers(ONE)

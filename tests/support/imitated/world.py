@@ -169,12 +169,20 @@ class Docker:
     # The command
 
     def command(self, words: list[str]) -> str:
-        plain = [word for index, word in enumerate(words) if not word.startswith("-") and words[index - 1] not in ("--format", "--type", "--filter", "--since", "--time")]
+        plain = [
+            word
+            for index, word in enumerate(words)
+            if not word.startswith("-") and words[index - 1] not in ("--format", "--type", "--filter", "--since", "--time")
+        ]
         form = words[words.index("--format") + 1] if "--format" in words else ""
         verb = " ".join(plain[:2]) if plain[0] in ("image", "buildx", "container") else plain[0]
         names = plain[len(verb.split()) :]
         answers = {
-            "info": lambda: "/var/lib/docker" if "Root" in form and "json" not in form else json.dumps({"ServerVersion": "29.1.3", "DockerRootDir": "/var/lib/docker", "Runtimes": {"nvidia": {}}}),
+            "info": lambda: (
+                "/var/lib/docker"
+                if "Root" in form and "json" not in form
+                else json.dumps({"ServerVersion": "29.1.3", "DockerRootDir": "/var/lib/docker", "Runtimes": {"nvidia": {}}})
+            ),
             "version": lambda: "29.1.3",
             "buildx version": lambda: "github.com/docker/buildx 0.30.1",
             "ps": lambda: "\n".join(self.listed(one, words, form) for one in self.containers.values()),
@@ -244,7 +252,11 @@ class Answer(http.server.BaseHTTPRequestHandler):
         if self.path == "/v1/models":
             return self.reply(200, {"data": [{"id": self.server.model, "max_model_len": 2048}]})
         paths = {"/v1/models": {}, "/v1/completions": {}, "/v1/chat/completions": {}}
-        return self.reply(200, {"paths": paths} if self.path == "/openapi.json" else {}) if self.path in ("/health", "/metrics", "/openapi.json") else self.reply(404, {})
+        return (
+            self.reply(200, {"paths": paths} if self.path == "/openapi.json" else {})
+            if self.path in ("/health", "/metrics", "/openapi.json")
+            else self.reply(404, {})
+        )
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -270,7 +282,13 @@ class Systemd:
     def of(self, unit: str) -> dict[str, str]:
         there = self.file(unit).exists()
         state = self.state.setdefault(unit, {"ActiveState": "inactive", "SubState": "dead", "UnitFileState": "disabled", "Result": "success"})
-        return {"Id": unit, "LoadState": "loaded" if there else "not-found", **state, "UnitFileState": state["UnitFileState"] if there else "", "NRestarts": "0"}
+        return {
+            "Id": unit,
+            "LoadState": "loaded" if there else "not-found",
+            **state,
+            "UnitFileState": state["UnitFileState"] if there else "",
+            "NRestarts": "0",
+        }
 
     def command(self, words: list[str]) -> tuple[int, str, str]:
         verb = next(word for word in words if not word.startswith("-"))

@@ -30,7 +30,9 @@ options:
     default: true
     type: bool
 """
-MODULE = re.compile(rb"ansible_module='?\"?([a-z_0-9.]+)|ansible_collections[./]([a-z0-9_]+[./][a-z0-9_]+)[./]plugins[./]modules[./]([a-z0-9_]+)|ansible[./]modules[./]([a-z0-9_]+)")
+MODULE = re.compile(
+    rb"ansible_module='?\"?([a-z_0-9.]+)|ansible_collections[./]([a-z0-9_]+[./][a-z0-9_]+)[./]plugins[./]modules[./]([a-z0-9_]+)|ansible[./]modules[./]([a-z0-9_]+)"
+)
 
 
 class Connection(ConnectionBase):

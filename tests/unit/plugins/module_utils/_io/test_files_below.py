@@ -10,6 +10,8 @@ import errno
 import hashlib
 import os
 import stat
+import threading
+from pathlib import Path
 
 import pytest
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
@@ -104,7 +106,7 @@ def test_for_writing_no_link_is_followed_at_all(root, name, flags):
     with pytest.raises(OSError) as raised:
         files.open_below(root, name, flags, make=True)
     assert raised.value.errno in (errno.ELOOP, errno.ENOTDIR)
-    assert open(f"{root}/../outside", "rb").read() == b"outside" and not os.path.exists(f"{root}/../new")
+    assert Path(f"{root}/../outside").read_bytes() == b"outside" and not os.path.exists(f"{root}/../new")
 
 
 def test_a_link_that_takes_the_place_of_a_file_meanwhile_is_not_followed(root, monkeypatch):
@@ -132,9 +134,9 @@ def test_what_arrived_gets_its_name_where_it_lies(root):
             files.write_all(stream, b"12", name)
             assert os.path.getsize(f"{root}/{name}.incoming") == 2, "nothing waits in a buffer"
         files.arrived(root, name)
-        assert open(f"{root}/{name}", "rb").read() == b"12" and not os.path.exists(f"{root}/{name}.incoming")
-    (directory := f"{root}/../rooted/new.incoming")
-    open(directory, "wb").close()
+        assert Path(f"{root}/{name}").read_bytes() == b"12" and not os.path.exists(f"{root}/{name}.incoming")
+    directory = f"{root}/../rooted/new.incoming"
+    Path(directory).touch()
     os.symlink("../rooted", f"{root}/elsewhere")
     with pytest.raises(OSError):
         files.arrived(root, "elsewhere/new")
@@ -193,7 +195,10 @@ def test_a_full_disk_is_named_with_its_place(number):
 
 
 def test_a_disk_that_does_not_keep_what_was_written_is_named():
-    with open("/dev/null", "wb", buffering=0) as stream, pytest.raises(GB10Error, match=r"^/srv/m/w cannot be written \(Invalid argument\); check .* of /srv/m$"):
+    with (
+        open("/dev/null", "wb", buffering=0) as stream,
+        pytest.raises(GB10Error, match=r"^/srv/m/w cannot be written \(Invalid argument\); check .* of /srv/m$"),
+    ):
         files.sync(stream, "/srv/m/w")
 
 
@@ -216,8 +221,6 @@ def test_json_is_as_durable_as_asked(tmp_path, monkeypatch, durable):
 
 
 def test_no_link_under_the_name_of_a_temporary_file_is_written_through(tmp_path):
-    import threading
-
     (tmp_path / "outside").write_text("outside")
     (tmp_path / f".x.{os.getpid()}.{threading.get_ident()}").symlink_to(tmp_path / "outside")
     with pytest.raises(OSError):

@@ -127,7 +127,12 @@ def test_who_does_not_grow_goes_before_who_does():
 def test_who_comes_to_a_port_and_who_leaves_one_goes_back_together_with_what_was_stopped():
     """c comes to where a was, a to where b was; d has nothing to do with them."""
     found = sequence.steps([move("d", (9, 5), (9, 5)), move("c", (4, 10), (1, 10)), move("a", (1, 60), (2, 20)), move("b", (2, 20), (3, 50))])
-    assert [(step["name"], step["release"], "".join(step["together"])) for step in found] == [("d", [], ""), ("c", ["a"], "cab"), ("a", ["b"], "cab"), ("b", [], "")]
+    assert [(step["name"], step["release"], "".join(step["together"])) for step in found] == [
+        ("d", [], ""),
+        ("c", ["a"], "cab"),
+        ("a", ["b"], "cab"),
+        ("b", [], ""),
+    ]
 
 
 def test_what_is_not_known_takes_nothing(monkeypatch):
