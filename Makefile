@@ -1,7 +1,7 @@
 # gb10.vllm: what to type. Everything sets itself up; see README.md and tests/boxes/README.md.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-failure demo-down quick test lint yamllint ruff mypy ansible-lint sanity unit integration molecule e2e deep compat mutants mutants-known build clean
+.PHONY: help setup demo demo-failure demo-down quick test lint yamllint ruff mypy ansible-lint sanity unit integration molecule e2e deep compat mutants mutants-known mutants-planted build clean
 DEEP_PARTS := order faults engines judge supply light server memory bundle upgrade fleet
 .PHONY: $(DEEP_PARTS:%=deep-%)
 BOXES ?= 1
@@ -131,6 +131,9 @@ compat: setup
 
 mutants-known: setup   # harmful changes that no test found once, made one at a time in a copy of the tree
 	@$(STAGE) $@ python3 tests/mutants/run.py
+
+mutants-planted: setup # eight broken promises, one at a time, over imitated boxes
+	@$(STAGE) $@ python3 tests/mutants/planted
 
 mutants: setup         # every small change that mutmut makes to a package; without PACKAGE the table of what was found so far
 	@$(STAGE) $@ python3 tests/mutants/every $(or $(PACKAGE),--report)

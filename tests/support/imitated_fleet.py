@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 
@@ -26,9 +27,9 @@ LOGS = {
 needs_root = pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="imitated boxes are namespaces of Linux, which root makes")
 
 
-@pytest.fixture(scope="module")
-def fleet(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("imitated")
+@contextlib.contextmanager
+def seeded(folder):
+    """Boxes that serve, and are kept so."""
     for name, text in LOGS.items():
         (folder / f"{name}.log").write_text(text)
     with imitation.boxes(folder, 2) as up:
@@ -40,13 +41,26 @@ def fleet(tmp_path_factory):
         yield up
 
 
-@pytest.fixture
-def boxes(fleet):
+@contextlib.contextmanager
+def watched(fleet):
+    """The boxes as they were kept; what their runs say meanwhile holds no secret."""
     fleet.restore()
     fleet.said = ""
     secret = fleet.key(ONE)
     yield fleet
     assert [one for one in (secret, KEY, TOKEN) if one in fleet.said] == [], "a secret was shown"
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory):
+    with seeded(tmp_path_factory.mktemp("imitated")) as up:
+        yield up
+
+
+@pytest.fixture
+def boxes(fleet):
+    with watched(fleet) as up:
+        yield up
 
 
 def dies(boxes, log, **when):
