@@ -27,7 +27,7 @@ PACKAGES = {
     "_io/redaction": Package([f"{UTILS}/_io/redaction.py"], [f"{UNIT}/_io/test_redaction.py", f"{UNIT}/_engine/test_readiness.py"]),
     "_box/run_lock": Package([f"{UTILS}/_box/run_lock.py"], [f"{UNIT}/_box/test_run_lock.py"]),
     "_decide/sequence": Package([f"{PLUGINS}/_decide/sequence.py"], [f"{PLUGINS_UNIT}/_decide/test_sequence.py"]),
-    "_sizing/budget": Package([f"{UTILS}/_sizing/budget.py"], [f"{UNIT}/_sizing/test_budget.py", f"{UNIT}/_sizing/test_plan.py"]),
+    "_sizing/budget": Package([f"{UTILS}/_sizing/budget.py"], [f"{UNIT}/_sizing/test_budget.py", f"{UNIT}/_sizing/test_budget_of_what_runs.py"]),
     "_model/store": Package(
         [f"{UTILS}/_model/store.py"], [f"{UNIT}/_model/test_model_store.py", f"{UNIT}/_model/test_versions.py", "tests/on_machine/test_model_links.py"]
     ),
@@ -78,3 +78,5 @@ _equivalent(
     RELEASED.replace("|=", "&="),
 )
 _equivalent("every server comes to a port, so the wider circle holds the nearer one", "near |= wider", "near = wider")
+COUNTED = 'return str(holder.get("name", "")).startswith(("VLLM", "vllm"))'
+_equivalent("None is no engine's name either", COUNTED, COUNTED.replace('""', "None"), COUNTED.replace(', ""', ", "))
