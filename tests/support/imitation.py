@@ -124,7 +124,7 @@ class Boxes:
 
     def restore(self) -> None:
         for name in self.names:
-            for left in ("off", "vanish", "rules.json", "asked"):
+            for left in ("off", "vanish", "short", "rules.json", "asked"):
                 (self.folder / name / left).unlink(missing_ok=True)
             self.box(name, "restore")
         shutil.rmtree(self.inventory)

@@ -37,11 +37,17 @@ STATE = "/var/lib/gb10-vllm"
 NEVER = "0001-01-01T00:00:00Z"
 IMAGES = {"vllm-node:latest": "1", "vllm-other:latest": "2"}
 MEMINFO = "MemTotal: 125042688 kB\nMemFree: 100000000 kB\nMemAvailable: 119000000 kB\nCached: 4000000 kB\nSwapTotal: 0 kB\nSwapFree: 0 kB\n"
+SHORT = MEMINFO.replace("119000000", "12600000")
 HEALTHY = ["INFO 11-20 10:00:00 [kv_cache_utils.py:1319] GPU KV cache size: 65,536 tokens", "INFO:     Application startup complete."]
 
 
 def sh(*argv: str) -> None:
     subprocess.run(argv, check=True)
+
+
+def memory(text: str) -> None:
+    """What /proc/meminfo says from now on."""
+    (FOLDER / "scratch" / "meminfo").write_text(text)
 
 
 def furnish() -> None:
@@ -55,9 +61,9 @@ def furnish() -> None:
         work.mkdir()
         sh("mount", "-t", "overlay", "overlay", "-o", f"lowerdir={place},upperdir={upper},workdir={work}", place)
     sh("mount", "-t", "tmpfs", "-o", "mode=755", "run", "/run")
-    (scratch / "meminfo").write_text(MEMINFO)
+    memory(MEMINFO)
     sh("mount", "--bind", str(scratch / "meminfo"), "/proc/meminfo")
-    for name in ("docker", "systemctl"):
+    for name in ("docker", "systemctl", "journalctl"):
         target = Path("/usr/local/sbin") / name
         target.unlink(missing_ok=True)
         target.write_text((HERE / "command").read_text())
@@ -274,6 +280,7 @@ class Systemd:
 
     def __init__(self) -> None:
         self.state: dict[str, dict[str, str]] = {}
+        self.journal: dict[str, list[str]] = {}
 
     def file(self, unit: str) -> Path:
         plain = UNITS / unit
@@ -313,6 +320,8 @@ class Systemd:
         for unit in units:
             self.of(unit)
             actions[verb](unit)
+            if verb in ("start", "restart") and self.state[unit]["ActiveState"] == "failed":
+                return 1, "", f"Job for {unit} failed because the control process exited with error code."
         return 0, "", ""
 
     def lines(self, unit: str, key: str) -> list[str]:
@@ -320,13 +329,19 @@ class Systemd:
 
     def hook(self, unit: str, key: str, **more: str) -> int:
         environment = dict(word.partition("=")[::2] for line in self.lines(unit, "Environment") for word in shlex.split(line))
-        codes = [subprocess.run(shlex.split(line), env={**os.environ, **environment, **more}, check=False).returncode for line in self.lines(unit, key)]
+        codes = []
+        for line in self.lines(unit, key):
+            done = subprocess.run(shlex.split(line), env={**os.environ, **environment, **more}, capture_output=True, text=True, check=False)
+            self.journal.setdefault(unit, []).extend([*done.stdout.splitlines(), *done.stderr.splitlines()])
+            codes.append(done.returncode)
         return max(codes, default=0)
 
     def start(self, unit: str) -> None:
         if self.state[unit]["ActiveState"] == "active":
             return
         if not unit.endswith(".timer"):
+            if (FOLDER / "short").exists():  # whoever looked before saw more
+                memory(SHORT)
             if self.hook(unit, "ExecStartPre"):
                 self.state[unit].update(ActiveState="failed", SubState="failed", Result="exit-code")
                 return
@@ -377,6 +392,8 @@ class Kept:
                     os.kill(int(pid), signal.SIGKILL)
         for name in list(docker.containers):
             docker.stop(name)
+        memory(MEMINFO)
+        systemd.journal.clear()
         docker.containers, docker.logs, systemd.state = json.loads((FOLDER / "kept.json").read_text())
         script = f"umount -l {STATE} {STATE}/servers/* 2>/dev/null; rm -rf {self.PLACES} /run/gb10-vllm*; tar -xf {FOLDER}/kept.tar -C /"
         subprocess.run(script, shell=True, check=True)
@@ -445,6 +462,9 @@ def commanded(asked: dict[str, Any]) -> dict[str, Any]:
     if asked["name"] == "box":
         {"save": kept.save, "restore": kept.restore}[asked["words"][0]]()
         return {"code": 0, "out": "", "err": ""}
+    if asked["name"] == "journalctl":
+        unit = asked["words"][asked["words"].index("--unit") + 1]
+        return {"code": 0, "out": "\n".join(systemd.journal.get(unit, [])), "err": ""}
     if asked["name"] == "systemctl":
         code, out, err = systemd.command(asked["words"])
         return {"code": code, "out": out, "err": err}
