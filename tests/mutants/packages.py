@@ -80,3 +80,7 @@ _equivalent(
 _equivalent("every server comes to a port, so the wider circle holds the nearer one", "near |= wider", "near = wider")
 COUNTED = 'return str(holder.get("name", "")).startswith(("VLLM", "vllm"))'
 _equivalent("None is no engine's name either", COUNTED, COUNTED.replace('""', "None"), COUNTED.replace(', ""', ", "))
+USABLE = "usable = max(0, available - floor_bytes, requested_running)"
+_equivalent("what was asked for is never less than nothing", USABLE, USABLE.replace("0, ", ""))
+COUNT = "return int(value) if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < 2**60 else 0"
+_equivalent("0 is 0 either way", COUNT, COUNT.replace("0 < value", "0 <= value"))

@@ -83,6 +83,22 @@ def test_the_total_is_what_the_engine_counts(platform, cuda, total, source):
     assert len(found.warnings) == (platform == "gb10" and not cuda)
 
 
+@pytest.mark.parametrize("memory", [{}, {"total_bytes": 50}, {"available_bytes": 50}, {"total_bytes": 0, "available_bytes": 50}])
+def test_a_box_that_was_not_looked_at_is_refused(memory):
+    with pytest.raises(GB10Error, match="^the facts of the box hold no total and available memory: gather them with gb10.vllm.box_info$"):
+        box_memory(box(memory=memory), [], 0)
+
+
+def test_what_is_assumed_of_a_box_is_not_called_measured_and_what_is_not_known_is_warned_of():
+    typical = box_memory(budget.TYPICAL_BOX, [], 12 * GIB)
+    assert typical.total_source.startswith("assumed: a typical GB10") and typical.warnings == () and typical.floor_bytes == 12 * GIB
+    (warning,) = box_memory(box(memory={"total_bytes": 50, "available_bytes": 50}), [], 0).warnings
+    assert warning == (
+        "the total memory CUDA reports is not known on this box and MemTotal is assumed; on GB10 119.7 and 121.69 GiB both occur, so the utilisation may"
+        " be off by up to 2 %"
+    )
+
+
 def test_facts_that_cannot_be_are_refused():
     assert box_memory(box(memory={"total_bytes": 50, "available_bytes": 50}), [], 0).available_bytes == 50
     for total, available in ((49, 50), (1, 2)):
