@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable
 
 from ansible_collections.gb10.vllm.plugins.plugin_utils._as_filter import as_filters
-from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import deployment, lacking, mounts, sequence, wanted, work
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import deployment, lacking, mounts, rehearsal, sequence, wanted, work
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.vulnerabilities import exposure_verdict
 
 
@@ -62,6 +62,9 @@ class FilterModule:
                 "models_wanted": mounts.models_wanted,
                 "with_drafts": mounts.with_drafts,
                 "in_sequence": sequence.in_sequence,
+                "rehearsals": rehearsal.rehearsals,
+                "rehearsals_wanted": rehearsal.rehearsals_wanted,
+                "rehearsed_by": rehearsal.rehearsed_by,
                 "rollback_blocked": sequence.cannot_go_back,
                 "rollback_steps": sequence.going_back,
                 "serving_steps": sequence.serving,

@@ -477,7 +477,7 @@ def test_a_box_that_was_held_back_goes_on_with_its_old_model_after_a_restart(box
     assert serves() == old != new and box.record("tiny", "deployment")["manifest"] == record["manifest"]
 
     # Names, sizes and headers are the same: only the content tells that it is another model.
-    box.wish(gb10_servers=[dict(held, args={**held["args"], "no-such-flag": True})], gb10_repair=False)
+    box.wish(gb10_servers=[dict(held, args={**held["args"], "num_gpu_blocks_override": 12})], gb10_repair=False)
     box.play("site.yml", rc=2)
     assert (serves(), box.ask(8000, KEY, model="held")) == (old, 200), "the canary that failed went back to its old files"
     box.wish(gb10_servers=[held], gb10_repair=True)
