@@ -23,7 +23,7 @@ def server(name, port, gib=0.25, address="127.0.0.1", **args):
 def box(tmp_path_factory):
     made = Box(tmp_path_factory.mktemp("moves"), {})
     made.run(CLEAN, check=False)
-    made.wish(gb10_servers=[server("a", 8000), server("b", 8001, address="::1")])
+    made.wish(gb10_rehearse=False, gb10_servers=[server("a", 8000), server("b", 8001, address="::1")])
     made.play("site.yml")
     yield made
     made.run(CLEAN, check=False)

@@ -51,7 +51,8 @@ def test_it_is_the_servers_own_container_but_for_its_network_its_keys_and_how_fa
     words = rehearsal.command(wish["container"], "gb10-rehearsal-x", "/run/private", 60)
     text = " ".join(words)
     for part in ("--network none", "--gpus all", "--cap-drop ALL", "--security-opt no-new-privileges", "--read-only", "--tmpfs /tmp:exec",
-                 "--ulimit nofile=1:1", "--log-driver none", "--memory 1342177280 --memory-swap 1342177280", "--pids-limit 8192", "--pull never", "--rm"):  # fmt: skip
+                 "--ulimit nofile=1:1", "--log-driver none", "--memory 1342177280 --memory-swap 1342177280", "--pids-limit 8192",
+                 "--pull never", "--rm"):  # fmt: skip
         assert part in text, part
     mounts = [words[number + 1] for number, word in enumerate(words) if word == "--volume"]
     assert mounts == [f"{tmp_path}/model:/models/tiny:ro", "/run/private:/run/gb10:ro", f"{tmp_path}/cache:/cache:rw"]
