@@ -60,6 +60,7 @@ class FilterModule:
                 "files_named": mounts.files_named,
                 "files_refused": mounts.files_refused,
                 "models_wanted": mounts.models_wanted,
+                "parts_wanted": mounts.parts_wanted,
                 "with_drafts": mounts.with_drafts,
                 "in_sequence": sequence.in_sequence,
                 "rehearsals": rehearsal.rehearsals,
@@ -75,6 +76,7 @@ class FilterModule:
                 "unit_word": wanted.unit_word,
                 "unknown_variables": wanted.unknown_variables,
                 "with_its_model": deployment.with_its_model,
+                "with_parts": mounts.with_parts,
                 "without_secrets": deployment.without_secrets,
             }
         )
