@@ -67,9 +67,17 @@ def _docker(box: dict, wants: dict) -> list[dict]:
         return [
             _finding(ERROR, "Docker is rootless", why, "Use the system's own: systemctl enable --now docker, and unset DOCKER_HOST and the context of root.")
         ]
+    if docker.get("kind") == "userns":
+        why = "its containers' root (userns-remap) is another user than the box's and may not read the keys and models that are root's"
+        return [_finding(ERROR, "Docker maps users", why, "Take userns-remap out of /etc/docker/daemon.json and restart Docker.")]
     if not docker["running"]:
         return [_finding(ERROR, "Docker does not answer", docker["problem"], "Start it: systemctl enable --now docker.")]
     found = []
+    if docker.get("kind") == "snap":
+        why = "a snap is confined: its containers find nothing of /srv, /etc and /usr/local, and its unit is not docker.service, for which the servers wait"
+        fix = "Install Docker itself instead: snap remove docker, then apt-get install docker.io docker-buildx."
+        # What serves from it all the same is left to its owner.
+        found.append(_finding(WARNING if docker["containers"] else ERROR, "Docker is a snap", why, fix))
     if not docker["nvidia"] and docker.get("cdi"):
         # moby 50228: `--gpus` goes through the specifications where there is no runtime of NVIDIA's.
         if docker.get("cdi_gone"):

@@ -68,3 +68,10 @@ def test_a_log_needs_no_box(tmp_path):
     (tmp_path / "some.log").write_text("RuntimeError: CUDA out of memory.\n")
     status, text = play(tmp_path, "diagnose", "sparks", "-e", f"log={tmp_path}/some.log")
     assert status == 0 and "No box" not in text
+
+
+def test_the_checkouts_playbook_runs_from_any_working_directory(tmp_path):
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")}
+    command = [str(Path(sys.executable).parent / "ansible-playbook"), str(CHECKOUT / "site.yml"), "-i", "spark-01,"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=clean)
+    assert done.returncode == 2 and "No box of the inventory is in the group gb10" in " ".join(done.stdout.split()), done.stdout + done.stderr
