@@ -26,6 +26,10 @@ HERE = "/run/gb10-files"
 """Where in a container lies what its arguments name on the box."""
 IMAGE = "image:"
 """What a user writes before a path of the image, which nobody looks for on the box."""
+MEDIA = "allowed_local_media_path"
+"""Names a directory whose files are read when somebody asks for them: they may come and go."""
+MOST_RANK = 16
+"""``max_lora_rank`` where nobody says it."""
 DRAFT = "speculative_config.model"
 WRITABLE = ("/cache", "/tmp")
 OWN = ("/cache", "/run/gb10", "/run/gb10-tls")
@@ -51,7 +55,7 @@ class Reached(NamedTuple):
 
 def files_named(servers: Sequence[Server], models_dir: str) -> dict[str, dict[str, list[str]]]:
     """What to look for on a box: by server and value the absolute paths that it may mean, the first that exists counts."""
-    found = {server["name"]: {value: _candidates(value, server, models_dir) for _argument, value, _place in _looked_for(server)} for server in servers}
+    found = {server["name"]: {value: _candidates(value, server, models_dir, argument) for argument, value, _place in _looked_for(server)} for server in servers}
     return {name: values for name, values in found.items() if values}
 
 
@@ -174,10 +178,33 @@ def files_refused(servers: Sequence[Server], models: Mapping[str, Any], box: Map
         # What runs with a path that is not on the box has it from its image.
         known = {value: {**one, "proven": any(value in word for word in proven)} for value, one in facts.items()}
         said += reached(server, known).mistakes
+        # A server that runs unchanged is asked nothing new.
+        said += [] if proven else adapter_mistakes(server, facts)
         # A server that answered with these files could open what it needs of them.
         answered = bool(record) and (held.get("measured") or {}).get("spec") == record.get("spec") and record.get("manifest") == model.get("manifest")
         said += [] if answered else model_mistakes(server, model)
     return " ".join(dict.fromkeys(said))
+
+
+def adapter_mistakes(server: Server, named: Facts) -> list[str]:
+    """One sentence for each reason why vLLM would end its start over the adapters of a server. ``named``: facts by value.
+
+    vLLM: ``lora/peft_helper.py validate_legal``, ``entrypoints/openai/models/serving.py``.
+    """
+    try:
+        args = normalise_args(server.get("args") or {}, server["name"])
+    except GB10Error:
+        return []
+    if not args.get("lora_modules"):
+        return []
+    if not args.get("enable_lora"):
+        return [f"server {server['name']}: args.lora_modules names adapters, which vLLM refuses without `enable_lora: true` beside it."]
+    most, said = args.get("max_lora_rank", MOST_RANK), []
+    for argument, value, _place in _looked_for(server):
+        rank = (named.get(value) or {}).get("rank")
+        if argument == "lora_modules" and isinstance(rank, int) and str(most).isdigit() and rank > int(most):
+            said.append(f"server {server['name']}: the adapter {value} has rank {rank}, and vLLM takes at most {most}: set `max_lora_rank: {rank}` in args.")
+    return said
 
 
 def model_mistakes(server: Server, model: Mapping[str, Any]) -> list[str]:
@@ -191,7 +218,8 @@ def model_mistakes(server: Server, model: Mapping[str, Any]) -> list[str]:
     if taken:
         said.append(f"server {server['name']}: {taken[0]}")
     code = model.get("code_elsewhere") or []
-    trusted = server.get("trust_remote_code") or (server.get("args") or {}).get("trust_remote_code")
+    args = server.get("args")
+    trusted = server.get("trust_remote_code") or (args.get("trust_remote_code") if isinstance(args, Mapping) else None)
     if code and (trusted == "always" or truth(trusted)):
         said.append(
             f"server {server['name']}: auto_map of {directory} names code of {', '.join(code)}, which a container without the hub cannot fetch. Copy those .py"
@@ -243,8 +271,8 @@ def _one(server: Server, argument: str, value: str, place: str, facts: Mapping[s
         return [] if fine else [why], value, []
     if argument in TLS and not _below(value, (own, *OWN)):
         return [f"{who}: say it as `tls: {{certificate: ..., key: ...}}` of the server, which mounts both files."], value, []
-    if value.startswith("~"):
-        return [f"{who} is {value}, and on the box `~` may be anybody's home: write the whole path."], value, []
+    if unclear := _unclear(value):
+        return [f"{who} is {value}, {unclear}"], value, []
     if _below(value, OWN) or not facts:
         return [], value, []
     if facts["kind"] == "absent":
@@ -266,6 +294,13 @@ def _one(server: Server, argument: str, value: str, place: str, facts: Mapping[s
     return [f"{who}: {one}" for one in said], target, [f"{facts['real']}:{target}:ro", *mounts]
 
 
+def _unclear(value: str) -> str:
+    """Why a value names no place of the box; "" where it may."""
+    if not value.strip("/."):
+        return f"which would be all that there is: name the directory that is meant, or {IMAGE}/ for what the image holds."
+    return "and on the box `~` may be anybody's home: write the whole path." if value.startswith("~") else ""
+
+
 def _below(path: str, places: Sequence[str]) -> bool:
     return any(path == place or path.startswith(f"{place}/") for place in places)
 
@@ -280,7 +315,9 @@ def _absent(who: str, value: str, place: str, facts: Mapping[str, Any]) -> str:
     )
 
 
-def _candidates(value: str, server: Server, models_dir: str) -> list[str]:
+def _candidates(value: str, server: Server, models_dir: str, argument: str = "") -> list[str]:
+    if argument == MEDIA:
+        return [posixpath.join(models_dir, value).rstrip("/") + "/"]
     own = f"/models/{server['name']}"
     if value == own or value.startswith(f"{own}/"):
         return [server["model_path"] + value.removeprefix(own), value]
@@ -292,7 +329,7 @@ def _looked_for(server: Server) -> list[tuple[str, str, str]]:
     found: list[tuple[str, str, str]] = []
 
     def note(argument: str, value: str, place: str) -> str:
-        if place in (PATH, REPOSITORY) and not value.startswith((IMAGE, "~")) and not _below(value, OWN):
+        if place in (PATH, REPOSITORY) and not value.startswith((IMAGE, "~")) and not _below(value, OWN) and value.strip("/."):
             found.append((argument, value, place))
         return value
 
