@@ -49,7 +49,7 @@ def in_this_process() -> None:
     """vLLM looks at a model class in a process of its own, which takes as much memory again, so that its parent begins no CUDA: here none is begun."""
     registry = importlib.import_module("vllm.model_executor.models.registry")
     if hasattr(registry, "_run_in_subprocess"):
-        registry._run_in_subprocess = lambda function: function()
+        setattr(registry, "_run_in_subprocess", lambda function: function())  # noqa: B010
 
 
 def main(words: list[str]) -> None:
