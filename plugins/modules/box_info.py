@@ -77,6 +77,11 @@ options:
     type: list
     elements: path
     default: []
+  parts:
+    description: Those of O(models) that are no models of their own but drafts or adapters of others; of such only what a draft keeps, or the files, is told.
+    type: list
+    elements: path
+    default: []
   named:
     description:
       - What the arguments of servers name on the box - by server and value, the paths it may mean, of which the first that exists counts.
@@ -225,6 +230,7 @@ OPTIONS = {
     "builds": {"type": "bool", "default": False},
     "wait_for_memory_bytes": {"type": "int", "default": 0},
     "models": {"type": "list", "elements": "path", "default": []},
+    "parts": {"type": "list", "elements": "path", "default": []},
     "named": {"type": "dict", "default": {}},
     "allow_missing": {"type": "bool", "default": False},
     "kept": {"type": "bool", "default": False},
@@ -266,7 +272,7 @@ def main() -> None:
     spoken = {server["name"]: server["tls"] for server in wanted["servers"] if server.get("tls")}
     box["certificates"] = {name: read_certificate(str(tls.get("certificate")), str(tls.get("key"))) for name, tls in spoken.items()}
     box["named"] = named(wanted["named"])
-    options = {name: wanted[name] for name in ("allow_missing", "kept", "load_format", "state_dir")}
+    options = {name: wanted[name] for name in ("allow_missing", "kept", "load_format", "state_dir", "parts")}
     models, problems = read_models(wanted["models"], **options)
     result.update(box=box, findings=findings(box, dict(wanted, free_bytes=free_bytes, now=time.time())), models=models)
     result["model_problems"] = {path: str(error) for path, error in problems.items()}

@@ -210,9 +210,10 @@ def _gone_from_cdi() -> str | None:
 
 
 def _kind_of_docker(info: Mapping[str, Any]) -> str:
-    """rootless where Docker runs as a user, userns where its root is another one than the box's; "" for the usual one."""
+    """rootless where Docker runs as a user, userns where its root is another one than the box's, snap where it is one; "" for the usual one."""
     said = " ".join(map(str, info.get("SecurityOptions") or []))
-    return next((kind for kind in ("rootless", "userns") if f"name={kind}" in said), "")
+    snap = str(info.get("DockerRootDir") or "").startswith("/var/snap/") or str(shutil.which("docker")).startswith("/snap/")
+    return next((kind for kind in ("rootless", "userns") if f"name={kind}" in said), "snap" if snap else "")
 
 
 def read_docker(image_names: list[str], versions: dict[str, dict]) -> dict[str, Any]:

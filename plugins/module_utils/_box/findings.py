@@ -53,23 +53,35 @@ def _gpu(box: dict, wants: dict) -> list[dict]:
     return found
 
 
+def _other_docker(kind: str) -> dict | None:
+    """What is wrong with an engine that is no Docker of root's; None for one that is."""
+    if kind == "podman":
+        why = "the servers need Docker's own engine, units that wait for docker.service and docker's GPU requests"
+        return _finding(ERROR, "the docker command is podman's", why, "Install Docker instead: apt-get install docker.io docker-buildx, without podman-docker.")
+    if kind == "rootless":
+        why = "it belongs to a user, has no access to root's files and ends with that user's session"
+        return _finding(ERROR, "Docker is rootless", why, "Use the system's own: systemctl enable --now docker, and unset DOCKER_HOST and the context of root.")
+    if kind == "userns":
+        why = "its containers' root (userns-remap) is another user than the box's and may not read the keys and models that are root's"
+        return _finding(ERROR, "Docker maps users", why, "Take userns-remap out of /etc/docker/daemon.json and restart Docker.")
+    return None
+
+
 def _docker(box: dict, wants: dict) -> list[dict]:
     docker = box["docker"]
     if not docker["installed"]:
         return [_finding(ERROR, "Docker is missing", "the docker command is not installed", "Install it: apt-get install docker.io docker-buildx.")]
-    if docker.get("kind") == "podman":
-        why = "the servers need Docker's own engine, units that wait for docker.service and docker's GPU requests"
-        return [
-            _finding(ERROR, "the docker command is podman's", why, "Install Docker instead: apt-get install docker.io docker-buildx, without podman-docker.")
-        ]
-    if docker.get("kind") == "rootless":
-        why = "it belongs to a user, has no access to root's files and ends with that user's session"
-        return [
-            _finding(ERROR, "Docker is rootless", why, "Use the system's own: systemctl enable --now docker, and unset DOCKER_HOST and the context of root.")
-        ]
+    other = _other_docker(docker.get("kind") or "")
+    if other:
+        return [other]
     if not docker["running"]:
         return [_finding(ERROR, "Docker does not answer", docker["problem"], "Start it: systemctl enable --now docker.")]
     found = []
+    if docker.get("kind") == "snap":
+        why = "a snap is confined: its containers find nothing of /srv, /etc and /usr/local, and its unit is not docker.service, for which the servers wait"
+        fix = "Install Docker itself instead: snap remove docker, then apt-get install docker.io docker-buildx."
+        # What serves from it all the same is left to its owner.
+        found.append(_finding(WARNING if docker["containers"] else ERROR, "Docker is a snap", why, fix))
     if not docker["nvidia"] and docker.get("cdi"):
         # moby 50228: `--gpus` goes through the specifications where there is no runtime of NVIDIA's.
         if docker.get("cdi_gone"):
