@@ -70,7 +70,8 @@ fabric:
   description: >-
     C(ports) (each half with C(interface), C(port), C(domain), C(pci), C(mac), C(hca), C(hca_state), C(up), C(carrier) (null where it cannot be seen), C(mtu),
     C(speed_mbps), C(lanes), C(most_lanes), C(gids), C(addresses), C(neighbour), C(claimed_by)), C(missing) (of O(interfaces)), C(kept) (interfaces that must
-    not be touched), C(addresses), C(routes), C(hostname), C(macs), C(ours) (our file of netplan), C(netplan), C(driver) and C(perftest) (are they there).
+    not be touched), C(addresses), C(routes), C(hostname), C(controller), C(macs), C(ours) (our file of netplan), and whether there are C(netplan),
+    C(driver) and C(perftest).
   returned: success
   type: dict
   sample: {"ports": [{"interface": "enp1s0f0np0", "port": 0, "carrier": true, "mtu": 9000}], "kept": ["enP7s7"]}

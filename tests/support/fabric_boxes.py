@@ -35,7 +35,7 @@ def box(number: int, *cabled: int, **changes: Any) -> dict[str, Any]:
     facts = {
         "ports": ports, "missing": [], "kept": ["enP7s7"], "addresses": {"lo": ["127.0.0.1/8"], "enP7s7": [f"10.0.0.{number}/24"]},
         "routes": [{"to": "10.0.0.0/24", "by": "enP7s7"}], "ours": None, "netplan": True, "driver": True, "perftest": True,
-        "hostname": f"gx10-{number}", "macs": [f"4c:bb:47:00:{number:02x}:ff", *(mac(number, name) for name in HALVES)],
+        "hostname": f"gx10-{number}", "controller": "10.0.0.200", "macs": [f"4c:bb:47:00:{number:02x}:ff", *(mac(number, name) for name in HALVES)],
     }  # fmt: skip
     return {**facts, **changes}
 

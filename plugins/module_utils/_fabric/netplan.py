@@ -11,11 +11,12 @@ power meanwhile comes up with what it had. A timer of systemd, started before an
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import shlex
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
@@ -27,9 +28,11 @@ from ansible_collections.gb10.vllm.plugins.module_utils._names import RUN_DIR
 # In the order in which later ones shadow earlier ones, with the one that stays last.
 PLACES = ("/usr/lib/netplan", "/lib/netplan", "/run/netplan", "/etc/netplan")
 STAYS, CANDIDATE = f"/etc/netplan/{OUR_FILE}", f"/run/netplan/{OUR_FILE}"
-UNDO = f"{RUN_DIR}/fabric-undo"
+UNDO, APPLY = f"{RUN_DIR}/fabric-undo", f"{RUN_DIR}/fabric-apply"
 UNDO_UNIT, APPLY_UNIT = "gb10-fabric-undo", "gb10-fabric-apply"
 APPLY_S = 120
+BACKENDS = ("/run/systemd/network/10-netplan-*.network", "/run/NetworkManager/system-connections/netplan-*.nmconnection")
+"""What netplan writes for networkd and for NetworkManager, and what of it decides about addresses."""
 SYSCTL = "/proc/sys/net/ipv6/conf"
 
 
@@ -87,16 +90,38 @@ def read(path: str) -> str | None:
 
 def check(content: str) -> None:
     """Have netplan read the candidate beside all else that is there, in a copy of its directories; GB10Error in its own words where it refuses."""
-    with tempfile.TemporaryDirectory(prefix="gb10-netplan-") as folder:
-        for place in PLACES:
-            if os.path.isdir(place) and not os.path.islink(os.path.dirname(place)):
-                shutil.copytree(place, folder + place, symlinks=False, ignore_dangling_symlinks=True)
+    with _copy() as folder:
         os.makedirs(f"{folder}/run/netplan", exist_ok=True)
         write_whole(folder + CANDIDATE, content, mode=0o600)
         done = run(["netplan", "generate", "--root-dir", folder], 60)
         if done.returncode:
             said = " ".join((done.stderr or done.stdout).replace(folder, "").split())
             raise GB10Error(f"netplan refuses the network of the fabric beside what is there: {said}. Nothing was changed; correct the file that it names.")
+
+
+def unapplied() -> str:
+    """The first file of a backend that netplan would write otherwise than it did, "" where there is none: applying ours would apply that change too."""
+    with _copy() as folder:
+        done = run(["netplan", "generate", "--root-dir", folder], 60)
+        if done.returncode:
+            said = " ".join((done.stderr or done.stdout).replace(folder, "").split())
+            raise GB10Error(f"netplan refuses the files that are there already: {said}. Nothing was changed; correct the file that it names.")
+        for place in BACKENDS:
+            new, old = ({path.removeprefix(root): read(path) for path in glob.glob(f"{root}{place}")} for root in (folder, ""))
+            changed = sorted(path for path in {*new, *old} if new.get(path) != old.get(path))
+            if changed:
+                return changed[0]
+    return ""
+
+
+@contextlib.contextmanager
+def _copy() -> Iterator[str]:
+    """A directory that holds netplan's files as they are."""
+    with tempfile.TemporaryDirectory(prefix="gb10-netplan-") as folder:
+        for place in PLACES:
+            if os.path.isdir(place) and not os.path.islink(os.path.dirname(place)):
+                shutil.copytree(place, folder + place, symlinks=False, ignore_dangling_symlinks=True)
+        yield folder
 
 
 def pending() -> str | None:
@@ -110,6 +135,12 @@ def apply(wanted: str | None, record_path: str, confirm_s: int) -> None:
         # Of a run that was killed: its way back is taken now.
         run(["systemctl", "stop", f"{UNDO_UNIT}.timer"])
         run([UNDO], APPLY_S)
+    waits = unapplied()
+    if waits:
+        raise GB10Error(
+            f"netplan's files were changed since they were applied ({waits} would become another), and what is applied for the fabric would apply that too. "
+            "Nothing was changed; run `netplan try` on that box first, or take the change back."
+        )
     now = read(STAYS)
     content = NOTHING if wanted is None else wanted
     check(content)
@@ -121,10 +152,9 @@ def apply(wanted: str | None, record_path: str, confirm_s: int) -> None:
         if new:
             write_json(record_path, before, mode=0o600, durable=True, indent=2, sort_keys=True)
         # What was written down of interfaces that are not ours in the end is worth nothing.
-        away = [CANDIDATE, record_path] if now is None else [CANDIDATE]
+        away = [CANDIDATE, UNDO, APPLY, *([record_path] if now is None else [])]
         write_whole(UNDO, program(wanted, now, before, away=away), mode=0o700)
-        apply_program = f"{RUN_DIR}/fabric-apply"
-        write_whole(apply_program, program(now, wanted, before), mode=0o700)
+        write_whole(APPLY, program(now, wanted, before), mode=0o700)
     except OSError as error:
         raise disk_problem(error.filename or record_path, error) from None
     # The way back first: whatever happens from here on, it happens for so many seconds at most.
@@ -132,7 +162,7 @@ def apply(wanted: str | None, record_path: str, confirm_s: int) -> None:
     os.makedirs(os.path.dirname(CANDIDATE), exist_ok=True)
     write_whole(CANDIDATE, content, mode=0o600)
     # A unit of its own: it goes on when this connection is cut by what it does.
-    done = run(["systemd-run", "--quiet", "--collect", "--wait", "--unit", APPLY_UNIT, apply_program], APPLY_S)
+    done = run(["systemd-run", "--quiet", "--collect", "--wait", "--unit", APPLY_UNIT, APPLY], APPLY_S)
     if done.returncode:
         said = run(["journalctl", "--unit", APPLY_UNIT, "--lines", "6", "--output", "cat", "--no-pager"]).stdout
         run(["systemctl", "stop", f"{UNDO_UNIT}.timer"])
@@ -157,7 +187,7 @@ def confirm(record_path: str) -> bool:
         else:
             write_whole(STAYS, candidate, mode=0o600, durable=True)
         os.unlink(CANDIDATE)
-        for path in (UNDO, f"{RUN_DIR}/fabric-apply"):
+        for path in (UNDO, APPLY):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
     except OSError as error:

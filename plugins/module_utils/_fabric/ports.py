@@ -20,7 +20,7 @@ import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.gb10.vllm.plugins.module_utils._box.network import addresses, ip_json, ways
+from ansible_collections.gb10.vllm.plugins.module_utils._box.network import addresses, ip_json, ssh_connection, ways
 from ansible_collections.gb10.vllm.plugins.module_utils._fabric.netplan import PLACES
 from ansible_collections.gb10.vllm.plugins.module_utils._fabric.text import OUR_FILE
 from ansible_collections.gb10.vllm.plugins.module_utils._io.command import run
@@ -150,6 +150,7 @@ def read_fabric(interfaces: Sequence[str] = ()) -> dict[str, Any]:
         "kept": ways(),
         "addresses": held,
         "hostname": platform.node(),
+        "controller": next(iter(ssh_connection().split()), "").split("%")[0],
         "macs": sorted({str(link["address"]).lower() for link in links if link.get("address") and link.get("link_type") == "ether"}),
         "routes": [{"to": str(one["dst"]), "by": str(one["dev"])} for one in routes if one.get("dst") not in (None, "default") and one.get("dev")],
         "ours": _ours(),

@@ -40,7 +40,7 @@ def fabric_findings(
 
 
 def _devices(name: str, facts: Mapping[str, Any], named: bool) -> Iterator[dict[str, str]]:
-    if not facts["driver"]:
+    if not named and not facts["driver"]:
         yield _finding(
             name, "the driver mlx5_core is not loaded", "no ConnectX is used without it", "Run `modprobe mlx5_core`; DGX OS brings it with its kernel."
         )

@@ -144,6 +144,11 @@ def _refuse(name: str, facts: Mapping[str, Any], wanted: Mapping[str, str]) -> N
                 "keep that file and leave gb10_fabric.state out."
             )
         network = ipaddress.IPv4Interface(address).network
+        if facts["controller"] and ipaddress.ip_address(facts["controller"]) in network:
+            raise GB10Error(
+                f"{network} for {interface} of {name} holds {facts['controller']}, from where this run comes in, so that way would be cut; name others in "
+                "gb10_fabric.subnets."
+            )
         for other, held in facts["addresses"].items():
             clash = next((one for one in held if other != interface and ipaddress.ip_interface(one).network.overlaps(network)), None) if held else None
             if clash and not _moves(other, clash, wanted):

@@ -182,6 +182,7 @@ def sets(name, interface=None, **values):
         (changed(sets("spark-01", kept=["enp1s0f0np0"])), PRESENT, "enp1s0f0np0 of spark-01 carries its default route or this connection"),
         (changed(sets("spark-01", "enP2p1s0f0np0", claimed_by=["/etc/netplan/40-cx7.yaml"])), PRESENT, "40-cx7.yaml on spark-01 already configures"),
         (changed(sets("spark-01", addresses={"wlP9s9": ["192.168.177.5/24"]})), PRESENT, "192.168.177.5/24 on wlP9s9, which overlaps"),
+        (changed(sets("spark-02", controller="192.168.178.200")), PRESENT, "holds 192.168.178.200, from where this run comes in"),
         (changed(sets("spark-01", routes=[{"to": "192.168.0.0/16", "by": "tun0"}])), PRESENT, "a route to 192.168.0.0/16 by tun0"),
     ],
 )  # fmt: skip
