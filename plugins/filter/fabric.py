@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ansible_collections.gb10.vllm.plugins.plugin_utils._as_filter import as_filters
-from ansible_collections.gb10.vllm.plugins.plugin_utils._fabric import doctor, plan
+from ansible_collections.gb10.vllm.plugins.plugin_utils._fabric import doctor, plan, ranks
 
 
 class FilterModule:
@@ -18,9 +18,11 @@ class FilterModule:
     def filters(self) -> dict[str, Callable]:
         return as_filters(
             {
+                "all_gather_findings": ranks.all_gather_findings,
                 "bandwidth_findings": doctor.bandwidth_findings,
                 "fabric_findings": doctor.fabric_findings,
                 "fabric_pairs": doctor.fabric_pairs,
                 "fabric_plan": plan.fabric_plan,
+                "fabric_ranks": ranks.fabric_ranks,
             }
         )

@@ -22,7 +22,8 @@ options:
   state:
     description:
       - V(present) applies O(content), V(absent) takes the file away and puts MTU, addresses and state of its interfaces back.
-      - V(confirmed) keeps what was applied; where nothing waits it does nothing.
+      - V(confirmed) keeps what was applied, O(content) or, without it, nothing. It does nothing where that is kept already, and fails where the box has
+        taken it back.
     type: str
     choices: [present, absent, confirmed]
     default: present
@@ -50,6 +51,7 @@ EXAMPLES = r"""
 - name: Keep it
   gb10.vllm.fabric_network:
     state: confirmed
+    content: "{{ plan.boxes[inventory_hostname].netplan }}"
 """
 
 RETURN = r"""
@@ -82,10 +84,10 @@ def main() -> None:
     wanted = module.params
     record = os.path.join(wanted["state_dir"], "fabric.json")
     try:
+        content = wanted["content"] if wanted["state"] != "absent" else None
         if wanted["state"] == "confirmed":
-            kept = netplan.pending() is not None if module.check_mode else netplan.confirm(record)
+            kept = netplan.pending() is not None if module.check_mode else netplan.confirm(content, record)
             module.exit_json(changed=kept, awaits=False)
-        content = wanted["content"] if wanted["state"] == "present" else None
         now, changed = netplan.read(netplan.STAYS), False
         if now != content or netplan.pending() is not None:
             changed = True

@@ -121,6 +121,6 @@ def _inventory(both: Pair) -> None:
         "ansible_python_interpreter": light_boxes.INTERPRETER,
         "ansible_ssh_private_key_file": str(both.folder / "key"),
         "ansible_ssh_common_args": f"-o UserKnownHostsFile={both.folder}/known_hosts -o StrictHostKeyChecking=accept-new -o IdentitiesOnly=yes",
-        "ansible_timeout": 5,
+        "ansible_timeout": 10,
     }
     (both.inventory / "hosts.yml").write_text(json.dumps({"gb10": {"hosts": hosts, "vars": variables}}, indent=1))

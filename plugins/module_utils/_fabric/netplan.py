@@ -171,14 +171,22 @@ def apply(wanted: str | None, record_path: str, confirm_s: int) -> None:
         raise GB10Error(f"the network of the fabric could not be applied ({words}); what was is in place again. Correct that and run this again.")
 
 
-def confirm(record_path: str) -> bool:
-    """Keep the candidate: the controller has come back. False where none waits; GB10Error where the way back was taken already."""
+TAKEN_BACK = "the box took the network of the fabric back by itself before it was confirmed; what was is in place again."
+
+
+def confirm(wanted: str | None, record_path: str) -> bool:
+    """Keep what was applied: the controller has come back. False where ``wanted`` is kept already; GB10Error where the way back was taken.
+
+    A connection that hangs until the way back was taken goes on afterwards as if nothing had been, so what lies there is looked at.
+    """
     candidate = pending()
-    if candidate is None:
+    if candidate is None and read(STAYS) == wanted:
         return False
+    if candidate != (NOTHING if wanted is None else wanted):
+        raise GB10Error(TAKEN_BACK)
     run(["systemctl", "stop", f"{UNDO_UNIT}.timer"])
     if run(["systemctl", "is-active", f"{UNDO_UNIT}.service"]).stdout.strip() in ("active", "activating") or not os.path.exists(CANDIDATE):
-        raise GB10Error("the box took the network of the fabric back by itself before it was confirmed; what was is in place again.")
+        raise GB10Error(TAKEN_BACK)
     try:
         if candidate == NOTHING:
             for path in (STAYS, record_path):

@@ -35,6 +35,9 @@ def fabric_findings(
     by_interface = {(name, half["interface"]): half for name, facts in boxes.items() for half in facts["ports"]}
     for name, many in answers.items():
         for answer in many:
+            mine = ((plan["boxes"].get(name) or {}).get("addresses") or {}).get(answer["interface"])
+            if mine not in by_interface[name, answer["interface"]]["addresses"]:
+                continue  # without an address of its own nothing comes back, and that is said above
             found += _answer(name, answer, by_interface)
     return found
 

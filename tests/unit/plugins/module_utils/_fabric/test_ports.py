@@ -10,7 +10,7 @@ import json
 
 import pytest
 from ansible_collections.gb10.vllm.plugins.module_utils._box.network import addresses, below, talked_by
-from ansible_collections.gb10.vllm.plugins.module_utils._fabric import bandwidth, ports
+from ansible_collections.gb10.vllm.plugins.module_utils._fabric import all_gather, bandwidth, ports
 from ansible_collections.gb10.vllm.plugins.module_utils._fabric.netplan import program, put_back
 from ansible_collections.gb10.vllm.plugins.module_utils._fabric.text import NOTHING, configured, render
 from fabric_boxes import HALVES, mac, write_sysfs
@@ -133,3 +133,34 @@ def test_the_bandwidth_is_read_and_both_ends_are_asked_alike():
     assert bandwidth.parse("Couldn't connect to 192.168.177.11:18515\n") is None
     half = {"hca": "rocep1s0f0"}
     assert bandwidth.arguments(half, 1, 5) == bandwidth.arguments(half, 1, 5) and "18516" in bandwidth.arguments(half, 1, 5)
+
+
+@pytest.mark.parametrize("ranks", range(2, 65))
+def test_an_all_gather_never_takes_more_than_a_gigabyte_of_buffers(ranks):
+    share = all_gather.share_bytes(ranks)
+    assert share % (1 << 20) == 0 and 0 < share * (ranks + 1) <= 10**9
+
+
+def test_a_rank_may_do_little_and_its_figure_is_read():
+    argv = all_gather.arguments("image", {"NCCL_IB_HCA": "=a,b"}, 1, 2)
+    assert "--privileged" not in argv and argv[argv.index("--cap-drop") + 1] == "ALL" and argv[argv.index("--cap-add") + 1] == "IPC_LOCK"
+    assert "NCCL_IB_HCA==a,b" in argv and "RANK=1" in argv and "WORLD_SIZE=2" in argv and f"GB10_BYTES={256 << 20}" in argv
+    compile(all_gather.PROGRAM, "program", "exec")
+    # As it came from two H200 over TCP.
+    assert all_gather.parse('NCCL version 2.28.9+cuda13.0\n{"gb10_gigabytes_per_s": 3.6254607311096403}\n') == 3.6254607311096403
+    assert all_gather.parse("NCCL WARN no device\n") is None
+
+
+@pytest.mark.parametrize(
+    ("running", "image", "free_kib", "said"),
+    [
+        ("gb10-vllm-a", "sha256:1", 100 << 20, "gb10-vllm-a runs; stop the servers"),
+        ("", "", 100 << 20, "no image vllm-node; run gb10.vllm.supply"),
+        ("", "sha256:1", 8 << 20, "8.0 GiB of memory are available and 12 are needed"),
+        ("", "sha256:1", 100 << 20, ""),
+    ],
+)
+def test_where_it_may_run(monkeypatch, running, image, free_kib, said):
+    monkeypatch.setattr(all_gather, "docker_text", lambda *words, **_more: running if words[0] == "ps" else image)
+    monkeypatch.setattr(all_gather, "read_text", lambda _path: f"MemAvailable: {free_kib} kB\n")
+    assert said in all_gather.refusal("vllm-node") and bool(said) == bool(all_gather.refusal("vllm-node"))

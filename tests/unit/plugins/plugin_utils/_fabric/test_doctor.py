@@ -42,6 +42,7 @@ def test_a_sound_fabric_has_no_finding():
 
 def test_before_it_is_set_up_what_is_missing_is_named():
     said = [one["text"] for one in fabric_findings(BARE, PLAN, {})]
+    assert fabric_findings(BARE, PLAN, answers()) == fabric_findings(BARE, PLAN, {}), "what follows from it is not said too"
     assert any("enp1s0f0np0 has an MTU of 1500" in one for one in said) and any("lacks 192.168.177.12/24" in one for one in said)
 
 
