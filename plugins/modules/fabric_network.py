@@ -91,11 +91,13 @@ def main() -> None:
         now, changed = netplan.read(netplan.STAYS), False
         if now != content or netplan.pending() is not None:
             changed = True
-            if not module.check_mode:
+            if module.check_mode:
+                netplan.examine(content)
+            else:
                 netplan.apply(content, record, wanted["confirm_s"])
     except GB10Error as error:
         module.fail_json(msg=str(error), **error.details)
-    result = {"changed": changed, "awaits": changed and not module.check_mode}
+    result: dict = {"changed": changed, "awaits": changed and not module.check_mode}
     if module._diff:  # pylint: disable=protected-access
         result["diff"] = {"before_header": netplan.STAYS, "after_header": netplan.STAYS, "before": now or "", "after": content or ""}
     module.exit_json(**result)

@@ -15,8 +15,8 @@ import networked_boxes
 import pytest
 
 NAMED = {"interfaces": list(networked_boxes.HALVES)}
-PRESENT = {"gb10_fabric": {**NAMED, "state": "present", "confirm_s": 30}}
-ABSENT = {"gb10_fabric": {**NAMED, "state": "absent", "confirm_s": 30}}
+PRESENT = {"gb10_fabric": {**NAMED, "state": "present"}}
+ABSENT = {"gb10_fabric": {**NAMED, "state": "absent"}}
 OURS = "/etc/netplan/90-gb10-vllm-fabric.yaml"
 STATE = (
     "cat /etc/netplan/* /run/netplan/* 2>/dev/null; ip -brief address; cat /sys/class/net/en*/mtu /sys/class/net/en*/flags; "
@@ -89,7 +89,7 @@ def test_a_network_that_cuts_a_box_off_is_taken_back_by_the_box(boxes, before):
     gate = f"{boxes.address(2).rpartition('.')[0]}.1"
     cut = f"while sleep 0.1; do if ip -4 address | grep -q 192.168.177.; then ip route replace prohibit {gate}; else ip route del prohibit {gate}; fi; done"
     boxes.ask(2, f"systemd-run --quiet --unit cut sh -c '{cut}'")
-    done = boxes.play("fabric", **PRESENT)
+    done = boxes.play("fabric", gb10_fabric={**PRESENT["gb10_fabric"], "confirm_s": 30})
     boxes.ask(2, "systemctl stop cut")
     assert done.returncode != 0 and "spark-02 was not reached with the network of the fabric within 30 s" in text(done), done.stdout
     assert "It answers again with what it had, and nothing of the fabric was kept" in text(done)

@@ -88,7 +88,18 @@ def read(path: str) -> str | None:
         raise GB10Error(f"{path} cannot be read ({error}); look at that file.") from None
 
 
-def check(content: str) -> None:
+def examine(wanted: str | None) -> None:
+    """GB10Error where ``wanted`` (None: nothing) must not be applied to this box as it is; changes nothing."""
+    waits = unapplied()
+    if waits:
+        raise GB10Error(
+            f"netplan's files were changed since they were applied ({waits} would become another), and what is applied for the fabric would apply that too. "
+            "Nothing was changed; run `netplan try` on that box first, or take the change back."
+        )
+    _check(NOTHING if wanted is None else wanted)
+
+
+def _check(content: str) -> None:
     """Have netplan read the candidate beside all else that is there, in a copy of its directories; GB10Error in its own words where it refuses."""
     with _copy() as folder:
         os.makedirs(f"{folder}/run/netplan", exist_ok=True)
@@ -135,15 +146,9 @@ def apply(wanted: str | None, record_path: str, confirm_s: int) -> None:
         # Of a run that was killed: its way back is taken now.
         run(["systemctl", "stop", f"{UNDO_UNIT}.timer"])
         run([UNDO], APPLY_S)
-    waits = unapplied()
-    if waits:
-        raise GB10Error(
-            f"netplan's files were changed since they were applied ({waits} would become another), and what is applied for the fabric would apply that too. "
-            "Nothing was changed; run `netplan try` on that box first, or take the change back."
-        )
+    examine(wanted)
     now = read(STAYS)
     content = NOTHING if wanted is None else wanted
-    check(content)
     record = read_json(record_path)
     before: dict[str, Any] = record if isinstance(record, dict) else {}
     new = [one for one in configured(wanted) if one not in before]
@@ -159,8 +164,10 @@ def apply(wanted: str | None, record_path: str, confirm_s: int) -> None:
         raise disk_problem(error.filename or record_path, error) from None
     # The way back first: whatever happens from here on, it happens for so many seconds at most.
     _systemd("--unit", UNDO_UNIT, f"--on-active={confirm_s}", "--timer-property=AccuracySec=1s", UNDO)
-    os.makedirs(os.path.dirname(CANDIDATE), exist_ok=True)
-    write_whole(CANDIDATE, content, mode=0o600)
+    try:
+        write_whole(CANDIDATE, content, mode=0o600)
+    except OSError as error:
+        raise disk_problem(CANDIDATE, error) from None
     # A unit of its own: it goes on when this connection is cut by what it does.
     done = run(["systemd-run", "--quiet", "--collect", "--wait", "--unit", APPLY_UNIT, APPLY], APPLY_S)
     if done.returncode:

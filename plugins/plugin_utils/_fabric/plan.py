@@ -17,7 +17,7 @@ from ansible_collections.gb10.vllm.plugins.plugin_utils._fabric.topology import 
 # As NVIDIA's guides have them: 177 and 178 for the halves of the first cable, 187 and 188 for those of the next, ...
 USUAL = [f"192.168.{177 + 10 * cable + half}.0/24" for cable in range(8) for half in (0, 1)]
 FIRST_HOST = 11
-OPTIONS = {"state": None, "topology": "auto", "subnets": [], "interfaces": [], "mtu": 9000, "confirm_s": 90}
+OPTIONS: dict[str, Any] = {"state": None, "topology": "auto", "subnets": [], "interfaces": [], "mtu": 9000, "confirm_s": 90}
 
 
 def fabric_options(given: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -120,10 +120,10 @@ def _hosts(boxes: Mapping[str, Mapping[str, Any]], at: Mapping[End, str], networ
             numbers = [*range(first, network.num_addresses - 1), *range(1, first)]
             free = (network.network_address + number for number in numbers if number < network.num_addresses - 1)
             taken = set(kept.values())
-            address = next((one for one in free if one not in taken), None)
-            if address is None:
+            unused = next((one for one in free if one not in taken), None)
+            if unused is None:
                 raise GB10Error(f"{network} has no address left for {end[0]}; name a larger one in gb10_fabric.subnets.")
-            kept[end] = address
+            kept[end] = unused
     return kept
 
 
@@ -177,10 +177,12 @@ def _peers(name: str, segments: Sequence[Mapping[str, Any]], mtu: int) -> list[d
     """Who is at the other end of each half of a box, as M(gb10.vllm.fabric_info) asks them."""
     found = []
     for segment in segments:
-        mine = next((end for end in segment["ends"] if end["box"] == name), None)
-        for end in segment["ends"] if mine else ():
-            if end is not mine:
-                found.append({"interface": mine["interface"], "address": end["address"].split("/")[0], "mtu": mtu, "box": end["box"], "by": end["interface"]})
+        for mine in (end for end in segment["ends"] if end["box"] == name):
+            for end in segment["ends"]:
+                if end is not mine:
+                    found.append(
+                        {"interface": mine["interface"], "address": end["address"].split("/")[0], "mtu": mtu, "box": end["box"], "by": end["interface"]}
+                    )
     return found
 
 

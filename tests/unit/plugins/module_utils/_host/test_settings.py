@@ -11,6 +11,7 @@ import re
 
 import pytest
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._host import facts as host_facts
 from ansible_collections.gb10.vllm.plugins.module_utils._host import settings
 from ansible_collections.gb10.vllm.plugins.module_utils._host.facts import parse_packages, parse_units
 
@@ -189,3 +190,17 @@ def test_a_difference_is_shown_for_files_and_commands():
     shown = settings.differences(FRESH, steps)
     assert {one["after_header"] for one in shown if "after" in one} == set(settings.OUR_FILES)
     assert "run: apt-mark hold libnvidia-compute-580" in shown[-1]["prepared"]
+
+
+def test_one_look_at_a_box_says_what_is_pending(monkeypatch, tmp_path):
+    """So that a run over boxes on which all is as wanted asks them no more than before."""
+    seen = {"facts": FRESH}
+    monkeypatch.setattr(host_facts, "read_host", lambda _state_dir: seen["facts"])
+    assert host_facts.pending(str(tmp_path), {}) == ([], [])
+    lines, cannot = host_facts.pending(str(tmp_path), DEFAULT)
+    assert "apt-get install --yes --no-install-recommends earlyoom" in lines and not cannot
+    seen["facts"] = done(FRESH, DEFAULT)[0]
+    assert host_facts.pending(str(tmp_path), DEFAULT) == ([], [])
+    seen["facts"] = {**FRESH, "wireless_way": "wlP9s9"}
+    lines, cannot = host_facts.pending(str(tmp_path), DEFAULT)
+    assert lines == [] and cannot[0]["level"] == "error" and "wlP9s9 is Wi-Fi" in cannot[0]["text"]
