@@ -25,7 +25,9 @@ IMAGE = "gb10-networked-box"
 DOCKERFILE = f"""
 FROM {light_boxes.IMAGE}
 RUN apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends netplan.io \\
- && rm -rf /var/lib/apt/lists/* && systemctl mask docker.service docker.socket containerd.service like-a-machine.service systemd-networkd-wait-online.service \\
+ && rm -rf /var/lib/apt/lists/* && systemctl disable like-a-machine.service docker.service docker.socket \\
+ && systemctl mask containerd.service systemd-networkd-wait-online.service systemd-udevd.service systemd-udevd-control.socket \\
+    systemd-udevd-kernel.socket systemd-udev-trigger.service \\
  && ln -s /bin/true /usr/local/bin/udevadm
 """
 # Containers have no udev, and netplan insists on telling it.
