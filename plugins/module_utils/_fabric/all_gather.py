@@ -42,7 +42,7 @@ for i in range(25):
     d.all_gather_into_tensor(o, x)
 torch.cuda.synchronize()
 took = (time.perf_counter() - began) / 20
-print(json.dumps({"gb10_gigabytes_per_s": n * size / took * (n - 1) / n / 1e9}), flush=True)
+print(json.dumps({"bus_gigabytes_per_s": n * size / took * (n - 1) / n / 1e9}), flush=True)
 d.destroy_process_group()
 """
 
@@ -66,8 +66,8 @@ def arguments(image: str, environment: Mapping[str, str], rank: int, ranks: int)
 def parse(text: str) -> float | None:
     """GB/s that a rank printed, None where it printed none."""
     for line in text.splitlines():
-        if line.startswith('{"gb10_gigabytes_per_s"'):
-            return float(json.loads(line)["gb10_gigabytes_per_s"])
+        if line.startswith('{"bus_gigabytes_per_s"'):
+            return float(json.loads(line)["bus_gigabytes_per_s"])
     return None
 
 

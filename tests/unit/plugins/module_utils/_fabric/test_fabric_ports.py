@@ -147,7 +147,7 @@ def test_a_rank_may_do_little_and_its_figure_is_read():
     assert "NCCL_IB_HCA==a,b" in argv and "RANK=1" in argv and "WORLD_SIZE=2" in argv and f"GB10_BYTES={256 << 20}" in argv
     compile(all_gather.PROGRAM, "program", "exec")
     # As it came from two H200 over TCP.
-    assert all_gather.parse('NCCL version 2.28.9+cuda13.0\n{"gb10_gigabytes_per_s": 3.6254607311096403}\n') == 3.6254607311096403
+    assert all_gather.parse('NCCL version 2.28.9+cuda13.0\n{"bus_gigabytes_per_s": 3.6254607311096403}\n') == 3.6254607311096403
     assert all_gather.parse("NCCL WARN no device\n") is None
 
 
