@@ -53,6 +53,20 @@ def charts(result: Mapping[str, Any], before: Mapping[str, Any] | None = None) -
     return found
 
 
+def trials(bars: Sequence[tuple[str, float, float, bool]]) -> str:
+    """Bars of (name, mean, spread, whether the aim was reached) as SVG."""
+    plt = drawing()
+    with plt.rc_context({"svg.fonttype": "none", "svg.hashsalt": "trials", "font.family": "sans-serif", "font.size": 10}):
+        figure = plt.figure.Figure(figsize=SIZE, layout="constrained")
+        axes = figure.add_subplot()
+        colours = ["C0" if reached else "C7" for _name, _mean, _spread, reached in bars]
+        axes.bar([one[0] for one in bars], [one[1] for one in bars], yerr=[one[2] for one in bars], capsize=4, color=colours)
+        axes.set_xlabel("trial (grey: misses the aim)")
+        axes.set_ylabel("tokens/s")
+        axes.grid(alpha=0.3, axis="y")
+        return _svg(figure, "Trials")
+
+
 def _svg(figure: Any, title: str) -> str:
     """The figure as an element of HTML: without the prologue that names a document type elsewhere."""
     buffer = io.StringIO()
@@ -153,6 +167,7 @@ def _pareto(axes: Any, result: Mapping[str, Any], before: Mapping[str, Any] | No
                 axes.annotate(one["name"], (user, total), fontsize=7, xytext=(3, 3), textcoords="offset points")
     axes.set_xlabel("decode of each stream, tokens/s")
     axes.set_ylabel("all streams, tokens/s")
+    axes.margins(0.15)
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)
     return some
