@@ -18,11 +18,16 @@ def speed(record: Mapping[str, Any], spec: str | None) -> dict[str, Any]:
     return dict(kept)
 
 
+def _part(kept: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = kept.get(name)
+    return value if isinstance(value, Mapping) else {}
+
+
 def words(kept: Mapping[str, Any]) -> str:
     """The measured speed and the expected one, without a full stop; "" without a benchmark."""
     if not kept:
         return ""
-    expected, judged = (kept.get(part) if isinstance(kept.get(part), Mapping) else {} for part in ("expected", "judged"))
+    expected, judged = _part(kept, "expected"), _part(kept, "judged")
     streams = kept.get("concurrency")
     alone = "one stream" if streams == 1 else f"{streams} streams"
     said = f"decodes {kept['decode']:.1f} tokens/s for {alone} (benchmark {kept.get('profile')}, {kept.get('made_at')})"

@@ -7,11 +7,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.engine import engine_identity, engine_of
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.deployment import version
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.shapes import Deployment
 from ansible_collections.gb10.vllm.plugins.plugin_utils._report.table import table
 from ansible_collections.gb10.vllm.plugins.plugin_utils._speed import compare, profiles, results, roofline
 
@@ -69,7 +70,7 @@ def document(
         "image_id": deployment["container"]["image"],
         "spec": deployment["spec"],
         "model": deployment["model"],
-        "model_version": version(deployment) or None,
+        "model_version": version(cast(Deployment, deployment)) or None,
         "arguments": arguments_of(deployment),
         "planned": deployment.get("planned") or {},
         "box": measured.get("box") or {},

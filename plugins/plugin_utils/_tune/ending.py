@@ -43,7 +43,7 @@ def diff(state: Mapping[str, Any]) -> str:
 
 def rows(state: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """One row for each trial, as the cells of ``COLUMNS``."""
-    found = []
+    found: list[tuple[str, ...]] = []
     for number, trial in enumerate(state["trials"]):
         worth = trial.get("worth") or {}
         value = worth.get("value")
