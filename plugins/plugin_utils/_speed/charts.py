@@ -98,10 +98,10 @@ def _streams(axes: Any, result: Mapping[str, Any]) -> None:
 
 def _throughput(axes: Any, result: Mapping[str, Any], before: Mapping[str, Any] | None) -> bool:
     depths = sorted({one["depth"] for one in result["points"]})
-    some = [_line(axes, _series(result, "total", depth), label=f"{depth:,} tokens before" if depth else "now") for depth in depths]
+    some = [_line(axes, _series(result, "total", depth), label=f"depth {depth:,}") for depth in depths]
     if before:
         for depth in sorted({one["depth"] for one in before["points"]} & set(depths)):
-            _line(axes, _series(before, "total", depth), label=f"before{f', {depth:,} tokens' if depth else ''}", linestyle="--", alpha=0.6)
+            _line(axes, _series(before, "total", depth), label=f"earlier, depth {depth:,}", linestyle="--", alpha=0.6)
     _streams(axes, result)
     axes.set_ylabel("tokens/s")
     axes.set_ylim(bottom=0)
