@@ -28,7 +28,11 @@ START = (
     "if [ -r /run/gb10/key.env ]; then . /run/gb10/key.env; OPENAI_API_KEY=$VLLM_API_KEY; export OPENAI_API_KEY; unset VLLM_API_KEY; fi; "
     'exec "$@" --result-dir /out --result-filename result.json'
 )
-ENV = {"HOME": "/tmp", "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "VLLM_LOGGING_LEVEL": "WARNING"}
+ENV = {
+    "HOME": "/tmp", "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "VLLM_LOGGING_LEVEL": "WARNING",
+    # It asks and computes nothing: no GPU where Docker gives one to every container, no proxy where Docker names one to every container.
+    "NVIDIA_VISIBLE_DEVICES": "void", "NO_PROXY": "*", "no_proxy": "*",
+}  # fmt: skip
 ALWAYS = ("--save-result", "--save-detailed", "--ignore-eos", "--temperature", "0", "--disable-tqdm", "--ready-check-timeout-sec", "0")
 PERCENTILES = ("--percentile-metrics", "ttft,tpot,itl,e2el", "--metric-percentiles", "50,95,99")
 HAVE_IT = "those of vLLM 0.26 to 0.33 have it"

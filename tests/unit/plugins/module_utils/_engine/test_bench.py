@@ -64,6 +64,7 @@ def test_a_run_is_a_container_without_privileges_whose_key_stands_in_no_argument
     (call,) = box.calls("run")
     for words in ("--cap-drop ALL", "no-new-privileges", "--read-only", "--pull never", "/etc/k/key.env:/run/gb10/key.env:ro", "/m:/models/tiny:ro"):
         assert words in call
+    assert "NVIDIA_VISIBLE_DEVICES=void" in call and "no_proxy=*" in call
     assert "--gpus" not in call and "OPENAI_API_KEY=$VLLM_API_KEY" in call
     assert "vllm bench serve --backend openai --model tiny-llama" in call and "--insecure" not in call
     assert not (box.folder / "state/benchmark/tiny").exists(), "what was left on the box"
