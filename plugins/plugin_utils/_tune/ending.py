@@ -34,10 +34,9 @@ def diff(state: Mapping[str, Any]) -> str:
     best = search.best_of(state)
     if not best or best["base"]:
         return ""
-    before, after = (
-        yaml.safe_dump({"gb10_servers": [one]}, sort_keys=False, width=200).splitlines()
-        for one in (state["server"], search.applied(state["server"], best["set"]))
-    )
+    # Ansible's own kinds of texts and mappings know where they came from; YAML cannot write them.
+    plain = json.loads(json.dumps([state["server"], search.applied(state["server"], best["set"])]))
+    before, after = (yaml.safe_dump({"gb10_servers": [one]}, sort_keys=False, width=200).splitlines() for one in plain)
     return "\n".join(difflib.unified_diff(before, after, "inventory: gb10_servers", "inventory: gb10_servers", lineterm="", n=100)) + "\n"
 
 

@@ -183,6 +183,21 @@ def test_the_diff_is_for_the_inventory_and_holds_no_secret():
     assert "Nothing was changed in the inventory" in told["text"]
 
 
+def test_what_ansible_hands_over_can_be_written():
+    """Its mappings and texts are classes of its own, which yaml.safe_dump refuses."""
+
+    class Tagged(dict):
+        pass
+
+    class Words(str):
+        __slots__ = ()
+
+    state = searched(begun())
+    server = {key: Words(value) if isinstance(value, str) else value for key, value in state["server"].items()}
+    state["server"] = Tagged(server, args=Tagged(server["args"]))
+    assert "+    max_num_seqs: 64" in ending.ending(state)["diff"]
+
+
 def test_settings_go_where_the_inventory_has_them():
     made = search.applied(
         {"name": "a", "args": {"no-enable-prefix-caching": True, "tp": 1}},
