@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-failure demo-down quick test lint yamllint ruff mypy ansible-lint sanity unit integration molecule e2e deep compat mutants mutants-known mutants-planted build clean
-DEEP_PARTS := order faults engines judge supply light network server memory bundle upgrade fleet
+DEEP_PARTS := order faults engines judge supply light network server memory bundle upgrade fleet benchmark
 .PHONY: $(DEEP_PARTS:%=deep-%)
 BOXES ?= 1
 BIN := .venv/bin
@@ -76,7 +76,7 @@ molecule: setup
 	@$(STAGE) molecule molecule test -s default
 
 e2e: setup
-	@$(STAGE) e2e pytest -v -x tests/e2e --ignore tests/e2e/test_server.py --ignore tests/e2e/test_moves.py --ignore tests/e2e/test_bundle.py --ignore tests/e2e/test_upgrade.py --ignore tests/e2e/test_memory.py
+	@$(STAGE) e2e pytest -v -x tests/e2e --ignore tests/e2e/test_server.py --ignore tests/e2e/test_moves.py --ignore tests/e2e/test_bundle.py --ignore tests/e2e/test_upgrade.py --ignore tests/e2e/test_memory.py --ignore tests/e2e/test_benchmark.py
 
 # What takes too long for every change, in parts that run in any order and bring what they need.
 deep: setup
@@ -128,6 +128,10 @@ deep-upgrade: setup     # a box that an earlier state of this collection deploye
 deep-fleet: setup       # a canary that fails, batches, drift, pruning
 	@$(BOXES_PREPARE)
 	@$(STAGE) $@ molecule test -s fleet
+
+deep-benchmark: setup   # the servers measured with the real tool
+	@$(BOXES_PREPARE)
+	@$(STAGE) $@ pytest -q -s tests/e2e/test_benchmark.py
 
 compat: setup
 	@$(BOXES_PREPARE)
