@@ -13,6 +13,9 @@ from ansible_collections.gb10.vllm.plugins.plugin_utils._as_filter import as_fil
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import deployment, lacking, mounts, sequence, wanted, work
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.vulnerabilities import exposure_verdict
 
+REFUSED = "not started: "
+"""How the guard (roles/server/files/guard.py) begins what it says of a start that it refuses."""
+
 
 def stale_files(wanted_files: list[dict], held: dict) -> list[dict]:
     """Those of ``wanted_files`` ({dest, content, mode}) that a box does not hold like that; ``held`` as box_info returns its ``files``."""
@@ -27,6 +30,15 @@ def stale_files(wanted_files: list[dict], held: dict) -> list[dict]:
 def first_failure(result: dict) -> dict:
     """In a rescue: the result of the task that failed, or of the first of its items that did."""
     return next((one for one in result.get("results") or [] if isinstance(one, dict) and one.get("failed")), result)
+
+
+def start_refusal(message: str, journal: list[str]) -> str:
+    """Why a unit did not start: what its guard said of the last try, where it refused, else ``message``, which is systemd's.
+
+    :param journal: the last lines of the unit's journal.
+    """
+    said = [line for line in journal if line.startswith(REFUSED)]
+    return said[-1][0].upper() + said[-1][1:] if said else message
 
 
 def exposures(servers: list[dict], vllm_version: str) -> dict[str, list[str]]:
@@ -67,6 +79,7 @@ class FilterModule:
                 "serving_steps": sequence.serving,
                 "step_of": sequence.step_of,
                 "stale_files": stale_files,
+                "start_refusal": start_refusal,
                 "work_order": work.work_order,
                 "rollout_mistakes": wanted.rollout_mistakes,
                 "unit_word": wanted.unit_word,
