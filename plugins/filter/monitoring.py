@@ -46,8 +46,8 @@ def prometheus_url(monitors: Sequence[str], hostvars: Mapping[str, Mapping[str, 
     return f"http://{targets.target(management_address(hostvars[monitors[0]], monitors[0]), settings.settings(given)['port'])}"
 
 
-def monitoring_mistakes(wishes: Mapping[str, Any], monitors: Sequence[str], names: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """One sentence for each thing that is wrong before any host is asked. ``wishes``: {settings, receivers}, as the user wrote them."""
+def monitoring_mistakes(wishes: Mapping[str, Any], names: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """One sentence for each thing that is wrong before any host is asked. ``wishes``: {settings, receivers, monitors}, as the user wrote them."""
     try:
         wanted = settings.settings(wishes["settings"])
     except GB10Error as error:
@@ -57,7 +57,7 @@ def monitoring_mistakes(wishes: Mapping[str, Any], monitors: Sequence[str], name
     serving = [name for name in names if hostvars[name].get("gb10_servers")]
     keys = {name: str(hostvars[name].get("gb10_metrics_key") or "") for name in serving}
     opened = [name for name in serving if hostvars[name].get("gb10_allow_open")]
-    return settings.fleet_mistakes(monitors, keys, opened) + alertmanager.receiver_mistakes(wishes["receivers"])
+    return settings.fleet_mistakes(wishes["monitors"], keys, opened) + alertmanager.receiver_mistakes(wishes["receivers"])
 
 
 def monitoring_files(known: Mapping[str, Mapping[str, targets.Box]], wanted: Mapping[str, Any], here: str) -> list[dict[str, str]]:

@@ -62,7 +62,7 @@ def _thresholds(given: Any) -> dict[str, float]:
     return {name: float(value) for name, value in given.items()}
 
 
-def host_mistakes(found: Mapping[str, Any], address: str, least_bytes: int = 0) -> list[str]:
+def host_mistakes(found: Mapping[str, Any], address: str, least_bytes: int | str = 0) -> list[str]:
     """One sentence for each reason why a host cannot be monitored, or monitor, as it is. ``found``: from the module monitoring_info.
 
     ``address``: what the inventory calls the management address; ``least_bytes``: what the metrics will take.
@@ -75,9 +75,10 @@ def host_mistakes(found: Mapping[str, Any], address: str, least_bytes: int = 0) 
     said = [_stranger(path) for path, owner in found["files"].items() if owner == "somebody"]
     said += [_taken(unit, one) for unit, listeners in found["taken"].items() for one in listeners if one["unit"] != f"{unit}.service"][:3]
     free = found["disk"]["free_bytes"]
-    if free < least_bytes:
+    least = int(least_bytes)
+    if free < least:
         said.append(
-            f"the metrics may take {least_bytes / GIB:.0f} GiB below {found['disk']['path']}, and {free / GIB:.1f} GiB are free; "
+            f"the metrics may take {least / GIB:.0f} GiB below {found['disk']['path']}, and {free / GIB:.1f} GiB are free; "
             "lower gb10_monitoring.disk_gib or make room."
         )
     return said

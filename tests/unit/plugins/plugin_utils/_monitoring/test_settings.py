@@ -64,13 +64,13 @@ SHAPES = st.recursive(
 @given(SHAPES, SHAPES)
 def test_whatever_is_given_ends_in_settings_or_sentences(wanted, receivers):
     hostvars = {"a": {"gb10_servers": [{"name": "s"}]}}
-    said = monitoring.monitoring_mistakes({"settings": wanted, "receivers": receivers}, ["m"], ["a"], hostvars)
+    said = monitoring.monitoring_mistakes({"settings": wanted, "receivers": receivers, "monitors": ["m"]}, ["a"], hostvars)
     assert all(isinstance(one, str) for one in said)
 
 
 def test_no_monitoring_host_and_no_key():
     said = monitoring.monitoring_mistakes(
-        {"settings": {}, "receivers": []}, [], ["a", "b"], {"a": {"gb10_servers": [{}]}, "b": {"gb10_servers": [{}], "gb10_allow_open": True}}
+        {"settings": {}, "receivers": [], "monitors": []}, ["a", "b"], {"a": {"gb10_servers": [{}]}, "b": {"gb10_servers": [{}], "gb10_allow_open": True}}
     )
     assert "there is no host in the group gb10_monitoring" in said[0]
     assert "gb10_metrics_key is not set for a, whose servers" in said[1] and len(said) == 2
@@ -78,13 +78,13 @@ def test_no_monitoring_host_and_no_key():
 
 def test_two_monitoring_hosts_and_two_keys():
     hostvars = {name: {"gb10_servers": [{}], "gb10_metrics_key": name * 40} for name in "ab"}
-    said = monitoring.monitoring_mistakes({"settings": {}, "receivers": []}, ["m", "n"], ["a", "b"], hostvars)
+    said = monitoring.monitoring_mistakes({"settings": {}, "receivers": [], "monitors": ["m", "n"]}, ["a", "b"], hostvars)
     assert "has 2 hosts (m, n)" in said[0] and "not the same for all boxes" in said[1]
     assert "a" * 40 not in " ".join(said)
 
 
 def test_nothing_is_refused_where_it_is_taken_away():
-    assert monitoring.monitoring_mistakes({"settings": {"state": "absent"}, "receivers": []}, [], ["a"], {"a": {"gb10_servers": [{}]}}) == []
+    assert monitoring.monitoring_mistakes({"settings": {"state": "absent"}, "receivers": [], "monitors": []}, ["a"], {"a": {"gb10_servers": [{}]}}) == []
 
 
 def test_a_host_that_is_free_is_taken():
