@@ -55,6 +55,7 @@ BUSY = {
     f'node_network_carrier{{{BOX},device="enp1s0f1np1"}}': always(0),  # an empty port
     f'gb10_fabric_expected{{{BOX},device="enp1s0f0np0"}}': always(1),
     f"gb10_server_started_seconds{{{SAID}}}": always(100),
+    f"gb10_server_active{{{SAID}}}": always(1),
     f"gb10_server_enabled{{{SAID}}}": always(1),
     f"gb10_server_starting{{{SAID}}}": always(0),
     f"gb10_watch_failing{{{SAID}}}": always(0),
@@ -94,6 +95,7 @@ BOX_DOWN = {
     'up{box="b",job="gb10-node"}': always(0),
     'up{box="b",server="s",job="gb10-vllm"}': always(0),
 }
+STOPPED = {f"gb10_server_enabled{{{SAID}}}": always(0), f"gb10_server_active{{{SAID}}}": always(0)}
 READS = {**STILL, f"vllm:kv_cache_usage_perc{{{SERVER}}}": "0.3 0.31 " * (STEPS // 2)}
 
 
@@ -122,7 +124,9 @@ SITUATIONS = {
     "the box is gone": Situation(BOX_DOWN, ("Gb10BoxDown", "Gb10ServerDown"), ("Gb10BoxDown",)),
     "the server is gone": Situation({**DOWN, **FAILS}, ("Gb10ServerDown", "Gb10CanaryFailing"), ("Gb10ServerDown",)),
     "the server starts": Situation({**DOWN, f"gb10_server_starting{{{SAID}}}": always(1)}),
+    "the server starts, and has no token for the watch yet": Situation({**DOWN, **FAILS, f"gb10_server_starting{{{SAID}}}": always(1)}),
     "the server was stopped by its owner": Situation({**DOWN, f"gb10_server_enabled{{{SAID}}}": always(0)}),
+    "the server was stopped by its owner after a silence": Situation({**DOWN, **FAILS, **STOPPED}),
     "a queue": Situation(WAITS, ("Gb10Queue",)),
     "a queue that comes and goes": Situation({f"vllm:num_requests_waiting{{{SERVER}}}": "7 7 7 0 " * (STEPS // 4)}),
     "a queue, and so a slow first token": Situation({**WAITS, **SLOW}, ("Gb10Queue", "Gb10FirstTokenSlow"), ("Gb10Queue",)),

@@ -73,7 +73,9 @@ def _stuck(limit: Mapping[str, str]) -> list[Alert]:
             "{{ $labels.server }} on {{ $labels.box }} holds requests and makes nothing of them.",
         ),
         Alert(
-            "Gb10CanaryFailing", "critical", "server", "4m", "gb10_watch_failing == 1",
+            "Gb10CanaryFailing", "critical", "server", "4m",
+            # The watch asks one that runs: what it saw last of another one, or of one that still loads its model, says nothing.
+            "gb10_watch_failing == 1 and on (box, server) gb10_server_active == 1 unless on (box, server) gb10_server_starting == 1",
             "The watch asked {{ $labels.server }} on {{ $labels.box }} for one token and got none.",
         ),
     ]  # fmt: skip
