@@ -14,10 +14,12 @@ import os
 import re
 import socket
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._box.facts import read_disk, read_text
 from ansible_collections.gb10.vllm.plugins.module_utils._io.command import run
 
+DROP_IN = "gb10-vllm.conf"
 MARK = "Managed by the Ansible collection gb10.vllm"
 """In the first line of each file that we write beside those of the distribution."""
 
@@ -93,13 +95,27 @@ def file_owner(path: str, packaged: Mapping[str, str]) -> str:
     return "package" if hashlib.md5(content, usedforsecurity=False).hexdigest() == packaged.get(path) else "somebody"
 
 
+def listens(unit: str, port: int, text: str) -> bool:
+    """Whether the drop-in of ours with this text has the unit, which runs, listen on the port."""
+    if not re.search(rf"--web\.listen-address=\S+:{port}(?!\d)", text):
+        return False
+    return run(["systemctl", "is-active", "--quiet", f"{unit}.service"]).returncode == 0
+
+
+def holder(one: Mapping[str, Any], unit: str) -> dict[str, Any]:
+    """The same listener with its ``program`` and ``unit``. Where even root may not see whose it is, as in some containers, our drop-in says it."""
+    held = unit_of(read_text(f"/proc/{one['pid']}/cgroup")) if one["pid"] else ""
+    if not one["pid"] and listens(unit, one["port"], read_text(f"/etc/systemd/system/{unit}.service.d/{DROP_IN}")):
+        held = f"{unit}.service"
+    return {**one, "unit": held, "program": read_text(f"/proc/{one['pid']}/comm").strip()}
+
+
 def read(*, address: str, ports: Mapping[str, int], files: Sequence[str], units: Sequence[str], directory: str) -> dict:
     """What M(gb10.vllm.monitoring_info) returns."""
     addresses = parse_addresses(run(["ip", "-json", "address", "show"]).stdout)
     management = resolve(address, addresses)
     sockets = parse_sockets(run(["ss", "-Hltnp"]).stdout) if ports else []
     packaged = parse_conffiles(run(["dpkg-query", "--show", "--showformat=${Conffiles}\n", *units]).stdout) if units else {}
-    listening = [{**one, "unit": unit_of(read_text(f"/proc/{one['pid']}/cgroup")), "program": read_text(f"/proc/{one['pid']}/comm").strip()} for one in sockets]
     beside = [path for unit in units for path in sorted(glob.glob(f"/etc/systemd/system/{unit}.service.d/*.conf"))]
     whole = [path for unit in units for path in (f"/etc/systemd/system/{unit}.service",) if os.path.lexists(path) and not os.path.islink(path)]
     owners = {path: file_owner(path, packaged) for path in [*files, *beside, *whole]}
@@ -107,7 +123,8 @@ def read(*, address: str, ports: Mapping[str, int], files: Sequence[str], units:
         "addresses": addresses,
         "management": management,
         "taken": {
-            name: [one for one in listening if one["port"] == port and management and overlaps(one["address"], management)] for name, port in ports.items()
+            name: [holder(one, name) for one in sockets if one["port"] == port and management and overlaps(one["address"], management)]
+            for name, port in ports.items()
         },
         "files": {path: owner for path, owner in owners.items() if owner != "nobody"},
         "disk": read_disk(directory),

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import socket
+from types import SimpleNamespace
 
 import pytest
 from ansible_collections.gb10.vllm.plugins.module_utils._box import tenants
@@ -75,6 +76,24 @@ def test_whose_a_file_is(tmp_path):
     ):
         path.write_bytes(content)
         assert tenants.file_owner(str(path), packaged) == owner
+
+
+@pytest.mark.parametrize(
+    ("port", "drop_in", "active", "unit"),
+    [
+        (9100, "ExecStart=/x --web.listen-address=10.0.0.1:9100\n", True, "prometheus-node-exporter.service"),
+        (9100, "ExecStart=/x --web.listen-address=[fd00::1]:9100 \\\n", True, "prometheus-node-exporter.service"),
+        (9100, "ExecStart=/x --web.listen-address=10.0.0.1:9100\n", False, ""),
+        (910, "ExecStart=/x --web.listen-address=10.0.0.1:9100\n", True, ""),
+        (9100, "", True, ""),
+    ],
+)
+def test_a_program_that_even_root_may_not_see_is_ours_when_our_unit_listens_there(monkeypatch, port, drop_in, active, unit):
+    """In a container without CAP_SYS_PTRACE ``ss`` names no program of another user."""
+    monkeypatch.setattr(tenants, "read_text", lambda path: drop_in if path.endswith("/prometheus-node-exporter.service.d/gb10-vllm.conf") else "")
+    monkeypatch.setattr(tenants, "run", lambda argv: SimpleNamespace(returncode=0 if active else 3))
+    found = tenants.holder({"address": "10.0.0.1", "port": port, "pid": 0}, "prometheus-node-exporter")
+    assert found["unit"] == unit
 
 
 def test_this_machine():
