@@ -99,8 +99,11 @@ def prometheus():
         server.shutdown()
 
 
-def test_each_question_is_asked_once(prometheus):
+def test_each_question_is_asked_once_and_of_no_proxy(prometheus, monkeypatch):
     url, handler = prometheus
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "")
     found = asked.history(url, 24, 5)
     assert found["problem"] == "" and len(found["charts"]) == len(handler.seen) == len(history.QUESTIONS)
     assert all(re.match(r"/api/v1/query_range\?query=\S+&start=\d+&end=\d+&step=300$", one) for one in handler.seen)
