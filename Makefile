@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-failure demo-down quick test lint yamllint ruff mypy ansible-lint sanity unit integration molecule e2e deep compat mutants-known build clean
-DEEP_PARTS := engines judge supply light server memory bundle upgrade fleet monitoring
+DEEP_PARTS := engines judge supply light server memory bundle upgrade fleet
 .PHONY: $(DEEP_PARTS:%=deep-%)
 BOXES ?= 1
 BIN := .venv/bin
@@ -118,10 +118,6 @@ deep-upgrade: setup     # a box that an earlier state of this collection deploye
 deep-fleet: setup       # a canary that fails, batches, drift, pruning
 	@$(BOXES_PREPARE)
 	@$(STAGE) $@ molecule test -s fleet
-
-deep-monitoring: setup  # Prometheus over real boxes, an engine that stands still, all of it taken away again
-	@$(BOXES_PREPARE)
-	@$(STAGE) $@ molecule test -s monitoring
 
 compat: setup
 	@$(BOXES_PREPARE)
