@@ -69,6 +69,7 @@ unit: setup
 
 integration: setup
 	@tests/setup --browser
+	@tests/setup --monitoring
 	@$(BOXES_PREPARE)
 	@$(STAGE) integration pytest -q tests/on_machine $(DEEP:%=--ignore tests/on_machine/%)
 

@@ -23,8 +23,11 @@ COLUMNS = ("box", "server", "runs", "vLLM", "health", "KV tokens", "concurrency"
 NUMBERS = ("KV tokens", "concurrency", "memory left")
 
 
-def page(fleet: Mapping[str, Any], pictures: Mapping[str, str], title: str = "GB10 fleet") -> str:
-    """The page of a fleet (``fleet.status``) with the memory picture (SVG text) of each box that has one. All text in it is escaped."""
+def page(fleet: Mapping[str, Any], pictures: Mapping[str, str], title: str = "GB10 fleet", past: Mapping[str, Any] | None = None) -> str:
+    """The page of a fleet (``fleet.status``) with the memory picture (SVG text) of each box that has one. All text in it is escaped.
+
+    ``past``: {problem, pictures} of what Prometheus has recorded; None where there is none.
+    """
     boxes = [
         {
             "name": name,
@@ -39,7 +42,7 @@ def page(fleet: Mapping[str, Any], pictures: Mapping[str, str], title: str = "GB
     servers = [server for box in boxes for server in box["servers"]]
     answering, drifted = sum(server["answers"] for server in servers), sum(bool(server["drift"]) for server in servers)
     summary = f"{len(boxes)} boxes, {answering} of {len(servers)} servers answer, {drifted} differ from what is wanted or locked"
-    return _template().render(title=title, summary=summary, made_at=fleet["made_at"], columns=COLUMNS, numbers=NUMBERS, boxes=boxes)
+    return _template().render(title=title, summary=summary, made_at=fleet["made_at"], columns=COLUMNS, numbers=NUMBERS, boxes=boxes, past=past)
 
 
 @lru_cache(maxsize=1)
