@@ -10,7 +10,10 @@ Values that a user may write in several ways (``auto``, 64K) are ``Any`` until `
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
+
+if TYPE_CHECKING:
+    from ansible_collections.gb10.vllm.plugins.module_utils._sizing.parallel import Rank
 
 
 class EngineFacts(TypedDict, total=False):
@@ -120,6 +123,10 @@ class WantedServer(TypedDict, total=False):
     max_num_seqs: Any
     args: Mapping[str, Any]
     plan_env: Mapping[str, str]
+    boxes: Any
+    tensor_parallel: Any
+    pipeline_parallel: Any
+    rank: Mapping[str, Any]  # one box of a server over several, as `_decide/groups.py` makes it from ``boxes``
 
 
 class Repair(TypedDict):
@@ -156,6 +163,7 @@ class Server(TypedDict):
     args: dict[str, Any]
     env: dict[str, str]
     repairs: list[Repair]
+    rank: Rank | None
 
 
 class PartFacts(TypedDict):
@@ -243,6 +251,7 @@ class PlanServer(LayoutFacts, total=False):
     changes: list[Change]
     repairs: list[Repair]
     warnings: list[str]
+    rank: dict[str, Any]  # of a server over several boxes: number, boxes, tensor, pipeline, layers, why
 
 
 class PlanBox(TypedDict, total=False):

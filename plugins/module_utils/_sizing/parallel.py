@@ -1,0 +1,159 @@
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""How one model is shared out over several GPUs: which layers a pipeline stage has, what divides, and what is best for a number of boxes. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing import checks
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.engine import Engine
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.model_config import ModelFacts
+
+# Sized architectures of 0.33 whose class has no ``SupportsPP`` (``config/model.py verify_with_parallel_config`` refuses them).
+NO_PIPELINE = frozenset((
+    "AliceAIForCausalLM", "AriaForConditionalGeneration", "BertForMaskedLM", "BertForSequenceClassification", "BertForTokenClassification", "BertModel",
+    "BertSpladeSparseEmbeddingModel", "BgeM3EmbeddingModel", "CLIPModel", "ColBERTJinaRobertaModel", "ColBERTLfm2Model", "ColBERTModernBertModel",
+    "ColModernVBertForRetrieval", "ColUltraVBertForRetrieval", "D3ForSequenceClassification", "DomynEdgeForCausalLM", "EmbeddingGemma2Model",
+    "FireRedASR2ForConditionalGeneration", "FunASRForConditionalGeneration", "GPT2ForSequenceClassification", "Gemma3TextModel", "Gemma3nForCausalLM",
+    "Gemma3nForConditionalGeneration", "GteModel", "GteNewForSequenceClassification", "GteNewModel", "HF_ColBERT", "IQuestLoopCoderForCausalLM",
+    "Idefics3ForConditionalGeneration", "JinaForRanking", "LlamaBidirectionalForSequenceClassification", "LlamaBidirectionalModel", "Mamba2ForCausalLM",
+    "ModernBertForSequenceClassification", "ModernBertForTokenClassification", "ModernBertModel", "ModernVBertModel", "NemotronH_Nano_Omni_Reasoning_V3",
+    "NemotronH_Nano_VL_V2", "NemotronH_Omni_Reasoning_V3", "NemotronH_Super_Omni_Reasoning_V3", "NomicBertModel",
+    "OpenAIPrivacyFilterForTokenClassification", "PaddleOCRVLForConditionalGeneration", "Phi4MMForCausalLM", "RobertaForMaskedLM",
+    "RobertaForSequenceClassification", "RobertaForTokenClassification", "RobertaModel", "SiglipModel", "SmolVLMForConditionalGeneration", "Terratorch",
+    "VoyageQwen3BidirectionalEmbedModel", "WhisperForConditionalGeneration", "XLMRobertaForSequenceClassification", "XLMRobertaForTokenClassification",
+    "XLMRobertaModel", "Zamba2ForCausalLM",
+))  # fmt: skip
+MOST_BOXES = 64
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The decoder layers of one pipeline stage, from ``first`` up to ``end``, of ``layers`` in all."""
+
+    first: int
+    end: int
+    layers: int
+
+    @property
+    def is_first(self) -> bool:
+        """Whether the input embedding lies here."""
+        return self.first == 0
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the output head lies here."""
+        return self.end >= self.layers
+
+
+@dataclass(frozen=True)
+class Rank:
+    """One box of a server over several: its ``number`` among ``boxes`` (0: the head), and how the model is shared out.
+
+    ``tensor`` GPUs share each layer and ``pipeline`` stages share out the layers, ``why`` says why; ``kv_why`` where the bytes of the KV cache come from,
+    ``notes`` are what its user should know.
+    """
+
+    number: int
+    boxes: tuple[str, ...]
+    tensor: int
+    pipeline: int
+    why: str
+    kv_why: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def head(self) -> bool:
+        """Whether the API server is here."""
+        return self.number == 0
+
+    @property
+    def words(self) -> str:
+        """The rank in words."""
+        how = f"tensor parallel {self.tensor}, pipeline parallel {self.pipeline}"
+        return f"rank {self.number} of {len(self.boxes)} ({', '.join(self.boxes)}; {how})"
+
+
+def pipeline_stages(layers: int, stages: int, partition: Sequence[int] | None = None) -> list[range]:
+    """Decoder layers of each pipeline stage (``distributed/utils.py get_pp_indices``): the last stage gets no extra one.
+
+    ``partition``: layers of each stage as ``VLLM_PP_LAYER_PARTITION`` gives them.
+    """
+    if stages > layers:
+        raise GB10Error(f"pipeline_parallel_size {stages} is more than the model's {layers} layers: choose fewer stages.")
+    if partition is not None and stages > 1:
+        if len(partition) != stages or sum(partition) != layers:
+            shown = ",".join(map(str, partition))
+            raise GB10Error(f"VLLM_PP_LAYER_PARTITION is {shown}: give {stages} numbers that add up to the model's {layers} layers.")
+        sizes = list(partition)
+    else:
+        sizes = [layers // stages] * stages
+        for step in range(2, layers % stages + 2):
+            sizes[-step] += 1
+    starts = [sum(sizes[:stage]) for stage in range(stages)]
+    return [range(start, start + size) for start, size in zip(starts, sizes, strict=True)]
+
+
+def stage_of(layers: int, engine: Engine, rank: int) -> Stage:
+    """The stage of a rank: tensor parallel ranks of one stage are neighbours (``parallel_state.py``: data x pipeline x tensor)."""
+    stages = pipeline_stages(layers, engine.pipeline_parallel_size, engine.layer_partition)
+    here = stages[rank // engine.tensor_parallel_size]
+    return Stage(here.start, here.stop, layers)
+
+
+def check_parallel(facts: ModelFacts, engine: Engine) -> None:
+    """GB10Error for a model that vLLM does not share out like this."""
+    if engine.pipeline_parallel_size > 1 and facts.architecture in NO_PIPELINE:
+        raise GB10Error(
+            f"pipeline_parallel_size {engine.pipeline_parallel_size}: vLLM cannot share out the layers of {facts.architecture} over stages (no SupportsPP);"
+            " use tensor parallelism only."
+        )
+
+
+def block_mismatch(config: Mapping[str, Any], widths: Sequence[int], tensor: int) -> str:
+    """Why weights that are quantised in blocks cannot be divided by ``tensor``, without a full stop; "" when they can.
+
+    vLLM: ``quantization/utils/fp8_utils.py validate_fp8_block_shape``. ``widths``: sizes that are divided.
+    """
+    quantised = config.get("quantization_config")
+    block = quantised.get("weight_block_size") if isinstance(quantised, Mapping) else None
+    size = block[0] if isinstance(block, (list, tuple)) and block else None
+    if not isinstance(size, int) or isinstance(size, bool) or size < 1 or tensor == 1:
+        return ""
+    bad = next((width for width in widths if width and (width % tensor or width // tensor % size)), None)
+    return "" if bad is None else f"weights quantised in blocks of {size}, and {bad} / {tensor} is no multiple of that"
+
+
+def candidates(boxes: int) -> list[tuple[int, int]]:
+    """(tensor, pipeline) whose product is the number of boxes, most tensor parallelism first."""
+    return [(boxes // stages, stages) for stages in range(1, boxes + 1) if boxes % stages == 0]
+
+
+def read_rank(value: Any, who: str) -> Rank | None:
+    """The ``rank`` of a wanted server, as the planning of a group gives it; None for a server of one box."""
+    if value is None:
+        return None
+    if not isinstance(value, Mapping):
+        raise GB10Error(f"{who}: rank is no mapping; it is made from `boxes`, and nobody needs to write it.")
+    boxes = tuple(str(box) for box in value.get("boxes") or ())
+    number, tensor, pipeline = (checks.whole(value.get(key), f"{who}: rank.{key}", low, 1024) for key, low in (("number", 0), ("tensor", 1), ("pipeline", 1)))
+    if tensor * pipeline != len(boxes) or number >= len(boxes):
+        raise GB10Error(f"{who}: rank {number} with tensor parallel {tensor} and pipeline parallel {pipeline} does not go with {len(boxes)} boxes.")
+    notes = tuple(str(note) for note in value.get("notes") or ())
+    return Rank(number, boxes, tensor, pipeline, str(value.get("why") or ""), str(value.get("kv_why") or ""), notes)
+
+
+def read_partition(text: str | None) -> tuple[int, ...] | None:
+    """``VLLM_PP_LAYER_PARTITION``: layers of each stage, with commas between them; None where it is not set."""
+    if not text or not text.strip():
+        return None
+    numbers = [part.strip() for part in text.split(",")]
+    if not all(number.isascii() and number.isdecimal() and 0 < len(number) < 6 for number in numbers):
+        raise GB10Error(f"VLLM_PP_LAYER_PARTITION is {text[:64]!r}: give the layers of each stage, such as 20,20.")
+    return tuple(map(int, numbers))
