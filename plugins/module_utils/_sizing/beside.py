@@ -19,7 +19,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._names import GIB
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.budget import Part
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layers_registry import MLA_FAMILIES
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.model_config import ModelFacts
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing.parallel import Rank
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.rank import Rank
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.rules import parse_version
 
 KIB, MIB = 2**10, 2**20

@@ -347,6 +347,7 @@ def kv_layout(
     check_engine(engine)
     served = Served(engine.runner, engine.convert, engine.disable_sliding_window, beside or Beside())
     facts = model_facts(config, engine.rules, assume_full_attention=assume_full_attention, served=served)
+    check_parallel(facts, engine)
     return _layout_of(facts, engine, draft_config)
 
 
@@ -412,7 +413,6 @@ def _default_batch(facts: ModelFacts, engine: Engine) -> tuple[int, int]:
 
 def _layout_of(facts: ModelFacts, engine: Engine, draft_config: Mapping[str, Any] | None) -> KVLayout:
     rules, pooling = engine.rules, facts.runner == "pooling"
-    check_parallel(facts, engine)
     dtype = resolve_dtype(facts, engine, pooling)
     dtype_bytes = DTYPE_BYTES[dtype]
     kv_dtype = resolve_kv_cache_dtype(facts, engine)

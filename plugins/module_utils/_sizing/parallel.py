@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing import checks
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.engine import Engine
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.model_config import ModelFacts
 
@@ -52,34 +51,6 @@ class Stage:
         return self.end >= self.layers
 
 
-@dataclass(frozen=True)
-class Rank:
-    """One box of a server over several: its ``number`` among ``boxes`` (0: the head), and how the model is shared out.
-
-    ``tensor`` GPUs share each layer and ``pipeline`` stages share out the layers, ``why`` says why; ``kv_why`` where the bytes of the KV cache come from,
-    ``notes`` are what its user should know.
-    """
-
-    number: int
-    boxes: tuple[str, ...]
-    tensor: int
-    pipeline: int
-    why: str
-    kv_why: str = ""
-    notes: tuple[str, ...] = ()
-
-    @property
-    def head(self) -> bool:
-        """Whether the API server is here."""
-        return self.number == 0
-
-    @property
-    def words(self) -> str:
-        """The rank in words."""
-        how = f"tensor parallel {self.tensor}, pipeline parallel {self.pipeline}"
-        return f"rank {self.number} of {len(self.boxes)} ({', '.join(self.boxes)}; {how})"
-
-
 def pipeline_stages(layers: int, stages: int, partition: Sequence[int] | None = None) -> list[range]:
     """Decoder layers of each pipeline stage (``distributed/utils.py get_pp_indices``): the last stage gets no extra one.
 
@@ -116,37 +87,23 @@ def check_parallel(facts: ModelFacts, engine: Engine) -> None:
         )
 
 
-def block_mismatch(config: Mapping[str, Any], widths: Sequence[int], tensor: int) -> str:
-    """Why weights that are quantised in blocks cannot be divided by ``tensor``, without a full stop; "" when they can.
-
-    vLLM: ``quantization/utils/fp8_utils.py validate_fp8_block_shape``. ``widths``: sizes that are divided.
-    """
+def check_blocks(config: Mapping[str, Any], facts: ModelFacts, tensor: int) -> None:
+    """GB10Error for weights that are quantised in blocks which ``tensor`` ranks would cut (``fp8_utils.py validate_fp8_block_shape`` and ``..._moe``)."""
     quantised = config.get("quantization_config")
     block = quantised.get("weight_block_size") if isinstance(quantised, Mapping) else None
     size = block[0] if isinstance(block, (list, tuple)) and block else None
-    if not isinstance(size, int) or isinstance(size, bool) or size < 1 or tensor == 1:
-        return ""
-    bad = next((width for width in widths if width and (width % tensor or width // tensor % size)), None)
-    return "" if bad is None else f"weights quantised in blocks of {size}, and {bad} / {tensor} is no multiple of that"
+    width = (facts.moe_intermediate_size if facts.num_experts else None) or facts.intermediate_size
+    if tensor == 1 or not isinstance(size, int) or isinstance(size, bool) or size < 1 or not width:
+        return
+    if width % tensor or width // tensor % size:
+        raise GB10Error(
+            f"tensor_parallel_size {tensor} would cut blocks of the quantised weights: {width} / {tensor} is no multiple of {size}; choose a smaller size."
+        )
 
 
 def candidates(boxes: int) -> list[tuple[int, int]]:
     """(tensor, pipeline) whose product is the number of boxes, most tensor parallelism first."""
     return [(boxes // stages, stages) for stages in range(1, boxes + 1) if boxes % stages == 0]
-
-
-def read_rank(value: Any, who: str) -> Rank | None:
-    """The ``rank`` of a wanted server, as the planning of a group gives it; None for a server of one box."""
-    if value is None:
-        return None
-    if not isinstance(value, Mapping):
-        raise GB10Error(f"{who}: rank is no mapping; it is made from `boxes`, and nobody needs to write it.")
-    boxes = tuple(str(box) for box in value.get("boxes") or ())
-    number, tensor, pipeline = (checks.whole(value.get(key), f"{who}: rank.{key}", low, 1024) for key, low in (("number", 0), ("tensor", 1), ("pipeline", 1)))
-    if tensor * pipeline != len(boxes) or number >= len(boxes):
-        raise GB10Error(f"{who}: rank {number} with tensor parallel {tensor} and pipeline parallel {pipeline} does not go with {len(boxes)} boxes.")
-    notes = tuple(str(note) for note in value.get("notes") or ())
-    return Rank(number, boxes, tensor, pipeline, str(value.get("why") or ""), str(value.get("kv_why") or ""), notes)
 
 
 def read_partition(text: str | None) -> tuple[int, ...] | None:

@@ -20,7 +20,9 @@ from ansible_collections.gb10.vllm.plugins.module_utils._sizing.flags import arg
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layout import KVLayout, kv_layout
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.need import Common, check_length, need_of
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.outcome import Outcome, outcome_of
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing.parallel import Rank, stage_of
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.parallel import stage_of
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.rank import Rank
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.ranks import stage_layouts
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.reasons import reason, warnings
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.shapes import (
     BoxFacts,
@@ -156,6 +158,7 @@ def _rank_facts(rank: Rank, layout: KVLayout) -> dict[str, Any]:
         "tensor": rank.tensor,
         "pipeline": rank.pipeline,
         "layers": [stage.first, stage.end],
+        "bytes_per_block": stage_layouts(layout)[rank.number // rank.tensor].bytes_per_block,
         "why": rank.why,
     }
 

@@ -10,10 +10,9 @@ Values that a user may write in several ways (``auto``, 64K) are ``Any`` until `
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import Any, TypedDict
 
-if TYPE_CHECKING:
-    from ansible_collections.gb10.vllm.plugins.module_utils._sizing.parallel import Rank
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.rank import Rank
 
 
 class EngineFacts(TypedDict, total=False):

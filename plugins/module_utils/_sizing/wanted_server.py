@@ -11,7 +11,7 @@ from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing import budget, checks, flags
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing.parallel import read_rank
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.rank import read_rank
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.shapes import ModelInfo, Repair, Server, WantedServer
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.speculation import speculation
 

@@ -14,6 +14,7 @@ import json
 import re
 from pathlib import Path
 
+import checkpoints
 import pytest
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing import weights
@@ -21,7 +22,6 @@ from ansible_collections.gb10.vllm.plugins.module_utils._sizing.engine import En
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layout import kv_layout
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.parallel import Stage, pipeline_stages
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.ranks import group_capacity, stage_layouts
-from support import checkpoints
 
 DATA = Path(__file__).parent / "data"
 TABLE = json.loads(gzip.decompress((DATA / "kv-groups.json.gz").read_bytes()))
