@@ -66,7 +66,10 @@ def _context_and_cache(outcome: Outcome) -> Iterator[_Row]:
         f"the engine checks at its start that this share of {outcome.memory.total_bytes / GIB:.2f} GiB ({grant.requested_bytes / GIB:.2f} GiB: weights, KV"
         " cache, overheads and margin) is free"
     )
-    yield _Row("--gpu-memory-utilization", grant.utilization, STATED if need.utilization is not None else why, "gpu_memory_utilization")
+    rank = outcome.server["rank"]
+    if rank and rank.utilization:
+        why = "the least of all ranks, so that their arguments are equal; each checks at its start that this share is free"
+    yield _Row("--gpu-memory-utilization", outcome.utilization, STATED if need.utilization is not None else why, "gpu_memory_utilization")
 
 
 def _batches(outcome: Outcome) -> Iterator[_Row]:

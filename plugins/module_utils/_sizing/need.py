@@ -18,7 +18,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layer import STA
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layout import KVLayout, kv_layout
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.model_config import prediction_heads
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.overrides import overridden
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing.parallel import Stage, check_blocks, read_partition, stage_of
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.parallel import Stage, check_blocks, check_release, read_partition, stage_of
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.rules import NEWEST, release_of, tells_no_age
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.shapes import Beside, EngineFacts, ModelInfo, Server, Start
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.solver import Need
@@ -188,6 +188,7 @@ def _size(variant: _Variant) -> Need:
     args, who = {**arguments.by_name(server["args"]), "speculative_config": variant.speculation}, f"server {server['name']}"
     rank = server["rank"]
     if rank:
+        check_release(engine.vllm_version)
         check_blocks(variant.info["config"], layout.facts, rank.tensor)
     stage = stage_of(layout.facts.num_layers, engine, rank.number) if rank else None
     facts = replace(layout.facts, num_layers=stage.end - stage.first) if stage else layout.facts

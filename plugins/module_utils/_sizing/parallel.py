@@ -13,6 +13,7 @@ from typing import Any
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.engine import Engine
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.model_config import ModelFacts
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.rules import release_of, tells_no_age
 
 # Sized architectures of 0.33 whose class has no ``SupportsPP`` (``config/model.py verify_with_parallel_config`` refuses them).
 NO_PIPELINE = frozenset((
@@ -30,6 +31,7 @@ NO_PIPELINE = frozenset((
     "XLMRobertaModel", "Zamba2ForCausalLM",
 ))  # fmt: skip
 MOST_BOXES = 64
+NATIVE = (0, 11, 1)
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,12 @@ def check_parallel(facts: ModelFacts, engine: Engine) -> None:
             f"pipeline_parallel_size {engine.pipeline_parallel_size}: vLLM cannot share out the layers of {facts.architecture} over stages (no SupportsPP);"
             " use tensor parallelism only."
         )
+
+
+def check_release(version: str) -> None:
+    """GB10Error for a vLLM that has no engine over several boxes of its own (``--nnodes`` came with 0.11.1)."""
+    if not tells_no_age(version) and release_of(version) < NATIVE:
+        raise GB10Error(f"vLLM {version} cannot run one server over several boxes by itself: 0.11.1 is the first that can.")
 
 
 def check_blocks(config: Mapping[str, Any], facts: ModelFacts, tensor: int) -> None:

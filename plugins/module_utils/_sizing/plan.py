@@ -136,7 +136,7 @@ def _entry(outcome: Outcome, models: Mapping[str, ModelInfo]) -> PlanServer:
         "longest_max_model_len": longest,
         "derived_max_model_len": layout.derived_max_model_len,
         "needed_bytes": need.fixed_bytes + need.least_kv_bytes,
-        "gpu_memory_utilization": grant.utilization,
+        "gpu_memory_utilization": outcome.utilization,
         "requested_bytes": grant.requested_bytes,
         "flags": chosen,
         "arguments": arguments(chosen),

@@ -19,7 +19,7 @@ class Rank:
     """One box of a server over several: its ``number`` among ``boxes`` (0: the head), and how the model is shared out.
 
     ``tensor`` GPUs share each layer and ``pipeline`` stages share out the layers, ``why`` says why; ``kv_why`` where the bytes of the KV cache come from,
-    ``notes`` are what its user should know.
+    ``notes`` are what its user should know, ``utilization`` is the one for all ranks, None as long as it is not known.
     """
 
     number: int
@@ -29,6 +29,7 @@ class Rank:
     why: str
     kv_why: str = ""
     notes: tuple[str, ...] = ()
+    utilization: float | None = None
 
     @property
     def head(self) -> bool:
@@ -53,4 +54,5 @@ def read_rank(value: Any, who: str) -> Rank | None:
     if tensor * pipeline != len(boxes) or number >= len(boxes):
         raise GB10Error(f"{who}: rank {number} with tensor parallel {tensor} and pipeline parallel {pipeline} does not go with {len(boxes)} boxes.")
     notes = tuple(str(note) for note in value.get("notes") or ())
-    return Rank(number, boxes, tensor, pipeline, str(value.get("why") or ""), str(value.get("kv_why") or ""), notes)
+    share = checks.fraction(value.get("utilization"), f"{who}: rank.utilization")
+    return Rank(number, boxes, tensor, pipeline, str(value.get("why") or ""), str(value.get("kv_why") or ""), notes, share)

@@ -132,12 +132,14 @@ class _Group:
         notes = [*self._differences(members), *self._copies(members, plans)]
         fits = all(entry["verdict"] == "fits" for entry in plans.values())
         least = min(members, key=lambda box: plans[box]["kv_cache_bytes"])
+        size = plans[least]["kv_cache_bytes"] if fits else 0
+        if size:
+            kv_why = f"equal on all {self.size} boxes: the most that {least} can give"
+            alike = [self._entry(box, rank, fixed=(plans[least]["max_model_len"], size)) for box, rank in zip(members, ranks, strict=True)]
+            ranks = [rank | {"kv_why": kv_why, "utilization": min(one["gpu_memory_utilization"] for one in alike)} for rank in ranks]
         for box, rank in zip(members, ranks, strict=True):
             server = self._server(box, rank | ({"notes": notes} if rank["number"] == 0 else {}))
-            if fits and plans[least]["kv_cache_bytes"]:
-                server["kv_cache_memory_bytes"] = plans[least]["kv_cache_bytes"]
-                server["rank"]["kv_why"] = f"equal on all {self.size} boxes: the most that {least} can give"
-            self.placed[box].append(server)
+            self.placed[box].append(server | ({"kv_cache_memory_bytes": size} if size else {}))
 
     def _check(self) -> None:
         """GB10Error for boxes that are not in the run, are too few, or are told different things."""

@@ -149,7 +149,8 @@ def test_a_model_that_no_box_holds_is_planned_over_two():
         "--headless": True,
     }
     assert flag(head, "--headless") is None
-    ours = ("--node-rank", "--headless", "--gpu-memory-utilization")
+    ours = ("--node-rank", "--headless")
+    assert flag(head, "--gpu-memory-utilization") * 121.69 * GIB <= worker["requested_bytes"] + 0.001 * 121.69 * GIB
     assert [one for one in head["flags"] if one["flag"] not in ours and one["value"] != flag(worker, one["flag"])] == []
     why = next(one["why"] for one in head["flags"] if one["flag"] == "--kv-cache-memory-bytes")
     assert "equal on all 2 boxes: the most that one can give" in why
@@ -237,6 +238,12 @@ def test_a_box_of_the_list_that_knows_nothing_of_the_server():
     assert "b is one of its `boxes`, but its gb10_servers do not have the server" in placed(["a", "b"], variables)["problem"]
     variables["b"] = {"plan_inputs": inputs(server(boxes=["b", "a"]))}
     assert "`boxes` is not the same for all boxes" in placed(["a", "b"], variables)["problem"]
+
+
+def test_a_vllm_without_an_engine_over_several_boxes_is_refused():
+    boxes = {name: {**inputs(server()), "engine": {"vllm_version": "0.11.0"}} for name in "ab"}
+    with pytest.raises(GB10Error, match="0.11.0 cannot run one server over several boxes by itself"):
+        servers_of_boxes(boxes)
 
 
 def test_stages_of_the_users_own():
