@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import checkpoints
 import pytest
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
@@ -17,6 +19,7 @@ from ansible_collections.gb10.vllm.plugins.plugin_utils._report.plan_picture imp
 from ansible_collections.gb10.vllm.plugins.plugin_utils._report.plan_table import plan_table
 
 GIB = 2**30
+ROOT = Path(__file__).resolve().parents[5]
 GOLDEN = checkpoints.golden_weights()
 QWEN3_235B = {
     "architectures": ["Qwen3MoeForCausalLM"], "model_type": "qwen3_moe", "num_hidden_layers": 94, "hidden_size": 4096, "intermediate_size": 12288,
@@ -297,9 +300,37 @@ def test_batches_that_would_split_a_group():
 # --- a real one, as docs/groups.md shows it -----------------------------------------------------------------------------
 
 
-def test_a_235b_model_needs_four_boxes_with_eight_bits():
-    two = plans({name: inputs(server("qwen3-235b-fp8")) for name in ("a", "b")})
-    assert two["a"]["verdict"] != "fits"
-    four = plans({name: inputs(server("qwen3-235b-fp8", 4, concurrency=4, max_model_len=40960)) for name in "abcd"})
-    assert {plan["verdict"] for plan in four.values()} == {"fits"}
-    assert len({of(four, name)["kv_cache_bytes"] for name in "abcd"}) == 1
+def linear(name, rows, columns, bits):
+    if bits == 8:
+        yield checkpoints.tensor(f"{name}.weight", "F8_E4M3", rows, columns)
+        yield checkpoints.tensor(f"{name}.weight_scale_inv", "F32", rows // 128, columns // 128)
+    else:
+        yield checkpoints.tensor(f"{name}.weight", "U8", rows, columns // 2)
+        yield checkpoints.tensor(f"{name}.weight_scale", "F8_E4M3", rows, columns // 16)
+
+
+def qwen3_235b(bits):
+    """All experts of a layer in one tensor: only bytes matter here."""
+    hidden, wide = QWEN3_235B["hidden_size"], 128 * QWEN3_235B["moe_intermediate_size"]
+    yield checkpoints.tensor("model.embed_tokens.weight", "BF16", QWEN3_235B["vocab_size"], hidden)
+    yield checkpoints.tensor("lm_head.weight", "BF16", QWEN3_235B["vocab_size"], hidden)
+    for number in range(QWEN3_235B["num_hidden_layers"]):
+        layer = f"model.layers.{number}."
+        for name, rows, columns in (("q_proj", 8192, hidden), ("k_proj", 512, hidden), ("v_proj", 512, hidden), ("o_proj", hidden, 8192)):
+            yield from linear(f"{layer}self_attn.{name}", rows, columns, bits)
+        yield checkpoints.tensor(f"{layer}mlp.gate.weight", "BF16", 128, hidden)
+        for name, rows, columns in (("gate_proj", wide, hidden), ("up_proj", wide, hidden), ("down_proj", 128 * hidden, 1536)):
+            yield from linear(f"{layer}mlp.experts.0.{name}", rows, columns, bits)
+
+
+@pytest.mark.parametrize(("bits", "boxes"), [(4, 2), (8, 4)])
+def test_the_plan_of_a_235b_model_in_the_documentation(monkeypatch, bits, boxes):
+    config = {**QWEN3_235B, **({"quantization_config": FP8} if bits == 8 else {})}
+    monkeypatch.setitem(MODELS, "/m/q", facts(config, list(qwen3_235b(bits))))
+    names = [f"spark-{number:02}" for number in range(1, boxes + 1)]
+    found = plans({name: inputs(server("q", names)) for name in names})
+    page = (ROOT / "docs" / "groups.md").read_text()
+    for line in plan_table(found, reasons=False).splitlines()[2 : 2 + boxes]:
+        assert f"    {line}\n" in page
+    if bits == 8:
+        assert plans({name: inputs(server("q", names[:2])) for name in names[:2]})[names[0]]["verdict"] != "fits"
