@@ -20,7 +20,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layers_registry 
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layout import kv_layout
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.parallel import MOST_BOXES, candidates
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.plan import plan_box
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing.shapes import ModelInfo
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.shapes import EngineFacts, ModelInfo
 
 Inputs = Mapping[str, Any]
 """What a box's plan is made from: box, servers, models, engine, elsewhere, options; the arguments of `plan_box`."""
@@ -96,10 +96,10 @@ def servers_of_boxes(boxes: Mapping[str, Inputs]) -> dict[str, list[dict[str, An
     return found
 
 
-def _engine(inputs: Inputs) -> dict[str, Any]:
+def _engine(inputs: Inputs) -> EngineFacts:
     """The engine of a box; of vLLM's CPU build with what decides its blocks."""
-    engine = dict(inputs.get("engine") or {})
-    processor = (inputs.get("box") or {}).get("cpu_features") if engine_identity(engine)["platform"] == "cpu" else None
+    engine: EngineFacts = inputs.get("engine") or {}
+    processor: EngineFacts | None = (inputs.get("box") or {}).get("cpu_features") if engine_identity(engine)["platform"] == "cpu" else None
     return {**(processor or {}), **engine}
 
 
@@ -170,7 +170,7 @@ class _Group:
             server |= {"max_model_len": fixed[0], "kv_cache_memory_bytes": fixed[1]}
         if rank is None:
             del server["rank"]
-        servers = [*([] if alone else self.placed[box]), server]
+        servers: Sequence[Any] = [*([] if alone else self.placed[box]), server]
         plan = plan_box(inputs["box"], servers, inputs["models"], inputs["engine"], inputs["options"], inputs.get("records"), inputs.get("elsewhere") or ())
         return dict(plan["servers"][-1])
 

@@ -105,8 +105,8 @@ def _unique(servers: Sequence[Mapping[str, Any]], key: str) -> None:
 
 
 def _may_share_a_box(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    named = [server.get("boxes") for server in (one, other)]
-    return not all(isinstance(boxes, list) for boxes in named) or bool(set(named[0]) & set(named[1]))
+    first, second = one.get("boxes"), other.get("boxes")
+    return not (isinstance(first, list) and isinstance(second, list)) or bool(set(first) & set(second))
 
 
 def listening(given: object) -> str:
