@@ -174,6 +174,10 @@ def test_only_with_the_key_and_only_on_the_address_named(box, deployed):
     assert not [word for word in listening if word in ("0.0.0.0:8000", "[::]:8000", "*:8000")]
 
 
+def test_a_proven_start_needs_no_sentinel(box, deployed):
+    assert box.run(f"ls {STATE}/servers/tiny").split() == ["deployment.json", "measured.json"]
+
+
 def test_another_key_holds_at_once_without_a_restart_and_what_is_taken_out_is_gone(box, deployed):
     before, wished = box.started_at(), dict(box.variables)
     box.wish(gb10_api_key="another key vq5mnx", gb10_metrics_key="")
@@ -222,10 +226,6 @@ def test_the_run_shows_predicted_against_measured(box, deployed):
         assert "predicted" in shown and "KV tokens" in shown and "concurrency" in shown
     measured, planned = box.record("tiny", "measured"), box.record("tiny", "deployment")["planned"]
     assert measured["facts"]["kv_tokens"] == planned["kv_tokens"], "the sizing is exact from the KV cache's bytes on"
-
-
-def test_a_proven_start_needs_no_sentinel(box, deployed):
-    assert box.run(f"ls {STATE}/servers/tiny").split() == ["deployment.json", "measured.json"]
 
 
 KILLS = {
