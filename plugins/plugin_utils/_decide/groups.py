@@ -150,7 +150,8 @@ class _Group:
             raise GB10Error(f"server {self.name}: `boxes` names {unknown[0]}, which is no box of this run ({', '.join(self.boxes)}).")
         absent = [box for box in self.named or () if box not in self.wishes]
         if absent:
-            raise GB10Error(f"server {self.name}: {absent[0]} is one of its `boxes`, but its gb10_servers do not have the server; say it for the whole group.")
+            why = "it could not be read, or its gb10_servers do not have the server"
+            raise GB10Error(f"server {self.name}: {absent[0]} is one of its `boxes`, but nothing is known of it: {why}.")
         if len(self.wishes) < self.size:
             raise GB10Error(f"server {self.name}: `boxes: {self.size}`, but the run has {len(self.wishes)} box{'es' if len(self.wishes) > 1 else ''} for it.")
 

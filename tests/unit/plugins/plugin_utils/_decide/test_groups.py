@@ -238,7 +238,10 @@ def test_a_group_that_cannot_be_gets_one_sentence(wish, sentence):
 
 def test_a_box_of_the_list_that_knows_nothing_of_the_server():
     variables = {"a": {"plan_inputs": inputs(server(boxes=["a", "b"]))}, "b": {}}
-    assert "b is one of its `boxes`, but its gb10_servers do not have the server" in placed(["a", "b"], variables)["problem"]
+    assert (
+        "b is one of its `boxes`, but nothing is known of it: it could not be read, or its gb10_servers do not have the server"
+        in placed(["a", "b"], variables)["problem"]
+    )
     variables["b"] = {"plan_inputs": inputs(server(boxes=["b", "a"]))}
     assert "`boxes` is not the same for all boxes" in placed(["a", "b"], variables)["problem"]
 
