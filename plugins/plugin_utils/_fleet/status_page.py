@@ -14,6 +14,7 @@ from typing import Any
 from ansible_collections.gb10.vllm.plugins.module_utils._model.content import not_verified
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.lacking import more, sentence
 from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet.lock import short
+from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet.speed import words
 from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet.status import certificate_words, named
 from ansible_collections.gb10.vllm.plugins.plugin_utils._report.words import gib
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
@@ -65,6 +66,7 @@ def _server(server: Mapping[str, Any]) -> dict[str, Any]:
         "kv_tokens": f"{server['kv_tokens']:,}" if server["kv_tokens"] else "-",
         "concurrency": f"{server['concurrency']:.2f}x" if server["concurrency"] else "-",
         "lacks": [text for text in (sentence(server["lacking"]), more(server.get("gain") or {})) if text],
+        "speed": words(server.get("speed") or {}),
         "tls": certificate_words(server["certificate"]),
         "no_drift": "unknown" if state == "unreachable" else "none",
         "history": [{"model": named(one), "image": short(one["image_id"])} for one in server["history"]],
