@@ -82,6 +82,7 @@ def need_of(server: Server, info: ModelInfo, record: Mapping[str, Any], common: 
     """Sizes of one server's parts; the variants with another KV dtype or without graphs are computed only when something does not fit."""
     beside_arguments.refuse(server["args"], f"server {server['name']}", common.identity["platform"])
     check_gpus(server, common.identity["platform"])
+    flags.refuse_lost_length(server["args"], common.identity.get("vllm_version") or "", server["name"])
     info = _as_read(server, info)
     config = overridden(info["config"], server["args"].get("hf_overrides"), f"server {server['name']}")
     if config is not info["config"]:
@@ -101,6 +102,12 @@ def need_of(server: Server, info: ModelInfo, record: Mapping[str, Any], common: 
 
 def _as_read(server: Server, info: ModelInfo) -> ModelInfo:
     """The model as this server's load and configuration formats read a directory that holds it under Mistral's and under the usual names."""
+    if "mistral" in (server["load_format"], server["args"].get("config_format")) and info.get("layout", "mistral") != "mistral":
+        # vLLM: model_loader/default_loader.py _prepare_weights, transformers_utils/config.py MistralConfigParser
+        raise GB10Error(
+            f"server {server['name']}: the model has no files under Mistral's names (params.json, consolidated*.safetensors), which load_format: mistral"
+            " and config_format: mistral ask for: leave both out"
+        )
     other = info.get("hf")
     if not other:
         return info

@@ -102,6 +102,11 @@ def _whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def is_output_head(table: str) -> bool:
+    """Whether the name of a vocabulary table says that it is the output head, which every token reads whole."""
+    return bool(_HEAD.search(table.lower()))
+
+
 def parse_header(blob: bytes, size_bytes: int, where: str) -> Shard:
     """Check one shard: the JSON parses, tensors fill the data part without gap or overlap, the file is complete.
 
@@ -306,7 +311,8 @@ def summarise(tensors: Iterable[Tensor], config: Mapping[str, Any]) -> dict[str,
         if len(shape) < 2:
             split = "whole" if split == "split" and group != "attention" else split
         linear = len(shape) >= 2 and group in ("mlp", "attention") and split != "whole" and pattern.endswith(("weight", "proj"))
-        expert = linear and group == "mlp" and bool(_EXPERT.search(pattern))
+        # Scales and packed values too: one token reads those of the experts it is sent to, and no others.
+        expert = group == "mlp" and split != "whole" and bool(_EXPERT.search(pattern))
         key = (group, dtype, split, keep, skip, linear, pattern.endswith("_blocks"), expert)
         entry = sums.setdefault(key, [0, 0])
         entry[0] += elements
