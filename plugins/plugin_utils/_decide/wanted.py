@@ -183,9 +183,9 @@ def normalise(servers: list[dict], models_dir: str, allow_open: bool = False, li
     return done
 
 
-def of_one_box(servers: list[dict], models_dir: str, allow_open: bool = False) -> list[Server]:
+def of_one_box(servers: list[dict], models_dir: str, allow_open: bool = False, listen: str = "") -> list[Server]:
     """The servers of ``normalise`` that run on one box; those over several are planned only."""
-    return [server for server in normalise(servers, models_dir, allow_open) if "boxes" not in server]
+    return [server for server in normalise(servers, models_dir, allow_open, listen) if "boxes" not in server]
 
 
 def of_several_boxes(servers: list[dict], models_dir: str, box: str, allow_open: bool = False) -> list[Server]:

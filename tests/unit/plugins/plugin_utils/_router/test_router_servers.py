@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import pytest
+from ansible_collections.gb10.vllm.plugins.filter.servers import FilterModule
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.plugin_utils._router import servers
 
@@ -120,3 +121,10 @@ def test_a_name_belongs_to_one_server_and_one_port():
         servers.model_names([one("a"), one("b", server="other")])
     with pytest.raises(GB10Error, match="name without spaces"):
         servers.model_names([one("a", models=("a b",))])
+
+
+def test_the_filter_puts_servers_where_the_router_comes_in():
+    given = [{"name": "tiny", "model": "m"}, {"name": "own", "model": "n", "port": 8001, "address": "0.0.0.0"}]
+    filled = FilterModule().filters()["servers"](given, models_dir="/srv/models", allow_open=False, listen="10.0.0.1")
+    assert [one["address"] for one in filled] == ["10.0.0.1", "0.0.0.0"]
+    assert FilterModule().filters()["server_mistakes"](given, models_dir="/srv/models", allow_open=False, listen="no address")
