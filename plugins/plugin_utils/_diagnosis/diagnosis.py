@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ansible_collections.gb10.vllm.plugins.module_utils._engine import log as engine_log
@@ -67,7 +68,7 @@ def _find(logs: list[Log], entries: list[Entry], context: frozenset[str] | set[s
         for entry in entries:
             if context.intersection(entry.unless):
                 continue
-            for match in entry.matches(log.text):
+            for match in entry.matches(log.text, _raised_where(entry, log.lines, starts)):
                 number = bisect_right(starts, match.start()) - 1
                 if _may_act(entry, log, number):
                     groups = {name: value for name, value in match.groupdict().items() if value is not None}
@@ -83,6 +84,12 @@ def _find(logs: list[Log], entries: list[Entry], context: frozenset[str] | set[s
         return order[hit.entry.severity], hit.is_wrapper, echo, hit.entry.priority, late, hit.line_number
 
     return sorted(hits, key=importance)
+
+
+def _raised_where(entry: Entry, lines: list[str], starts: list[int]) -> Callable[[re.Match], bool] | None:
+    """What an entry that names a place asks of its matches: that the traceback above each ends there."""
+    place = entry.raised_in
+    return None if place is None else lambda match: bool(place.search(reading.place_of(lines, bisect_right(starts, match.start()) - 1)))
 
 
 def _telling(lines: list[str], first: int, last: int) -> int:
@@ -121,11 +128,13 @@ def diagnose(logs: dict[str, str], entries: list[Entry], context: frozenset[str]
     # What was said before a server came up did not keep it from coming up.
     fatal = [hit for hit in hits if hit.entry.severity == "fatal" and hit.line_number >= started.get(hit.node, 0)]
     root = _named_in(fatal[0], hits) if fatal else None
-    explained = {(hit.node, number) for hit in fatal for number in range(hit.line_number, hit.last + 1)}
+    explained = _explained([hit for hit in fatal if hit.entry.raised_in is None])
     if root is None or root.is_wrapper or _passes_by(root, read, explained):
-        unexplained = _unexplained(read, explained)
+        placed = [hit for hit in fatal if hit.entry.raised_in and _is_first(hit, read)]
+        unexplained = None if placed else _unexplained(read, explained)
         if unexplained is not None:
             return {**unexplained, "also": _also(fatal), "notes": notes}
+        root = placed[0] if placed else root
     root = root or next((hit for hit in hits if hit.entry.severity == "degraded" and hit.entry.stage == "runtime" and _REFUSAL.search(hit.line)), None)
     if root is None:
         return {**_without_error(read), "notes": notes}
@@ -155,13 +164,23 @@ def diagnose(logs: dict[str, str], entries: list[Entry], context: frozenset[str]
     }
 
 
+def _explained(hits: list[Hit]) -> set[tuple[str, int]]:
+    return {(hit.node, number) for hit in hits for number in range(hit.line_number, hit.last + 1)}
+
+
+def _is_first(hit: Hit, logs: list[Log]) -> bool:
+    log = next(log for log in logs if log.node == hit.node)
+    first = reading.first_cause(log)
+    return first is not None and hit.line_number <= first <= hit.last
+
+
 def _passes_by(root: Hit, logs: list[Log], explained: set[tuple[str, int]]) -> bool:
     """Whether the server itself raised another error first, with a message, that no entry explains: then the root is a consequence, or chance."""
     log = next(log for log in logs if log.node == root.node)
     raised = reading.raised(log)
-    if raised is None or (log.node, raised) in explained:
+    if raised is None or (log.node, raised) in explained or root.line_number <= raised <= root.last:
         return False
-    return not reading.is_chained(log, raised, max(number for node, number in explained if node == log.node))
+    return root.entry.raised_in is not None or not reading.is_chained(log, raised, max(number for node, number in explained if node == log.node))
 
 
 def _also(hits: list[Hit]) -> list[dict]:
@@ -298,7 +317,7 @@ def decisive_lines(lines: list[str], root: int, others: list[int]) -> list[str]:
         for number in candidates:
             if len(numbers) < most and lines[number].strip() not in told():
                 numbers.add(number)
-    return [lines[number].strip()[:400] for number in sorted(numbers)]
+    return [reading.whole(lines, number)[:400] for number in sorted(numbers)]
 
 
 def explain(diagnosis: dict, heading: str) -> str:

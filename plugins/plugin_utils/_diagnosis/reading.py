@@ -69,6 +69,7 @@ WRAPPERS = re.compile(
     r"|^make(?:\[\d+\])?: \*\*\*|ninja: build stopped|^FAILED: |error: command .{0,400} failed|Command .{0,400} (?:failed|died)|raise \w+"
     r"|note: This error originates|ERROR conda|resource_tracker: |leaked (?:semaphore|shared_memory)"
     r"|destroy_process_group\(\) was not called"
+    r"|unhandled (?:system|cuda) error|NCCL error in: |run with NCCL_DEBUG="
     r"|^Killed$|^Aborted|core dumped\)?$|Extension modules:|Current thread 0x|Thread 0x\w+ \(most recent|Shutting down|shutting down"
     r"|^\s*(?:raise|return|await|yield|self\.|super\(\)|with |if |for |from |import |\^+|~+)"
 )
@@ -178,6 +179,18 @@ def is_reason(line: str) -> bool:
     return bool(_DEEPER.search(line))
 
 
+def whole(lines: list[str], number: int) -> str:
+    """A line as it is shown; the reason that a program lists below its error is broken into several lines for a terminal and put together again."""
+    text = lines[number].strip()
+    if not re.match(r"[├╰]─▶ ", text):
+        return text
+    for later in lines[number + 1 : number + 12]:
+        if not re.match(r" {4,}\w", later):
+            break
+        text = f"{text} {later.strip()}"
+    return text
+
+
 def first_cause(log: Log) -> int | None:
     """Number of the line that most likely says what happened; None when no line says that anything failed."""
     begin = _last_step(log) if log.kind == BUILD else int(log.up) + 1 if log.up != float("inf") and log.kind == SERVER else 0
@@ -195,6 +208,31 @@ def raised(log: Log) -> int | None:
     number = first_cause(log)
     told = number is not None and _EXCEPTION.search(log.lines[number].strip()) and _in_traceback(log.lines, number)
     return number if told and re.search(r": .{10,}", log.lines[number or 0]) else None
+
+
+# Frames that say nothing of what failed: the interpreter, libraries that only hand a call on, and vLLM's own plumbing.
+_PLUMBING = re.compile(
+    r'"<|/lib/python3[.\d]*/(?!site-packages/|dist-packages/)|/(?:uvloop|starlette|fastapi|uvicorn|pydantic\w*|cloudpickle|tqdm|decorator|einops)/'
+    r"|/torch/(?!_inductor|_dynamo|_functorch|distributed|cuda/graphs|utils/cpp_extension|hub|_higher_order_ops|fx)"
+    r"|/vllm/(?:v1/(?:executor|serial_utils|utils|engine/(?:core|core_client|async_llm|llm_engine|utils|coordinator))\b|v1/worker/(?:worker_base|gpu_worker)"
+    r"|executor/|worker/worker_base|engine/(?:llm_engine|async_llm_engine|multiprocessing)|tracing|utils/|utils\.py|logger|exceptions"
+    r"|entrypoints/(?:utils|logger|launcher|cli|openai/(?:api_server|utils)|serve)|_custom_ops|custom_op|model_executor/custom_op|_ops|ir/"
+    r"|model_executor/utils|model_executor/layers/linear|distributed/communication_op|env_override|v1/worker/cp_utils)"
+)
+_FRAME = re.compile(r'^\s*File "(?P<path>[^"\n]{1,600})", line \d+(?:, in (?P<name>\S+))?')
+_FRAMES_LOOKED_AT = 60
+"""Lines above an error in which its traceback is looked for."""
+
+
+def place_of(lines: list[str], number: int) -> str:
+    """``path, in function`` of the deepest frame of the traceback that ends in line ``number`` and is more than plumbing; empty without one."""
+    for above in range(number - 1, max(-1, number - _FRAMES_LOOKED_AT), -1):
+        frame = _FRAME.match(lines[above])
+        if frame and not _PLUMBING.search(f'"{frame["path"]}'):
+            return f"{frame['path']}, in {frame['name'] or '<module>'}"
+        if not frame and not lines[above].startswith(" "):
+            return ""
+    return ""
 
 
 def is_chained(log: Log, earlier: int, later: int) -> bool:
