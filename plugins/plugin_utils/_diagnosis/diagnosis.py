@@ -61,14 +61,15 @@ def _find(logs: list[Log], entries: list[Entry], context: frozenset[str] | set[s
     hits = []
     up = {log.node: log.up for log in logs}
     for log in logs:
-        starts, position = [], 0
-        for line in log.lines:
+        starts, position, words = [], 0, log.words
+        for line in words:
             starts.append(position)
             position += len(line) + 1
+        text = "\n".join(words)
         for entry in entries:
             if context.intersection(entry.unless):
                 continue
-            for match in entry.matches(log.text, _raised_where(entry, log.lines, starts)):
+            for match in entry.matches(text, _raised_where(entry, log.lines, starts)):
                 number = bisect_right(starts, match.start()) - 1
                 if _may_act(entry, log, number):
                     groups = {name: value for name, value in match.groupdict().items() if value is not None}

@@ -102,6 +102,7 @@ _SOFT = re.compile(
 """Words of lines that tell of a failure which the program got over."""
 
 
+_REPEATED_BY_ENGINE = re.compile(r"Worker failed with error ['\"](?=.{8})(.{1,4000}?)['\"], please check the stack trace.*")
 _ROUTINE = re.compile(r'Avg prompt throughput: |SpecDecoding metrics: |"(?:GET|POST) /\S* HTTP/1\.\d" 200|(?:Received|Added|Finished) request ')
 
 
@@ -121,8 +122,9 @@ class Log:
     up: float
 
     @property
-    def text(self) -> str:
-        return "\n".join(self.lines)
+    def words(self) -> list[str]:
+        """The lines as signatures see them: what a worker raised, without the sentence in which its engine repeats it."""
+        return [_REPEATED_BY_ENGINE.sub(r"\1", line) if "Worker failed with error" in line else line for line in self.lines]
 
     @property
     def started(self) -> int:
