@@ -33,6 +33,8 @@ class Hit:
     """Number of the line a reader has to see: where a signature spans several lines, the one of them that tells of an error."""
     last: int
     """Number of the last line that the signature spans."""
+    calm: bool = False
+    """Whether its own logger calls the line a warning or less: the program may have got over it."""
 
     @property
     def is_wrapper(self) -> bool:
@@ -69,12 +71,14 @@ def _find(logs: list[Log], entries: list[Entry], context: frozenset[str] | set[s
         for entry in entries:
             if context.intersection(entry.unless):
                 continue
-            for match in entry.matches(text, _raised_where(entry, log.lines, starts)):
+            for match in entry.matches(text, _acceptable(entry, log, starts)):
                 number = bisect_right(starts, match.start()) - 1
                 if _may_act(entry, log, number):
                     groups = {name: value for name, value in match.groupdict().items() if value is not None}
                     end = bisect_right(starts, max(match.start(), match.end() - 1)) - 1
-                    hits.append(Hit(entry, log.node, number, log.lines[number], groups, _telling(log.lines, number, end), end))
+                    shown = _telling(log.lines, number, end)
+                    calm = shown in log.calm and not reading.is_error(log.lines[shown])
+                    hits.append(Hit(entry, log.node, number, log.lines[number], groups, shown, end, calm))
     order = {severity: rank for rank, severity in enumerate(SEVERITIES)}
 
     def importance(hit: Hit) -> tuple:
@@ -82,15 +86,25 @@ def _find(logs: list[Log], entries: list[Entry], context: frozenset[str] | set[s
         echo = len(logs) > 1 and hit.entry.stage == "multinode"
         # The same words mean another thing once the server was up: then an entry for a running server is closer.
         late = hit.entry.stage == "startup" and hit.line_number > up[hit.node]
-        return order[hit.entry.severity], hit.is_wrapper, echo, hit.entry.priority, late, hit.line_number
+        # What is only a warning is the cause where nothing else is.
+        return order[hit.entry.severity], hit.is_wrapper, hit.calm, echo, hit.entry.priority, late, hit.line_number
 
     return sorted(hits, key=importance)
 
 
-def _raised_where(entry: Entry, lines: list[str], starts: list[int]) -> Callable[[re.Match], bool] | None:
-    """What an entry that names a place asks of its matches: that the traceback above each ends there."""
-    place = entry.raised_in
-    return None if place is None else lambda match: bool(place.search(reading.place_of(lines, bisect_right(starts, match.start()) - 1)))
+def _acceptable(entry: Entry, log: Log, starts: list[int]) -> Callable[[re.Match], bool]:
+    """What is asked of a match beside its words: that it stands where the entry says, and that warnings do not crowd out the error they led to."""
+    warnings: list[int] = []
+
+    def accept(match: re.Match) -> bool:
+        number = bisect_right(starts, match.start()) - 1
+        if entry.raised_in is not None and not entry.raised_in.search(reading.place_of(log.lines, number)):
+            return False
+        if number in log.calm:
+            warnings.append(number)
+        return number not in log.calm or len(warnings) == 1
+
+    return accept
 
 
 def _telling(lines: list[str], first: int, last: int) -> int:
@@ -176,9 +190,12 @@ def _is_first(hit: Hit, logs: list[Log]) -> bool:
 
 
 def _passes_by(root: Hit, logs: list[Log], explained: set[tuple[str, int]]) -> bool:
-    """Whether the server itself raised another error first, with a message, that no entry explains: then the root is a consequence, or chance."""
+    """Whether the server itself raised another error first, with a message, that no entry explains: then the root is a consequence, or chance.
+
+    A root that is only a warning is passed by for any other error.
+    """
     log = next(log for log in logs if log.node == root.node)
-    raised = reading.raised(log)
+    raised = reading.first_cause(log) if root.calm else reading.raised(log)
     if raised is None or (log.node, raised) in explained or root.line_number <= raised <= root.last:
         return False
     return root.entry.raised_in is not None or not reading.is_chained(log, raised, max(number for node, number in explained if node == log.node))

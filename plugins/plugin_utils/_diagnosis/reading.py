@@ -120,6 +120,8 @@ class Log:
     errors: frozenset[int]
     kind: str
     up: float
+    calm: frozenset[int] = frozenset()
+    """Lines which a logger called a warning or less."""
 
     @property
     def words(self) -> list[str]:
@@ -143,9 +145,10 @@ def read(node: str, text: str) -> Log:
     if len(raw) > HEAD_LINES + LAST_LINES:
         raw = raw[:HEAD_LINES] + raw[-LAST_LINES:]
     pairs = list(levelled(raw))
-    lines = [line for _error, line in pairs]
+    lines = [line for _level, line in pairs]
     up = next((float(number) for number, line in enumerate(lines) if _RUNNING.search(line)), float("inf"))
-    return Log(node, lines, frozenset(number for number, (error, _line) in enumerate(pairs) if error), _kind(text, lines), up)
+    errors, calm = (frozenset(number for number, (level, _line) in enumerate(pairs) if level == wanted) for wanted in ("error", "calm"))
+    return Log(node, lines, errors, _kind(text, lines), up, calm)
 
 
 def _kind(text: str, lines: list[str]) -> str:
