@@ -16,7 +16,7 @@ from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import readin
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.knowledge import SEVERITIES, WRAPPER_PRIORITY, Entry
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.reading import BINARY, BUILD, EMPTY, SERVER, Log
 
-ANYWHERE = ("multinode", "host", "security")
+_ANYWHERE = frozenset(("multinode", "host", "security"))
 """Stages whose failures reach every log: those of a group, of the host, and what is known of a version."""
 
 
@@ -69,7 +69,7 @@ def _find(logs: list[Log], entries: list[Entry], context: frozenset[str] | set[s
             position += len(line) + 1
         text = "\n".join(words)
         for entry in entries:
-            if context.intersection(entry.unless):
+            if context.intersection(entry.unless) or not _of_its_kind(entry, log):
                 continue
             for match in entry.matches(text, _acceptable(entry, log, starts)):
                 number = bisect_right(starts, match.start()) - 1
@@ -112,14 +112,18 @@ def _telling(lines: list[str], first: int, last: int) -> int:
     return next((number for number in range(last, first, -1) if reading.is_error(lines[number]) and not reading.is_wrapper(lines[number])), first)
 
 
-def _may_act(entry: Entry, log: Log, number: int) -> bool:
-    """An entry explains logs of its own stages only: what breaks a running server never explains a build or a start."""
-    stages = set(entry.stages)
-    if entry.severity != "fatal" or log.kind not in (BUILD, SERVER) or stages & set(ANYWHERE):
+def _of_its_kind(entry: Entry, log: Log) -> bool:
+    """An entry explains logs of its own stages only: nothing of a build explains a server, or the other way round."""
+    if entry.severity != "fatal" or log.kind not in (BUILD, SERVER) or not _ANYWHERE.isdisjoint(entry.stages):
         return True
-    if log.kind == BUILD:
-        return "build" in stages
-    if "startup" not in stages and ("runtime" not in stages or number < log.up):
+    return "build" in entry.stages if log.kind == BUILD else "startup" in entry.stages or "runtime" in entry.stages
+
+
+def _may_act(entry: Entry, log: Log, number: int) -> bool:
+    """What breaks a running server never explains a start, nor one phase of a start another."""
+    if entry.severity != "fatal" or log.kind != SERVER or not _ANYWHERE.isdisjoint(entry.stages):
+        return True
+    if "startup" not in entry.stages and number < log.up:
         return False
     return not entry.phases or engine_log.where(log.lines[: number + 1])[0] in entry.phases
 
