@@ -18,6 +18,7 @@ from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.reading impor
 
 _ANYWHERE = frozenset(("multinode", "host", "security"))
 """Stages whose failures reach every log: those of a group, of the host, and what is known of a version."""
+_LATER = _ANYWHERE | {"runtime"}
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ def diagnose(logs: dict[str, str], entries: list[Entry], context: frozenset[str]
     notes = _notes(hits)
     started = {log.node: log.started for log in read if log.kind == SERVER}
     # What was said before a server came up did not keep it from coming up.
-    fatal = [hit for hit in hits if hit.entry.severity == "fatal" and hit.line_number >= started.get(hit.node, 0)]
+    fatal = [hit for hit in hits if hit.entry.severity == "fatal" and hit.line_number >= started.get(hit.node, 0) and not _is_harmless(hit, started)]
     root = _named_in(fatal[0], hits) if fatal else None
     explained = _explained([hit for hit in fatal if hit.entry.raised_in is None])
     if root is None or root.is_wrapper or _passes_by(root, read, explained):
@@ -157,6 +158,8 @@ def diagnose(logs: dict[str, str], entries: list[Entry], context: frozenset[str]
     root = root or next((hit for hit in hits if hit.entry.severity == "degraded" and hit.entry.stage == "runtime" and _REFUSAL.search(hit.line)), None)
     if root is None:
         return {**_without_error(read), "notes": notes}
+    if fatal and all(_is_got_over(hit, read) for hit in fatal):
+        return {**NOTHING, "verdict": "healthy", "why": REFUSED, "notes": [*notes, *_noted(fatal)]}
     others = [hit for hit in fatal if hit.entry.id != root.entry.id]
     same = [hit.shown for hit in hits if (hit.entry.id, hit.node) == (root.entry.id, root.node)]
     values = root.groups | {name: value for hit in hits if hit.entry.id == root.entry.id for name, value in hit.groups.items() if name not in root.groups}
@@ -175,12 +178,17 @@ def diagnose(logs: dict[str, str], entries: list[Entry], context: frozenset[str]
         "why": fill(root.entry.cause, values),
         "todo": fill(root.entry.fix, values),
         "source": list(root.entry.source),
-        "lines": decisive_lines(lines, shown, [hit.line_number for hit in others if hit.node == root.node]),
+        "lines": decisive_lines(lines, shown, [hit.line_number for hit in others if hit.node == root.node], sorted(same)),
         "auto": root.entry.auto,
         "values": values,
         "also": _also(others),
         "notes": notes,
     }
+
+
+def _is_harmless(hit: Hit, started: dict[str, int]) -> bool:
+    """Whether it is a warning about the start of a server that came up all the same."""
+    return hit.calm and started.get(hit.node, 0) > 0 and not _LATER.intersection(hit.entry.stages)
 
 
 def _explained(hits: list[Hit]) -> set[tuple[str, int]]:
@@ -215,6 +223,17 @@ _REFUSAL = re.compile(
     r'|HTTP/1\.\d" 4\d\d|Error code: 4\d\d'
 )
 
+REFUSED = "The server refused a request and answered others; the log holds no other error."
+_ANSWERED = re.compile(r'"POST /\S* HTTP/1\.\d" 200')
+
+
+def _is_got_over(hit: Hit, logs: list[Log]) -> bool:
+    """Whether it is a request that a server refused which is well: it came up before, and answered another request after."""
+    log = next(log for log in logs if log.node == hit.node)
+    refused = hit.entry.stage == "runtime" and hit.line_number > log.started > 0 and _REFUSAL.search(hit.line)
+    return bool(refused) and any(_ANSWERED.search(line) for line in log.lines[hit.last + 1 :])
+
+
 NOTHING: dict = {
     "verdict": "nothing", "found": False, "id": "", "stage": "", "node": "", "what": "", "why": "", "todo": "", "source": [], "lines": [],
     "auto": {"level": "never"}, "values": {}, "also": [], "notes": [],
@@ -230,13 +249,11 @@ def _named_in(root: Hit, hits: list[Hit]) -> Hit:
 
 
 def _notes(hits: list[Hit]) -> list[dict]:
-    return _unique(
-        [
-            {"id": hit.entry.id, "node": hit.node, "what": hit.line.strip(), "todo": fill(hit.entry.fix, hit.groups)}
-            for hit in hits
-            if hit.entry.severity == "degraded"
-        ]
-    )
+    return _noted([hit for hit in hits if hit.entry.severity == "degraded"])
+
+
+def _noted(hits: list[Hit]) -> list[dict]:
+    return _unique([{"id": hit.entry.id, "node": hit.node, "what": hit.line.strip(), "todo": fill(hit.entry.fix, hit.groups)} for hit in hits])
 
 
 def _unique(items: list[dict]) -> list[dict]:
@@ -277,6 +294,11 @@ def _without_error(logs: list[Log]) -> dict:
         todo = "Give the log of a build, of a vLLM server or of the kernel."
         return {**NOTHING, "why": "This does not look like the log of a build, of a vLLM server or of a kernel.", "todo": todo}
     log = next(one for one in logs if one.kind != EMPTY and one.up == float("inf"))
+    other = reading.other_program(log)
+    if other is not None:
+        name, number = other
+        why = f"This is the log of another program ({name}), and no line of it says that it failed."
+        return {**NOTHING, "why": why, "todo": "Give the log of the vLLM server.", "lines": [log.lines[number].strip()[:400]]}
     last = [number for number, line in enumerate(log.lines) if line.strip() and not _FILLER.search(line)] or [len(log.lines) - 1]
     return {
         **NOTHING,
@@ -312,14 +334,19 @@ def fill(text: str, groups: dict) -> str:
 _FILLER = re.compile(r"NCCL INFO|^(?:Traceback|\s|\[?[WIE]\d{4}[ :]|Found ulimit|Route: |non-default args|During handling|The above exception)|Warning: ")
 
 
+def _shape(line: str) -> str:
+    """A line without what differs where a program says the same of several things: paths, names in quotes, numbers."""
+    return re.sub(r"\S*[/.\d]\S*|'[^']*'|\"[^\"]*\"", "", line)
+
+
 NEAR_LINES = 15
 """An error this near before the decisive line belongs to the same failure."""
 
 
-def decisive_lines(lines: list[str], root: int, others: list[int]) -> list[str]:
+def decisive_lines(lines: list[str], root: int, others: list[int], same: list[int] | tuple[int, ...] = ()) -> list[str]:
     """At most three lines of the log, in its order: the root cause, what it led to, and what came just before.
 
-    :param root: number of the decisive line; ``others``: numbers of further fatal findings.
+    :param root: number of the decisive line; ``others``: numbers of further fatal findings; ``same``: of all that say what the root says.
     """
     numbers = {root}
 
@@ -327,14 +354,18 @@ def decisive_lines(lines: list[str], root: int, others: list[int]) -> list[str]:
         return {lines[number].strip() for number in numbers}
 
     errors = [number for number in range(root + 1, len(lines)) if reading.is_error(lines[number])]
+    again = [number for number in same if not reading.is_wrapper(lines[number]) and _shape(lines[number]) != _shape(lines[root])]
     below = [number for number in range(root + 1, min(root + 8, len(lines))) if reading.is_reason(lines[number])][-1:]
-    own = below or [number for number in errors if not reading.is_wrapper(lines[number])][:1]  # a frame of a traceback is followed by what was raised
+    own = [number for number in errors if not reading.is_wrapper(lines[number]) and _shape(lines[number]) != _shape(lines[root])][
+        :1
+    ]  # a frame of a traceback is followed by what was raised
     plain = [number for number in range(root - 1, -1, -1) if lines[number].strip() and not _FILLER.search(lines[number])]
     told_before = [number for number in plain if root - number <= NEAR_LINES and reading.is_error(lines[number]) and not reading.is_wrapper(lines[number])]
     if lines[root].startswith("AssertionError"):  # the assertion itself is the line above
         told_before = [number for number in range(root - 1, max(-1, root - 3), -1) if lines[number].lstrip().startswith("assert ")] + told_before
-    before = [*told_before[:1], *(number for number in plain if not reading.is_wrapper(lines[number])), *plain]
-    later = [*own, *sorted(others), *errors]
+    before = [*(number for number in again if number < root), *told_before[:1], *(number for number in plain if not reading.is_wrapper(lines[number])), *plain]
+    further = [number for number in sorted(others) if not reading.is_wrapper(lines[number])]
+    later = [*below, *own, *further, *(number for number in again if number > root), *sorted(others), *errors]
     for candidates, most in ((later, 2), (before, 3), (later, 3)):
         for number in candidates:
             if len(numbers) < most and lines[number].strip() not in told():

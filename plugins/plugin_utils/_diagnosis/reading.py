@@ -69,7 +69,7 @@ WRAPPERS = re.compile(
     r"|^make(?:\[\d+\])?: \*\*\*|ninja: build stopped|^FAILED: |error: command .{0,400} failed|Command .{0,400} (?:failed|died)|raise \w+"
     r"|note: This error originates|ERROR conda|resource_tracker: |leaked (?:semaphore|shared_memory)"
     r"|destroy_process_group\(\) was not called"
-    r"|unhandled (?:system|cuda) error|NCCL error in: |run with NCCL_DEBUG="
+    r"|^error: (?:while searching for|patch failed):|unhandled (?:system|cuda) error|NCCL error in: |run with NCCL_DEBUG="
     r"|^Killed$|^Aborted|core dumped\)?$|Extension modules:|Current thread 0x|Thread 0x\w+ \(most recent|Shutting down|shutting down"
     r"|^\s*(?:raise|return|await|yield|self\.|super\(\)|with |if |for |from |import |\^+|~+)"
 )
@@ -167,6 +167,23 @@ def _kind(text: str, lines: list[str]) -> str:
 def is_familiar(log: Log) -> bool:
     """Whether anything in it belongs to what this collection has to do with."""
     return log.kind in (BUILD, SERVER) or any(_FAMILIAR.search(line) for line in log.lines)
+
+
+_OTHER_PROGRAMS = {
+    "llama.cpp": re.compile(r"^main: HTTP server is listening|llama_model_load(?:er)?|^srv +\w+:|llama_context:"),
+    "Ollama": re.compile(r"ollama serve|source=(?:routes|server|sched|runner)\.go|msg=\"inference compute\""),
+    "SGLang": re.compile(r"sglang\.launch_server|server_args=ServerArgs\(|sglang/srt/"),
+    "Text Generation Inference": re.compile(r"text_generation_(?:launcher|router|server)"),
+    "TensorRT-LLM": re.compile(r"^\[TensorRT-LLM\]|tensorrt_llm/|trtllm-serve"),
+}
+
+
+def other_program(log: Log) -> tuple[str, int] | None:
+    """Which other server's log this is, and the number of the line that says so; None for one of vLLM's, of a build or of nobody that is known."""
+    if log.kind != OTHER:
+        return None
+    found = ((name, number) for number, line in enumerate(log.lines) for name, words in _OTHER_PROGRAMS.items() if words.search(line))
+    return next(found, None)
 
 
 def is_wrapper(line: str) -> bool:

@@ -353,3 +353,19 @@ def test_the_reason_that_a_program_lists_below_its_error_is_shown_whole(entries)
         "  ╰─▶ Because only vllm==0.19.1 is available and\n      vllm==0.19.1 depends on torch==2.10, no version fits.\n"
     )
     assert any("available and vllm==0.19.1 depends on torch==2.10" in line for line in diagnosis.diagnose({"box1": log}, entries)["lines"])
+
+
+def test_a_refused_request_is_a_note_where_the_server_goes_on_answering(entries):
+    up = "INFO 03-27 16:11:20 [api_server.py:981] vLLM API server version 0.32.0\nINFO:     Application startup complete.\n"
+    refused = "ERROR 03-27 16:12:20 [serving.py:301] ValueError: This model's maximum context length is 4096 tokens. However, you requested 5000 tokens\n"
+    answered = 'INFO:     192.0.2.5:40230 - "POST /v1/chat/completions HTTP/1.1" 200 OK\n'
+    assert diagnosis.diagnose({"box1": up + refused}, entries)["id"] == "GB-349"
+    assert diagnosis.diagnose({"box1": up + answered + refused}, entries)["id"] == "GB-349"
+    found = diagnosis.diagnose({"box1": up + refused + answered}, entries)
+    assert (found["verdict"], found["what"], [note["id"] for note in found["notes"]]) == ("healthy", "", ["KB-505", "GB-349"][-len(found["notes"]) :])
+
+
+def test_the_log_of_another_server_is_named_as_such(entries):
+    log = "main: HTTP server is listening, hostname: 0.0.0.0, port: 8080\nload_tensors: offloaded 37/37 layers to GPU\n"
+    found = diagnosis.diagnose({"box1": log}, entries)
+    assert found["verdict"] == "nothing" and "llama.cpp" in found["why"] and found["lines"] == [log.split("\n", maxsplit=1)[0]]
