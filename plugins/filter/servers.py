@@ -10,8 +10,11 @@ import hashlib
 from collections.abc import Callable
 
 from ansible_collections.gb10.vllm.plugins.plugin_utils._as_filter import as_filters
-from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import deployment, lacking, mounts, sequence, wanted, work
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import deployment, groups, lacking, mounts, rehearsal, sequence, wanted, work
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.vulnerabilities import exposure_verdict
+
+REFUSED = "not started: "
+"""How the guard (roles/server/files/guard.py) begins what it says of a start that it refuses."""
 
 
 def stale_files(wanted_files: list[dict], held: dict) -> list[dict]:
@@ -27,6 +30,15 @@ def stale_files(wanted_files: list[dict], held: dict) -> list[dict]:
 def first_failure(result: dict) -> dict:
     """In a rescue: the result of the task that failed, or of the first of its items that did."""
     return next((one for one in result.get("results") or [] if isinstance(one, dict) and one.get("failed")), result)
+
+
+def start_refusal(message: str, journal: list[str]) -> str:
+    """Why a unit did not start: what its guard said of the last try, where it refused, else ``message``, which is systemd's.
+
+    :param journal: the last lines of the unit's journal.
+    """
+    said = [line for line in journal if line.startswith(REFUSED)]
+    return said[-1][0].upper() + said[-1][1:] if said else message
 
 
 def exposures(servers: list[dict], vllm_version: str) -> dict[str, list[str]]:
@@ -45,7 +57,10 @@ class FilterModule:
     def filters(self) -> dict[str, Callable]:
         return as_filters(
             {
-                "servers": wanted.normalise,
+                "servers": wanted.of_one_box,
+                "server_groups": wanted.of_several_boxes,
+                "group_servers": groups.placed,
+                "group_split": groups.split_by_batches,
                 "server_mistakes": wanted.server_mistakes,
                 "directory_mistakes": wanted.directory_mistakes,
                 "exposures": exposures,
@@ -60,18 +75,24 @@ class FilterModule:
                 "files_named": mounts.files_named,
                 "files_refused": mounts.files_refused,
                 "models_wanted": mounts.models_wanted,
+                "parts_wanted": mounts.parts_wanted,
                 "with_drafts": mounts.with_drafts,
                 "in_sequence": sequence.in_sequence,
+                "rehearsals": rehearsal.rehearsals,
+                "rehearsals_wanted": rehearsal.rehearsals_wanted,
+                "rehearsed_by": rehearsal.rehearsed_by,
                 "rollback_blocked": sequence.cannot_go_back,
                 "rollback_steps": sequence.going_back,
                 "serving_steps": sequence.serving,
                 "step_of": sequence.step_of,
                 "stale_files": stale_files,
+                "start_refusal": start_refusal,
                 "work_order": work.work_order,
                 "rollout_mistakes": wanted.rollout_mistakes,
                 "unit_word": wanted.unit_word,
                 "unknown_variables": wanted.unknown_variables,
                 "with_its_model": deployment.with_its_model,
+                "with_parts": mounts.with_parts,
                 "without_secrets": deployment.without_secrets,
             }
         )

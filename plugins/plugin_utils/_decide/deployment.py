@@ -354,13 +354,16 @@ def changed_because(before: Deployment, after: Deployment) -> str:
         return f"the image changed from {old['image'][:19]} to {new['image'][:19]}"
     removed = [word for word in old["command"] if word not in new["command"] and "/run/gb10" not in word]
     added = [word for word in new["command"] if word not in old["command"] and "/run/gb10" not in word]
-    if removed or added:
-        return f"its arguments changed ({' '.join(removed) or 'nothing'} -> {' '.join(added) or 'nothing'})"
+    arguments = f"its arguments changed ({' '.join(removed) or 'nothing'} -> {' '.join(added) or 'nothing'})" if removed or added else ""
     keys = [key for key, value in new.items() if old.get(key) != value]
-    if keys in ([], ["volumes"]) and (before.get("manifest") != after["manifest"] or contradict(known_content(before), known_content(after))):
+    if before.get("manifest") != after.get("manifest") or contradict(known_content(before), known_content(after)):
         versions = [version(one) for one in (before, after)]
         named = all(versions) and versions[0] != versions[1]
-        return f"the files in {after['model_path']} changed" + (f" from version {versions[0]} to {versions[1]}" if named else "")
+        files = f"the files in {after['model_path']} changed" + (f" from version {versions[0]} to {versions[1]}" if named else "")
+        if before.get("model_path") == after["model_path"] or keys in ([], ["volumes"]):
+            return f"{files}, and {arguments}" if arguments else files
+    if arguments:
+        return arguments
     return f"its {', '.join(keys)} changed" if keys else "its container was changed by hand"
 
 

@@ -305,6 +305,10 @@ def test_a_new_version_is_named_with_the_one_before():
     record, fresh = versioned(), versioned("/srv/models/m@ffffffffffffff", {"small": "s2", "weights": "w2"}, manifest="m2", inputs="j")
     reason = deployment.decide(fresh, record, [container_of(record)])["reason"]
     assert reason == "the files in /srv/models/m changed from version 0123456789abcd to ffffffffffffff"
+    # New files are planned anew, so that figures among the arguments may follow them.
+    container = {**fresh["container"], "command": [*fresh["container"]["command"], "--new"]}
+    told = deployment.changed_because(record, {**fresh, "container": container})
+    assert told == f"{reason}, and its arguments changed (nothing -> --new)"
 
 
 def test_a_container_that_has_to_be_made_anyway_mounts_the_version():
