@@ -62,6 +62,8 @@ _PREFIXES = tuple(
 _REPEATED = re.compile(r" ?\[repeated \d+x across cluster\](?: \(Ray deduplicates logs.*)?$")
 _FENCE = re.compile(r"^\s*(?:```|~~~)\w*\s*$")
 _ERROR_LEVEL = re.compile(r"\b(?:ERROR|CRITICAL|FATAL)\b|\"level\": ?\"(?:error|critical|fatal)\"")
+# A logger's own words, not those of a program such as NCCL that says WARN of all that fails.
+_CALM_LEVEL = re.compile(r"\b(?:DEBUG|INFO|WARNING)\b(?: \d\d-\d\d \d|:? \[|: ?\S+:| +- )|\"level\": ?\"(?:debug|info|warn(?:ing)?)\"")
 # Where loggers and Docker put the text of a line, and what they add to it.
 _TEXT_KEYS = ("log", "message", "msg", "MESSAGE", "event", "text", "body", "line")
 _TRACE_KEYS = ("exc_info", "exception", "stack_trace", "stacktrace", "traceback", "stack", "error")
@@ -110,15 +112,19 @@ def split_lines(text: str) -> list[str]:
     return [line for line in text.replace("\r", "\n").split("\n") if line and not line.isspace()]
 
 
-def levelled(lines: Iterable[str]) -> Iterator[tuple[bool, str]]:
-    """(said to be an error by the logger's own level, the line cleaned) for every line that says something; ``lines`` may be an open file."""
+def levelled(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """(what the logger's own level makes of it: ``error``, ``calm`` or nothing; the line cleaned) for every line that says something.
+
+    ``lines`` may be an open file.
+    """
     for raw in lines:
         for part in split_lines(raw):
             for line in _unpacked(part):
                 if line.strip() and not _FENCE.match(line):
-                    yield bool(_ERROR_LEVEL.search(part[:160])), line
+                    head = part[:160]
+                    yield "error" if _ERROR_LEVEL.search(head) else "calm" if _CALM_LEVEL.search(head) else "", line
 
 
 def clean_lines(text: str) -> list[str]:
     """All lines of a log, cleaned (see ``clean_line``)."""
-    return [line for _error, line in levelled(split_lines(text))]
+    return [line for _level, line in levelled(split_lines(text))]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ansible_collections.gb10.vllm.plugins.module_utils._engine import log as engine_log
@@ -15,8 +16,9 @@ from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import readin
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.knowledge import SEVERITIES, WRAPPER_PRIORITY, Entry
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.reading import BINARY, BUILD, EMPTY, SERVER, Log
 
-ANYWHERE = ("multinode", "host", "security")
+_ANYWHERE = frozenset(("multinode", "host", "security"))
 """Stages whose failures reach every log: those of a group, of the host, and what is known of a version."""
+_LATER = _ANYWHERE | {"runtime"}
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class Hit:
     """Number of the line a reader has to see: where a signature spans several lines, the one of them that tells of an error."""
     last: int
     """Number of the last line that the signature spans."""
+    calm: bool = False
+    """Whether its own logger calls the line a warning or less: the program may have got over it."""
 
     @property
     def is_wrapper(self) -> bool:
@@ -60,19 +64,22 @@ def _find(logs: list[Log], entries: list[Entry], context: frozenset[str] | set[s
     hits = []
     up = {log.node: log.up for log in logs}
     for log in logs:
-        starts, position = [], 0
-        for line in log.lines:
+        starts, position, words = [], 0, log.words
+        for line in words:
             starts.append(position)
             position += len(line) + 1
+        text = "\n".join(words)
         for entry in entries:
-            if context.intersection(entry.unless):
+            if context.intersection(entry.unless) or not _of_its_kind(entry, log):
                 continue
-            for match in entry.matches(log.text):
+            for match in entry.matches(text, _acceptable(entry, log, starts)):
                 number = bisect_right(starts, match.start()) - 1
                 if _may_act(entry, log, number):
                     groups = {name: value for name, value in match.groupdict().items() if value is not None}
                     end = bisect_right(starts, max(match.start(), match.end() - 1)) - 1
-                    hits.append(Hit(entry, log.node, number, log.lines[number], groups, _telling(log.lines, number, end), end))
+                    shown = _telling(log.lines, number, end)
+                    calm = shown in log.calm and not reading.is_error(log.lines[shown])
+                    hits.append(Hit(entry, log.node, number, log.lines[number], groups, shown, end, calm))
     order = {severity: rank for rank, severity in enumerate(SEVERITIES)}
 
     def importance(hit: Hit) -> tuple:
@@ -80,9 +87,25 @@ def _find(logs: list[Log], entries: list[Entry], context: frozenset[str] | set[s
         echo = len(logs) > 1 and hit.entry.stage == "multinode"
         # The same words mean another thing once the server was up: then an entry for a running server is closer.
         late = hit.entry.stage == "startup" and hit.line_number > up[hit.node]
-        return order[hit.entry.severity], hit.is_wrapper, echo, hit.entry.priority, late, hit.line_number
+        # What is only a warning is the cause where nothing else is.
+        return order[hit.entry.severity], hit.is_wrapper, hit.calm, echo, hit.entry.priority, late, hit.line_number
 
     return sorted(hits, key=importance)
+
+
+def _acceptable(entry: Entry, log: Log, starts: list[int]) -> Callable[[re.Match], bool]:
+    """What is asked of a match beside its words: that it stands where the entry says, and that warnings do not crowd out the error they led to."""
+    warnings: list[int] = []
+
+    def accept(match: re.Match) -> bool:
+        number = bisect_right(starts, match.start()) - 1
+        if entry.raised_in is not None and not entry.raised_in.search(reading.place_of(log.lines, number)):
+            return False
+        if number in log.calm:
+            warnings.append(number)
+        return number not in log.calm or len(warnings) == 1
+
+    return accept
 
 
 def _telling(lines: list[str], first: int, last: int) -> int:
@@ -90,14 +113,18 @@ def _telling(lines: list[str], first: int, last: int) -> int:
     return next((number for number in range(last, first, -1) if reading.is_error(lines[number]) and not reading.is_wrapper(lines[number])), first)
 
 
-def _may_act(entry: Entry, log: Log, number: int) -> bool:
-    """An entry explains logs of its own stages only: what breaks a running server never explains a build or a start."""
-    stages = set(entry.stages)
-    if entry.severity != "fatal" or log.kind not in (BUILD, SERVER) or stages & set(ANYWHERE):
+def _of_its_kind(entry: Entry, log: Log) -> bool:
+    """An entry explains logs of its own stages only: nothing of a build explains a server, or the other way round."""
+    if entry.severity != "fatal" or log.kind not in (BUILD, SERVER) or not _ANYWHERE.isdisjoint(entry.stages):
         return True
-    if log.kind == BUILD:
-        return "build" in stages
-    if "startup" not in stages and ("runtime" not in stages or number < log.up):
+    return "build" in entry.stages if log.kind == BUILD else "startup" in entry.stages or "runtime" in entry.stages
+
+
+def _may_act(entry: Entry, log: Log, number: int) -> bool:
+    """What breaks a running server never explains a start, nor one phase of a start another."""
+    if entry.severity != "fatal" or log.kind != SERVER or not _ANYWHERE.isdisjoint(entry.stages):
+        return True
+    if "startup" not in entry.stages and number < log.up:
         return False
     return not entry.phases or engine_log.where(log.lines[: number + 1])[0] in entry.phases
 
@@ -119,16 +146,20 @@ def diagnose(logs: dict[str, str], entries: list[Entry], context: frozenset[str]
     notes = _notes(hits)
     started = {log.node: log.started for log in read if log.kind == SERVER}
     # What was said before a server came up did not keep it from coming up.
-    fatal = [hit for hit in hits if hit.entry.severity == "fatal" and hit.line_number >= started.get(hit.node, 0)]
+    fatal = [hit for hit in hits if hit.entry.severity == "fatal" and hit.line_number >= started.get(hit.node, 0) and not _is_harmless(hit, started)]
     root = _named_in(fatal[0], hits) if fatal else None
-    explained = {(hit.node, number) for hit in fatal for number in range(hit.line_number, hit.last + 1)}
+    explained = _explained([hit for hit in fatal if hit.entry.raised_in is None])
     if root is None or root.is_wrapper or _passes_by(root, read, explained):
-        unexplained = _unexplained(read, explained)
+        placed = [hit for hit in fatal if hit.entry.raised_in and _is_first(hit, read)]
+        unexplained = None if placed else _unexplained(read, explained)
         if unexplained is not None:
             return {**unexplained, "also": _also(fatal), "notes": notes}
+        root = placed[0] if placed else root
     root = root or next((hit for hit in hits if hit.entry.severity == "degraded" and hit.entry.stage == "runtime" and _REFUSAL.search(hit.line)), None)
     if root is None:
         return {**_without_error(read), "notes": notes}
+    if fatal and all(_is_got_over(hit, read) for hit in fatal):
+        return {**NOTHING, "verdict": "healthy", "why": REFUSED, "notes": [*notes, *_noted(fatal)]}
     others = [hit for hit in fatal if hit.entry.id != root.entry.id]
     same = [hit.shown for hit in hits if (hit.entry.id, hit.node) == (root.entry.id, root.node)]
     values = root.groups | {name: value for hit in hits if hit.entry.id == root.entry.id for name, value in hit.groups.items() if name not in root.groups}
@@ -147,7 +178,7 @@ def diagnose(logs: dict[str, str], entries: list[Entry], context: frozenset[str]
         "why": fill(root.entry.cause, values),
         "todo": fill(root.entry.fix, values),
         "source": list(root.entry.source),
-        "lines": decisive_lines(lines, shown, [hit.line_number for hit in others if hit.node == root.node]),
+        "lines": decisive_lines(lines, shown, [hit.line_number for hit in others if hit.node == root.node], sorted(same)),
         "auto": root.entry.auto,
         "values": values,
         "also": _also(others),
@@ -155,13 +186,31 @@ def diagnose(logs: dict[str, str], entries: list[Entry], context: frozenset[str]
     }
 
 
+def _is_harmless(hit: Hit, started: dict[str, int]) -> bool:
+    """Whether it is a warning about the start of a server that came up all the same."""
+    return hit.calm and started.get(hit.node, 0) > 0 and not _LATER.intersection(hit.entry.stages)
+
+
+def _explained(hits: list[Hit]) -> set[tuple[str, int]]:
+    return {(hit.node, number) for hit in hits for number in range(hit.line_number, hit.last + 1)}
+
+
+def _is_first(hit: Hit, logs: list[Log]) -> bool:
+    log = next(log for log in logs if log.node == hit.node)
+    first = reading.first_cause(log)
+    return first is not None and hit.line_number <= first <= hit.last
+
+
 def _passes_by(root: Hit, logs: list[Log], explained: set[tuple[str, int]]) -> bool:
-    """Whether the server itself raised another error first, with a message, that no entry explains: then the root is a consequence, or chance."""
+    """Whether the server itself raised another error first, with a message, that no entry explains: then the root is a consequence, or chance.
+
+    A root that is only a warning is passed by for any other error.
+    """
     log = next(log for log in logs if log.node == root.node)
-    raised = reading.raised(log)
-    if raised is None or (log.node, raised) in explained:
+    raised = reading.first_cause(log) if root.calm else reading.raised(log)
+    if raised is None or (log.node, raised) in explained or root.line_number <= raised <= root.last:
         return False
-    return not reading.is_chained(log, raised, max(number for node, number in explained if node == log.node))
+    return root.entry.raised_in is not None or not reading.is_chained(log, raised, max(number for node, number in explained if node == log.node))
 
 
 def _also(hits: list[Hit]) -> list[dict]:
@@ -173,6 +222,17 @@ _REFUSAL = re.compile(
     r'"(?:object|type|code)": ?"?(?:error|BadRequest|invalid|NotFound|4\d\d)|\b(?:BadRequest|HTTP\w*|APIStatus|Value|NotFound)(?:Error|Exception)\b'
     r'|HTTP/1\.\d" 4\d\d|Error code: 4\d\d'
 )
+
+REFUSED = "The server refused a request and answered others; the log holds no other error."
+_ANSWERED = re.compile(r'"POST /\S* HTTP/1\.\d" 200')
+
+
+def _is_got_over(hit: Hit, logs: list[Log]) -> bool:
+    """Whether it is a request that a server refused which is well: it came up before, and answered another request after."""
+    log = next(log for log in logs if log.node == hit.node)
+    refused = hit.entry.stage == "runtime" and hit.line_number > log.started > 0 and _REFUSAL.search(hit.line)
+    return bool(refused) and any(_ANSWERED.search(line) for line in log.lines[hit.last + 1 :])
+
 
 NOTHING: dict = {
     "verdict": "nothing", "found": False, "id": "", "stage": "", "node": "", "what": "", "why": "", "todo": "", "source": [], "lines": [],
@@ -189,13 +249,11 @@ def _named_in(root: Hit, hits: list[Hit]) -> Hit:
 
 
 def _notes(hits: list[Hit]) -> list[dict]:
-    return _unique(
-        [
-            {"id": hit.entry.id, "node": hit.node, "what": hit.line.strip(), "todo": fill(hit.entry.fix, hit.groups)}
-            for hit in hits
-            if hit.entry.severity == "degraded"
-        ]
-    )
+    return _noted([hit for hit in hits if hit.entry.severity == "degraded"])
+
+
+def _noted(hits: list[Hit]) -> list[dict]:
+    return _unique([{"id": hit.entry.id, "node": hit.node, "what": hit.line.strip(), "todo": fill(hit.entry.fix, hit.groups)} for hit in hits])
 
 
 def _unique(items: list[dict]) -> list[dict]:
@@ -236,6 +294,11 @@ def _without_error(logs: list[Log]) -> dict:
         todo = "Give the log of a build, of a vLLM server or of the kernel."
         return {**NOTHING, "why": "This does not look like the log of a build, of a vLLM server or of a kernel.", "todo": todo}
     log = next(one for one in logs if one.kind != EMPTY and one.up == float("inf"))
+    other = reading.other_program(log)
+    if other is not None:
+        name, number = other
+        why = f"This is the log of another program ({name}), and no line of it says that it failed."
+        return {**NOTHING, "why": why, "todo": "Give the log of the vLLM server.", "lines": [log.lines[number].strip()[:400]]}
     last = [number for number, line in enumerate(log.lines) if line.strip() and not _FILLER.search(line)] or [len(log.lines) - 1]
     return {
         **NOTHING,
@@ -271,14 +334,19 @@ def fill(text: str, groups: dict) -> str:
 _FILLER = re.compile(r"NCCL INFO|^(?:Traceback|\s|\[?[WIE]\d{4}[ :]|Found ulimit|Route: |non-default args|During handling|The above exception)|Warning: ")
 
 
+def _shape(line: str) -> str:
+    """A line without what differs where a program says the same of several things: paths, names in quotes, numbers."""
+    return re.sub(r"\S*[/.\d]\S*|'[^']*'|\"[^\"]*\"", "", line)
+
+
 NEAR_LINES = 15
 """An error this near before the decisive line belongs to the same failure."""
 
 
-def decisive_lines(lines: list[str], root: int, others: list[int]) -> list[str]:
+def decisive_lines(lines: list[str], root: int, others: list[int], same: list[int] | tuple[int, ...] = ()) -> list[str]:
     """At most three lines of the log, in its order: the root cause, what it led to, and what came just before.
 
-    :param root: number of the decisive line; ``others``: numbers of further fatal findings.
+    :param root: number of the decisive line; ``others``: numbers of further fatal findings; ``same``: of all that say what the root says.
     """
     numbers = {root}
 
@@ -286,19 +354,23 @@ def decisive_lines(lines: list[str], root: int, others: list[int]) -> list[str]:
         return {lines[number].strip() for number in numbers}
 
     errors = [number for number in range(root + 1, len(lines)) if reading.is_error(lines[number])]
+    again = [number for number in same if not reading.is_wrapper(lines[number]) and _shape(lines[number]) != _shape(lines[root])]
     below = [number for number in range(root + 1, min(root + 8, len(lines))) if reading.is_reason(lines[number])][-1:]
-    own = below or [number for number in errors if not reading.is_wrapper(lines[number])][:1]  # a frame of a traceback is followed by what was raised
+    own = [number for number in errors if not reading.is_wrapper(lines[number]) and _shape(lines[number]) != _shape(lines[root])][
+        :1
+    ]  # a frame of a traceback is followed by what was raised
     plain = [number for number in range(root - 1, -1, -1) if lines[number].strip() and not _FILLER.search(lines[number])]
     told_before = [number for number in plain if root - number <= NEAR_LINES and reading.is_error(lines[number]) and not reading.is_wrapper(lines[number])]
     if lines[root].startswith("AssertionError"):  # the assertion itself is the line above
         told_before = [number for number in range(root - 1, max(-1, root - 3), -1) if lines[number].lstrip().startswith("assert ")] + told_before
-    before = [*told_before[:1], *(number for number in plain if not reading.is_wrapper(lines[number])), *plain]
-    later = [*own, *sorted(others), *errors]
+    before = [*(number for number in again if number < root), *told_before[:1], *(number for number in plain if not reading.is_wrapper(lines[number])), *plain]
+    further = [number for number in sorted(others) if not reading.is_wrapper(lines[number])]
+    later = [*below, *own, *further, *(number for number in again if number > root), *sorted(others), *errors]
     for candidates, most in ((later, 2), (before, 3), (later, 3)):
         for number in candidates:
             if len(numbers) < most and lines[number].strip() not in told():
                 numbers.add(number)
-    return [lines[number].strip()[:400] for number in sorted(numbers)]
+    return [reading.whole(lines, number)[:400] for number in sorted(numbers)]
 
 
 def explain(diagnosis: dict, heading: str) -> str:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -40,6 +41,7 @@ _OPTIONAL: dict[str, type | tuple[type, ...]] = {
     "phases": list,
     "also_stages": list,
     "counter_example": (str, list),
+    "raised_in": str,
 }
 _AUTO = {"level": str, "action": str, "why": str, "set": dict, "env": dict, "unset": list, "unset_env": list, "container": dict}
 
@@ -73,17 +75,19 @@ class Entry:
     phases: tuple[str, ...] = ()
     also_stages: tuple[str, ...] = ()
     counter_examples: tuple[str, ...] = ()
+    raised_in: re.Pattern | None = None
+    """Where the traceback above a match has to end: an expression for the deepest frame that says something (``reading.place_of``)."""
 
     @property
     def stages(self) -> tuple[str, ...]:
         """Every stage in whose logs it may be found."""
         return (self.stage, *self.also_stages)
 
-    def matches(self, text: str) -> list[re.Match]:
-        """The first places of a cleaned text in which it is found."""
+    def matches(self, text: str, accept: Callable[[re.Match], bool] | None = None) -> list[re.Match]:
+        """The first places of a cleaned text in which it is found; ``accept`` may refuse some."""
         found = []
         for match in self.signature.finditer(text):
-            if match.group() and (not self.check or CHECKS[self.check](match.groupdict())):
+            if match.group() and (not self.check or CHECKS[self.check](match.groupdict())) and (accept is None or accept(match)):
                 found.append(match)
                 if len(found) == MOST_HITS_PER_ENTRY:
                     break
@@ -98,15 +102,11 @@ def parse_entry(raw: object, where: str) -> Entry:
     _check_fields(raw, where)
     auto = raw.get("auto", {"level": "never"})
     _check_auto(auto, where)
-    try:
-        signature = re.compile(raw["signature"], re.MULTILINE)
-    except (re.error, OverflowError, RecursionError) as error:
-        raise GB10Error(f"{where}: the signature is not a regular expression: {error}.") from error
     counter = raw.get("counter_example", ())
     entry = Entry(
         id=raw["id"],
         stage=raw["stage"],
-        signature=signature,
+        signature=_compiled(raw["signature"], f"{where}: the signature"),
         example=raw["example"],
         cause=raw["cause"].strip(),
         fix=raw["fix"].strip(),
@@ -120,9 +120,17 @@ def parse_entry(raw: object, where: str) -> Entry:
         phases=tuple(raw.get("phases", ())),
         also_stages=tuple(raw.get("also_stages", ())),
         counter_examples=(counter,) if isinstance(counter, str) else tuple(counter),
+        raised_in=_compiled(raw["raised_in"], f"{where}: raised_in") if raw.get("raised_in") else None,
     )
     _check_examples(entry, where)
     return entry
+
+
+def _compiled(pattern: str, what: str) -> re.Pattern:
+    try:
+        return re.compile(pattern, re.MULTILINE)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise GB10Error(f"{what} is not a regular expression: {error}.") from error
 
 
 def _check_fields(raw: dict, where: str) -> None:
@@ -179,9 +187,10 @@ def _one_of(value: object, allowed: tuple[str, ...], what: str) -> None:
 
 def _check_signature(entry: Entry, where: str) -> None:
     """A user's expression is not measured as ours are, so what may run for long is refused."""
-    why = expressions.problem(entry.signature.pattern)
-    if why:
-        raise GB10Error(f"{where} ({entry.id}): the signature may run for very long on a hostile log: {why}.")
+    for name, expression in (("signature", entry.signature), ("raised_in", entry.raised_in)):
+        why = expressions.problem(expression.pattern) if expression else ""
+        if why:
+            raise GB10Error(f"{where} ({entry.id}): the {name} may run for very long on a hostile log: {why}.")
 
 
 def read_file(path: Path) -> list[Entry]:

@@ -69,6 +69,7 @@ WRAPPERS = re.compile(
     r"|^make(?:\[\d+\])?: \*\*\*|ninja: build stopped|^FAILED: |error: command .{0,400} failed|Command .{0,400} (?:failed|died)|raise \w+"
     r"|note: This error originates|ERROR conda|resource_tracker: |leaked (?:semaphore|shared_memory)"
     r"|destroy_process_group\(\) was not called"
+    r"|^error: (?:while searching for|patch failed):|unhandled (?:system|cuda) error|NCCL error in: |run with NCCL_DEBUG="
     r"|^Killed$|^Aborted|core dumped\)?$|Extension modules:|Current thread 0x|Thread 0x\w+ \(most recent|Shutting down|shutting down"
     r"|^\s*(?:raise|return|await|yield|self\.|super\(\)|with |if |for |from |import |\^+|~+)"
 )
@@ -101,12 +102,13 @@ _SOFT = re.compile(
 """Words of lines that tell of a failure which the program got over."""
 
 
+_REPEATED_BY_ENGINE = re.compile(r"Worker failed with error ['\"](?=.{8})(.{1,4000}?)['\"], please check the stack trace.*")
 _ROUTINE = re.compile(r'Avg prompt throughput: |SpecDecoding metrics: |"(?:GET|POST) /\S* HTTP/1\.\d" 200|(?:Received|Added|Finished) request ')
 
 
 def is_routine(line: str) -> bool:
     """Whether a line is one that a server which is well prints by the thousand."""
-    return bool(_ROUTINE.search(line))
+    return "Avg prompt throughput: " in line or bool(_ROUTINE.search(line))
 
 
 @dataclass(frozen=True)
@@ -118,10 +120,13 @@ class Log:
     errors: frozenset[int]
     kind: str
     up: float
+    calm: frozenset[int] = frozenset()
+    """Lines which a logger called a warning or less."""
 
     @property
-    def text(self) -> str:
-        return "\n".join(self.lines)
+    def words(self) -> list[str]:
+        """The lines as signatures see them: what a worker raised, without the sentence in which its engine repeats it."""
+        return [_REPEATED_BY_ENGINE.sub(r"\1", line) if "Worker failed with error" in line else line for line in self.lines]
 
     @property
     def started(self) -> int:
@@ -140,9 +145,10 @@ def read(node: str, text: str) -> Log:
     if len(raw) > HEAD_LINES + LAST_LINES:
         raw = raw[:HEAD_LINES] + raw[-LAST_LINES:]
     pairs = list(levelled(raw))
-    lines = [line for _error, line in pairs]
+    lines = [line for _level, line in pairs]
     up = next((float(number) for number, line in enumerate(lines) if _RUNNING.search(line)), float("inf"))
-    return Log(node, lines, frozenset(number for number, (error, _line) in enumerate(pairs) if error), _kind(text, lines), up)
+    errors, calm = (frozenset(number for number, (level, _line) in enumerate(pairs) if level == wanted) for wanted in ("error", "calm"))
+    return Log(node, lines, errors, _kind(text, lines), up, calm)
 
 
 def _kind(text: str, lines: list[str]) -> str:
@@ -163,6 +169,23 @@ def is_familiar(log: Log) -> bool:
     return log.kind in (BUILD, SERVER) or any(_FAMILIAR.search(line) for line in log.lines)
 
 
+_OTHER_PROGRAMS = {
+    "llama.cpp": re.compile(r"^main: HTTP server is listening|llama_model_load(?:er)?|^srv +\w+:|llama_context:"),
+    "Ollama": re.compile(r"ollama serve|source=(?:routes|server|sched|runner)\.go|msg=\"inference compute\""),
+    "SGLang": re.compile(r"sglang\.launch_server|server_args=ServerArgs\(|sglang/srt/"),
+    "Text Generation Inference": re.compile(r"text_generation_(?:launcher|router|server)"),
+    "TensorRT-LLM": re.compile(r"^\[TensorRT-LLM\]|tensorrt_llm/|trtllm-serve"),
+}
+
+
+def other_program(log: Log) -> tuple[str, int] | None:
+    """Which other server's log this is, and the number of the line that says so; None for one of vLLM's, of a build or of nobody that is known."""
+    if log.kind != OTHER:
+        return None
+    found = ((name, number) for number, line in enumerate(log.lines) for name, words in _OTHER_PROGRAMS.items() if words.search(line))
+    return next(found, None)
+
+
 def is_wrapper(line: str) -> bool:
     """Whether a line only reports a failure that is explained elsewhere."""
     return bool(WRAPPERS.search(line))
@@ -176,6 +199,18 @@ def is_error(line: str) -> bool:
 def is_reason(line: str) -> bool:
     """Whether a line is one of the reasons that a program lists below its error."""
     return bool(_DEEPER.search(line))
+
+
+def whole(lines: list[str], number: int) -> str:
+    """A line as it is shown; the reason that a program lists below its error is broken into several lines for a terminal and put together again."""
+    text = lines[number].strip()
+    if not re.match(r"[├╰]─▶ ", text):
+        return text
+    for later in lines[number + 1 : number + 12]:
+        if not re.match(r" {4,}\w", later):
+            break
+        text = f"{text} {later.strip()}"
+    return text
 
 
 def first_cause(log: Log) -> int | None:
@@ -195,6 +230,31 @@ def raised(log: Log) -> int | None:
     number = first_cause(log)
     told = number is not None and _EXCEPTION.search(log.lines[number].strip()) and _in_traceback(log.lines, number)
     return number if told and re.search(r": .{10,}", log.lines[number or 0]) else None
+
+
+# Frames that say nothing of what failed: the interpreter, libraries that only hand a call on, and vLLM's own plumbing.
+_PLUMBING = re.compile(
+    r'"<|/lib/python3[.\d]*/(?!site-packages/|dist-packages/)|/(?:uvloop|starlette|fastapi|uvicorn|pydantic\w*|cloudpickle|tqdm|decorator|einops)/'
+    r"|/torch/(?!_inductor|_dynamo|_functorch|distributed|cuda/graphs|utils/cpp_extension|hub|_higher_order_ops|fx)"
+    r"|/vllm/(?:v1/(?:executor|serial_utils|utils|engine/(?:core|core_client|async_llm|llm_engine|utils|coordinator))\b|v1/worker/(?:worker_base|gpu_worker)"
+    r"|executor/|worker/worker_base|engine/(?:llm_engine|async_llm_engine|multiprocessing)|tracing|utils/|utils\.py|logger|exceptions"
+    r"|entrypoints/(?:utils|logger|launcher|cli|openai/(?:api_server|utils)|serve)|_custom_ops|custom_op|model_executor/custom_op|_ops|ir/"
+    r"|model_executor/utils|model_executor/layers/linear|distributed/communication_op|env_override|v1/worker/cp_utils)"
+)
+_FRAME = re.compile(r'^\s*File "(?P<path>[^"\n]{1,600})", line \d+(?:, in (?P<name>\S+))?')
+_FRAMES_LOOKED_AT = 60
+"""Lines above an error in which its traceback is looked for."""
+
+
+def place_of(lines: list[str], number: int) -> str:
+    """``path, in function`` of the deepest frame of the traceback that ends in line ``number`` and is more than plumbing; empty without one."""
+    for above in range(number - 1, max(-1, number - _FRAMES_LOOKED_AT), -1):
+        frame = _FRAME.match(lines[above])
+        if frame and not _PLUMBING.search(f'"{frame["path"]}'):
+            return f"{frame['path']}, in {frame['name'] or '<module>'}"
+        if not frame and not lines[above].startswith(" "):
+            return ""
+    return ""
 
 
 def is_chained(log: Log, earlier: int, later: int) -> bool:

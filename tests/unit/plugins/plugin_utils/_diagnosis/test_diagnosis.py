@@ -296,3 +296,76 @@ def test_an_error_that_python_says_led_to_the_known_one_is_explained_by_it(entri
 def test_what_was_said_before_a_server_came_up_did_not_keep_it_from_coming_up(entries):
     log = f"{RAISED}INFO:     Application startup complete.\n"
     assert diagnosis.diagnose({"box1": log}, entries)["verdict"] == "healthy"
+
+
+LORA = """INFO 03-27 16:11:20 [api_server.py:981] vLLM API server version 0.32.0
+ERROR 03-27 16:11:56 [core.py:343] Traceback (most recent call last):
+ERROR 03-27 16:11:56 [core.py:343]   File "/opt/venv/lib/python3.12/site-packages/vllm/lora/worker_manager.py", line 166, in _load_adapter
+ERROR 03-27 16:11:56 [core.py:343]     lora = self.frobnicate(path)
+ERROR 03-27 16:11:56 [core.py:343]   File "/usr/lib/python3.12/functools.py", line 10, in frobnicate
+ERROR 03-27 16:11:56 [core.py:343] FrobnicationError: {text}
+"""
+
+
+def test_an_error_whose_words_no_entry_knows_is_explained_by_where_it_was_raised(entries):
+    found = diagnosis.diagnose({"box1": LORA.format(text="layer 7 has no handle")}, entries)
+    assert (found["verdict"], found["id"]) == ("known", "GB-813")
+    assert "layer 7 has no handle" in found["why"] and "adapter" in found["why"]
+
+
+def test_where_an_error_was_raised_comes_after_every_entry_that_knows_its_words(entries):
+    assert diagnosis.diagnose({"box1": LORA.format(text="LoRA rank 32 is greater than max_lora_rank 16.")}, entries)["id"] == "GB-450"
+    # What the whole device says is of no part of the software.
+    assert not diagnosis.diagnose({"box1": LORA.format(text="CUDA error: a thing nobody has seen")}, entries)["found"]
+
+
+def test_a_place_explains_the_first_error_and_no_later_one(entries):
+    log = f"{RAISED}{LORA.format(text='layer 7 has no handle')}"
+    assert diagnosis.diagnose({"box1": log}, entries)["what"] == "FrobnicationError: the frobnicator of layer 7 has no handle"
+    assert not diagnosis.diagnose({"box1": log}, entries)["found"]
+
+
+@pytest.mark.parametrize("change", [{"raised_in": "("}, {"raised_in": 7}])
+def test_a_broken_place_is_named(change):
+    raw = {"id": "X", "stage": "startup", "signature": "x", "example": "x", "cause": "c", "fix": "f", "source": ["s"], **change}
+    with pytest.raises(GB10Error, match="raised_in"):
+        knowledge.parse_entry(raw, "x.yml, entry 1")
+
+
+def test_a_warning_is_the_cause_only_where_nothing_else_is(entries):
+    warning = "WARNING 03-27 16:11:40 [x.py:1] CUDA driver error: invalid image, trying another kernel\n"
+    start = "INFO 03-27 16:11:20 [api_server.py:981] vLLM API server version 0.32.0\n"
+    error = "ERROR 03-27 16:11:56 [core.py:343] ValueError: No tokenizer file found in directory: '/models/x'\n"
+    assert diagnosis.diagnose({"box1": start + warning}, entries)["id"] == "GB-419"
+    assert diagnosis.diagnose({"box1": start + warning + error}, entries)["id"] == "GB-340"
+    assert not diagnosis.diagnose({"box1": warning + RAISED}, entries)["found"]
+
+
+def test_what_a_worker_raised_is_known_where_its_engine_repeats_it(entries):
+    error = "RuntimeError: Worker failed with error 'CUDA out of memory. Tried to allocate 4.00 GiB.', please check the stack trace above for the root cause"
+    found = diagnosis.diagnose({"box1": f"Initializing a V1 LLM engine\n{error}\n"}, entries)
+    assert (found["id"], found["what"]) == ("KB-109", error)
+
+
+def test_the_reason_that_a_program_lists_below_its_error_is_shown_whole(entries):
+    log = (
+        "#9 [2/3] RUN uv sync\n  × No solution found when resolving dependencies:\n"
+        "  ╰─▶ Because only vllm==0.19.1 is available and\n      vllm==0.19.1 depends on torch==2.10, no version fits.\n"
+    )
+    assert any("available and vllm==0.19.1 depends on torch==2.10" in line for line in diagnosis.diagnose({"box1": log}, entries)["lines"])
+
+
+def test_a_refused_request_is_a_note_where_the_server_goes_on_answering(entries):
+    up = "INFO 03-27 16:11:20 [api_server.py:981] vLLM API server version 0.32.0\nINFO:     Application startup complete.\n"
+    refused = "ERROR 03-27 16:12:20 [serving.py:301] ValueError: This model's maximum context length is 4096 tokens. However, you requested 5000 tokens\n"
+    answered = 'INFO:     192.0.2.5:40230 - "POST /v1/chat/completions HTTP/1.1" 200 OK\n'
+    assert diagnosis.diagnose({"box1": up + refused}, entries)["id"] == "GB-349"
+    assert diagnosis.diagnose({"box1": up + answered + refused}, entries)["id"] == "GB-349"
+    found = diagnosis.diagnose({"box1": up + refused + answered}, entries)
+    assert (found["verdict"], found["what"], [note["id"] for note in found["notes"]]) == ("healthy", "", ["KB-505", "GB-349"][-len(found["notes"]) :])
+
+
+def test_the_log_of_another_server_is_named_as_such(entries):
+    log = "main: HTTP server is listening, hostname: 0.0.0.0, port: 8080\nload_tensors: offloaded 37/37 layers to GPU\n"
+    found = diagnosis.diagnose({"box1": log}, entries)
+    assert found["verdict"] == "nothing" and "llama.cpp" in found["why"] and found["lines"] == [log.split("\n", maxsplit=1)[0]]
