@@ -102,11 +102,6 @@ def _whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def is_output_head(table: str) -> bool:
-    """Whether the name of a vocabulary table says that it is the output head, which every token reads whole."""
-    return bool(_HEAD.search(table.lower()))
-
-
 def parse_header(blob: bytes, size_bytes: int, where: str) -> Shard:
     """Check one shard: the JSON parses, tensors fill the data part without gap or overlap, the file is complete.
 

@@ -15,6 +15,11 @@ from ansible_collections.gb10.vllm.plugins.module_utils._sizing.parallel import 
 HEAD = re.compile(r"(?:^|\.)(?:lm_head|embed_out|proj_out)\.weight$|^output\.weight$")
 
 
+def is_output_head(table: str) -> bool:
+    """Whether the name of a vocabulary table says that it is the output head, which every token reads whole."""
+    return bool(HEAD.search(table.lower()))
+
+
 class ByLayer:
     """How many values of each class of tensors every decoder layer has, while the tensors of a checkpoint are read."""
 

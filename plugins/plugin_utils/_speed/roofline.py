@@ -16,7 +16,8 @@ from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layer import CROSS, STATE
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layout import KVLayout, kv_layout
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing.weights import DTYPE_BITS, RUN_DTYPE_BYTES, is_output_head, loaded_weights, run_dtype
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.weights import DTYPE_BITS, RUN_DTYPE_BYTES, loaded_weights, run_dtype
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.weights_shares import is_output_head
 
 BANDWIDTH = 273e9
 """Bytes a second of a GB10's LPDDR5X: 256 bits at 8533 MT/s."""

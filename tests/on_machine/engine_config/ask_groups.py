@@ -181,4 +181,5 @@ def main() -> None:
     print(json.dumps({"vllm": vllm.__version__, "entries": entries}, separators=(",", ":")))  # the last line; vLLM writes others
 
 
-main()
+if __name__ == "__main__":
+    main()

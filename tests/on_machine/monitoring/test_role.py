@@ -32,7 +32,7 @@ INVENTORY = {
 STORY = """
 play() {
     step=$1; shift
-    timeout 900 ansible-playbook gb10.vllm.monitoring -i "$OUT/hosts.json" --diff -vv "$@" >"$OUT/$step" 2>&1; echo $? >"$OUT/$step.code"
+    timeout 1800 ansible-playbook gb10.vllm.monitoring -i "$OUT/hosts.json" --diff -vv "$@" >"$OUT/$step" 2>&1; echo $? >"$OUT/$step.code"
 }
 rm -rf /var/lib/apt/lists/*      # as on a box whose image was made small: young and empty
 play check --check
@@ -61,7 +61,7 @@ def story(tmp_path_factory):
     (out / "hosts.json").write_text(json.dumps(INVENTORY))
     clean = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
     ours = {"OUT": str(out), "KEY": KEY, "ANSIBLE_NOCOLOR": "1", "PATH": f"{ROOT}/.venv/bin:{os.environ['PATH']}"}
-    subprocess.run([ENTER, "bash", "-c", STORY], cwd=ROOT, env={**clean, **ours}, check=True, timeout=3000)
+    subprocess.run([ENTER, "bash", "-c", STORY], cwd=ROOT, env={**clean, **ours}, check=True, timeout=7200)
     return {path.name: path.read_text() for path in out.iterdir()}
 
 

@@ -22,6 +22,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._sizing.engine import En
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layout import kv_layout
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.parallel import Stage, pipeline_stages
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.ranks import group_capacity, stage_layouts
+from test_weights import tensors_of
 
 DATA = Path(__file__).parent / "data"
 TABLE = json.loads(gzip.decompress((DATA / "kv-groups.json.gz").read_bytes()))
@@ -169,3 +170,18 @@ def test_facts_of_an_earlier_release_are_shared_out_evenly():
         one.pop("layers", None)
     found = [weights.loaded_weights(summary, LLAMA, stage=Stage(n * 16, n * 16 + 16, 32)).total_bytes for n in range(2)]
     assert found == pytest.approx(stages_of(LLAMA, list(checkpoints.dense(LLAMA)), 2), rel=1e-3)
+
+
+RANKS = json.loads((DATA / "weights-ranks.json").read_text())  # made by tests/on_machine/engine_config/ask_weights.py
+
+
+@pytest.mark.parametrize("row", RANKS, ids=lambda row: f"{row['model']}-tp{row['tensor_parallel_size']}-pp{row['pipeline_parallel_size']}-{row['rank']}")
+def test_the_weights_of_a_rank_are_those_of_vllms_own_classes(row):
+    model, tensor = row["model"], row["tensor_parallel_size"]
+    config = checkpoints.golden_weights()[model, 1]["config"]
+    summary = weights.summarise(tensors_of(model, config), config)
+    layers = config.get("text_config", config)["num_hidden_layers"]
+    stage = pipeline_stages(layers, row["pipeline_parallel_size"])[row["rank"] // tensor]
+    found = weights.loaded_weights(summary, config, tensor_parallel_size=tensor, stage=Stage(stage.start, stage.stop, layers)).total_bytes
+    expected = row["param_bytes_at_load"] + row["buffer_bytes"]
+    assert abs(found - expected) <= expected * 5e-4
