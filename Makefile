@@ -1,13 +1,13 @@
 # gb10.vllm: what to type. Everything sets itself up; see README.md and tests/boxes/README.md.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-failure demo-down quick test lint yamllint ruff mypy ansible-lint sanity unit integration molecule e2e deep compat mutants-known build clean
-DEEP_PARTS := engines judge supply light server memory bundle upgrade fleet
+.PHONY: help setup demo demo-failure demo-down quick test lint yamllint ruff mypy ansible-lint sanity unit integration molecule e2e deep compat mutants mutants-known mutants-planted build clean
+DEEP_PARTS := order faults engines judge supply light network server memory bundle upgrade fleet benchmark
 .PHONY: $(DEEP_PARTS:%=deep-%)
 BOXES ?= 1
 BIN := .venv/bin
 STAGE := tests/stage
-DEEP := engine_failures/test_engine_failures.py engine_config/test_all_combinations.py test_fleet.py test_supply_play.py
+DEEP := engine_failures/test_engine_failures.py engine_config/test_all_combinations.py test_fleet.py test_supply_play.py test_imitated_faults.py test_fabric.py
 BOXES_PREPARE := $(STAGE) boxes python3 tests/boxes/boxes prepare
 PYTHON_FILES := . tests/tree tests/boxes/boxes tests/boxes/demo tests/boxes/demo-failure
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -22,6 +22,7 @@ help:
 	@echo "make deep          what takes too long for every change; in parts: $(DEEP_PARTS:%=deep-%)"
 	@echo "make compat        the archive in ansible-core 2.18, 2.19, 2.20 and 2.21 (not part of make test)"
 	@echo "make mutants-known harmful changes that no test found once: each must be found now (not part of make test)"
+	@echo "make mutants PACKAGE=_io   every small change to a package, and whether a test finds it; goes on where it stopped (docs/testing.md)"
 	@echo "make build         the archive that ansible-galaxy collection install takes"
 	@echo "make clean         demo-down and everything that was cached"
 
@@ -68,6 +69,7 @@ unit: setup
 
 integration: setup
 	@tests/setup --browser
+	@tests/setup --monitoring
 	@$(BOXES_PREPARE)
 	@$(STAGE) integration pytest -q tests/on_machine $(DEEP:%=--ignore tests/on_machine/%)
 
@@ -75,12 +77,18 @@ molecule: setup
 	@$(STAGE) molecule molecule test -s default
 
 e2e: setup
-	@$(STAGE) e2e pytest -v -x tests/e2e --ignore tests/e2e/test_server.py --ignore tests/e2e/test_moves.py --ignore tests/e2e/test_bundle.py --ignore tests/e2e/test_upgrade.py --ignore tests/e2e/test_memory.py
+	@$(STAGE) e2e pytest -v -x tests/e2e --ignore tests/e2e/test_server.py --ignore tests/e2e/test_moves.py --ignore tests/e2e/test_bundle.py --ignore tests/e2e/test_upgrade.py --ignore tests/e2e/test_memory.py --ignore tests/e2e/test_benchmark.py
 
 # What takes too long for every change, in parts that run in any order and bring what they need.
 deep: setup
 	@$(STAGE) --begin
 	@code=0; $(MAKE) --no-print-directory --keep-going $(DEEP_PARTS:%=deep-%) || code=1; $(STAGE) --times; exit $$code
+
+deep-order: setup       # the unit tests in an order that they were never in; a failure is repeated with the number that is shown
+	@$(STAGE) $@ sh -c 'export GB10_SHUFFLE=$$(date +%s); echo "GB10_SHUFFLE=$$GB10_SHUFFLE"; pytest -q tests/unit'
+
+deep-faults: setup      # imitated boxes that are cut off, run out of disk or lose a box at the worst moment
+	@$(STAGE) $@ pytest -q tests/on_machine/test_imitated_faults.py
 
 deep-engines: setup     # a real engine that fails in every way we know to bring about
 	@$(BOXES_PREPARE)
@@ -97,6 +105,10 @@ deep-supply: setup      # image and models from box to box
 deep-light: setup       # whole runs over light boxes, whose Docker and systemd are stand-ins
 	@$(BOXES_PREPARE)
 	@$(STAGE) $@ pytest -q tests/on_machine/test_fleet.py
+
+deep-network: setup     # fabric and host on boxes with a real systemd, networkd and netplan
+	@$(BOXES_PREPARE)
+	@$(STAGE) $@ pytest -q tests/on_machine/test_fabric.py
 
 deep-server: setup      # a server that is killed in every way, two that swap ports and sizes
 	@$(BOXES_PREPARE)
@@ -118,12 +130,22 @@ deep-fleet: setup       # a canary that fails, batches, drift, pruning
 	@$(BOXES_PREPARE)
 	@$(STAGE) $@ molecule test -s fleet
 
+deep-benchmark: setup   # the servers measured with the real tool
+	@$(BOXES_PREPARE)
+	@$(STAGE) $@ pytest -q -s tests/e2e/test_benchmark.py
+
 compat: setup
 	@$(BOXES_PREPARE)
 	@tests/compat
 
 mutants-known: setup   # harmful changes that no test found once, made one at a time in a copy of the tree
 	@$(STAGE) $@ python3 tests/mutants/run.py
+
+mutants-planted: setup # eight broken promises, one at a time, over imitated boxes
+	@$(STAGE) $@ python3 tests/mutants/planted
+
+mutants: setup         # every small change that mutmut makes to a package; without PACKAGE the table of what was found so far
+	@$(STAGE) $@ python3 tests/mutants/every $(or $(PACKAGE),--report)
 
 build: setup
 	@ansible-galaxy collection build --force --output-path .cache

@@ -4,12 +4,14 @@
 
 """What every layer of tests needs: this checkout as ``ansible_collections.gb10.vllm``, and the helpers of ``tests/support``.
 
-``CI`` set: a test that is skipped has failed, for the set-up brings what it needs. ``GB10_REVERSE=1``: the last test first, to see that none needs another.
+``CI`` set: a test that is skipped has failed, for the set-up brings what it needs. ``GB10_REVERSE=1``: the last test first, to see that none needs another;
+``GB10_SHUFFLE=NUMBER``: in an order that the number stands for, file by file.
 """
 
 from __future__ import annotations
 
 import os
+import random
 import sys
 from pathlib import Path
 
@@ -44,6 +46,17 @@ MAY_SKIP = {"tests/gpu": "needs a real GB10"}
 def pytest_collection_modifyitems(items):
     if os.environ.get("GB10_REVERSE"):
         items.reverse()
+    if number := os.environ.get("GB10_SHUFFLE"):
+        items[:] = shuffled(items, number)
+
+
+def shuffled(items, number):
+    """The same tests, files and tests of a file in an order that the number stands for: what a file sets up once is still set up once."""
+    order = random.Random(number)
+    files: dict[Path, list] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    return [item for path in order.sample(sorted(files), len(files)) for item in order.sample(files[path], len(files[path]))]
 
 
 @pytest.hookimpl(wrapper=True)

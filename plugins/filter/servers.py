@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable
 
 from ansible_collections.gb10.vllm.plugins.plugin_utils._as_filter import as_filters
-from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import deployment, lacking, mounts, rehearsal, sequence, wanted, work
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import deployment, groups, lacking, mounts, rehearsal, sequence, wanted, work
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.vulnerabilities import exposure_verdict
 
 REFUSED = "not started: "
@@ -57,7 +57,10 @@ class FilterModule:
     def filters(self) -> dict[str, Callable]:
         return as_filters(
             {
-                "servers": wanted.normalise,
+                "servers": wanted.of_one_box,
+                "server_groups": wanted.of_several_boxes,
+                "group_servers": groups.placed,
+                "group_split": groups.split_by_batches,
                 "server_mistakes": wanted.server_mistakes,
                 "directory_mistakes": wanted.directory_mistakes,
                 "exposures": exposures,

@@ -103,10 +103,8 @@ MUTANTS = [
     # the box
     Mutant("find-swap-ports", "medium", UTILS + "_box/findings.py", "if owner in wanted_names:", "if owner in ():", FINDINGS_TEST),
     Mutant("find-disk", "medium", UTILS + "_box/findings.py", '["free_bytes"] < least:', '["free_bytes"] < least / 2:', FINDINGS_TEST),
-    Mutant("find-driver", "low", UTILS + "_box/findings.py", "int(major) == DEADLOCKING", "int(major) >= DEADLOCKING", FINDINGS_TEST),
-    Mutant(
-        "find-sort", "low", UTILS + "_box/findings.py", 'return sorted(found, key=lambda finding: finding["level"] != ERROR)', "return found", FINDINGS_TEST
-    ),
+    Mutant("find-driver", "low", UTILS + "_box/findings.py", "590\\.", "5[89]0\\.", FINDINGS_TEST),
+    Mutant("find-sort", "low", UTILS + "_box/findings.py", 'return sorted(found, key=lambda one: one["level"] != ERROR)', "return found", FINDINGS_TEST),
     Mutant("box-rss", "medium", UTILS + "_box/facts.py", ' + status.get("RssShmem", 0)', "", FACTS_TEST),
     Mutant("box-least", "low", UTILS + "_box/facts.py", "if held >= least_bytes:", "if held >= 2 * least_bytes:", FACTS_TEST),
     Mutant("box-group-readable", "low", UTILS + "_box/facts.py", "if status.st_mode & 0o077 or", "if status.st_mode & 0o007 or", FACTS_TEST),
@@ -133,6 +131,7 @@ MUTANTS = [
     # a repair
     Mutant("rep-safe", "high", REPAIR, 'if auto.get("level") != "safe":', "if not auto:", REPAIR_TEST),
     Mutant("rep-mostutil", "medium", REPAIR, "MOST_UTILIZATION = 0.85", "MOST_UTILIZATION = 0.98", REPAIR_TEST),
+    Mutant("rep-leastutil", "low", REPAIR, "if 0.3 <= lower < float(now):", "if lower < float(now):", REPAIR_TEST),
     Mutant("rep-gone", "medium", REPAIR, 'if gone and len(gone) == len([word for word in refused if word.startswith("--")]):', "if gone:", REPAIR_TEST),
     Mutant("rep-nocache", "low", REPAIR, "    if kv <= step:", "    if kv < 0:", REPAIR_TEST),
     Mutant("rep-floor-once", "high", REPAIR, 'any(past.get("id") == FLOOR for past in history)', "False", REPAIR_TEST),
@@ -302,6 +301,7 @@ MUTANTS = [
     Mutant("guard-floor-edge", "low", GUARD, "if free - needed < floor:", "if free - needed <= floor:", GUARD_TEST),
     Mutant("guard-sentinel-any", "medium", GUARD, 'if sentinel and sentinel.get("boot_id") != boot_id():', "if sentinel:", GUARD_TEST),
     Mutant("guard-http-500", "medium", GUARD, "        if 200 <= status < 300:", "        if 200 <= status < 300 or status == 500:", GUARD_TEST),
+    Mutant("guard-401-ok", "low", GUARD, "        if 200 <= status < 300:", "        if 200 <= status < 300 or status == 401:", GUARD_TEST),
     Mutant("guard-500-embeds", "medium", GUARD, "(400, 404, 405, 501)", "(400, 404, 405, 500, 501)", GUARD_TEST),
     Mutant("guard-401-busy", "low", GUARD, "if status in (0, 429, 503):", "if status in (0, 401, 429, 503):", GUARD_TEST),
     Mutant("guard-queue-full", "high", GUARD, "if status in (0, 429, 503):", "if status == 0:", GUARD_TEST),

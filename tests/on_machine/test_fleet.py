@@ -158,6 +158,19 @@ def test_a_locked_run_builds_nothing(fleet):
     assert play(fleet, "gb10.vllm.site", "-e", moved).count("changed=0") == 2
 
 
+def commands(fleet, number):
+    """What a box's sshd was asked so far."""
+    return fleet.ask(number, "cat", "/var/log/sshd.log").count("Starting session: command")
+
+
+def test_a_run_that_finds_nothing_to_do_asks_a_box_five_times_over_ssh(fleet):
+    play(fleet, "gb10.vllm.site")
+    before = [commands(fleet, number) for number in (1, 2)]
+    assert play(fleet, "gb10.vllm.site").count("changed=0") == 2
+    asked = [commands(fleet, number) - earlier for number, earlier in zip((1, 2), before, strict=True)]
+    assert min(asked) > 2 and max(asked) <= 5, asked
+
+
 def test_what_proved_itself_is_locked_although_a_later_batch_fails(fleet):
     lock = fleet.inventory / "gb10.lock.yml"
     lock.unlink(missing_ok=True)

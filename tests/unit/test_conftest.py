@@ -56,6 +56,15 @@ def test_the_last_test_can_be_the_first(said):
     assert re.findall(r"::(test_\w+) (?:PASSED|FAILED|ERROR|XFAIL) ", said) == ["test_expected", "test_inside", "test_marked", "test_first"]
 
 
+def test_an_order_is_what_its_number_stands_for_and_keeps_files_together():
+    items = [SimpleNamespace(path=Path(file), name=number) for number in range(9) for file in "abc"]
+    orders = {number: [(one.path.name, one.name) for one in conftest.shuffled(items, number)] for number in ("1", "2", "3")}
+    assert len(set(map(tuple, orders.values()))) == 3 and orders["1"] == [(one.path.name, one.name) for one in conftest.shuffled(items, "1")]
+    for order in orders.values():
+        assert sorted(order) == sorted((one.path.name, one.name) for one in items)
+        assert sum(before[0] != after[0] for before, after in zip(order, order[1:], strict=False)) == 2
+
+
 @pytest.mark.parametrize(("ci", "path", "outcome"), [("", "tests/unit", "skipped"), ("true", "tests/unit", "failed"), ("true", "tests/gpu", "skipped")])
 def test_elsewhere_and_where_it_is_said_why_a_test_may_be_skipped(monkeypatch, ci, path, outcome):
     monkeypatch.setenv("CI", ci)

@@ -259,6 +259,32 @@ def test_what_is_set_for_the_servers_of_a_box_acts():
     assert container["stop_timeout"] == "{{ server_deployment.container.stop_timeout_s }}"
 
 
+def test_what_boxes_may_be_what_is_kept_back_and_what_users_know_themselves_reaches_who_asks():
+    look = rendered.trusted(next(one for one in tasks("roles/preflight/tasks/main.yml") if "gb10.vllm.box_info" in one))["gb10.vllm.box_info"]
+    for given, told in (({}, ["aarch64"]), ({"gb10_architectures": ["x86_64"]}, ["x86_64"])):
+        assert rendered_all(look["architectures"], {**rendered.variables_of("preflight"), **given}) == told
+    ask = rendered.task("plan", "main.yml", "gb10.vllm.kv_cache_budget")
+    for given, told in (({}, 0), ({"gb10_reserve_gib": 7.5}, 7.5)):
+        assert float(rendered_all(ask["reserve_gib"], {**rendered.variables_of("plan"), **given})) == told
+    prove = rendered.task("server", "prove.yml", "gb10.vllm.server_ready")
+    for given, told in (({}, []), ({"gb10_diagnoses": "/mine.yml"}, ["/mine.yml"])):
+        assert rendered_all(prove["diagnoses"], {**rendered.variables_of("server"), **given}) == told
+
+
+@pytest.mark.parametrize("role", ["bundle", "fleet", "preflight", "server"])
+def test_an_open_server_is_one_in_every_role_or_in_none(role):
+    variables = rendered.variables_of(role)
+    for given, told in (({}, False), ({"gb10_allow_open": True}, True), ({"gb10_allow_open": "no"}, False)):
+        assert rendered_all(variables[f"{role}_allow_open"], {**variables, **given}) is told
+
+
+def test_pages_and_pictures_lie_where_it_is_said_and_else_where_the_run_was_started(monkeypatch):
+    monkeypatch.setenv("PWD", "/here")
+    variables = rendered.variables_of("fleet")
+    for given, told in (({}, "/here"), ({"gb10_status_dir": "/pages"}, "/pages")):
+        assert rendered_all(variables["fleet_status_dir"], {**variables, **given}) == told
+
+
 @pytest.mark.parametrize(("place", "condition"), [("Let the guard forget", "forget_starts"), ("Note that the start is over", "starting")])
 def test_the_guard_itself_forgets_where_its_server_keeps_its_records(place, condition):
     task = named("server", place)

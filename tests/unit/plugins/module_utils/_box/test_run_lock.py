@@ -182,3 +182,48 @@ def test_of_many_that_arrive_at_once_one_gets_it(tmp_path):
         for number in range(20):
             won = pool.map(_contend, [(str(tmp_path / str(number)), f"run{one}") for one in range(8)], chunksize=1)
             assert sum(won) == 1
+
+
+def lies_there(state_dir, **more):
+    """A lock of a run that left no file beside it, as far as it is given."""
+    (state_dir / "run.lock").write_text(json.dumps({"run": "ben", "refreshed_at": 5, "ttl_s": 60, **more}))
+    return run_lock.read(str(state_dir))
+
+
+def test_a_lock_is_read_as_it_lies_there(tmp_path):
+    holder = {"owner": "ben@desk", "controller": {"pid": 7}, "acquired_at": 3, "boot_id": "this", "refreshed_boot_s": 440}
+    assert lies_there(tmp_path, **holder) == {"run": "ben", "refreshed_at": 5.0, "ttl_s": 60.0, **holder}
+    bare = {"owner": "somebody", "controller": {}, "acquired_at": 5.0, "boot_id": "", "refreshed_boot_s": 0.0}
+    assert lies_there(tmp_path) == {"run": "ben", "refreshed_at": 5.0, "ttl_s": 60.0, **bare}
+    assert lies_there(tmp_path, owner=None, controller=[1], acquired_at=None, boot_id=None, refreshed_boot_s=None) == run_lock.read(str(tmp_path)) | bare
+    (tmp_path / "run.lock.ben").write_text("another 12.5\n")
+    assert (seen := run_lock.read(str(tmp_path))) and (seen["boot_id"], seen["refreshed_boot_s"]) == ("another", 12.5)
+
+
+def test_a_lock_is_on_the_disk_before_anything_is_changed_and_the_same_every_time(tmp_path, monkeypatch):
+    written = []
+    whole = run_lock.write_json
+    monkeypatch.setattr(run_lock, "write_json", lambda path, value, **how: (written.append(how), whole(path, value, **how)))
+    acquire(tmp_path, "anna")
+    assert written == [{"durable": True, "sort_keys": True}]
+    text = (tmp_path / "run.lock").read_text()
+    assert text == json.dumps(json.loads(text), sort_keys=True) and (tmp_path / "run.lock").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_record_without_a_spec_is_another_deployment_than_a_planned_one():
+    records = {"a": {"deployment": {"x": 1}}, "b": {"deployment": ["no record"]}, "c": {"history": []}}
+    assert run_lock.moved_on({"a": "1"}, records) == ["a"]
+    assert run_lock.moved_on({}, {"a": {"deployment": {"x": 1}}}) == ["a"], "it is not as if nothing were there"
+    assert run_lock.moved_on({"a": ""}, records) == []
+
+
+def test_who_asks_without_a_name_and_a_disk_that_refuses_are_told_in_a_sentence(tmp_path, monkeypatch):
+    with pytest.raises(GB10Error, match=r"^The lock of a box is taken through the action plugin"):
+        run_lock.acquire(str(tmp_path), {"run": ""}, 60, None, None)
+
+    def full(*_arguments, **_more):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(run_lock, "write_json", full)
+    with pytest.raises(GB10Error, match=rf"^The lock {tmp_path}/run.lock cannot be written: No space left on device.$"):
+        acquire(tmp_path, "anna")

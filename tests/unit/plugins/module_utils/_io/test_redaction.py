@@ -163,3 +163,57 @@ def test_a_secret_goes_however_it_is_written(form):
     hidden = redaction.redact(f"before {form(ODD)} after", values)
     assert redaction.HIDDEN in hidden and hidden.startswith("before ") and hidden.endswith(" after") and len(hidden) < 40
     assert redaction.redact("nothing of it: 0123456789", values) == "nothing of it: 0123456789"
+
+
+def test_the_longest_value_goes_first_or_a_part_of_it_would_stay():
+    assert redaction.redact("x abcdefgh y", ["bcde", "abcdefgh", "fgh1"]) == f"x {redaction.HIDDEN} y"
+
+
+def test_values_go_from_everything_that_is_shown():
+    shown = {"a": ["plain-words", ("plain-words",)], "b": {"c": "say plain-words"}, "plain-words": 1}
+    hidden = {"a": [redaction.HIDDEN, [redaction.HIDDEN]], "b": {"c": f"say {redaction.HIDDEN}"}, "plain-words": 1}
+    assert redaction.everywhere(shown, ["plain-words"]) == hidden
+
+
+@pytest.mark.parametrize(("line", "secret"), [("A=12345678", True), ("A=1234567", False), ("A_KEY=1234", True), ("A_KEY=123", False)])
+def test_what_is_too_short_to_be_a_secret_stays(line, secret):
+    assert (line.partition("=")[2] in redaction.values_of([line])) is secret
+
+
+def test_a_value_is_known_in_every_dress():
+    value = "pa\"ss'w\u00f6rd\\x"
+    known = redaction._forms(value)
+    assert {
+        "pa\\\"ss'w\\u00f6rd\\\\x",  # JSON
+        "pa\\\"ss'w\u00f6rd\\\\x",  # JSON as people read it
+        "pa\"ss\\'w\u00f6rd\\\\x",  # Python
+        "pa\"ss\\'w\\xc3\\xb6rd\\\\x",  # bytes in Python
+        "pa%22ss%27w%C3%B6rd%5Cx",
+        "pa%22ss%27w%c3%b6rd%5cx",
+        "pa&quot;ss&#x27;w\u00f6rd\\x",
+        "pa\"ss'\"'\"'w\u00f6rd\\x",  # a shell
+    } <= known
+    assert "%FFabcdefgh" in redaction._forms("\udcffabcdefgh"), "a byte that is no text"
+    assert {"a/b c", "a%2Fb%20c", "a/b%20c", "a%2Fb+c"} <= redaction._forms("a/b c")
+
+
+def in_base64(data, before):
+    """The letters that stand for ``data`` alone, whatever the bytes before and behind it are: six bits each."""
+    letters = base64.b64encode(bytes(before) + data + bytes(3)).decode()
+    return "".join(letters[at] for at in range(len(letters)) if 8 * before <= 6 * at and 6 * at + 6 <= 8 * (before + len(data)))
+
+
+@pytest.mark.parametrize("size", [*range(12), 31, 32, 33])
+def test_in_base64_a_value_is_known_at_every_place(size):
+    data = bytes((251 - 7 * number) % 256 for number in range(size))
+    plain = {one for before in range(3) if len(one := in_base64(data, before)) >= redaction.SHORTEST}
+    assert redaction._base64_forms(data) == plain | {one.replace("+", "-").replace("/", "_") for one in plain}
+
+
+def test_a_private_file_that_cannot_be_read_hides_no_other(tmp_path):
+    (tmp_path / "hub.env").mkdir()
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/key.env").write_bytes(b"A_KEY=abc\xff12345\n")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b/key.env").write_text("A_KEY=another-one\n")
+    assert {"abc\ufffd12345", "another-one"} <= set(redaction.values_in(tmp_path))

@@ -178,5 +178,9 @@ class TestFlags:
     def test_a_flag_without_a_value_is_left_away(self):
         assert flags.normalise_args({"max_num_seqs": None, "seed": 0}, "a") == {"seed": 0}
 
+    @pytest.mark.parametrize("name", sorted(flags.ONE_WAY))
+    def test_a_switch_that_can_only_be_turned_on_is_left_out_where_it_is_off(self, name):
+        assert flags.normalise_args({name: False, "seed": 0}, "a") == {"seed": 0}, "`--flag None` would be its value"
+
     def test_nested_options_keep_their_underscores(self):
         assert flags.flag_name("compilation_config.cudagraph_mode") == "--compilation-config.cudagraph_mode"

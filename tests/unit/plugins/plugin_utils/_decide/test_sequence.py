@@ -118,3 +118,32 @@ def test_what_was_there_before_is_known_of_those_that_were_replaced_and_of_those
     orders = {"a": {"previous": {"spec": "proven a"}}, "b": {"previous": {"spec": "older b"}}, "new": {"previous": {}}}
     found = sequence.deployments_before(["a", "b", "new"], records, ["a", "new"], orders)
     assert found == [{"spec": "proven a"}, {"spec": "old b"}]
+
+
+def test_who_does_not_grow_goes_before_who_does():
+    assert walk([move("a", (1, 20), (1, 60)), move("b", (2, 40), (3, 40))], 100) == [("b", []), ("a", [])]
+
+
+def test_who_comes_to_a_port_and_who_leaves_one_goes_back_together_with_what_was_stopped():
+    """c comes to where a was, a to where b was; d has nothing to do with them."""
+    found = sequence.steps([move("d", (9, 5), (9, 5)), move("c", (4, 10), (1, 10)), move("a", (1, 60), (2, 20)), move("b", (2, 20), (3, 50))])
+    assert [(step["name"], step["release"], "".join(step["together"])) for step in found] == [
+        ("d", [], ""),
+        ("c", ["a"], "cab"),
+        ("a", ["b"], "cab"),
+        ("b", [], ""),
+    ]
+
+
+def test_what_is_not_known_takes_nothing(monkeypatch):
+    assert sequence._growth({"name": "a", "then": {"port": 1}, "now": {}}) == 0
+    assert [sequence._of(one) for one in ({}, {"port": None}, {"port": 7})] == [{}, {}, {"port": 7, "requested_bytes": 0}]
+    monkeypatch.setattr(sequence, "steps", list)
+    (asked,) = sequence.serving([{"name": "a", "port": 8}], {}, {})
+    assert asked == {"name": "a", "now": {}, "then": {"port": 8, "requested_bytes": 0}}
+
+
+def test_a_server_holds_its_port_as_long_as_its_own_container_runs():
+    docker = {"containers": [{"name": f"gb10-vllm-{name}", "status": status} for name, status in (("a", "running"), ("b", "exited"), ("c", "restarting"))]}
+    held = {"docker": docker, "servers": {name: {"deployment": {"port": ord(name), "requested_bytes": 1}} for name in "abcd"}}
+    assert [sequence._place(name, held).get("port") for name in "abcd"] == [97, None, 99, None]

@@ -177,6 +177,13 @@ def test_utilisation_is_raised_to_085_at_most(now, higher):
     assert changes == ([{"gpu_memory_utilization": higher}] if higher else [])
 
 
+@pytest.mark.parametrize(("free", "lower"), [(100, 0.8), (40, 0.3), (39, None), (30, None)])
+def test_utilisation_is_lowered_to_03_at_least(free, lower):
+    """Below that hardly a model fits: it is not the server that has too much."""
+    told = {"free_bytes": free * GIB, "total_bytes": 120 * GIB, "utilization": 0.85, "requested_bytes": 102 * GIB}
+    assert apply("free_memory", {"gpu_memory_utilization": 0.85}, {"admission": told}) == [{}, *([{"gpu_memory_utilization": lower}] if lower else [])]
+
+
 def test_no_lack_of_memory_is_cured_by_the_gate_of_a_start():
     """With the KV cache in bytes vLLM takes those, whatever share it was told that it may use."""
     pinned = {**EVERYTHING, "kv_cache_bytes": 60 * GIB}

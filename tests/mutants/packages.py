@@ -1,0 +1,86 @@
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What `make mutants` changes: each package with the tests that have to find it (unit tests, and those on a machine that need no Docker)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+UTILS, UNIT = "plugins/module_utils", "tests/unit/plugins/module_utils"
+PLUGINS, PLUGINS_UNIT = "plugins/plugin_utils", "tests/unit/plugins/plugin_utils"
+
+
+class Package(NamedTuple):
+    files: list[str]
+    tests: list[str]
+
+
+def utils(folder: str, *more: str) -> Package:
+    return Package([f"{UTILS}/{folder}/*.py"], [f"{UNIT}/{folder}", *more])
+
+
+PACKAGES = {
+    # What guards secrets, paths, locks, deletion and floors comes first.
+    "_io/files": Package([f"{UTILS}/_io/files.py"], [f"{UNIT}/_io/test_files.py", f"{UNIT}/_io/test_files_below.py"]),
+    "_io/redaction": Package([f"{UTILS}/_io/redaction.py"], [f"{UNIT}/_io/test_redaction.py", f"{UNIT}/_engine/test_readiness.py"]),
+    "_box/run_lock": Package([f"{UTILS}/_box/run_lock.py"], [f"{UNIT}/_box/test_run_lock.py"]),
+    "_decide/sequence": Package([f"{PLUGINS}/_decide/sequence.py"], [f"{PLUGINS_UNIT}/_decide/test_sequence.py"]),
+    "_sizing/budget": Package([f"{UTILS}/_sizing/budget.py"], [f"{UNIT}/_sizing/test_budget.py", f"{UNIT}/_sizing/test_budget_of_what_runs.py"]),
+    "_model/store": Package(
+        [f"{UTILS}/_model/store.py"], [f"{UNIT}/_model/test_model_store.py", f"{UNIT}/_model/test_versions.py", "tests/on_machine/test_model_links.py"]
+    ),
+    "_transfer/index": Package([f"{UTILS}/_transfer/index.py"], [f"{UNIT}/_transfer/test_index.py", f"{UNIT}/_transfer/test_client.py"]),
+    "_transfer/keys": Package([f"{UTILS}/_transfer/keys.py"], [f"{UNIT}/_transfer/test_keys.py", f"{UNIT}/_transfer/test_shares.py"]),
+    "_model": utils("_model", "tests/on_machine/test_model_links.py"),
+    "_transfer": utils("_transfer"),
+    "_io": utils("_io"),
+    "_box": utils("_box"),
+    "_engine": utils("_engine"),
+    "_image": utils("_image"),
+    "_sizing": utils("_sizing"),
+    "_decide": Package([f"{PLUGINS}/_decide/*.py"], [f"{PLUGINS_UNIT}/_decide", "tests/unit/roles/test_repair_seam.py"]),
+    "_fleet": Package([f"{PLUGINS}/_fleet/*.py"], [f"{PLUGINS_UNIT}/_fleet"]),
+    "_follow": Package([f"{PLUGINS}/_follow/*.py"], [f"{PLUGINS_UNIT}/_follow"]),
+    "_report": Package([f"{PLUGINS}/_report/*.py"], [f"{PLUGINS_UNIT}/_report"]),
+    "_diagnosis": Package([f"{PLUGINS}/_diagnosis/*.py"], [f"{PLUGINS_UNIT}/_diagnosis"]),
+}
+
+# Changes that do nothing, with the reason: the line as it was, and as it became.
+EQUIVALENT: dict[tuple[str, str], str] = {}
+
+
+def _equivalent(reason: str, before: str, *after: str) -> None:
+    EQUIVALENT.update({(before, one): reason for one in after})
+
+
+READ_JSON = 'with open(path, encoding="utf-8") as stream:'
+_equivalent(
+    "the locale of a box is UTF-8, and Python reads UTF-8 where there is none",
+    READ_JSON,
+    READ_JSON.replace('"utf-8"', "None"),
+    READ_JSON.replace('encoding="utf-8"', ""),
+)
+SHA = 'with open(path, "rb", buffering=0, opener=plain) as stream:'
+_equivalent("the same bytes are hashed through a buffer", SHA, SHA.replace("buffering=0, ", ""), SHA.replace("=0", "=1"))
+SHA = 'with open(open_below(root, name), "rb", buffering=0) as stream:'
+_equivalent("the same bytes are hashed through a buffer", SHA, SHA.replace("buffering=0", ""), SHA.replace("=0", "=1"))
+READ_ENV = 'found.append(path.read_text(encoding="utf-8", errors="replace"))'
+_equivalent("as above", READ_ENV, READ_ENV.replace('"utf-8"', "None"), READ_ENV.replace('encoding="utf-8", ', ""))
+FORMS = "written = {json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1], repr(value)[1:-1], repr(data)[2:-1]}"
+_equivalent("None is as false as False", FORMS, FORMS.replace("=False", "=None"))
+RELEASED = 'released |= set(ways[chosen["name"]])'
+_equivalent(
+    "no two servers come to one port, so nothing that was stopped is in anybody's way again",
+    RELEASED,
+    RELEASED.replace("|=", "="),
+    RELEASED.replace("|=", "&="),
+)
+_equivalent("every server comes to a port, so the wider circle holds the nearer one", "near |= wider", "near = wider")
+COUNTED = 'return str(holder.get("name", "")).startswith(("VLLM", "vllm"))'
+_equivalent("None is no engine's name either", COUNTED, COUNTED.replace('""', "None"), COUNTED.replace(', ""', ", "))
+USABLE = "usable = max(0, available - floor_bytes, requested_running)"
+_equivalent("what was asked for is never less than nothing", USABLE, USABLE.replace("0, ", ""))
+COUNT = "return int(value) if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < 2**60 else 0"
+_equivalent("0 is 0 either way", COUNT, COUNT.replace("0 < value", "0 <= value"))

@@ -1,0 +1,56 @@
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""docs/testing.md says which test sets each variable and goes down each way on which a run fails, and nothing is left out."""
+
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.util
+from pathlib import Path
+
+import pytest
+from test_promises import exists
+
+ROOT = Path(__file__).parents[2]
+# Ways that no test goes down, each with the reason.
+UNTRIED = {
+    ("roles/server/tasks/restore.yml", "Put back what moved together with {{ server_wanted.name }}"): "both of two that swapped would have to fail twice",
+    ("playbooks/status.yml", "Plan for each box"): "a plan that cannot be computed on a box that serves needs a model that was damaged meanwhile",
+}
+
+
+@pytest.fixture(scope="module")
+def tried():
+    loader = importlib.machinery.SourceFileLoader("tried", str(ROOT / "tests" / "tried"))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("tried", loader))
+    loader.exec_module(module)
+    return module
+
+
+def test_every_variable_is_set_by_a_test_that_goes_through_the_roles(tried):
+    found = {variable: tried.tried(variable) for variable in tried.variables()}
+    assert len(found) > 40
+    assert [variable for variable, tests in found.items() if not tests["with roles"] and not tests["on boxes"]] == []
+
+
+def test_every_variable_is_read_by_a_playbook(tried):
+    assert [variable for variable in tried.variables() if not tried.playbooks(variable)] == []
+
+
+def test_every_way_on_which_a_run_fails_is_gone_by_a_test_that_is_there(tried):
+    blocks = tried.blocks()
+    assert len(blocks) > 12 and set(tried.WAYS) == set(blocks)
+    untried = {way for way, test in tried.WAYS.items() if test == "none"}
+    assert untried == set(UNTRIED)
+    assert [test for test in tried.WAYS.values() if test != "none" and not exists(test)] == []
+
+
+def test_a_name_is_a_whole_word_and_a_sentence_about_it_in_another_file_is_none(tried):
+    assert tried.reads("x: {gb10_keep: 1}", "gb10_keep") and not tried.reads("gb10_keeper", "gb10_keep")
+    assert "site" in tried.playbooks("gb10_prune") and "diagnose" not in tried.playbooks("gb10_prune")
+
+
+def test_the_page_is_what_the_tree_says(tried):
+    assert tried.main(["--check"]) == 0, "tests/tried writes it anew"
