@@ -182,6 +182,7 @@ SHOWN = "systemctl show earlyoom -p ExecStart,OOMScoreAdjust; systemctl show gb1
 def test_the_real_systemd_takes_the_memory_guards_lines(boxes):
     """With a stand-in for the package, whose program tests/on_machine/test_memory_guard.py runs: that the drop-ins are read, and gone afterwards."""
     boxes.ask(1, f"printf '{UNIT}' >/etc/systemd/system/earlyoom.service; printf '{PACKAGE}' >>/var/lib/dpkg/status; systemctl daemon-reload")
+    boxes.ask(1, "cd /etc/systemd/system && printf '[Service]\\nExecStart=/bin/true\\n' | tee gb10-vllm-any.service >gb10-vllm-watch@.service")
     boxes.ask(1, "printf '#!/bin/sh\\nexec sleep 1000\\n' >/usr/bin/earlyoom; chmod 755 /usr/bin/earlyoom")
     done = boxes.play("host", "--limit", "spark-01", gb10_host={"earlyoom": {"state": "present"}})
     assert done.returncode == 0, done.stdout + done.stderr
