@@ -16,6 +16,8 @@ from test_promises import exists
 ROOT = Path(__file__).parents[2]
 # Ways that no test goes down, each with the reason.
 UNTRIED = {
+    ("roles/server/tasks/repair.yml", "Repair and try again: {{ server_wanted.name }}"): "not yet: needs a server that fails after its repair, too",
+    ("roles/server/tasks/restore.yml", "Put back what served before {{ server_wanted.name }}"): "not yet: needs one whose former deployment fails, too",
     ("roles/server/tasks/restore.yml", "Put back what moved together with {{ server_wanted.name }}"): "both of two that swapped would have to fail twice",
     ("playbooks/status.yml", "Plan for each box"): "a plan that cannot be computed on a box that serves needs a model that was damaged meanwhile",
 }
