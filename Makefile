@@ -2,12 +2,12 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-failure demo-down quick test lint yamllint ruff mypy ansible-lint sanity unit integration molecule e2e deep compat mutants mutants-known mutants-planted build clean
-DEEP_PARTS := order engines judge supply light server memory bundle upgrade fleet
+DEEP_PARTS := order engines judge supply light network server memory bundle upgrade fleet benchmark
 .PHONY: $(DEEP_PARTS:%=deep-%)
 BOXES ?= 1
 BIN := .venv/bin
 STAGE := tests/stage
-DEEP := engine_failures/test_engine_failures.py engine_config/test_all_combinations.py test_fleet.py test_supply_play.py
+DEEP := engine_failures/test_engine_failures.py engine_config/test_all_combinations.py test_fleet.py test_supply_play.py test_fabric.py
 BOXES_PREPARE := $(STAGE) boxes python3 tests/boxes/boxes prepare
 PYTHON_FILES := . tests/tree tests/boxes/boxes tests/boxes/demo tests/boxes/demo-failure
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -15,7 +15,7 @@ export ANSIBLE_FORCE_COLOR ?= 0
 
 help:
 	@echo "make demo          emulated boxes, site.yml over SSH, a real answer (BOXES=2 for two boxes)"
-	@echo "make demo-failure  a broken canary is put back while the other boxes keep answering (after make demo BOXES=3)"
+	@echo "make demo-failure  a refused argument costs no request; a broken canary is put back while the others answer (after make demo BOXES=3)"
 	@echo "make demo-down     remove all that make demo made; .cache stays for the next time"
 	@echo "make quick         lint, sanity and unit tests"
 	@echo "make test          quick, integration, molecule and the end-to-end run with the real vLLM"
@@ -69,6 +69,7 @@ unit: setup
 
 integration: setup
 	@tests/setup --browser
+	@tests/setup --monitoring
 	@$(BOXES_PREPARE)
 	@$(STAGE) integration pytest -q tests/on_machine $(DEEP:%=--ignore tests/on_machine/%)
 
@@ -76,7 +77,7 @@ molecule: setup
 	@$(STAGE) molecule molecule test -s default
 
 e2e: setup
-	@$(STAGE) e2e pytest -v -x tests/e2e --ignore tests/e2e/test_server.py --ignore tests/e2e/test_moves.py --ignore tests/e2e/test_bundle.py --ignore tests/e2e/test_upgrade.py --ignore tests/e2e/test_memory.py
+	@$(STAGE) e2e pytest -v -x tests/e2e --ignore tests/e2e/test_server.py --ignore tests/e2e/test_moves.py --ignore tests/e2e/test_bundle.py --ignore tests/e2e/test_upgrade.py --ignore tests/e2e/test_memory.py --ignore tests/e2e/test_benchmark.py
 
 # What takes too long for every change, in parts that run in any order and bring what they need.
 deep: setup
@@ -102,6 +103,10 @@ deep-light: setup       # whole runs over light boxes, whose Docker and systemd 
 	@$(BOXES_PREPARE)
 	@$(STAGE) $@ pytest -q tests/on_machine/test_fleet.py
 
+deep-network: setup     # fabric and host on boxes with a real systemd, networkd and netplan
+	@$(BOXES_PREPARE)
+	@$(STAGE) $@ pytest -q tests/on_machine/test_fabric.py
+
 deep-server: setup      # a server that is killed in every way, two that swap ports and sizes
 	@$(BOXES_PREPARE)
 	@$(STAGE) $@ pytest -q -s tests/e2e/test_server.py tests/e2e/test_moves.py
@@ -121,6 +126,10 @@ deep-upgrade: setup     # a box that an earlier state of this collection deploye
 deep-fleet: setup       # a canary that fails, batches, drift, pruning
 	@$(BOXES_PREPARE)
 	@$(STAGE) $@ molecule test -s fleet
+
+deep-benchmark: setup   # the servers measured with the real tool
+	@$(BOXES_PREPARE)
+	@$(STAGE) $@ pytest -q -s tests/e2e/test_benchmark.py
 
 compat: setup
 	@$(BOXES_PREPARE)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ansible_collections.gb10.vllm.plugins.module_utils._host import settings
 from ansible_collections.gb10.vllm.plugins.plugin_utils._as_filter import as_filters
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import options, preflight
 
@@ -19,6 +20,7 @@ class FilterModule:
         return as_filters(
             {
                 "access_notes": preflight.access_notes,
+                "host_mistakes": settings.mistakes,
                 "option_mistakes": options.option_mistakes,
                 "box_problem": preflight.box_problem,
                 "named_twice": preflight.named_twice,

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable
 
 from ansible_collections.gb10.vllm.plugins.plugin_utils._as_filter import as_filters
-from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import deployment, lacking, mounts, sequence, wanted, work
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import deployment, groups, lacking, mounts, rehearsal, sequence, wanted, work
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.vulnerabilities import exposure_verdict
 
 REFUSED = "not started: "
@@ -57,7 +57,10 @@ class FilterModule:
     def filters(self) -> dict[str, Callable]:
         return as_filters(
             {
-                "servers": wanted.normalise,
+                "servers": wanted.of_one_box,
+                "server_groups": wanted.of_several_boxes,
+                "group_servers": groups.placed,
+                "group_split": groups.split_by_batches,
                 "server_mistakes": wanted.server_mistakes,
                 "directory_mistakes": wanted.directory_mistakes,
                 "exposures": exposures,
@@ -72,8 +75,12 @@ class FilterModule:
                 "files_named": mounts.files_named,
                 "files_refused": mounts.files_refused,
                 "models_wanted": mounts.models_wanted,
+                "parts_wanted": mounts.parts_wanted,
                 "with_drafts": mounts.with_drafts,
                 "in_sequence": sequence.in_sequence,
+                "rehearsals": rehearsal.rehearsals,
+                "rehearsals_wanted": rehearsal.rehearsals_wanted,
+                "rehearsed_by": rehearsal.rehearsed_by,
                 "rollback_blocked": sequence.cannot_go_back,
                 "rollback_steps": sequence.going_back,
                 "serving_steps": sequence.serving,
@@ -85,6 +92,7 @@ class FilterModule:
                 "unit_word": wanted.unit_word,
                 "unknown_variables": wanted.unknown_variables,
                 "with_its_model": deployment.with_its_model,
+                "with_parts": mounts.with_parts,
                 "without_secrets": deployment.without_secrets,
             }
         )

@@ -77,6 +77,11 @@ options:
     type: list
     elements: path
     default: []
+  parts:
+    description: Those of O(models) that are no models of their own but drafts or adapters of others; of such only what a draft keeps, or the files, is told.
+    type: list
+    elements: path
+    default: []
   named:
     description:
       - What the arguments of servers name on the box - by server and value, the paths it may mean, of which the first that exists counts.
@@ -116,6 +121,12 @@ options:
   take_over:
     description: Id of a run that is known to have ended. Filled in by the action plugin.
     type: str
+  host:
+    description:
+      - C(gb10_host), the parts of M(gb10.vllm.host_settings) that are wanted; what would be done for them is returned in RV(host).
+      - One that cannot be set up on this box becomes a finding.
+    type: dict
+    default: {}
   wait_for_memory_bytes:
     description:
       - Before the box is read, wait until this many bytes are available (C(MemAvailable)), or no more have come back for 10 seconds; 60 seconds at most.
@@ -157,7 +168,8 @@ box:
   description: >-
     Facts of the box: C(hostname), C(architecture), C(os), C(python), C(gpu), C(memory) (bytes; C(cuda_total_bytes) is null where
     libcuda did not answer), C(docker) (with our C(containers), the names of C(others), and C(images)), C(disks), C(listeners), C(holders)
-    (processes that hold at least 1 GiB), C(units), C(files) (digest, mode and owner of the files this collection put there), C(servers)
+    (processes that hold at least 1 GiB), C(ipc_users) (whose engines lose their shared memory with their last session), C(units),
+    C(files) (digest, mode and owner of the files this collection put there), C(servers)
     (records of earlier runs by server), C(open) (private files and directories that others may read or enter),
     C(named) (by server and value of O(named) C(path), C(kind) - file, directory or absent -, C(real), C(digest), C(links) and C(unreadable)),
     C(cpu_features) (C(cpu_amx) and C(cpu_avx512_bf16), by which vLLM's build for CPUs decides).
@@ -184,6 +196,12 @@ model_problems:
   returned: when the box was read
   type: dict
   sample: {"/srv/models/big": "/srv/models/big lacks 1 of the 10 shards its index names, the first is model-00003-of-00010.safetensors: finish the download"}
+host:
+  description: What M(gb10.vllm.host_settings) would do for the parts of O(host) that are not as wanted, one line for each step.
+  returned: when the box was read
+  type: list
+  elements: str
+  sample: ["apt-mark hold nvidia-driver-580-open"]
 lock:
   description: >-
     What became of the lock: C(acquired), C(holder) (the run that holds it instead), C(taken_from) (the run whose lock was taken over) and C(why)
@@ -204,6 +222,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._box.facts import read_b
 from ansible_collections.gb10.vllm.plugins.module_utils._box.findings import findings
 from ansible_collections.gb10.vllm.plugins.module_utils._box.memory import wait_for_memory
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._host.facts import pending
 from ansible_collections.gb10.vllm.plugins.module_utils._model.reach import named
 from ansible_collections.gb10.vllm.plugins.module_utils._model.read import read_models
 from ansible_collections.gb10.vllm.plugins.module_utils._names import CONFIG_DIR, GIB, LONGEST_S, STATE_DIR
@@ -225,7 +244,9 @@ OPTIONS = {
     "builds": {"type": "bool", "default": False},
     "wait_for_memory_bytes": {"type": "int", "default": 0},
     "models": {"type": "list", "elements": "path", "default": []},
+    "parts": {"type": "list", "elements": "path", "default": []},
     "named": {"type": "dict", "default": {}},
+    "host": {"type": "dict", "default": {}},
     "allow_missing": {"type": "bool", "default": False},
     "kept": {"type": "bool", "default": False},
     "load_format": {"type": "str", "default": "auto"},
@@ -266,9 +287,11 @@ def main() -> None:
     spoken = {server["name"]: server["tls"] for server in wanted["servers"] if server.get("tls")}
     box["certificates"] = {name: read_certificate(str(tls.get("certificate")), str(tls.get("key"))) for name, tls in spoken.items()}
     box["named"] = named(wanted["named"])
-    options = {name: wanted[name] for name in ("allow_missing", "kept", "load_format", "state_dir")}
+    options = {name: wanted[name] for name in ("allow_missing", "kept", "load_format", "state_dir", "parts")}
     models, problems = read_models(wanted["models"], **options)
     result.update(box=box, findings=findings(box, dict(wanted, free_bytes=free_bytes, now=time.time())), models=models)
+    result["host"], cannot = pending(wanted["state_dir"], wanted["host"])
+    result["findings"] = cannot + result["findings"]
     result["model_problems"] = {path: str(error) for path, error in problems.items()}
     module.exit_json(**result)
 

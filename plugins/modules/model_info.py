@@ -29,6 +29,11 @@ options:
     description: Several model directories, read in one call.
     type: list
     elements: path
+  parts:
+    description: Those of O(models) that are no models of their own but drafts or adapters of others; of such only what a draft keeps, or the files, is told.
+    type: list
+    elements: path
+    default: []
   allow_missing:
     description: Return C(present=false) for a directory that does not exist instead of failing.
     type: bool
@@ -121,6 +126,7 @@ def main() -> None:
         argument_spec={
             "path": {"type": "path"},
             "models": {"type": "list", "elements": "path"},
+            "parts": {"type": "list", "elements": "path", "default": []},
             "allow_missing": {"type": "bool", "default": False},
             "kept": {"type": "bool", "default": False},
             "load_format": {"type": "str", "default": "auto"},
@@ -139,7 +145,7 @@ def main() -> None:
         if wanted["check_architecture"]:
             kv_layout(facts["config"], Engine(), assume_full_attention=wanted["assume_full_attention"])
 
-    options = {name: wanted[name] for name in ("allow_missing", "kept", "load_format", "state_dir")}
+    options = {name: wanted[name] for name in ("allow_missing", "kept", "load_format", "state_dir", "parts")}
     if wanted["verify"] and not module.check_mode:
         directories = [versions.directory_of(path) for path in paths]
         try:

@@ -50,7 +50,7 @@ def box(tmp_path_factory):
     made = Box(tmp_path_factory.mktemp("memory"), {})
     if not REUSE:
         made.run(CLEAN, check=False)
-    made.wish(gb10_servers=[{**TINY, "address": made.address, "args": ARGS}])
+    made.wish(gb10_rehearse=False, gb10_servers=[{**TINY, "address": made.address, "args": ARGS}])
     yield made
     if not REUSE:
         made.run(CLEAN, check=False)

@@ -23,7 +23,7 @@ def server(name, port, gib=0.25, address="127.0.0.1", **args):
 def box(tmp_path_factory):
     made = Box(tmp_path_factory.mktemp("moves"), {})
     made.run(CLEAN, check=False)
-    made.wish(gb10_servers=[server("a", 8000), server("b", 8001, address="::1")])
+    made.wish(gb10_rehearse=False, gb10_servers=[server("a", 8000), server("b", 8001, address="::1")])
     made.play("site.yml")
     yield made
     made.run(CLEAN, check=False)
@@ -57,9 +57,9 @@ def test_ports_and_sizes_are_swapped_in_one_run(box):
 
 
 def test_when_one_of_them_fails_both_are_what_they_were(box):
-    """b comes to a's port and stops it; a fails, so b has to leave that port again."""
+    """b comes to a's port and stops it; a fails, as only its start can show, so b has to leave that port again."""
     before = {name: box.record(name, "deployment")["spec"] for name in ("a", "b")}
-    box.wish(gb10_repair=False, gb10_servers=[server("a", 8000, gib=0.5, no_such_flag="x"), server("b", 8001, gib=0.125)])
+    box.wish(gb10_repair=False, gb10_servers=[server("a", 8000, gib=0.5, num_gpu_blocks_override=12), server("b", 8001, gib=0.125)])
     told = box.play("site.yml", rc=2)
     assert "What served before was put back and answers." in told
     assert {name: box.record(name, "deployment")["spec"] for name in ("a", "b")} == before

@@ -386,6 +386,30 @@ def test_a_pair_that_cannot_fit_is_refused_with_numbers(box, deployed):
     assert (box.ask(8000, KEY), box.started_at()) == (200, before)
 
 
+def test_an_argument_that_vllm_refuses_costs_no_request(box, deployed):
+    first, before = box.variables["gb10_servers"], box.started_at()
+    answers, over = [], threading.Event()
+
+    def client():
+        while not over.is_set():
+            answers.append(box.ask(8000, KEY))
+            over.wait(0.5)
+
+    asking = threading.Thread(target=client)
+    asking.start()
+    try:
+        box.wish(gb10_servers=[{**first[0], "args": {**first[0]["args"], "no-such-flag": True}}, *first[1:]])
+        told = box.play("site.yml", rc=2)
+    finally:
+        over.set()
+        asking.join(60)
+        box.wish(gb10_servers=first)
+    assert "vLLM refuses tiny, asked before anything was stopped." in told and "no-such-flag" in told and "phase Supply" in told
+    assert set(answers) == {200} and box.started_at() == before
+    left = box.run(f"docker ps -a --format '{{{{.Names}}}}'; ls /run/gb10-vllm {STATE}/servers/tiny; ls {STATE}/run.lock", check=False)
+    assert "rehears" not in left and "run.lock" not in left
+
+
 def test_a_second_server_is_repaired_and_added_to_the_first(box, deployed):
     first, before = box.variables["gb10_servers"][:1], box.started_at()
     # Fewer blocks than the plan counts on: what the plan cannot know, the engine says in its own words.
@@ -477,7 +501,7 @@ def test_a_box_that_was_held_back_goes_on_with_its_old_model_after_a_restart(box
     assert serves() == old != new and box.record("tiny", "deployment")["manifest"] == record["manifest"]
 
     # Names, sizes and headers are the same: only the content tells that it is another model.
-    box.wish(gb10_servers=[dict(held, args={**held["args"], "no-such-flag": True})], gb10_repair=False)
+    box.wish(gb10_servers=[dict(held, args={**held["args"], "num_gpu_blocks_override": 12})], gb10_repair=False)
     box.play("site.yml", rc=2)
     assert (serves(), box.ask(8000, KEY, model="held")) == (old, 200), "the canary that failed went back to its old files"
     box.wish(gb10_servers=[held], gb10_repair=True)

@@ -66,3 +66,12 @@ def test_a_box_that_another_run_changes_is_not_read(site):
     (site / "state" / "run.lock").write_text(json.dumps(dict(holder, refreshed_at=time.time())))
     done, _seen = read(site)
     assert done.returncode == 2 and "spark-01 is being changed by ben@desk" in done.stdout and "run again" in done.stdout
+
+
+def test_what_of_the_host_is_not_as_wanted_is_read_with_the_box(site):
+    (site / "play.yml").write_text(PLAYBOOK.replace("lock:", 'host: "{{ host }}", lock:'))
+    done, seen = read(site, lock=False, host={"held": {"state": "present", "packages": ["dpkg"]}})
+    assert done.returncode == 0, done.stdout
+    assert len(seen["host"]) == 1 and seen["host"][0].startswith("apt-mark hold ") and "dpkg" in seen["host"][0].split()
+    done, seen = read(site, lock=False, host={"held": {"state": "present", "packages": ["no-such-package"]}})
+    assert seen["host"] == [] and "names no-such-package, which is not installed" in seen["findings"][0]["text"]

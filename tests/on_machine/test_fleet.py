@@ -42,6 +42,9 @@ PRUNE = """
 """
 
 
+SECRET = "zq7xwv-light-secret"
+
+
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory):
     folder = tmp_path_factory.mktemp("fleet")
@@ -52,7 +55,7 @@ def fleet(tmp_path_factory):
 def play(fleet, playbook, *arguments, code=0):
     folder = fleet.folder
     done = subprocess.run(
-        [light_boxes.ANSIBLE_PLAYBOOK, playbook, "-i", str(fleet.inventory), *arguments],
+        [light_boxes.ANSIBLE_PLAYBOOK, "-i", str(fleet.inventory), playbook, *arguments],
         cwd=folder, env=light_boxes.environment(folder, PWD=str(folder)), capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
     output = done.stdout + done.stderr
@@ -111,6 +114,32 @@ def test_status_shows_what_was_changed_by_hand_and_what_is_unreachable(fleet):
     told = play(fleet, "prune.yml", "--limit", "spark-01")
     assert "spark-01 still holds old, no longer in gb10_servers. Set gb10_prune to true" in told and "changed=0" in told
     fleet.ask(1, "sh", "-c", f"cp /tmp/unit {unit}; rm -r /var/lib/gb10-vllm/servers/old")
+
+
+def test_what_vllm_refuses_ends_the_run_before_anything_is_stopped_and_one_box_asks_for_all(fleet):
+    def asked():
+        return [fleet.ask(number, "sh", "-c", "cat /var/lib/light/rehearsed 2>/dev/null || true").splitlines() for number in (1, 2)]
+
+    def servers(**more):
+        return json.dumps({"gb10_servers": [{"name": "tiny", "model": "tiny-llama", "address": "0.0.0.0", "env": {"HF_TOKEN": SECRET}, **more}]})
+
+    for number in (1, 2):
+        fleet.ask(number, "mkdir", "-p", "-m", "700", "/var/lib/gb10-vllm/cache/tiny")
+    before = [fleet.ask(number, "ls", "-lR", "/var/lib/gb10-vllm/servers", "/etc/gb10-vllm") for number in (1, 2)]
+    refused = play(fleet, "gb10.vllm.site", "-e", servers(args={"dtype": "float32", "no_such_flag": "x"}), code=2)
+    assert "vLLM refuses tiny, asked before anything was stopped." in refused and "Nothing that serves was changed." in refused
+    assert "--no-such-flag" in refused and "phase Supply" in refused and "Activate" not in refused
+    assert sorted(map(len, asked())) == [0, 1], "one box asks for both"
+    assert before == [fleet.ask(number, "ls", "-lR", "/var/lib/gb10-vllm/servers", "/etc/gb10-vllm") for number in (1, 2)]
+    assert [fleet.ask(number, "sh", "-c", "ls /run/gb10-vllm 2>/dev/null || true").strip() for number in (1, 2)] == ["", ""]
+
+    for said in ("tiny passes after", "tiny passes, as before"):
+        assert said in play(fleet, "gb10.vllm.plan", "gb10.vllm.supply", "-e", servers(max_model_len=1024, args={"dtype": "float32"}))
+    words = " ".join(map(str, asked()))
+    assert sum(map(len, asked())) == 2 and SECRET not in words, "what passed is not asked again"
+    assert "rehears" not in play(fleet, "gb10.vllm.plan", "gb10.vllm.supply", "-e", "gb10_rehearse=false", "-e", servers(max_model_len=512)).lower()
+    for number in (1, 2):
+        fleet.ask(number, "rm", "-rf", "/var/lib/light/rehearsed", "/var/lib/gb10-vllm/cache", "/var/lib/gb10-vllm/servers/tiny/rehearsed.json")
 
 
 def test_a_run_that_fails_gives_every_box_back(fleet):

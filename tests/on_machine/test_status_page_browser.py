@@ -13,6 +13,7 @@ import shutil
 import subprocess
 
 import pytest
+from ansible_collections.gb10.vllm.plugins.filter.fleet import fleet_page
 from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet import status, status_page
 from ansible_collections.gb10.vllm.plugins.plugin_utils._report.plan_picture import plan_picture
 from fleet_boxes import UNIT_DIGEST, box, deployed, server
@@ -72,6 +73,14 @@ def seen(one, **more):
     return {"box": one, **base, **more}
 
 
+def past(lines=9):
+    """A day of two charts, one with nothing in it."""
+    day = [[300 * number, 40 + number % 7] for number in range(288) if not 100 < number < 120]
+    drawn = [{"label": f"spark-{number:02} devstral {EVIL}", "points": day} for number in range(lines)]
+    charts = [{"title": "Tokens generated", "unit": "tokens/s", "more": 3, "lines": drawn}, {"title": "Queue", "unit": "requests", "more": 0, "lines": []}]
+    return {"charts": charts, "start": 0, "end": 86400, "problem": ""}
+
+
 def look(tmp_path, page, width=1280):
     file = tmp_path / "page.html"
     file.write_text(page.replace("</body>", f"{MEASURE}</body>"))
@@ -98,3 +107,12 @@ def test_is_drawn_whole_with_a_picture_of_each_boxs_memory(tmp_path, width):
         expected = [8, 24, 6, 60, 10, 12]  # GiB: in use, weights, overhead, KV cache, headroom, floor
         assert picture["bars"] == pytest.approx([gib * scale for gib in expected], abs=1.5)
         assert picture["texts"] == 0, "text runs out of the picture"
+
+
+@pytest.mark.parametrize("width", [1280, 600])
+def test_the_last_day_is_drawn_whole_and_asks_nobody(tmp_path, width):
+    page = fleet_page(status.status({"spark-01": seen(box(deployed()))}, "2026-11-23 14:02"), {}, history=past())
+    shown = look(tmp_path, page, width)
+    assert shown["title"] == "GB10 fleet" and shown["loaded"] == [] and shown["overflow"] <= 0
+    assert [one["box"] for one in shown["pictures"]] == ["The last 24 hours"] * 2
+    assert [one["texts"] for one in shown["pictures"]] == [0, 0], "text runs out of the picture"

@@ -51,6 +51,7 @@ def words(path: Path) -> list[str]:
 READERS = {
     "kv_cache_budget": ["module_utils/_sizing/inputs.py"],
     "box_info": ["module_utils/_box/findings.py", "plugin_utils/_follow/locking.py"],
+    "benchmark": ["module_utils/_engine/bench.py"],
     "run_lock": ["plugin_utils/_follow/locking.py"],
 }
 

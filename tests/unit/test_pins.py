@@ -228,9 +228,9 @@ def test_the_files_of_systemd_and_the_guard():
     mounts = " ".join(unit_word(path) for path in (SERVER["model_path"], settings["server_state_dir"]))
     text = template.render(server_wanted=SERVER, server_unit_mounts=mounts, server_restarts="3", server_restart_window_s="900", **settings)
     assert sha256(text) == "bed3561925eda596361afc19de71dc8dff3912c03df1038906ea1f524b374734"
-    assert sha256((ROLE / "files/guard.py").read_bytes()) == "ef65b00f5087711dd95d923e4e6649bacb3530899ea19f5db07e6718a9524997"
+    assert sha256((ROLE / "files/guard.py").read_bytes()) == "159361429f644d23ad054e615589966d7b904b0db86be7d3e7d6a6f0b76e1a5f"
     # The unit, the guard and the watch moved with issue 11 (starts are counted, busy is told from hung): they are written anew once, no server restarts.
-    # The guard once more, before a release had it: the watch gives up an answer without end.
+    # The guard once more, before a release had it: the watch gives up an answer without end. Issue 16: it says for the monitoring what it saw.
     watch = jinja2.Environment(keep_trailing_newline=True, trim_blocks=True).from_string((ROLE / "templates/gb10-vllm-watch@.service.j2").read_text())
     text = watch.render(server_config_dir="/etc/gb10-vllm", server_wedged_s="900", **settings)
     assert sha256(text) == "951942221e4d7b8bca1ed42dd9cb2297ad9f9193c21849b988baa042f3ea87b9"
@@ -238,7 +238,7 @@ def test_the_files_of_systemd_and_the_guard():
     shared = yaml.safe_load((ROLE / "vars/main.yml").read_text())["server_shared_files"][0]
     assert shared["content"] == "#!/usr/bin/python3\n{{ lookup('ansible.builtin.file', 'guard.py', rstrip=false) }}"
     guard = {"dest": "/guard", "content": "#!/usr/bin/python3\n" + (ROLE / "files/guard.py").read_text(), "mode": shared["mode"]}
-    assert stale_files([guard], {"/guard": {"sha256": "1729235997a54032d217106d5e37dd7c4a0250afbc2ca3248ee677067c2a3786", "mode": "0755", "uid": 0}}) == []
+    assert stale_files([guard], {"/guard": {"sha256": "2e3f8e39795a94f377924868d7111fb50773e920128231a0c2fbca18eed1ba59", "mode": "0755", "uid": 0}}) == []
 
 
 def test_what_the_guard_reads(monkeypatch):
@@ -261,7 +261,7 @@ def test_what_the_guard_reads(monkeypatch):
     guard.watch("devstral")
     # Beside what it always read: starts, and a copy of all that it writes itself in memory (issue 11).
     held = {f"/var/lib/gb10-vllm/servers/devstral/{name}.json" for name in ("deployment", "starting", "failures", "starts")}
-    assert files == held | {f"/run/gb10-vllm-guard/var-lib-gb10-vllm/devstral/{name}.json" for name in ("starting", "failures", "starts")}
+    assert files == held | {f"/run/gb10-vllm-guard/var-lib-gb10-vllm/devstral/{name}.json" for name in ("starting", "failures", "starts", "watched")}
     assert asked == [("127.0.0.1", 8001, *one) for one in (("GET", "/metrics"), ("POST", "/v1/completions"), ("GET", "/metrics"))]
 
 

@@ -18,12 +18,13 @@ import ipaddress
 import json
 import os
 import platform
+import pwd
 import re
 import shutil
 import stat
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,10 @@ from ansible_collections.gb10.vllm.plugins.module_utils._names import CONFIG_DIR
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.engine import cpu_features
 
 KIB = 1024
+GPU_QUERY = "name,driver_version,compute_cap,utilization.gpu,clocks.sm,power.draw"
+FIRST_USER, NOBODY = 1000, 65534
+LINGER = "/var/lib/systemd/linger"
+LOGIND = ("/usr/lib/systemd/logind.conf", "/etc/systemd/logind.conf")
 OUR_FILES = (f"/etc/systemd/system/{PREFIX}*", f"{LIBRARY_DIR}/*", f"{LIBRARY_DIR}/engine/*")
 PRIVATE_FILES = ("*.env", "*/*")
 """In the directory of private files."""
@@ -93,13 +98,26 @@ def parse_listeners(text: str) -> list[dict]:
 
 
 def parse_gpu_query(text: str) -> list[dict]:
-    """Lines of ``nvidia-smi --query-gpu=name,driver_version,compute_cap --format=csv,noheader``."""
+    """Lines of ``nvidia-smi --query-gpu=... --format=csv,noheader`` with the fields of ``GPU_QUERY``; of what is not supported, or not asked, None."""
     gpus = []
     for line in text.splitlines():
         fields = [field.strip() for field in line.split(",")]
-        if len(fields) == 3 and fields[0]:
-            gpus.append({"name": fields[0], "driver_version": fields[1], "compute_capability": fields[2]})
+        if len(fields) >= 3 and fields[0]:
+            figures = dict(zip(("utilization_percent", "sm_mhz", "power_w"), map(_leading_number, fields[3:]), strict=False))
+            gpus.append({"name": fields[0], "driver_version": fields[1], "compute_capability": fields[2], **figures})
     return gpus
+
+
+def _leading_number(text: str) -> float | None:
+    """``96 %``, ``702 MHz``, ``18.20 W`` and the same without units as a number; None for ``[N/A]`` and the like."""
+    found = re.match(r"\d+(\.\d+)?", text)
+    return float(found[0]) if found else None
+
+
+def parse_removes_ipc(texts: Sequence[str]) -> bool:
+    """Whether logind removes what a user shares between processes with his last session: RemoveIPC of logind.conf and its drop-ins, the last one wins."""
+    said = [line.partition("=")[2].strip().lower() for text in texts for line in text.splitlines() if re.match(r"\s*RemoveIPC\s*=", line)]
+    return not said or said[-1] not in ("no", "false", "0", "off", "n", "f")
 
 
 def parse_systemctl_show(text: str) -> dict[str, dict]:
@@ -154,7 +172,7 @@ def last_line(process: subprocess.CompletedProcess[str]) -> str:
 
 def read_gpu() -> dict:
     """The first NVIDIA GPU as nvidia-smi names it, or a ``problem``."""
-    process = run(["nvidia-smi", "--query-gpu=name,driver_version,compute_cap", "--format=csv,noheader"])
+    process = run(["nvidia-smi", f"--query-gpu={GPU_QUERY}", "--format=csv,noheader"])
     gpus = parse_gpu_query(process.stdout) if process.returncode == 0 else []
     if not gpus:
         return {"present": False, "count": 0, "problem": last_line(process) or f"nvidia-smi ended with status {process.returncode}"}
@@ -210,9 +228,10 @@ def _gone_from_cdi() -> str | None:
 
 
 def _kind_of_docker(info: Mapping[str, Any]) -> str:
-    """rootless where Docker runs as a user, userns where its root is another one than the box's; "" for the usual one."""
+    """rootless where Docker runs as a user, userns where its root is another one than the box's, snap where it is one; "" for the usual one."""
     said = " ".join(map(str, info.get("SecurityOptions") or []))
-    return next((kind for kind in ("rootless", "userns") if f"name={kind}" in said), "")
+    snap = str(info.get("DockerRootDir") or "").startswith("/var/snap/") or str(shutil.which("docker")).startswith("/snap/")
+    return next((kind for kind in ("rootless", "userns") if f"name={kind}" in said), "snap" if snap else "")
 
 
 def read_docker(image_names: list[str], versions: dict[str, dict]) -> dict[str, Any]:
@@ -284,6 +303,29 @@ def read_holders(least_bytes: int) -> list[dict]:
     return sorted(holders, key=lambda holder: -holder["bytes"])
 
 
+def read_ipc_users() -> list[str]:
+    """Users whose containers or engines use the host's shared memory, and lose it when their last session ends: RemoveIPC without linger."""
+    drop_ins = [path for place in ("/usr/lib", "/run", "/etc") for path in glob.glob(f"{place}/systemd/logind.conf.d/*.conf")]
+    # systemd sorts drop-ins by their names, whatever directory they lie in.
+    if not parse_removes_ipc([read_text(path) for path in (*LOGIND, *sorted(drop_ins, key=os.path.basename))]):
+        return []
+    host, users = _namespaces("self"), set()
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError, KeyError):
+            owner = os.stat(f"/proc/{pid}").st_uid
+            # logind leaves root's and system users' alone.
+            if owner < FIRST_USER or owner == NOBODY or _namespaces(pid)[0] != host[0]:
+                continue
+            if _namespaces(pid)[1] != host[1] or read_text(f"/proc/{pid}/comm").startswith(("VLLM::", "ray::")):
+                users.add(pwd.getpwuid(owner).pw_name)
+    return sorted(user for user in users if not os.path.exists(os.path.join(LINGER, user)))
+
+
+def _namespaces(pid: str) -> tuple[str, str]:
+    """Which shared memory and which processes a process sees."""
+    return os.readlink(f"/proc/{pid}/ns/ipc"), os.readlink(f"/proc/{pid}/ns/pid")
+
+
 def read_disk(path: str) -> dict:
     """Free and total bytes of the file system that holds (or would hold) this path."""
     probe = os.path.abspath(path)
@@ -338,6 +380,7 @@ def read_box(*, state_dir: str, disks: list[str], images: list[str], holder_leas
         "python": {"version": platform.python_version(), "requests": importlib.util.find_spec("requests") is not None},
         "cpu_features": cpu_features(read_text("/proc/cpuinfo")),
         "gpu": read_gpu(),
+        "ipc_users": read_ipc_users(),
         "memory": read_memory(),
         "docker": docker,
         "disks": [read_disk(path) for path in [*disks, *([docker["root_dir"]] if docker["root_dir"] else [])]],

@@ -10,7 +10,7 @@ import json
 import os
 from typing import Any
 
-RECORD_KINDS = ("deployment", "measured", "repairs", "history", "starting")
+RECORD_KINDS = ("deployment", "measured", "repairs", "history", "starting", "benchmark")
 
 
 def read_records(state_dir: str) -> dict[str, dict[str, Any]]:

@@ -19,21 +19,23 @@ from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._io.files import plain
 from ansible_collections.gb10.vllm.plugins.module_utils._model import hub_cache
 from ansible_collections.gb10.vllm.plugins.module_utils._model.beside import read_beside, with_quantization
-from ansible_collections.gb10.vllm.plugins.module_utils._model.formats import check_config, check_directory
+from ansible_collections.gb10.vllm.plugins.module_utils._model.formats import as_draft, check_config, check_directory
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing import weights
 
 # No real config.json, index or tokenizer_config.json comes near these; more is a mistake or an attack.
 CONFIG_LIMIT = 16 * 2**20
 INDEX_LIMIT = 128 * 2**20
 
+ADAPTER = "adapter_config.json"
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "tekken.json", "vocab.json", "vocab.txt", "spiece.model", "tokenizer.tiktoken", "tiktoken.model")
 
 
-def inspect_model(path: str, *, load_format: str = "auto", allow_missing: bool = False) -> dict[str, Any]:
+def inspect_model(path: str, *, load_format: str = "auto", allow_missing: bool = False, part: bool = False) -> dict[str, Any]:
     """Everything the plan needs to know about the model in directory ``path``; GB10Error in one sentence for what is wrong.
 
     Reads config.json or params.json, the index, tokenizer_config.json and 8 bytes plus the header of each shard.
-    With ``allow_missing`` a directory that does not exist gives ``present: False`` instead of an error.
+    With ``allow_missing`` a directory that does not exist gives ``present: False`` instead of an error. ``part``: it drafts for another model or is an
+    adapter of one; of what has no configuration of its own only the files are told.
     """
     path = os.path.abspath(os.path.expanduser(path))
     try:
@@ -62,7 +64,9 @@ def inspect_model(path: str, *, load_format: str = "auto", allow_missing: bool =
     def open_shard(name: str) -> weights.Shard:
         return read_shard(os.path.join(path, name))
 
-    facts = describe(path, sizes, read, open_shard, load_format)
+    if part and "config.json" not in sizes:
+        return _files_alone(path, sizes, read)
+    facts = describe(path, sizes, read, open_shard, load_format, part)
     others = [name for name in sizes if name.endswith(".safetensors") and not name.startswith("consolidated")]
     if load_format == "auto" and facts["layout"] == "mistral" and others and "config.json" in sizes:
         with contextlib.suppress(GB10Error):  # the other layout may be half there; vLLM reads it only where its user asks for it
@@ -77,20 +81,15 @@ def describe(
     read: Callable[[str, int], bytes],
     open_shard: Callable[[str], weights.Shard],
     load_format: str = "auto",
+    part: bool = False,
 ) -> dict[str, Any]:
     """The facts of one model from its file names and sizes and two readers; a directory and a hub repository share it."""
     read = _once(read)
-    check_directory(where, sizes, read)
+    if not part:
+        check_directory(where, sizes, read)
     layout, files, index_name = weights.choose_files(sizes, where, load_format)
     config_name = "params.json" if layout == "mistral" and "params.json" in sizes else "config.json"
-    if config_name not in sizes:
-        raise GB10Error(f"{where} has no config.json (nor params.json with consolidated*.safetensors): it is not a complete model, download it again")
-    config_blob = read(config_name, CONFIG_LIMIT)
-    config = load_json(config_blob, f"{where}/{config_name}")
-    if not isinstance(config, dict):
-        raise GB10Error(f"{where}/{config_name} is not a JSON object: download it again")
-    config = with_quantization(config, where, sizes, read)
-    check_config(where, config)
+    config_blob, config = _configuration(where, config_name, sizes, read, part)
     weight_map: dict[str, str] = {}
     if index_name in sizes:
         weight_map = weights.index_files(load_json(read(index_name, INDEX_LIMIT), f"{where}/{index_name}"), f"{where}/{index_name}")
@@ -131,6 +130,30 @@ def describe(
         "beside": read_beside(where, sizes, read),
         "names": sorted(name for name in known if name.endswith((".json", ".safetensors"))),
     }
+
+
+def _configuration(where: str, name: str, sizes: Mapping[str, Any], read: Callable[[str, int], bytes], part: bool) -> tuple[bytes, dict[str, Any]]:
+    """The configuration's file and what it says, with what lies beside it."""
+    if name not in sizes:
+        raise GB10Error(f"{where} has no config.json (nor params.json with consolidated*.safetensors): it is not a complete model, download it again")
+    blob = read(name, CONFIG_LIMIT)
+    config = load_json(blob, f"{where}/{name}")
+    if not isinstance(config, dict):
+        raise GB10Error(f"{where}/{name} is not a JSON object: download it again")
+    config = with_quantization(config, where, sizes, read)
+    if part:
+        return blob, as_draft(config)
+    check_config(where, config)
+    return blob, config
+
+
+def _files_alone(where: str, sizes: Mapping[str, Any], read: Callable[[str, int], bytes]) -> dict[str, Any]:
+    """The facts of an adapter: which files it has, and what its small ones say."""
+    known = {name: size for name, size in sizes.items() if isinstance(size, int)}
+    said = hashlib.sha256(read(ADAPTER, CONFIG_LIMIT)).hexdigest() if ADAPTER in sizes else ""
+    entries = [(name, size, said if name == ADAPTER else "") for name, size in known.items() if name.startswith("adapter_")]
+    manifest = weights.manifest_hash(entries)
+    return {"present": True, "path": where, "config": {}, "architecture": "", "kind": "part", "manifest": manifest, "names": sorted(known)}
 
 
 def _once(read: Callable[[str, int], bytes]) -> Callable[[str, int], bytes]:

@@ -37,8 +37,12 @@ ENVIRONMENT = re.compile(r"(HF_\w+|HUGGING_FACE_HUB_TOKEN|https?_proxy|no_proxy|
 
 
 def choose(sizes: Mapping[str, int], where: str, load_format: str = "auto") -> list[str]:
-    """Which files of a repository vLLM needs: the weights of one layout, and whatever is no weights and no other format. Pure."""
+    """Which files of a repository vLLM needs: the weights of one layout, and whatever is no weights and no other format. Of an adapter all its own. Pure."""
     top = {name: size for name, size in sizes.items() if "/" not in name}
+    if "adapter_config.json" in top and "config.json" not in top:
+        return sorted(
+            (name for name in top if name.startswith("adapter_") or name.startswith(("tokenizer", "special_tokens"))), key=lambda name: (-top[name], name)
+        )
     _layout, chosen, index = weights.choose_files(top, where, load_format)
     other_index = {weights.HF_INDEX, weights.MISTRAL_INDEX} - {index}
 

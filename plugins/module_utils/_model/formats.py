@@ -57,6 +57,19 @@ def check_config(where: str, config: Mapping[str, Any]) -> None:
         )
 
 
+def as_draft(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration of a draft model as vLLM goes on with it: that of its layers, where the library speculators wrote it.
+
+    vLLM: ``transformers_utils/configs/speculators/base.py extract_transformers_pre_trained_config``.
+    """
+    layers, kind = config.get("transformer_layer_config"), _text(config.get("speculators_model_type")).lower()
+    if not isinstance(layers, Mapping) or not kind:
+        return dict(config)
+    name = {"eagle": "Eagle", "eagle3": "Eagle3", "peagle": "Peagle"}.get(kind, "Eagle3")
+    family = "Qwen3" if layers.get("model_type") == "qwen3" else "Llama"
+    return {**layers, "draft_vocab_size": config.get("draft_vocab_size"), "architectures": [f"{name}{family}ForCausalLM"]}
+
+
 def _object(read: Callable[[str, int], bytes], name: str) -> Mapping[str, Any]:
     try:
         found = json.loads(read(name, LIMIT))

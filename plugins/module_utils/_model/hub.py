@@ -58,7 +58,7 @@ class Hub:
         self.pause_s = pause_s
         self.opener = urllib.request.build_opener(_Redirects)
 
-    def inspect(self, repo_id: str, revision: str = "main", load_format: str = "auto") -> dict[str, Any]:
+    def inspect(self, repo_id: str, revision: str = "main", load_format: str = "auto", part: bool = False) -> dict[str, Any]:
         """The same facts ``model_dir.inspect_model`` gives, with ``repo_id``, ``revision`` (the commit) and ``download`` beside them."""
         where = f"{self.endpoint}/{repo_id}"
         _url, listing = self.ask(repo_id, revision)
@@ -77,7 +77,7 @@ class Hub:
             names = [n for n in sorted(set(weights.index_files(index, f"{where}/{index_name}").values())) if n in sizes]
         with ThreadPoolExecutor(READERS) as pool:
             shards = dict(zip(names, pool.map(lambda n: self._shard(address(n), f"{where}/{n}", repo_id, sizes[n]), names), strict=True))
-        info = model_dir.describe(where, sizes, read, lambda n: shards[n] if n in shards else self._shard(address(n), n, repo_id, sizes[n]), load_format)
+        info = model_dir.describe(where, sizes, read, lambda n: shards[n] if n in shards else self._shard(address(n), n, repo_id, sizes[n]), load_format, part)
         loaded = {f["name"] for f in info["files"]}
         wanted = loaded | {n for n in sizes if n.endswith((".json", ".model", ".txt", ".jinja", ".py", ".tiktoken"))}
         size = sum(s.size_bytes for s in shards.values()) + sum(sizes[n] for n in wanted - loaded)

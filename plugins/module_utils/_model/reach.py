@@ -16,7 +16,7 @@ import stat
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.gb10.vllm.plugins.module_utils._io.files import plain
+from ansible_collections.gb10.vllm.plugins.module_utils._io.files import plain, read_json
 from ansible_collections.gb10.vllm.plugins.module_utils._model.content import files_of
 
 READ, ENTER = 4, 5
@@ -109,13 +109,16 @@ def _linked(directory: str) -> Iterator[str]:
 def named(wanted: Mapping[str, Mapping[str, Sequence[str]]]) -> dict[str, dict[str, dict[str, Any]]]:
     """Facts of what servers' arguments name: by server and value ``{path, kind, real, digest, links, unreadable}`` of the first candidate that is there.
 
-    ``wanted``: candidates, absolute paths, by server and value. ``kind``: file, directory, or absent (``path`` is then the last candidate).
-    ``astray``: a link on the way that is not followed; nothing else is said of what lies behind it.
+    ``wanted``: candidates, absolute paths, by server and value; what lies in one that ends in ``/`` is not looked at. ``kind``: file, directory, or
+    absent (``path`` is then the last candidate). ``rank``: of an adapter. ``astray``: a link on the way that is not followed; nothing else is said of
+    what lies behind it.
     """
     return {server: {value: _named(candidates) for value, candidates in values.items()} for server, values in wanted.items()}
 
 
 def _named(candidates: Sequence[str]) -> dict[str, Any]:
+    if candidates and candidates[-1].endswith("/"):
+        return _place(candidates[-1].rstrip("/"))
     path = next((one for one in candidates if os.path.isfile(one) or os.path.isdir(one)), None)
     if path is None:
         return {"path": candidates[-1] if candidates else "", "kind": "absent"}
@@ -125,7 +128,19 @@ def _named(candidates: Sequence[str]) -> dict[str, Any]:
     if os.path.isfile(real):
         return {"path": path, "kind": "file", "real": real, "digest": _digest([real]), "links": [], "unreadable": unreadable(real)}
     files = [file.path for file in files_of(real)]
-    return {"path": path, "kind": "directory", "real": real, "digest": _digest(files), "links": links(real), "unreadable": unreadable(real)}
+    found = {"path": path, "kind": "directory", "real": real, "digest": _digest(files), "links": links(real), "unreadable": unreadable(real)}
+    rank = (read_json(os.path.join(real, "adapter_config.json")) or {}).get("r")
+    return found | ({"rank": rank} if isinstance(rank, int) else {})
+
+
+def _place(path: str) -> dict[str, Any]:
+    """Facts of a directory whose files come and go: where it is and whether a container may enter it."""
+    if not os.path.isdir(path):
+        return {"path": path, "kind": "absent"}
+    real = os.path.realpath(path)
+    if wrong := astray(path):
+        return {"path": path, "kind": "directory", "real": real, "astray": wrong}
+    return {"path": path, "kind": "directory", "real": real, "digest": "", "links": [], "unreadable": None if may(os.stat(real), ENTER) else path}
 
 
 def _digest(paths: Sequence[str]) -> str:

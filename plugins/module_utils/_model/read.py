@@ -24,10 +24,12 @@ def read_models(
     load_format: str = "auto",
     check: Callable[[dict[str, Any]], object] = lambda facts: None,
     state_dir: str = STATE_DIR,
+    parts: Sequence[str] = (),
 ) -> tuple[dict[str, dict[str, Any]], dict[str, GB10Error]]:
     """Facts by path as ``inspect_model`` and ``placed`` give them, and by path what is wrong with the others. A path that is named twice is read once.
 
     ``kept``: also the earlier versions that lie beside them. ``check``: raises GB10Error for facts of a model that is there and still of no use.
+    ``parts``: those of the paths that are drafts or adapters of other models.
     """
     wanted = list(dict.fromkeys(paths))
     if kept:
@@ -36,11 +38,12 @@ def read_models(
     problems: dict[str, GB10Error] = {}
     for path in wanted:
         try:
-            facts = inspect_model(versions.current(path), load_format=load_format, allow_missing=allow_missing)
+            facts = inspect_model(versions.current(path), load_format=load_format, allow_missing=allow_missing, part=path in parts)
             facts["path"] = path
             if facts["present"]:
                 facts |= placed(path, state_dir)
-                check(facts)
+                if path not in parts:
+                    check(facts)
             models[path] = facts
         except GB10Error as error:
             text = str(error)

@@ -19,6 +19,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._names import GIB
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.budget import Part
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layers_registry import MLA_FAMILIES
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.model_config import ModelFacts
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.rank import Rank
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.rules import parse_version
 
 KIB, MIB = 2**10, 2**20
@@ -43,6 +44,11 @@ API_SERVER_BYTES = int(0.8 * GIB)
 MOST_API_SERVERS = 1 << 10
 # vLLM's CPU build: API server, engine core and worker before they hold weights (0.6 + 0.6 + 0.7 GiB resident).
 PROCESSES_CPU_BYTES = int(1.9 * GIB)
+# A process that has vLLM loaded and no GPU: 0.6 GiB with the CPU build, a little more with CUDA's libraries; 0.7 resident in its worker.
+LAUNCHER_BYTES = int(0.7 * GIB)
+HEADLESS_CPU_BYTES = int(1.3 * GIB)
+# Two H100 with NCCL between them had 1.50 GiB less than all before vLLM loaded anything, alone 0.52.
+COMMUNICATION_BYTES = int(1.0 * GIB)
 # Bytes per logit while tokens are drawn: model runner V1 keeps bfloat16, float32, probabilities and random numbers, V2 works in place.
 SAMPLER_V1_BYTES, SAMPLER_V2_BYTES = 14, 8
 # The whole graph of a layer that was compiled keeps a tenth more alive than its operations one by one.
@@ -64,6 +70,7 @@ class Step:
     platform: str = "gb10"
     vllm_version: str = "0.33.0"
     eager: bool = False
+    rank: Rank | None = None  # one box of a server over several
 
 
 def parts(facts: ModelFacts, step: Step, args: Mapping[str, Any]) -> dict[str, Part]:
@@ -74,7 +81,15 @@ def parts(facts: ModelFacts, step: Step, args: Mapping[str, Any]) -> dict[str, P
         "activations": activations(facts, step, args),
         "workspaces": workspaces(facts, step),
         "host_processes": host_processes(step, args),
+        **({"communication": communication(step)} if step.rank else {}),
     }
+
+
+def communication(step: Step) -> Part:
+    """What talks to the other boxes keeps for itself: NCCL's communicators and their buffers."""
+    if step.platform == "cpu":
+        return Part(0, COMPUTED, "Gloo's buffers are the processes'")
+    return Part(COMMUNICATION_BYTES, ASSUMED, "NCCL between the boxes: 0.98 GiB were gone before a start over two H100 loaded anything")
 
 
 def context(step: Step) -> Part:
@@ -298,11 +313,16 @@ def _expert_bytes(facts: ModelFacts, step: Step) -> int:
 
 def host_processes(step: Step, args: Mapping[str, Any]) -> Part:
     """What the processes hold of the host's memory, which on a GB10 is the same."""
+    if step.rank and not step.rank.head:
+        size = PROCESSES_BYTES - API_SERVER_BYTES + LAUNCHER_BYTES if step.platform != "cpu" else HEADLESS_CPU_BYTES
+        return Part(size, ASSUMED, "launcher and worker, no API server: the head has that")
     if step.platform == "cpu":
         return Part(PROCESSES_CPU_BYTES, ASSUMED, "resident memory of vLLM's three processes, as measured with its CPU build")
+    apart = LAUNCHER_BYTES if step.rank else 0
     more = min(api_servers(args), MOST_API_SERVERS) - 1
     why = "API server and engine: 2.1 to 2.5 GiB in starts on an H100, 2.2 to 2.8 in public GB10 reports"
-    return Part(PROCESSES_BYTES + more * API_SERVER_BYTES, ASSUMED, why + (f"; {more} more API server{'s' if more > 1 else ''}" if more else ""))
+    why += "; the head's engine and worker are processes of their own" if step.rank else ""
+    return Part(PROCESSES_BYTES + apart + more * API_SERVER_BYTES, ASSUMED, why + (f"; {more} more API server{'s' if more > 1 else ''}" if more else ""))
 
 
 def api_servers(args: Mapping[str, Any]) -> int:

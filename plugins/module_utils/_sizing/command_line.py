@@ -15,6 +15,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._sizing.flags import fla
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.outcome import Outcome
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.shapes import Flag
 
+PLANNED_RANKS = ("tensor_parallel_size", "pipeline_parallel_size", "nnodes", "node_rank", "headless")
 STATED = "stated for this server"
 
 
@@ -31,7 +32,7 @@ def flags_of(outcome: Outcome) -> list[Flag]:
     """The flags in their order on the command line; one that a repair set says so."""
     repaired = {key: repair for repair in outcome.server["repairs"] for key in repair["set"]}
     found: list[Flag] = []
-    for part in (_address, _context_and_cache, _batches, _formats, _switches, _own):
+    for part in (_address, _context_and_cache, _batches, _formats, _switches, _ranks, _own):
         for flag, value, why, key in part(outcome):
             if key in repaired:
                 why = f"repair {repaired[key]['id']} of an earlier start: {repaired[key]['reason'] or why}"
@@ -58,12 +59,17 @@ def _context_and_cache(outcome: Outcome) -> Iterator[_Row]:
             f"{grant.kv_cache_bytes // outcome.layout.bytes_per_block:,} whole blocks ({grant.kv_cache_bytes / GIB:.2f} GiB{fact}); fixed in bytes because the"
             " engine's own measurement moves from boot to boot"
         )
+        if outcome.server["rank"] and outcome.server["rank"].kv_why:
+            why = f"{why}; {outcome.server['rank'].kv_why}"
         yield _Row("--kv-cache-memory-bytes", grant.kv_cache_bytes, why, "kv_cache_memory_gib")
     why = (
         f"the engine checks at its start that this share of {outcome.memory.total_bytes / GIB:.2f} GiB ({grant.requested_bytes / GIB:.2f} GiB: weights, KV"
         " cache, overheads and margin) is free"
     )
-    yield _Row("--gpu-memory-utilization", grant.utilization, STATED if need.utilization is not None else why, "gpu_memory_utilization")
+    rank = outcome.server["rank"]
+    if rank and rank.utilization:
+        why = "the least of all ranks, so that their arguments are equal; each checks at its start that this share is free"
+    yield _Row("--gpu-memory-utilization", outcome.utilization, STATED if need.utilization is not None else why, "gpu_memory_utilization")
 
 
 def _batches(outcome: Outcome) -> Iterator[_Row]:
@@ -98,9 +104,21 @@ def _switches(outcome: Outcome) -> Iterator[_Row]:
         yield _Row("--trust-remote-code", True, "the model brings its own code (auto_map) and you allowed it", "trust_remote_code")
 
 
+def _ranks(outcome: Outcome) -> Iterator[_Row]:
+    rank = outcome.server["rank"]
+    if rank is None:
+        return
+    yield _Row("--tensor-parallel-size", rank.tensor, rank.why)
+    yield _Row("--pipeline-parallel-size", rank.pipeline, rank.why)
+    yield _Row("--nnodes", len(rank.boxes), "one GPU in each box")
+    yield _Row("--node-rank", rank.number, f"the place of this box among {', '.join(rank.boxes)}; the first is the head")
+    if not rank.head:
+        yield _Row("--headless", True, "the API server is on the head only")
+
+
 def _own(outcome: Outcome) -> Iterator[_Row]:
     for flag, value, why in beside_arguments.own_flags(outcome.layout.facts, outcome.server["args"]):
         yield _Row(flag, value, why, "args")
     for key, value in sorted(outcome.server["args"].items()):
-        if key != "host":
+        if key != "host" and not (outcome.server["rank"] and key in PLANNED_RANKS):
             yield _Row(flag_name(key), value, "stated in the server's args", "args")

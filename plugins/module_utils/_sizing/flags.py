@@ -19,17 +19,43 @@ from ansible_collections.gb10.vllm.plugins.module_utils._sizing.checks import hu
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.rules import NEWEST, release_of, tells_no_age
 
 _NAME = re.compile(r"(?:[a-z0-9][a-z0-9_]*|O)(?:\.[A-Za-z0-9_-][A-Za-z0-9_.-]*\+?)?")
+_PAIR = re.compile(r"\s*[a-z_]+=")
 _TRUE, _FALSE = ("true", "yes", "on", "1", "y", "t"), ("false", "no", "off", "0", "n", "f")
 TABLE_SINCE = (0, 26, 0)  # the first release that the table of arguments describes
 # Arguments that are parts of speculative_config, and the keys they stand for (``EngineArgs.create_speculative_config``).
 SPECULATION = {"spec_method": "method", "spec_model": "model", "spec_tokens": "num_speculative_tokens"}
 # Switches that vLLM has in one direction only: turned off is not said.
 ONE_WAY = ("headless", "grpc", "data_parallel_multi_port_external_lb", "disable_log_stats", "aggregate_engine_logging")
+# What releases before the table had and recipes still name, and what says the same now.
+REMOVED = {
+    "cuda_graph_sizes": "say cudagraph_capture_sizes",
+    "device": "leave it out",
+    "disable_mm_preprocessor_cache": "say mm_processor_cache_gb: 0",
+    "enable_reasoning": "leave it out, reasoning_parser alone turns it on",
+    "full_cuda_graph": "say compilation_config: {cudagraph_mode: FULL}",
+    "guided_decoding_backend": "say structured_outputs_config: {backend: ...}",
+    "guided_decoding_disable_any_whitespace": "say structured_outputs_config: {disable_any_whitespace: true}",
+    "guided_decoding_disable_fallback": "leave it out, there is no fallback any more",
+    "max_seq_len_to_capture": "say max_cudagraph_capture_size",
+    "multi_step_stream_outputs": "leave it out",
+    "num_lookahead_slots": "say speculative_config: {num_speculative_tokens: ...}",
+    "num_scheduler_steps": "leave it out, there are no steps of several tokens any more",
+    "num_speculative_tokens": "say speculative_config: {num_speculative_tokens: ...}",
+    "override_pooler_config": "say pooler_config",
+    "preemption_mode": "leave it out, what is preempted is computed again",
+    "rope_scaling": "say hf_overrides: {rope_parameters: {...}, max_position_embeddings: ...}",
+    "rope_theta": "say hf_overrides: {rope_parameters: {rope_theta: ..., rope_type: default}}",
+    "speculative_model": "say speculative_config: {model: ...}",
+    "swap_space": "leave it out, what is preempted is computed again",
+    "task": "say runner: pooling, and convert where the model is made into another kind",
+    "use_v2_block_manager": "leave it out",
+    "worker_use_ray": "leave it out, a server here runs on one box",
+}
 SECRET_ARGS = ("api_key", "hf_token", "ssl_keyfile_password")
 
 # Variables of a server's environment that the plan has to know: they change what vLLM accepts.
 ALLOW_LONG = "VLLM_ALLOW_LONG_MAX_MODEL_LEN"
-PLANNED_ENV = (ALLOW_LONG,)
+PLANNED_ENV = (ALLOW_LONG, "VLLM_PP_LAYER_PARTITION")
 
 # Arguments that the plan has to know, with the server key they stand for.
 PLANNED_ARGS = {
@@ -61,6 +87,7 @@ def normalise_args(args: Any, server: str) -> dict[str, Any]:
     done: dict[str, Any] = {}
     parts: list[tuple[str, str, Any]] = []
     for key, value in args.items():
+        key, value = _level(key, value)
         written, head, tail = _names(key, value, server)
         if value is None:
             continue
@@ -77,6 +104,16 @@ def normalise_args(args: Any, server: str) -> dict[str, Any]:
     for head, tail, value in parts:
         done[head] = _with_part(done.get(head), head, tail, value, server)
     return done
+
+
+def _level(key: Any, value: Any) -> tuple[Any, Any]:
+    """``-O3``, ``-O 3`` and ``-O.key value`` as vLLM's parser reads them (``utils/argparse_utils.py``); anything else as it is."""
+    name, _dot, tail = str(key).strip().lstrip("-").partition(".")
+    if name == "O":
+        return (f"compilation_config.{tail}" if tail else "optimization_level"), value
+    if len(name) == 2 and name[0] == "O" and name[1].isdigit() and value in (True, None, "") and not tail:
+        return "optimization_level", int(name[1])
+    return key, value
 
 
 def _names(key: Any, value: Any, server: str) -> tuple[str, str, str]:
@@ -114,7 +151,8 @@ def kind_of(name: str) -> str:
 def _typed(written: str, name: str, value: Any, server: str) -> Any:
     """A value in the type of its argument; None for one that changes nothing. ``written``: the name as the user has it."""
     kind = kind_of(name)
-    if kind == JSON and isinstance(value, str) and value.lstrip().startswith("{"):
+    # `image=3`, as releases before 0.10 took it, is refused here; other plain text is left to vLLM.
+    if kind == JSON and isinstance(value, str) and (value.lstrip().startswith("{") or _PAIR.match(value)):
         try:
             return json.loads(value)
         except (ValueError, RecursionError):
@@ -137,10 +175,19 @@ def unknown_names(args: Mapping[str, Any], version: str) -> list[str]:
         return []
     found = []
     for head in dict.fromkeys(name.partition(".")[0] for name in args):
-        near = difflib.get_close_matches(head, ARGUMENTS, n=1)
+        near = difflib.get_close_matches(head, ARGUMENTS, n=1, cutoff=0.75)
         if head not in ARGUMENTS:
-            found.append(f"no vLLM from 0.26 to 0.33 has the argument {head}" + (f"; did you mean {near[0]}?" if near else ", so it refuses to start with it"))
+            meant = f": {REMOVED[head]}" if head in REMOVED else f"; did you mean {near[0]}?" if near else ", so it refuses to start with it"
+            found.append(f"no vLLM from 0.26 to 0.33 has the argument {head}{meant}")
     return found
+
+
+def refuse_lost_length(args: Mapping[str, Any], version: str, server: str) -> None:
+    """GB10Error for an argument that once stretched the context and is ignored by no vLLM of the table: each refuses to start with it."""
+    known = not tells_no_age(version) and TABLE_SINCE <= release_of(version) <= NEWEST
+    gone = next((name for name in ("rope_scaling", "rope_theta") if known and name in args), None)
+    if gone:
+        raise GB10Error(f"server {server}: no vLLM from 0.26 to 0.33 has the argument {gone}: {REMOVED[gone]}")
 
 
 def check_switches(args: Mapping[str, Any], server: str) -> None:

@@ -117,13 +117,13 @@ def _models(wanted: Mapping[str, Any], read: dict[str, Any]) -> dict[str, Any]:
         models[key] = read[key] = _read(key, wanted)
     for draft in draft_models(wanted["servers"]):
         if draft not in models and (os.path.isdir(draft) or is_repo_id(draft)):
-            models[draft] = read[draft] = _read(draft, wanted)
+            models[draft] = read[draft] = _read(draft, wanted, part=True)
     return models
 
 
-def _read(name: str, hub: Mapping[str, Any]) -> dict[str, Any]:
+def _read(name: str, hub: Mapping[str, Any], part: bool = False) -> dict[str, Any]:
     """Facts of a directory of this machine, or of a hub repository when there is no such directory; on a box also what is in its files."""
     if is_repo_id(name) and not os.path.isdir(name):
-        return Hub(hub["hf_endpoint"], hub["hf_token"], hub["hf_timeout_s"]).inspect(name, hub["revision"])
-    facts = inspect_model(current(name))
+        return Hub(hub["hf_endpoint"], hub["hf_token"], hub["hf_timeout_s"]).inspect(name, hub["revision"], part=part)
+    facts = inspect_model(current(name), part=part)
     return facts | placed(facts["path"]) if hub.get("box") else facts

@@ -22,6 +22,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layer import CRO
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layers import build_layers
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layout_groups import Group, Page, cdiv, make_groups
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.model_config import ModelFacts, Served, model_facts
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.parallel import check_parallel, pipeline_stages
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.rules import NEWEST, Rules, parse_version, release_of, tells_no_age
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.shapes import Beside
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.speculation import CACHELESS
@@ -291,30 +292,18 @@ def page_of(layer: Layer, paging: _Paging) -> Page:
     )
 
 
-def pipeline_stages(layers: int, stages: int) -> list[range]:
-    """Decoder layers of each pipeline stage (``distributed/utils.py get_pp_indices``): the last stage gets no extra one."""
-    if stages > layers:
-        raise GB10Error(f"pipeline_parallel_size {stages} is more than the model's {layers} layers: choose fewer stages.")
-    sizes = [layers // stages] * stages
-    for step in range(2, layers % stages + 2):
-        sizes[-step] += 1
-    starts = [sum(sizes[:stage]) for stage in range(stages)]
-    return [range(start, start + size) for start, size in zip(starts, sizes, strict=True)]
+def projected(groups: Sequence[Group], stages: Sequence[range], number: int) -> tuple[Group, ...]:
+    """The groups as one pipeline stage has them: its own layers only (``v1/core/kv_cache_planning.py _project_kv_cache_groups_to_worker``).
+
+    Layers of a draft come after the model's and lie on the last stage.
+    """
+    stage, last = stages[number], number == len(stages) - 1
+    return tuple(group.only(lambda index: index in stage or (last and index >= stage.stop)) for group in groups)
 
 
 def _bytes_per_block(groups: Sequence[Group], stages: Sequence[range]) -> int:
     """The stage with the largest blocks decides: vLLM takes the smallest block count of all ranks."""
-    if len(stages) <= 1:
-        return max(group.bytes_per_block for group in groups)
-    last = stages[-1]
-    largest = 0
-    for stage in stages:
-        for group in groups:
-            held = sum(
-                size for index, size in zip(group.layer_indices, group.layer_pages, strict=True) if index in stage or (stage is last and index >= last.stop)
-            )
-            largest = max(largest, held)
-    return largest
+    return max(group.bytes_per_block for number in range(len(stages)) for group in projected(groups, stages, number))
 
 
 def _takes_pieces(facts: ModelFacts, engine: Engine) -> bool:
@@ -358,6 +347,7 @@ def kv_layout(
     check_engine(engine)
     served = Served(engine.runner, engine.convert, engine.disable_sliding_window, beside or Beside())
     facts = model_facts(config, engine.rules, assume_full_attention=assume_full_attention, served=served)
+    check_parallel(facts, engine)
     return _layout_of(facts, engine, draft_config)
 
 
@@ -479,5 +469,5 @@ def _layout_of(facts: ModelFacts, engine: Engine, draft_config: Mapping[str, Any
     return replace(
         layout,
         groups=tuple(groups),
-        bytes_per_block=_bytes_per_block(groups, pipeline_stages(facts.num_layers, engine.pipeline_parallel_size)),
+        bytes_per_block=_bytes_per_block(groups, pipeline_stages(facts.num_layers, engine.pipeline_parallel_size, engine.layer_partition)),
     )

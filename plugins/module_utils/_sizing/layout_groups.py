@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
@@ -80,6 +80,20 @@ class Group:
         if len(self.members) == 1:
             return self.members[0][1].blocks(length, in_flight)
         return max(page.blocks(length, in_flight) for _count, page in self.members)
+
+    def only(self, kept: Callable[[int], bool]) -> Group:
+        """The group with those layers alone whose index is ``kept``; one without any goes on taking a request's blocks, as in vLLM."""
+        places = [place for place, index in enumerate(self.layer_indices) if kept(index)]
+        if len(places) == self.layers:
+            return self
+        sizes = tuple(self.layer_pages[place] for place in places)
+        members = self.members
+        if places and len(members) > 1:
+            left = set(sizes)
+            members = tuple((sizes.count(page.page_size_bytes), page) for _count, page in members if page.page_size_bytes in left)
+        elif len(members) == 1:
+            members = ((len(places), members[0][1]),)
+        return replace(self, layers=len(places), members=members, layer_indices=tuple(self.layer_indices[place] for place in places), layer_pages=sizes)
 
 
 Placed = tuple[int, Page]  # index of the decoder layer, its page

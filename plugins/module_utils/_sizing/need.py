@@ -18,6 +18,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layer import STA
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layout import KVLayout, kv_layout
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.model_config import prediction_heads
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.overrides import overridden
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.parallel import Stage, check_blocks, check_release, read_partition, stage_of
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.rules import NEWEST, release_of, tells_no_age
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.shapes import Beside, EngineFacts, ModelInfo, Server, Start
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.solver import Need
@@ -37,6 +38,7 @@ GPU_SIZES = (
     "decode_context_parallel_size",
 )  # fmt: skip
 GPUS = 1
+SHARED_OUT = ("tensor_parallel_size", "pipeline_parallel_size", "nnodes", "decode_context_parallel_size")
 # Flags whose value changes what a start measures besides the KV cache.
 OVERHEAD_FLAGS = ("--max-num-batched-tokens", "--max-num-seqs", "--enforce-eager", "--quantization", "--dtype", "--tensor-parallel-size", "--load-format")
 
@@ -80,11 +82,14 @@ def need_of(server: Server, info: ModelInfo, record: Mapping[str, Any], common: 
     """Sizes of one server's parts; the variants with another KV dtype or without graphs are computed only when something does not fit."""
     beside_arguments.refuse(server["args"], f"server {server['name']}", common.identity["platform"])
     check_gpus(server, common.identity["platform"])
+    flags.refuse_lost_length(server["args"], common.identity.get("vllm_version") or "", server["name"])
     info = _as_read(server, info)
     config = overridden(info["config"], server["args"].get("hf_overrides"), f"server {server['name']}")
     if config is not info["config"]:
         info = {**info, "config": config}
     settings = _engine_settings(server, info, common)
+    if server["rank"]:  # what starts on one box took says nothing of one over several
+        record, common = {}, replace(common, starts=())
     variant = _Variant(server, info, record, common, settings, server["eager"])
     need = _size(variant)
     alternatives = {}
@@ -97,6 +102,12 @@ def need_of(server: Server, info: ModelInfo, record: Mapping[str, Any], common: 
 
 def _as_read(server: Server, info: ModelInfo) -> ModelInfo:
     """The model as this server's load and configuration formats read a directory that holds it under Mistral's and under the usual names."""
+    if "mistral" in (server["load_format"], server["args"].get("config_format")) and info.get("layout", "mistral") != "mistral":
+        # vLLM: model_loader/default_loader.py _prepare_weights, transformers_utils/config.py MistralConfigParser
+        raise GB10Error(
+            f"server {server['name']}: the model has no files under Mistral's names (params.json, consolidated*.safetensors), which load_format: mistral"
+            " and config_format: mistral ask for: leave both out"
+        )
     other = info.get("hf")
     if not other:
         return info
@@ -134,11 +145,9 @@ def check_gpus(server: Server, platform: str) -> None:
     for key in GPU_SIZES:
         value = server["args"].get(key)
         size = GPUS if value is None else checks.whole(value, f"server {server['name']}: args.{key}", 0, 1_000_000)
-        if size > GPUS:
-            raise GB10Error(
-                f"server {server['name']}: args.{key} is {size}, but a GB10 has one GPU and a server here runs on one box: leave it out,"
-                " or take a smaller or more quantised model"
-            )
+        if size > GPUS and not (server["rank"] and key in SHARED_OUT):
+            offer = f"say `boxes: {size}` for the server to have it planned over {size} boxes" if key in SHARED_OUT else "leave it out"
+            raise GB10Error(f"server {server['name']}: args.{key} is {size}, but a GB10 has one GPU: {offer}, or take a smaller or more quantised model")
 
 
 def _engine_settings(server: Server, info: ModelInfo, common: Common) -> dict[str, Any]:
@@ -152,6 +161,10 @@ def _engine_settings(server: Server, info: ModelInfo, common: Common) -> dict[st
     for key in ENGINE_ARGS:
         if key in args:
             settings[key] = checks.whole(args[key], f"server {name}: args.{key}", 1, 1_000_000) if key in INT_ENGINE_ARGS else args[key]
+    rank = server["rank"]
+    if rank:
+        settings |= {"tensor_parallel_size": rank.tensor, "pipeline_parallel_size": rank.pipeline}
+        settings["layer_partition"] = read_partition(server["env"].get("VLLM_PP_LAYER_PARTITION"))
     if info.get("kind") == "embedding" and "beside" not in info:
         settings.setdefault("runner", "pooling")  # facts of an earlier version of this collection: modules.json was there
     if server["env"].get(flags.ALLOW_LONG, "0").strip().lower() in ("1", "true"):
@@ -180,6 +193,12 @@ def _size(variant: _Variant) -> Need:
     check_batch(server["max_model_len"] or layout.default_max_model_len, layout, f"server {server['name']}")
     batch = layout.batch_tokens(server["max_model_len"] or layout.default_max_model_len)
     args, who = {**arguments.by_name(server["args"]), "speculative_config": variant.speculation}, f"server {server['name']}"
+    rank = server["rank"]
+    if rank:
+        check_release(engine.vllm_version)
+        check_blocks(variant.info["config"], layout.facts, rank.tensor)
+    stage = stage_of(layout.facts.num_layers, engine, rank.number) if rank else None
+    facts = replace(layout.facts, num_layers=stage.end - stage.first) if stage else layout.facts
     step = beside.Step(
         tokens=batch,
         sequences=layout.max_num_seqs,
@@ -188,6 +207,7 @@ def _size(variant: _Variant) -> Need:
         platform=engine.platform,
         vllm_version=engine.vllm_version,
         eager=variant.eager,
+        rank=rank,
     )
     added = beside_arguments.parts(layout.facts, step, args, who)
     found = common.identity.get("image_version") or engine.vllm_version
@@ -195,8 +215,8 @@ def _size(variant: _Variant) -> Need:
     weights = logged.pop("weights", None)
     if weights:
         added.pop("lora_slots", None)  # vLLM logs them as loaded with the model
-    weights = weights or _weights(variant, engine, layout)
-    assumed = {**beside.parts(layout.facts, step, args), **added}
+    weights = weights or _weights(variant, engine, layout, stage)
+    assumed = {**beside.parts(facts, step, args), **added}
     return Need(
         name=server["name"],
         layout=layout,
@@ -237,22 +257,26 @@ def _quantization(variant: _Variant, layout: KVLayout) -> str | None:
     return method
 
 
-def _weights(variant: _Variant, engine: Engine, layout: KVLayout) -> Part:
-    """The model's weights at load, and the draft model's."""
+def _weights(variant: _Variant, engine: Engine, layout: KVLayout, stage: Stage | None) -> Part:
+    """The model's weights at load, those of one rank of several, and the draft model's, which lies on the last stage."""
     config, args = variant.info["config"], variant.server["args"]
     loaded = loaded_weights(
         variant.info["weights"],
         config,
         dtype=engine.dtype,
         tensor_parallel_size=engine.tensor_parallel_size,
-        pipeline_parallel_size=engine.pipeline_parallel_size,
+        stage=stage,
+        tower=str(args.get("mm_encoder_tp_mode") or "weights"),
         speculative=bool(variant.speculation) and not variant.speculation.get("model"),
         quantization=args.get("quantization"),
         quantization_config=args.get("quantization_config"),
         defaults=layout.facts.text.defaults,
     )
     draft, why = variant.draft, _corrections(loaded)
-    if draft is None:
+    if stage is not None:
+        divided = f", divided by {engine.tensor_parallel_size}" if engine.tensor_parallel_size > 1 else ""
+        why = f"layers {stage.first + 1} to {stage.end} of {stage.layers}{divided}, {why}"
+    if draft is None or (stage is not None and not stage.is_last):
         return Part(loaded.total_bytes, "computed", why)
     drafted = loaded_weights(draft["weights"], draft["config"], tensor_parallel_size=engine.tensor_parallel_size).total_bytes
     return Part(loaded.total_bytes + drafted, "computed", f"{why}, with {drafted / GIB:.2f} GiB of the draft model")

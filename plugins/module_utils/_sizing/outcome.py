@@ -43,6 +43,12 @@ class Outcome:
         return "fits_with_change" if self.changes else "cannot_fit"
 
     @property
+    def utilization(self) -> float:
+        """``--gpu-memory-utilization``: of several ranks the one for all; it is a check at the start only, the cache has its bytes."""
+        rank = self.server["rank"]
+        return rank.utilization if rank and rank.utilization else self.grant.utilization
+
+    @property
     def max_num_seqs(self) -> int:
         """``max_num_seqs``; a recurrent model needs one state block per running sequence, and vLLM refuses more than it has."""
         if self.state is not None and self.state.num_blocks and any(group.kind == STATE for group in self.layout.groups):

@@ -20,6 +20,9 @@ from ansible_collections.gb10.vllm.plugins.module_utils._sizing.flags import arg
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layout import KVLayout, kv_layout
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.need import Common, check_length, need_of
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.outcome import Outcome, outcome_of
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.parallel import stage_of
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.rank import Rank
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.ranks import stage_layouts
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.reasons import reason, warnings
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.shapes import (
     BoxFacts,
@@ -106,7 +109,7 @@ def _entry(outcome: Outcome, models: Mapping[str, ModelInfo]) -> PlanServer:
     server, info, need, grant, layout, state = outcome.server, outcome.info, outcome.need, outcome.grant, outcome.layout, outcome.state
     kv, chosen = grant.kv_cache_bytes, flags_of(outcome)
     longest = outcome.length if layout.kv_free else longest_max_model_len(layout, kv, 1) if kv else 0
-    return {
+    entry: PlanServer = {
         "name": server["name"],
         "model": server["model"],
         "served_model_name": _first_name(server["served_model_name"]),
@@ -133,13 +136,30 @@ def _entry(outcome: Outcome, models: Mapping[str, ModelInfo]) -> PlanServer:
         "longest_max_model_len": longest,
         "derived_max_model_len": layout.derived_max_model_len,
         "needed_bytes": need.fixed_bytes + need.least_kv_bytes,
-        "gpu_memory_utilization": grant.utilization,
+        "gpu_memory_utilization": outcome.utilization,
         "requested_bytes": grant.requested_bytes,
         "flags": chosen,
         "arguments": arguments(chosen),
         "changes": list(outcome.changes),
         "repairs": server["repairs"],
         "warnings": warnings(outcome, models),
+    }
+    if server["rank"]:
+        entry["rank"] = _rank_facts(server["rank"], layout)
+    return entry
+
+
+def _rank_facts(rank: Rank, layout: KVLayout) -> dict[str, Any]:
+    """A box's place in a server over several, as plain data; ``layers``: those it has, from the first up to the one before the last number."""
+    stage = stage_of(layout.facts.num_layers, layout.engine, rank.number)
+    return {
+        "number": rank.number,
+        "boxes": list(rank.boxes),
+        "tensor": rank.tensor,
+        "pipeline": rank.pipeline,
+        "layers": [stage.first, stage.end],
+        "bytes_per_block": stage_layouts(layout)[rank.number // rank.tensor].bytes_per_block,
+        "why": rank.why,
     }
 
 

@@ -22,11 +22,13 @@ from ansible_collections.gb10.vllm.plugins.module_utils._sizing.speculation impo
 def reason(outcome: Outcome) -> str:
     """One sentence (two when something has to change) that a user can act on."""
     name, need, grant, state = outcome.server["name"], outcome.need, outcome.grant, outcome.state
+    rank = outcome.server["rank"]
+    place = f" as {rank.words}" if rank else ""
     if grant.fits:
         if state is None:
-            return f"server {name} fits: it keeps no KV cache and requests {grant.requested_bytes / GIB:.1f} GiB."
+            return f"server {name} fits{place}: it keeps no KV cache and requests {grant.requested_bytes / GIB:.1f} GiB."
         return (
-            f"server {name} fits: {grant.requested_bytes / GIB:.1f} GiB requested of {outcome.memory.usable_bytes / GIB:.1f} GiB usable,"
+            f"server {name} fits{place}: {grant.requested_bytes / GIB:.1f} GiB requested of {outcome.memory.usable_bytes / GIB:.1f} GiB usable,"
             f" {state.tokens:,} KV tokens, {state.concurrency:.2f} requests of {outcome.length:,} tokens."
         )
     overhead = need.beside.value + need.margin_bytes
@@ -34,7 +36,7 @@ def reason(outcome: Outcome) -> str:
     wanted = f"{need.concurrency} x {need.max_model_len or SHORTEST_AUTO_CONTEXT:,} tokens" + ("" if need.max_model_len else " at least")
     change = f" Cheapest change: {outcome.changes[0]['change']}." if outcome.changes else " Use a smaller or more quantised model."
     return (
-        f"server {name} does not fit: weights {need.weights.value / GIB:.1f} + KV cache {kv / GIB:.2f} for {wanted} + overheads and margin"
+        f"server {name} does not fit{place}: weights {need.weights.value / GIB:.1f} + KV cache {kv / GIB:.2f} for {wanted} + overheads and margin"
         f" {overhead / GIB:.1f} = {(need.fixed_bytes + kv) / GIB:.1f} GiB, but {_limit(outcome)}.{change}"
     )
 
@@ -78,6 +80,7 @@ def warnings(outcome: Outcome, models: Mapping[str, ModelInfo]) -> list[str]:
     found += flags.unknown_names(server["args"], outcome.layout.engine.vllm_version)
     found += quantization.doubts(outcome.need.quantization, release_of(outcome.layout.engine.vllm_version))
     found += beside_arguments.unknown(server["args"])
+    found += server["rank"].notes if server["rank"] else ()
     draft = speculation(server["args"], server["name"]).get("model")
     if draft and str(draft) not in models:
         found.append(f"the draft model {draft} is not counted, because its facts were not given: pass it in models")

@@ -126,13 +126,14 @@ CHANGES: tuple[tuple[tuple[int, int, int], dict[str, Any]], ...] = (
         (0, 32, 0),
         {
             "mamba2_checkpoint": True,
+            "v2_pipeline_batches": True,
             "gdn_flashinfer_sm12x": True,
             "device_in_log": True,
             "auto_full_text": _AUTO_FULL + "KV cache memory ({available} GiB {device})",
             "auto_less_text": _AUTO_LESS + "KV cache memory ({available} GiB {device})",
         },
     ),
-    ((0, 33, 0), {"gdn_checkpoint": True, "v2_pipeline_batches": True}),
+    ((0, 33, 0), {"gdn_checkpoint": True}),
 )
 
 _VERSION = re.compile(r"^\s*v?(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?(?:[^0-9].*)?$")

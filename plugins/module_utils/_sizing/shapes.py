@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.rank import Rank
+
 
 class EngineFacts(TypedDict, total=False):
     """Which vLLM will run, as far as it is known."""
@@ -120,6 +122,10 @@ class WantedServer(TypedDict, total=False):
     max_num_seqs: Any
     args: Mapping[str, Any]
     plan_env: Mapping[str, str]
+    boxes: Any
+    tensor_parallel: Any
+    pipeline_parallel: Any
+    rank: Mapping[str, Any]  # one box of a server over several, as `_decide/groups.py` makes it from ``boxes``
 
 
 class Repair(TypedDict):
@@ -156,6 +162,7 @@ class Server(TypedDict):
     args: dict[str, Any]
     env: dict[str, str]
     repairs: list[Repair]
+    rank: Rank | None
 
 
 class PartFacts(TypedDict):
@@ -243,6 +250,7 @@ class PlanServer(LayoutFacts, total=False):
     changes: list[Change]
     repairs: list[Repair]
     warnings: list[str]
+    rank: dict[str, Any]  # of a server over several boxes: number, boxes, tensor, pipeline, layers, why
 
 
 class PlanBox(TypedDict, total=False):

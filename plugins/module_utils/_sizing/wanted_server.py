@@ -11,6 +11,7 @@ from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing import budget, checks, flags
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.rank import read_rank
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.shapes import ModelInfo, Repair, Server, WantedServer
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.speculation import speculation
 
@@ -67,6 +68,7 @@ def read_server(server: WantedServer, repairs: Any = None, image_id: str = "") -
         "revision": str(merged.get("revision") or ""),
         "env": {str(key): str(value) for key, value in budget.as_map(server.get("plan_env")).items()},
         "repairs": applied,
+        "rank": read_rank(merged.get("rank"), where),
     }
 
 

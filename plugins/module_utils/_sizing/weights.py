@@ -22,6 +22,8 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing import weights_shares
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.parallel import Stage
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.quantization import online
 
 # The safetensors format refuses longer headers (safetensors/src/tensor.rs, MAX_HEADER_SIZE).
@@ -223,7 +225,6 @@ _TABLE = re.compile(
     r"(?:embed_tokens|tok_embeddings|lm_head|wte|word_embeddings|token_type_embeddings|embed_in|embed_out|embeddings)\.weight$"
     r"|^output\.weight$"
 )
-_HEAD = re.compile(r"(?:^|\.)(?:lm_head|embed_out|proj_out)\.weight$|^output\.weight$")
 _MLP = re.compile(
     r"expert|mlp|feed_forward|ffn|block_sparse_moe|moe|gate_up|gate_proj|up_proj|down_proj|fc1|fc2|c_fc|dense_h_to_4h"
     r"|dense_4h_to_h|intermediate\.dense|(?<!attention)\.output\.dense|router|\.gate\."
@@ -264,7 +265,7 @@ def _classify(name: str) -> tuple[str, bool, bool, bool, str, bool]:
         split = "kv"
     else:
         split = "split"
-    return group, table, table and bool(_HEAD.search(lower)), keep, split, bool(_UNUSED.search(name))
+    return group, table, table and bool(weights_shares.HEAD.search(lower)), keep, split, bool(_UNUSED.search(name))
 
 
 def summarise(tensors: Iterable[Tensor], config: Mapping[str, Any]) -> dict[str, Any]:
@@ -280,6 +281,7 @@ def summarise(tensors: Iterable[Tensor], config: Mapping[str, Any]) -> dict[str,
     sums: dict[tuple, list[int]] = {}
     groups = {g: {"params": 0, "bytes": 0} for g in GROUPS}
     tables: list[dict[str, Any]] = []
+    by_layer = weights_shares.ByLayer()
     total_params = total_bytes = 0
     for name, dtype, shape, nbytes in tensors:
         pattern = _DIGITS.sub("#", name)
@@ -304,11 +306,14 @@ def summarise(tensors: Iterable[Tensor], config: Mapping[str, Any]) -> dict[str,
         if len(shape) < 2:
             split = "whole" if split == "split" and group != "attention" else split
         linear = len(shape) >= 2 and group in ("mlp", "attention") and split != "whole" and pattern.endswith(("weight", "proj"))
-        expert = linear and group == "mlp" and bool(_EXPERT.search(pattern))
+        # Scales and packed values too: one token reads those of the experts it is sent to, and no others.
+        expert = group == "mlp" and split != "whole" and bool(_EXPERT.search(pattern))
         key = (group, dtype, split, keep, skip, linear, pattern.endswith("_blocks"), expert)
         entry = sums.setdefault(key, [0, 0])
         entry[0] += elements
         entry[1] += nbytes
+        if group != "vision":
+            by_layer.add(key, _LAYER.search(name), elements)
         if table and not skip and len(shape) == 2:
             tables.append({"name": name, "rows": shape[0], "width": shape[1], "dtype": dtype})
     return {
@@ -318,6 +323,7 @@ def summarise(tensors: Iterable[Tensor], config: Mapping[str, Any]) -> dict[str,
         "classes": [
             {"group": k[0], "dtype": k[1], "split": k[2], "keep": k[3], "skip": k[4], "linear": k[5], "mxfp4": k[6], "params": v[0], "bytes": v[1]}
             | ({"expert": True} if k[7] else {})
+            | by_layer.of(k)
             for k, v in sums.items()
         ],
         "tables": tables,
@@ -396,7 +402,8 @@ def loaded_weights(
     *,
     dtype: str = "auto",
     tensor_parallel_size: int = 1,
-    pipeline_parallel_size: int = 1,
+    stage: Stage | None = None,
+    tower: str = "weights",
     speculative: bool = False,
     quantization: Any = None,
     quantization_config: Any = None,
@@ -408,7 +415,8 @@ def loaded_weights(
     Corrects the sum of the files by what vLLM leaves out (next-token-prediction layers unless ``speculative``, a tied
     head, unused tensors), by the conversion of floating tensors to the run dtype, the vocabulary's padding to 64 rows,
     the rope tables, repacking of 4-bit weights (MXFP4 experts are padded for the Marlin kernel a GB10 uses) and by the
-    split over ``tensor_parallel_size`` ranks. ``quantization`` and ``quantization_config``: as asked for; what vLLM makes of 16-bit weights.
+    split over ``tensor_parallel_size`` ranks and the pipeline stage this rank is (None: all layers). ``tower``: ``mm_encoder_tp_mode``,
+    ``data`` copies what looks at images to every rank. ``quantization`` and ``quantization_config``: as asked for; what vLLM makes of 16-bit weights.
     ``defaults``: values of the model's configuration class for keys its file leaves out.
     """
     text = {**(defaults or {}), **text_config(config)}
@@ -420,6 +428,7 @@ def loaded_weights(
     by_group = dict.fromkeys(GROUPS, 0)
     changes: dict[str, int] = {}
     params = 0
+    here = weights_shares.Here(stage, summary, _tied(config, text))
     for item in summary["classes"]:
         if item["skip"] and not (item["skip"] == "mtp" and speculative):
             _add(changes, item["skip"], -item["bytes"])
@@ -427,19 +436,16 @@ def loaded_weights(
         made = at_load is not None and item["linear"] and (at_load.experts if item.get("expert") else at_load.linear)
         element = at_load.bits / 8 if at_load is not None and made else width
         size = _class_bytes(item, text, changes, element=element, mxfp4_backend=mxfp4_backend)
-        by_group[item["group"]] += int(size * factor[item["split"]])
-        params += 0 if item["keep"] else int(item["params"] * factor[item["split"]])
+        share = here.share(item) * (1.0 if tower == "data" and item["group"] == "vision" else factor[item["split"]])
+        by_group[item["group"]] += int(size * share)
+        params += 0 if item["keep"] else int(item["params"] * share)
     multiple = 64 * tp // math.gcd(64, tp)
-    for table in summary["tables"]:
+    for table in here.tables:
         element = width if table["dtype"] in ("F32", "F16", "BF16") else DTYPE_BITS.get(table["dtype"], 16) // 8
         pad = -table["rows"] % multiple * table["width"]
         _add(changes, "padding", pad * element)
         by_group["embedding"] += pad * element // tp
         params += pad // tp
-    pp = max(1, pipeline_parallel_size)
-    if pp > 1:  # the layers are shared out; the embedding sits on the first rank, the head on the last
-        by_group["attention"] = (by_group["attention"] + pp - 1) // pp
-        by_group["mlp"] = (by_group["mlp"] + pp - 1) // pp
     buffers = rope_bytes(config, width, defaults)
     _add(changes, "rope", buffers)
     why = {

@@ -127,7 +127,7 @@ def boxes_of(hosts: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]], so
         found[host] = {
             "image": {"name": name, "id": image_id, "identity": same.get("identity") or "", "damaged": same.get("damaged") or ""},
             "addresses": [address] if address else [],
-            "models": wanted_models(known["preflight_servers"], known["model_result"]["models"]),
+            "models": wanted_models(known.get("plan_models_wanted") or known["preflight_servers"], known["model_result"]["models"]),
         }
     return found
 

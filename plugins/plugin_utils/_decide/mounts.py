@@ -20,11 +20,17 @@ from ansible_collections.gb10.vllm.plugins.module_utils._sizing.arguments import
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.flags import normalise_args, truth
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.speculation import WITHOUT_MODEL
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.shapes import Server
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.wanted import REPO_ID
 
 HERE = "/run/gb10-files"
 """Where in a container lies what its arguments name on the box."""
 IMAGE = "image:"
 """What a user writes before a path of the image, which nobody looks for on the box."""
+MEDIA = "allowed_local_media_path"
+"""Names a directory whose files are read when somebody asks for them: they may come and go."""
+MOST_RANK = 16
+"""``max_lora_rank`` where nobody says it."""
+DRAFT = "speculative_config.model"
 WRITABLE = ("/cache", "/tmp")
 OWN = ("/cache", "/run/gb10", "/run/gb10-tls")
 """Directories of the container in which there is something before vLLM starts, beside its model."""
@@ -49,28 +55,78 @@ class Reached(NamedTuple):
 
 def files_named(servers: Sequence[Server], models_dir: str) -> dict[str, dict[str, list[str]]]:
     """What to look for on a box: by server and value the absolute paths that it may mean, the first that exists counts."""
-    found = {server["name"]: {value: _candidates(value, server, models_dir) for _argument, value, _place in _looked_for(server)} for server in servers}
+    found = {server["name"]: {value: _candidates(value, server, models_dir, argument) for argument, value, _place in _looked_for(server)} for server in servers}
     return {name: values for name, values in found.items() if values}
 
 
 def models_wanted(servers: Sequence[Server], models_dir: str) -> list[str]:
-    """Model directories to read: those of the servers and those that may be their drafts."""
-    paths = [server["model_path"] for server in servers]
+    """Directories to read: the models of the servers, and what may be their drafts and adapters (``parts_wanted``)."""
+    return list(dict.fromkeys([*(server["model_path"] for server in servers), *parts_wanted(servers, models_dir)]))
+
+
+def parts_wanted(servers: Sequence[Server], models_dir: str) -> list[str]:
+    """Directories that may be drafts of the servers, and those of adapters that are repositories; no server's own model is among them."""
+    paths: list[str] = []
     for server in servers:
         for argument, value, _place in _looked_for(server):
-            if argument == "speculative_config.model":
+            if argument == DRAFT:
                 paths += _candidates(value, server, models_dir)
-    return list(dict.fromkeys(paths))
+            elif _is_repository(argument, value):
+                paths.append(posixpath.join(models_dir, value))
+    own = {server["model_path"] for server in servers}
+    return [path for path in dict.fromkeys(paths) if path not in own]
 
 
-def as_mounted(servers: Sequence[Server], named: Mapping[str, Facts]) -> list[Server]:
-    """The servers with the arguments that their containers get. ``named``: ``box.named``."""
-    return [cast(Server, {**server, "args": reached(server, named.get(server["name"]) or {}).args}) if server.get("args") else server for server in servers]
+def with_parts(servers: Sequence[Server], models_dir: str, named: Mapping[str, Facts] | None = None) -> list[dict[str, Any]]:
+    """The servers, and a like entry for each draft and adapter that is a repository: fetched and passed on as models are, below ``models_dir``.
+
+    ``named``: ``box.named``; what lies elsewhere on the box, in the model's own directory, say, is no repository.
+    """
+    found: list[dict[str, Any]] = [dict(server) for server in servers]
+    for server in servers:
+        facts = (named or {}).get(server["name"]) or {}
+        for argument, value, _place in _looked_for(server):
+            path, seen = posixpath.join(models_dir, value), facts.get(value) or {}
+            if _is_repository(argument, value) and (seen.get("kind", "absent") == "absent" or seen.get("path") == path):
+                revision = _revision(server) if argument == DRAFT else None
+                found.append({"name": server["name"], "model": value, "model_path": path, "repo_id": value, "revision": revision, "load_format": None})
+    paths = [one["model_path"] for one in found]
+    return [one for number, one in enumerate(found) if one["model_path"] not in paths[:number] or number < len(servers)]
+
+
+def _is_repository(argument: str, value: str) -> bool:
+    return argument in (DRAFT, "lora_modules") and bool(REPO_ID.fullmatch(value))
+
+
+def _revision(server: Server) -> str | None:
+    config = normalise_args(server.get("args") or {}, server["name"]).get("speculative_config")
+    return (str(config.get("revision") or "") or None) if isinstance(config, Mapping) else None
+
+
+def as_it_is(named: Mapping[str, Facts], models: Mapping[str, Any]) -> dict[str, dict[str, Mapping[str, Any]]]:
+    """``box.named`` with what was read of models since, by path: drafts and adapters that were brought, or will be from another box.
+
+    Those that are ours are known by their manifest and lie in a version of theirs.
+    """
+    return {server: {value: _as_it_is(one, models.get(str(one.get("path"))) or {}) for value, one in values.items()} for server, values in named.items()}
+
+
+def _as_it_is(facts: Mapping[str, Any], model: Mapping[str, Any]) -> Mapping[str, Any]:
+    if not model.get("present") or not (facts["kind"] == "absent" or model.get("ours")):
+        return facts
+    told = {key: model.get(key) for key in ("links", "unreadable")}
+    return {"path": facts["path"], "kind": "directory", "real": model.get("directory") or facts["path"], "digest": model["manifest"], **told}
+
+
+def as_mounted(servers: Sequence[Server], named: Mapping[str, Facts], models: Mapping[str, Any] | None = None) -> list[Server]:
+    """The servers with the arguments that their containers get. ``named``: ``box.named``; ``models``: facts by path, of this box and of others."""
+    now = as_it_is(named, models or {})
+    return [cast(Server, {**server, "args": reached(server, now.get(server["name"]) or {}).args}) if server.get("args") else server for server in servers]
 
 
 def with_drafts(models: Mapping[str, Any], servers: Sequence[Server], named: Mapping[str, Facts]) -> dict[str, Any]:
     """Facts of models by path, those of drafts also under the names that containers have for them."""
-    found = dict(models)
+    found, named = dict(models), as_it_is(named, models)
     for server in servers:
         args = reached(server, named.get(server["name"]) or {}).args
         draft, asked = _draft(args), _draft(server.get("args"))
@@ -113,18 +169,42 @@ def files_refused(servers: Sequence[Server], models: Mapping[str, Any], box: Map
     ``models``: facts of the models on this box by path; ``box``: as M(gb10.vllm.box_info) returns it, with ``named``.
     """
     said: list[str] = []
+    named = as_it_is(box.get("named") or {}, models)
     for server in servers:
         held = (box.get("servers") or {}).get(server["name"]) or {}
         record, model = held.get("deployment") or {}, models.get(server["model_path"]) or {}
         proven = (record.get("container") or {}).get("command") or []
-        facts = (box.get("named") or {}).get(server["name"]) or {}
+        facts = named.get(server["name"]) or {}
         # What runs with a path that is not on the box has it from its image.
         known = {value: {**one, "proven": any(value in word for word in proven)} for value, one in facts.items()}
         said += reached(server, known).mistakes
+        # A server that runs unchanged is asked nothing new.
+        said += [] if proven else adapter_mistakes(server, facts)
         # A server that answered with these files could open what it needs of them.
         answered = bool(record) and (held.get("measured") or {}).get("spec") == record.get("spec") and record.get("manifest") == model.get("manifest")
         said += [] if answered else model_mistakes(server, model)
     return " ".join(dict.fromkeys(said))
+
+
+def adapter_mistakes(server: Server, named: Facts) -> list[str]:
+    """One sentence for each reason why vLLM would end its start over the adapters of a server. ``named``: facts by value.
+
+    vLLM: ``lora/peft_helper.py validate_legal``, ``entrypoints/openai/models/serving.py``.
+    """
+    try:
+        args = normalise_args(server.get("args") or {}, server["name"])
+    except GB10Error:
+        return []
+    if not args.get("lora_modules"):
+        return []
+    if not args.get("enable_lora"):
+        return [f"server {server['name']}: args.lora_modules names adapters, which vLLM refuses without `enable_lora: true` beside it."]
+    most, said = args.get("max_lora_rank", MOST_RANK), []
+    for argument, value, _place in _looked_for(server):
+        rank = (named.get(value) or {}).get("rank")
+        if argument == "lora_modules" and isinstance(rank, int) and str(most).isdigit() and rank > int(most):
+            said.append(f"server {server['name']}: the adapter {value} has rank {rank}, and vLLM takes at most {most}: set `max_lora_rank: {rank}` in args.")
+    return said
 
 
 def model_mistakes(server: Server, model: Mapping[str, Any]) -> list[str]:
@@ -138,7 +218,8 @@ def model_mistakes(server: Server, model: Mapping[str, Any]) -> list[str]:
     if taken:
         said.append(f"server {server['name']}: {taken[0]}")
     code = model.get("code_elsewhere") or []
-    trusted = server.get("trust_remote_code") or (server.get("args") or {}).get("trust_remote_code")
+    args = server.get("args")
+    trusted = server.get("trust_remote_code") or (args.get("trust_remote_code") if isinstance(args, Mapping) else None)
     if code and (trusted == "always" or truth(trusted)):
         said.append(
             f"server {server['name']}: auto_map of {directory} names code of {', '.join(code)}, which a container without the hub cannot fetch. Copy those .py"
@@ -190,12 +271,14 @@ def _one(server: Server, argument: str, value: str, place: str, facts: Mapping[s
         return [] if fine else [why], value, []
     if argument in TLS and not _below(value, (own, *OWN)):
         return [f"{who}: say it as `tls: {{certificate: ..., key: ...}}` of the server, which mounts both files."], value, []
-    if value.startswith("~"):
-        return [f"{who} is {value}, and on the box `~` may be anybody's home: write the whole path."], value, []
+    if unclear := _unclear(value):
+        return [f"{who} is {value}, {unclear}"], value, []
     if _below(value, OWN) or not facts:
         return [], value, []
     if facts["kind"] == "absent":
-        return [] if facts.get("proven") else [_absent(who, argument, value, place, facts)], value, []
+        # A draft or an adapter of a hub is brought as a model is, and named by its place then.
+        fine = facts.get("proven") or _is_repository(argument, value)
+        return [] if fine else [_absent(who, value, place, facts)], value, []
     path = str(facts["path"])
     if facts.get("astray"):
         return [f"{who}: {_astray(facts)}"], value, []
@@ -211,24 +294,30 @@ def _one(server: Server, argument: str, value: str, place: str, facts: Mapping[s
     return [f"{who}: {one}" for one in said], target, [f"{facts['real']}:{target}:ro", *mounts]
 
 
+def _unclear(value: str) -> str:
+    """Why a value names no place of the box; "" where it may."""
+    if not value.strip("/."):
+        return f"which would be all that there is: name the directory that is meant, or {IMAGE}/ for what the image holds."
+    return "and on the box `~` may be anybody's home: write the whole path." if value.startswith("~") else ""
+
+
 def _below(path: str, places: Sequence[str]) -> bool:
     return any(path == place or path.startswith(f"{place}/") for place in places)
 
 
-def _absent(who: str, argument: str, value: str, place: str, facts: Mapping[str, Any]) -> str:
+def _absent(who: str, value: str, place: str, facts: Mapping[str, Any]) -> str:
     if value.startswith(("https://huggingface.co/", "http://")) or (place == REPOSITORY and value.count("/") == 1 and not value.startswith((".", "/"))):
         where = facts.get("path") or "a directory there"
         return f"{who} names {value}, which is not on the box, and the container cannot download: run there `hf download {value} --local-dir {where}`."
-    adapter = argument == "lora_modules" and value.count("/") == 1 and not value.startswith("/")
-    if adapter:
-        return f"{who} names the adapter {value}, which is not on the box, and the container cannot download: bring it to {facts.get('path')}."
     return (
         f"{who} names {value}, which is not on the box: correct it or copy it there (a relative path is looked for in the model's directory and in"
         f" gb10_models_dir); write {IMAGE}{value} for a file of the image."
     )
 
 
-def _candidates(value: str, server: Server, models_dir: str) -> list[str]:
+def _candidates(value: str, server: Server, models_dir: str, argument: str = "") -> list[str]:
+    if argument == MEDIA:
+        return [posixpath.join(models_dir, value).rstrip("/") + "/"]
     own = f"/models/{server['name']}"
     if value == own or value.startswith(f"{own}/"):
         return [server["model_path"] + value.removeprefix(own), value]
@@ -240,7 +329,7 @@ def _looked_for(server: Server) -> list[tuple[str, str, str]]:
     found: list[tuple[str, str, str]] = []
 
     def note(argument: str, value: str, place: str) -> str:
-        if place in (PATH, REPOSITORY) and not value.startswith((IMAGE, "~")) and not _below(value, OWN):
+        if place in (PATH, REPOSITORY) and not value.startswith((IMAGE, "~")) and not _below(value, OWN) and value.strip("/."):
             found.append((argument, value, place))
         return value
 

@@ -29,6 +29,9 @@ class Server(TypedDict, total=False):
     env: dict[str, Any]
     cuda_graphs: str
     args: dict[str, Any]
+    boxes: list[str] | int  # of a server over several boxes, the first is the head; a number: the plan chooses
+    tensor_parallel: int
+    pipeline_parallel: int
 
 
 class Image(TypedDict, total=False):

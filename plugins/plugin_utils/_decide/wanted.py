@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.flags import plain_name
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import groups
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.deployment import is_loopback
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.shapes import Server
 
@@ -28,7 +29,20 @@ REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 # Settings of a server that count as absent where nothing follows their name.
-EMPTY = ("api_key", "args", "concurrency", "env", "gpu_memory_utilization", "kv_cache_memory_gib", "port", "reserve_gib", "tls")
+EMPTY = (
+    "api_key",
+    "args",
+    "boxes",
+    "tensor_parallel",
+    "pipeline_parallel",
+    "concurrency",
+    "env",
+    "gpu_memory_utilization",
+    "kv_cache_memory_gib",
+    "port",
+    "reserve_gib",
+    "tls",
+)
 HUB_URL = re.compile(r"https?://(?:www\.)?(?:huggingface\.co|hf\.co)/([\w.-]+/[\w.-]+)(?:/(?:tree|resolve|blob)/([^/?#]+))?")
 PINNED = re.compile(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)[:@]([\w./-]+)")
 
@@ -81,11 +95,18 @@ def server_mistakes(servers: Any, models_dir: str, allow_open: bool = False) -> 
 
 
 def _unique(servers: Sequence[Mapping[str, Any]], key: str) -> None:
-    seen: dict = {}
-    for server in servers:
-        other = seen.setdefault(server[key], server["name"])
-        if other != server["name"] or sum(one["name"] == server["name"] for one in servers) > 1:
-            raise GB10Error(f"gb10_servers: two servers have the {key} {server[key]!r} ({other} and {server['name']}); give one of them another {key}.")
+    """No two servers have a name in common, nor a port where they may share a box."""
+    for number, server in enumerate(servers):
+        for other in servers[:number]:
+            apart = key == "port" and not _may_share_a_box(server, other)
+            if other[key] == server[key] and not apart:
+                said = f"two servers have the {key} {server[key]!r} ({other['name']} and {server['name']})"
+                raise GB10Error(f"gb10_servers: {said}; give one of them another {key}.")
+
+
+def _may_share_a_box(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    first, second = one.get("boxes"), other.get("boxes")
+    return not (isinstance(first, list) and isinstance(second, list)) or bool(set(first) & set(second))
 
 
 def listening(given: object) -> str:
@@ -155,10 +176,21 @@ def normalise(servers: list[dict], models_dir: str, allow_open: bool = False) ->
             "served_model_name": server.get("served_model_name") or posixpath.basename(model.rstrip("/")),
             "key_policy": policy,
         }
-        done.append(cast(Server, {**server, **known}))
+        done.append(cast(Server, {**server, **known, **groups.stated(server, where)}))
     for key in ("name", "port"):
         _unique(done, key)
     return done
+
+
+def of_one_box(servers: list[dict], models_dir: str, allow_open: bool = False) -> list[Server]:
+    """The servers of ``normalise`` that run on one box; those over several are planned only."""
+    return [server for server in normalise(servers, models_dir, allow_open) if "boxes" not in server]
+
+
+def of_several_boxes(servers: list[dict], models_dir: str, box: str, allow_open: bool = False) -> list[Server]:
+    """The servers of ``normalise`` over several boxes of which ``box`` is or may be one."""
+    found = [server for server in normalise(servers, models_dir, allow_open) if "boxes" in server]
+    return [server for server in found if isinstance(server["boxes"], int) or box in server["boxes"]]
 
 
 def _check_access(server: Mapping[str, Any], where: str) -> None:

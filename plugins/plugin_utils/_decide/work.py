@@ -98,7 +98,7 @@ def _decision(given: Given, record: Record, image: Image) -> Decision:
     model: Mapping[str, Any] = given["models"].get(server["model_path"]) or {}
     # What is locked mounts what it says; whether that is there and is the locked content, `_fleet/lock.py` judges.
     directory = deployments.mounted_directory(locked["deployment"]) if locked else model.get("directory")
-    beside = mounts.reached(server, ((given["box"].get("named") or {}).get(server["name"])) or {})
+    beside = mounts.reached(server, mounts.as_it_is(given["box"].get("named") or {}, given["models"]).get(server["name"]) or {})
     linked, _said = mounts.link_mounts(model.get("links") or [], f"/models/{server['name']}")
     return deployments.decision(
         {

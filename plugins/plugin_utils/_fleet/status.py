@@ -16,6 +16,7 @@ from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.lacking import m
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.shapes import Record, Seen
 from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet.drift import drift, health, leftovers
 from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet.lock import Read, measured_figures, short
+from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet.speed import speed, words
 from ansible_collections.gb10.vllm.plugins.plugin_utils._report.table import table
 
 FORMAT = 1
@@ -74,6 +75,7 @@ def _row(name: str, seen: Seen, wanted_model: str | None) -> dict[str, Any]:
         "figures": None if not figures.get("kv_tokens") else "measured" if figures is measured else "planned",
         "planned": planned,
         "measured": measured,
+        "speed": speed(record, (deployed or {}).get("spec")),
         "repairs": [one.get("id", "") for one in (record.get("repairs") or {}).get("applied", [])],
         "history": [
             {
@@ -147,7 +149,7 @@ def status_table(fleet: Mapping[str, Any]) -> str:
             earlier = str(len(server["history"]) or "-")
             rows.append((name, server["server"], runs, server["vllm_version"] or "-", state, tokens, times, left, earlier, mark))
             notes += [f"{name} {server['server']}: {one}." for one in server["drift"]]
-            notes += [f"{name} {server['server']} {text}." for text in (sentence(server["lacking"]), more(server["gain"])) if text]
+            notes += [f"{name} {server['server']} {text}." for text in (sentence(server["lacking"]), more(server["gain"]), words(server["speed"])) if text]
             notes += [f"{name} {server['server']}: {certificate_words(server['certificate'])}."] if server["certificate"] else []
             if server["unverified"]:
                 notes.append(f"{name} {server['server']}: {not_verified(server['unverified'])}.")
@@ -184,6 +186,8 @@ def report_table(seen: Mapping[str, Read]) -> str:
             if spare:
                 told = f"{spare['bytes'] / 2**30:.1f} GiB were idle beside floor and margin when it was proven, {spare['tokens']:,} tokens"
                 notes.append(f"{name} {server}: {told}; a new plan uses what was measured (-e gb10_replan=true).")
+            told = words(speed(record, deployed.get("spec")))
+            notes += [f"{name} {server} {told}."] if told else []
             rows.append(
                 (
                     name,

@@ -14,6 +14,7 @@ from typing import Any
 from ansible_collections.gb10.vllm.plugins.module_utils._model.content import not_verified
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.lacking import more, sentence
 from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet.lock import short
+from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet.speed import words
 from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet.status import certificate_words, named
 from ansible_collections.gb10.vllm.plugins.plugin_utils._report.words import gib
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
@@ -22,8 +23,11 @@ COLUMNS = ("box", "server", "runs", "vLLM", "health", "KV tokens", "concurrency"
 NUMBERS = ("KV tokens", "concurrency", "memory left")
 
 
-def page(fleet: Mapping[str, Any], pictures: Mapping[str, str], title: str = "GB10 fleet") -> str:
-    """The page of a fleet (``fleet.status``) with the memory picture (SVG text) of each box that has one. All text in it is escaped."""
+def page(fleet: Mapping[str, Any], pictures: Mapping[str, str], title: str = "GB10 fleet", past: Mapping[str, Any] | None = None) -> str:
+    """The page of a fleet (``fleet.status``) with the memory picture (SVG text) of each box that has one. All text in it is escaped.
+
+    ``past``: {problem, pictures} of what Prometheus has recorded; None where there is none.
+    """
     boxes = [
         {
             "name": name,
@@ -38,7 +42,7 @@ def page(fleet: Mapping[str, Any], pictures: Mapping[str, str], title: str = "GB
     servers = [server for box in boxes for server in box["servers"]]
     answering, drifted = sum(server["answers"] for server in servers), sum(bool(server["drift"]) for server in servers)
     summary = f"{len(boxes)} boxes, {answering} of {len(servers)} servers answer, {drifted} differ from what is wanted or locked"
-    return _template().render(title=title, summary=summary, made_at=fleet["made_at"], columns=COLUMNS, numbers=NUMBERS, boxes=boxes)
+    return _template().render(title=title, summary=summary, made_at=fleet["made_at"], columns=COLUMNS, numbers=NUMBERS, boxes=boxes, past=past)
 
 
 @lru_cache(maxsize=1)
@@ -62,6 +66,7 @@ def _server(server: Mapping[str, Any]) -> dict[str, Any]:
         "kv_tokens": f"{server['kv_tokens']:,}" if server["kv_tokens"] else "-",
         "concurrency": f"{server['concurrency']:.2f}x" if server["concurrency"] else "-",
         "lacks": [text for text in (sentence(server["lacking"]), more(server.get("gain") or {})) if text],
+        "speed": words(server.get("speed") or {}),
         "tls": certificate_words(server["certificate"]),
         "no_drift": "unknown" if state == "unreachable" else "none",
         "history": [{"model": named(one), "image": short(one["image_id"])} for one in server["history"]],

@@ -27,7 +27,7 @@ PARTS = {
     "context": "CUDA context", "graphs": "CUDA graphs", "activations": "activations", "workspaces": "workspaces", "host_processes": "processes",
     "together": "beside weights and KV cache", "consumed": "outside activations and graphs", "lora_slots": "adapters on the device",
     "lora_adapters": "adapters on the host", "speculation": "speculation", "multimodal_cache": "prepared images", "kv_offload": "KV cache in host memory",
-    "routed_experts": "chosen experts",
+    "routed_experts": "chosen experts", "communication": "talk between boxes",
 }  # fmt: skip
 """What the parts beside weights and KV cache are called."""
 
@@ -65,7 +65,7 @@ def _rows(name: str, plan: Mapping[str, Any]) -> list[list[str]]:
     return [
         [
             name,
-            server["name"],
+            _placed(server),
             gib(server["weights_bytes"]["value"]),
             f"{server['kv_bytes_per_token']:,.0f} B" if server["kv_bytes_per_token"] else "none",
             gib(server["kv_cache_bytes"], 2),
@@ -78,6 +78,12 @@ def _rows(name: str, plan: Mapping[str, Any]) -> list[list[str]]:
         ]
         for server in plan["servers"]
     ]
+
+
+def _placed(server: Mapping[str, Any]) -> str:
+    """The server's name, and which of its boxes this is where it has several."""
+    rank = server.get("rank")
+    return f"{server['name']} {rank['number'] + 1}/{len(rank['boxes'])}" if rank else server["name"]
 
 
 def _why(server: Mapping[str, Any]) -> Iterator[str]:

@@ -52,6 +52,7 @@ DEPLOYMENT = "deployment.json"
 STARTING = "starting.json"  # a start that is not over; on the disk, because the box may die of it
 STARTS = "starts.json"  # how many starts there were since the last answer; on the disk, because a reboot is no answer
 FAILURES = "failures.json"  # silences in a row, restarts because of them, and the last progress of a busy server
+WATCHED = "watched.json"  # what the watch saw last and how long its token took; in memory only, for the collector of the role monitoring
 
 # What /metrics says that matters here (vLLM: v1/metrics/loggers.py, PrometheusStatLogger), the same in 0.12 to 0.33.
 METRICS = {
@@ -386,9 +387,10 @@ def look(name: str, deployment: dict, mark: dict) -> tuple[str, dict]:
     """(verdict, next mark): whether the server answers us, else what its metrics say."""
     url, key, began_s = deployment["probe_url"], api_key(name), since_boot_s()
     before = work(url, key)  # ours is not among the requests yet
+    asked_s = since_boot_s()
     answer = generates(url, key, deployment["served_model_name"])
     if answer is not None:
-        return "answers" if answer else "silent", {}
+        return ("answers", {"token_s": since_boot_s() - asked_s}) if answer else ("silent", {})
     now = work(url, key)
     if not now:
         return "silent", {}
@@ -407,6 +409,7 @@ def watch(name: str) -> None:
     seen = recall(name, FAILURES)
     mark = seen["mark"] if isinstance(seen.get("mark"), dict) and seen.get("boot_id") == boot_id() else {}
     verdict, next_mark = look(name, deployment, mark)
+    say_what_was_seen(name, verdict, next_mark.get("token_s"))
     failures, restarts = int(number(seen, "in_a_row")), int(number(seen, "restarts"))
     if verdict == "answers":
         forget(name, STARTING, STARTS, FAILURES)
@@ -427,6 +430,14 @@ def watch(name: str) -> None:
             note(name, failures + 1, restarts, {})
         else:
             restart_or_stop(name, unit, restarts)
+
+
+def say_what_was_seen(name: str, verdict: str, token_s: float | None) -> None:
+    """For the monitoring; a watch that cannot say it goes on all the same."""
+    seen = {"verdict": verdict, "token_s": token_s, "since_boot_s": since_boot_s(), "boot_id": boot_id()}
+    with contextlib.suppress(OSError):
+        os.makedirs(os.path.dirname(in_memory(name, WATCHED)), mode=0o700, exist_ok=True)
+        write_json(in_memory(name, WATCHED), seen)
 
 
 def note(name: str, failures: int, restarts: int, mark: dict) -> None:

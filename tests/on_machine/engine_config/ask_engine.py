@@ -225,4 +225,5 @@ def main() -> None:
         print(json.dumps({"name": name, **forked(question, sys.argv[1])}), flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -167,6 +167,29 @@ def look(module, engine, before, after, answer=None):
     module.watch("a")
 
 
+def test_the_watch_says_what_it_saw_and_how_long_its_token_took(box, module, clock, engine, monkeypatch):
+    watched = box / "run" / "a" / "watched.json"
+    deploy(box)
+    engine(does(0), does(0), answer=True)
+
+    def answers_late(*_arguments):
+        clock.now += 1.25
+        return True
+
+    monkeypatch.setattr(module, "generates", answers_late)
+    module.watch("a")
+    seen = json.loads(watched.read_text())
+    assert (seen["verdict"], round(seen["token_s"], 2), seen["boot_id"]) == ("answers", 1.25, module.boot_id())
+    look(module, engine, does(2), does(3))
+    assert {key: json.loads(watched.read_text())[key] for key in ("verdict", "token_s")} == {"verdict": "stands still", "token_s": None}
+
+
+def test_a_watch_that_cannot_say_what_it_saw_goes_on(box, module, clock, engine, monkeypatch):
+    deploy(box)
+    monkeypatch.setattr(module, "write_json", lambda file, value: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    look(module, engine, does(0), does(0), answer=True)
+
+
 def test_a_start_that_fits_leaves_a_sentinel_and_its_end_removes_it(box):
     deploy(box)
     assert guard(box, "before-start").returncode == 0

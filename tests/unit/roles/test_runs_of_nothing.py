@@ -19,9 +19,14 @@ LOCAL = {"ansible_connection": "local", "ansible_become": False, "ansible_python
 
 
 def plan(tmp_path, group, *words, **variables):
+    return play(tmp_path, "plan", group, *words, **variables)
+
+
+def play(tmp_path, name, group, *words, **variables):
     inventory = tmp_path / "hosts.yml"
-    inventory.write_text(yaml.safe_dump({group: {"hosts": {"spark-01": {**LOCAL, **variables}}}}))
-    command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(inventory), "gb10.vllm.plan", *words]
+    other = {"hosts": {"elsewhere": LOCAL}}
+    inventory.write_text(yaml.safe_dump({group: {"hosts": {"spark-01": {**LOCAL, **variables}}}, "other": other}))
+    command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(inventory), f"gb10.vllm.{name}", *words]
     environment = {
         **os.environ,
         "ANSIBLE_COLLECTIONS_PATH": str(CHECKOUT / ".ansible" / "collections"),
@@ -47,3 +52,26 @@ def test_it_fails_in_one_sentence(tmp_path, group, words, variables, said):
     status, text = plan(tmp_path, group, *words, **variables)
     assert status != 0 and said in text
     assert "Finalization of task args" not in text and "Traceback" not in text and "NoneType" not in text
+
+
+@pytest.mark.parametrize("name", ["plan", "status", "stop", "rollback", "report", "unbundle", "diagnose"])
+def test_every_playbook_that_goes_to_boxes_says_that_there_are_none(tmp_path, name):
+    status, text = play(tmp_path, name, "sparks")
+    assert status == 2 and "No box of the inventory is in the group gb10, so there is nothing to do." in text
+    status, text = play(tmp_path, name, "gb10", "--limit", "elsewhere")
+    assert status == 2 and "None of the hosts of --limit elsewhere is in the group gb10, so there is nothing to do." in text
+    status, text = play(tmp_path, name, "gb10", "--tags", "some")
+    assert status == 2 and "The playbooks have no tags to choose by (--tags)" in text
+
+
+def test_a_log_needs_no_box(tmp_path):
+    (tmp_path / "some.log").write_text("RuntimeError: CUDA out of memory.\n")
+    status, text = play(tmp_path, "diagnose", "sparks", "-e", f"log={tmp_path}/some.log")
+    assert status == 0 and "No box" not in text
+
+
+def test_the_checkouts_playbook_runs_from_any_working_directory(tmp_path):
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")}
+    command = [str(Path(sys.executable).parent / "ansible-playbook"), str(CHECKOUT / "site.yml"), "-i", "spark-01,"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=clean)
+    assert done.returncode == 2 and "No box of the inventory is in the group gb10" in " ".join(done.stdout.split()), done.stdout + done.stderr

@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 
+import pytest
 from ansible_collections.gb10.vllm.plugins.module_utils._box import facts as box
 
 
@@ -152,3 +153,30 @@ def test_what_others_may_read_of_ours_is_found(tmp_path, monkeypatch):
     for path in found:
         os.chmod(path, os.stat(path).st_mode & 0o700)
     assert box.read_open(str(state)) == box.read_open(str(tmp_path / "nothing")) == []
+
+
+@pytest.mark.parametrize(
+    ("said", "figures"),
+    [
+        ("96 %, 702 MHz, 18.20 W", {"utilization_percent": 96.0, "sm_mhz": 702.0, "power_w": 18.2}),
+        ("96, 702, 18.20", {"utilization_percent": 96.0, "sm_mhz": 702.0, "power_w": 18.2}),
+        ("[N/A], [Not Supported], [Unknown Error]", {"utilization_percent": None, "sm_mhz": None, "power_w": None}),
+    ],
+)
+def test_what_a_gpu_does_is_read_with_what_it_is(said, figures):
+    (gpu,) = box.parse_gpu_query(f"NVIDIA GB10, 580.95.05, 12.1, {said}\n")
+    assert {name: gpu[name] for name in figures} == figures and gpu["compute_capability"] == "12.1"
+
+
+@pytest.mark.parametrize(
+    ("texts", "removes"),
+    [
+        ([], True),
+        (["[Login]\n#RemoveIPC=no\n"], True),
+        (["[Login]\nRemoveIPC=no\n"], False),
+        (["RemoveIPC=no", " RemoveIPC = yes"], True),
+        (["", "RemoveIPC=0"], False),
+    ],
+)
+def test_whether_logind_removes_what_is_shared(texts, removes):
+    assert box.parse_removes_ipc(texts) is removes

@@ -58,6 +58,13 @@ def test_a_good_box_has_no_finding():
         ({"gpu": {"present": False, "problem": "nvidia-smi is not installed"}}, "error", ["no NVIDIA GPU", "nvidia-smi is not installed", "reboot"]),
         ({"gpu__compute_capability": "9.0"}, "warning", ["9.0", "12.1"]),
         ({"gpu__driver_version": "590.1"}, "warning", ["590.1", "580"]),
+        ({"kernel": "7.0.0-1019-nvidia"}, "warning", ["kernel 7.0.0-1019-nvidia", "RDMA", "6.17.0-1026"]),
+        ({"kernel": "6.17.0-1008-nvidia"}, "warning", ["kernel 6.17.0-1008-nvidia", "DGX OS updates"]),
+        ({"gpu__utilization_percent": 96.0, "gpu__sm_mhz": 702.0, "gpu__power_w": 18.2}, "warning", ["low-power", "702 MHz and 18 W", "96 %", "unplug"]),
+        ({"gpu__utilization_percent": 80.0, "gpu__sm_mhz": 999.0}, "warning", ["999 MHz while"]),
+        ({"ipc_users": ["nvidia"]}, "warning", ["shared memory of nvidia", "RemoveIPC", "loginctl enable-linger nvidia"]),
+        ({"docker__cdi_gone": "/usr/lib/libcuda.so.580.95.05"}, "warning", ["CDI specification", "libcuda.so.580.95.05", "nvidia-ctk cdi generate"]),
+        ({"docker__cdi_gone": "/gone", "docker__cdi": True, "docker__nvidia": False}, "error", ["CDI specification", "/gone"]),
         ({"docker__installed": False}, "error", ["Docker is missing", "apt-get install"]),
         ({"docker__running": False, "docker__problem": "Cannot connect"}, "error", ["Cannot connect", "systemctl enable --now docker"]),
         ({"docker__nvidia": False}, "error", ["nvidia-ctk runtime configure"]),
@@ -152,3 +159,15 @@ def test_errors_come_first():
 def test_room_for_an_image_is_needed_only_while_it_is_missing():
     full = {"disks": [{"path": "/var/lib/docker", "free_bytes": GIB, "total_bytes": GIB}], "docker__images": {"vllm-node": {"id": "sha256:1"}}}
     assert findings(changed(**full), WANTS) == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"kernel": "6.17.0-1014-nvidia"}, {"kernel": "7.0.0-1020-nvidia"}, {"kernel": "6.17.0-10080-generic"}, {"gpu__driver_version": "5900.1"},
+        {"gpu__utilization_percent": 0.0, "gpu__sm_mhz": 208.0}, {"gpu__utilization_percent": 97.0, "gpu__sm_mhz": 2411.0},
+        {"gpu__utilization_percent": None, "gpu__sm_mhz": 208.0}, {"gpu__utilization_percent": 97.0, "gpu__sm_mhz": None}, {"ipc_users": []},
+    ],
+)  # fmt: skip
+def test_what_is_as_it_should_be_is_not_mentioned(changes):
+    assert findings(changed(**changes), WANTS) == []

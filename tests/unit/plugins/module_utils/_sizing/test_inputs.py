@@ -43,7 +43,7 @@ def test_the_answer_is_the_plan_and_names_only_what_was_read(monkeypatch):
     given = wanted(servers=[SERVER], models={"/srv/models/one": INFO})
     options = {"os_floor_gib": 12.0, "margin_gib": 1.5, "assume_full_attention": False}
     assert inputs.answer(given) == {"plan": plan_box(None, [SERVER], given["models"], {}, options, None)}
-    monkeypatch.setattr(inputs, "inspect_model", lambda name: dict(INFO, path=name))
+    monkeypatch.setattr(inputs, "inspect_model", lambda name, part=None: dict(INFO, path=name))
     read = inputs.answer(wanted(servers=[dict(SERVER, model="one")]))
     assert sorted(read) == ["models", "plan"] and list(read["models"]) == ["/srv/models/one"]
 

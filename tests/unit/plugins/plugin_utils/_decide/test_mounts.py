@@ -122,8 +122,8 @@ def test_what_names_nothing_on_the_box_stays(box, args):
     [
         ({"chat_template": "/srv/gone.jinja"}, "image:/srv/gone.jinja"),
         ({"tokenizer": "ORG/NAME"}, "hf download ORG/NAME --local-dir"),
-        ({"lora_modules": ["a=ORG/ADAPTER"]}, "ORG/ADAPTER"),
-        ({"speculative_config": {"model": "ORG/DRAFT", "num_speculative_tokens": 1}}, "hf download ORG/DRAFT"),
+        ({"lora_modules": ["a=/srv/gone"]}, "image:/srv/gone"),
+        ({"speculative_config": {"model": "/srv/draft", "num_speculative_tokens": 1}}, "image:/srv/draft"),
         ({"chat_template": "~/x.jinja"}, "whole path"),
         ({"ssl_certfile": "/etc/ssl/a.pem"}, "`tls:"),
         ({"uds": "/run/vllm.sock"}, "`address` and `port`"),
@@ -252,3 +252,59 @@ def test_what_a_link_of_somebody_elses_leads_to_is_refused_and_not_mounted():
     facts = {"/home/u/t.jinja": {"path": "/home/u/t.jinja", "kind": "file", "real": "/etc/shadow", "astray": "/home/u/t.jinja"}}
     found = mounts.reached(server, facts)
     assert found.volumes == [] and len(found.mistakes) == 1 and "root make the link" in found.mistakes[0]
+
+
+SPECULATION = {"model": "ORG/DRAFT", "num_speculative_tokens": 1, "revision": "r1"}
+PARTS = {"enable_lora": True, "lora_modules": ["a=ORG/ADAPTER", {"name": "b", "path": "ORG/ADAPTER"}, "c=/srv/loras/sql"], "speculative_config": SPECULATION}
+
+
+def test_drafts_and_adapters_of_a_hub_are_fetched_like_models(box):
+    one, other = server(box, **PARTS), {**server(box, lora_modules=["x=ORG/ADAPTER"]), "name": "b"}
+    named = reach.named(mounts.files_named([one, other], f"{box}/models"))
+    assert "ORG" not in mounts.files_refused([one, other], {}, {"named": named}), "what will be brought is not missing"
+    wanted = mounts.with_parts([one, other], f"{box}/models", named)
+    assert [(part["model"], part["repo_id"], part["revision"], part["model_path"]) for part in wanted[2:]] == [
+        ("ORG/ADAPTER", "ORG/ADAPTER", None, f"{box}/models/ORG/ADAPTER"),
+        ("ORG/DRAFT", "ORG/DRAFT", "r1", f"{box}/models/ORG/DRAFT"),
+    ], "each once, and no path"
+    assert set(mounts.parts_wanted([one, other], f"{box}/models")) >= {f"{box}/models/ORG/ADAPTER", f"{box}/models/ORG/DRAFT"}
+    # Before it is there the plan knows it by its name, for the hub tells its size.
+    assert mounts.as_mounted([one], named)[0]["args"]["speculative_config"]["model"] == "ORG/DRAFT"
+
+
+@pytest.mark.parametrize("where", ["models/tiny/sql/v1", "models/sql/v1"])
+def test_a_relative_path_of_the_box_is_no_repository_elsewhere(box, where):
+    (box / where).mkdir(parents=True)
+    one = server(box, lora_modules=["a=sql/v1"])
+    named = reach.named(mounts.files_named([one], f"{box}/models"))
+    assert len(mounts.with_parts([one], f"{box}/models", named)) == 1 + where.startswith("models/sql")
+
+
+def test_what_was_brought_is_mounted_by_its_version_and_known_by_its_manifest(box):
+    one = server(box, **PARTS)
+    named = reach.named(mounts.files_named([one], f"{box}/models"))
+    told = {"present": True, "ours": True, "manifest": "m1", "config": {}}
+    models = {f"{box}/models/ORG/{name}": {**told, "directory": f"{box}/models/ORG/{name}@1"} for name in ("ADAPTER", "DRAFT")}
+    brought = mounts.reached(one, mounts.as_it_is(named, models)["a"])
+    sources = {volume.split(":")[0] for volume in brought.volumes}
+    assert sources >= {f"{box}/models/ORG/ADAPTER@1", f"{box}/models/ORG/DRAFT@1"}
+    assert brought.digests["ORG/DRAFT"] == brought.digests["ORG/ADAPTER"] == "m1"
+    mounted = mounts.as_mounted([one], named, models)[0]
+    draft = mounted["args"]["speculative_config"]["model"]
+    assert inside(brought.volumes, draft) == f"{box}/models/ORG/DRAFT@1" and mounts.with_drafts(models, [one], named)[draft]["manifest"] == "m1"
+    # The next run reads it on the box: the same inputs, so nothing is replaced.
+    for name in ("ADAPTER", "DRAFT"):
+        (box / f"models/ORG/{name}@1").mkdir(parents=True)
+        (box / f"models/ORG/{name}@1/config.json").write_text("{}")
+        (box / f"models/ORG/{name}").symlink_to(f"{name}@1")
+    seen = reach.named(mounts.files_named([one], f"{box}/models"))
+    again = mounts.reached(one, mounts.as_it_is(seen, models)["a"])
+    assert again.args == brought.args and again.digests == brought.digests and set(again.volumes) == set(brought.volumes)
+
+
+def test_what_another_box_will_send_is_planned_under_its_name_in_the_container(box):
+    one = server(box, speculative_config=SPECULATION)
+    named = reach.named(mounts.files_named([one], f"{box}/models"))
+    there = {f"{box}/models/ORG/DRAFT": {"present": True, "manifest": "m1", "config": {}}}
+    draft = mounts.as_mounted([one], named, there)[0]["args"]["speculative_config"]["model"]
+    assert draft.startswith(mounts.HERE) and draft in mounts.with_drafts(there, [one], named)

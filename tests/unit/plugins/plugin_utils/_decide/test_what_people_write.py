@@ -143,6 +143,13 @@ def test_podman_and_rootless_docker_are_named(monkeypatch, tmp_path):
     assert "rootless" in said and "systemctl enable --now docker" in said
 
 
+def test_a_docker_whose_root_is_another_user_and_one_that_is_a_snap_are_named(monkeypatch, tmp_path):
+    (said,) = docker(monkeypatch, tmp_path, {**NEW, **DEVICES, "SecurityOptions": ["name=userns"]})
+    assert "userns-remap" in said and "/etc/docker/daemon.json" in said
+    (said,) = docker(monkeypatch, tmp_path, {**NEW, **DEVICES, "DockerRootDir": "/var/snap/docker/common/var-lib-docker"})
+    assert "snap remove docker" in said and len(said) < 600
+
+
 def test_a_server_that_was_renamed(monkeypatch):
     held = {"status": "running", "labels": {"gb10.vllm.server": "old"}, "ports": [{"port": 8000}]}
     box = {"docker": {"containers": [held]}, "listeners": [{"port": 8000, "address": "127.0.0.1"}]}

@@ -1,0 +1,150 @@
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Filters of the role monitoring."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import yaml
+from ansible_collections.gb10.vllm.plugins.module_utils._box.tenants import MARK
+from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.plugin_utils._as_filter import as_filters
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.wanted import normalise
+from ansible_collections.gb10.vllm.plugins.plugin_utils._monitoring import alertmanager, dashboards, prometheus, rules, settings, targets
+
+HEAD = f"# {MARK}; changes made here are replaced by its next run.\n"
+CHECKS = {"rules.yml": "promtool check rules %s", "prometheus.yml": "promtool check config %s"}
+DASHBOARDS_DIRECTORY = f"{prometheus.DIRECTORY}/dashboards"
+
+
+def management_address(known: Mapping[str, Any], name: str) -> str:
+    """The address at which a host is asked: ``gb10_management_address``, else that by which Ansible reaches it."""
+    given = known.get("gb10_management_address") or known.get("ansible_host") or name
+    return str(given).strip("[]")
+
+
+def monitored(names: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]]) -> dict[str, targets.Box]:
+    """{name: {management, servers}} of hosts of the inventory; the address as the host has it, where it was asked."""
+    found: dict[str, targets.Box] = {}
+    for name in names:
+        known = hostvars[name]
+        asked = (known.get("monitoring_found") or {}).get("management") or management_address(known, name)
+        servers = normalise(known.get("gb10_servers") or [], known.get("gb10_models_dir") or "/srv/models", bool(known.get("gb10_allow_open")))
+        found[name] = {"management": asked, "servers": servers}
+    return found
+
+
+def prometheus_url(monitors: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]], given: Mapping[str, Any]) -> str:
+    """Where the Prometheus of this inventory answers; "" where no host is to run one. ``given``: the variable ``gb10_monitoring``."""
+    if not monitors or given.get("state") == "absent":
+        return ""
+    return f"http://{targets.target(management_address(hostvars[monitors[0]], monitors[0]), settings.settings(given)['port'])}"
+
+
+def monitoring_mistakes(wishes: Mapping[str, Any], names: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """One sentence for each thing that is wrong before any host is asked. ``wishes``: {settings, receivers, monitors}, as the user wrote them."""
+    try:
+        wanted = settings.settings(wishes["settings"])
+    except GB10Error as error:
+        return [str(error)]
+    if wanted["state"] == "absent":
+        return []
+    serving = [name for name in names if hostvars[name].get("gb10_servers")]
+    keys = {name: str(hostvars[name].get("gb10_metrics_key") or "") for name in serving}
+    opened = [name for name in serving if hostvars[name].get("gb10_allow_open")]
+    return settings.fleet_mistakes(wishes["monitors"], keys, opened) + alertmanager.receiver_mistakes(wishes["receivers"])
+
+
+def monitoring_files(known: Mapping[str, Mapping[str, targets.Box]], wanted: Mapping[str, Any], here: str) -> list[dict[str, str]]:
+    """[{path, content, mode, validate}] of all that lies on the monitoring host and is no secret.
+
+    ``known``: {boxes, routers}; ``wanted``: settings with address and key; ``here``: the name of the monitoring host.
+    """
+    monitor = {here: targets.Box(management=str(wanted["address"]))}
+    asked = {
+        "servers": targets.of_servers(known["boxes"], here),
+        "boxes": targets.of_hosts({**known["boxes"], **monitor}, wanted["node_exporter_port"]),
+        "routers": targets.of_hosts(known["routers"], wanted["router_port"], "router"),
+    }
+    source = dashboards.provisioning(f"http://{targets.target(str(wanted['address']), wanted['port'])}", DASHBOARDS_DIRECTORY)
+    files = {
+        "rules.yml": as_yaml(rules.rules(wanted["thresholds"])),
+        **{f"targets/{name}.json": as_json(found) for name, found in asked.items()},
+        **{f"dashboards/{name}.json": as_json(dashboards.dashboard(name)) for name in dashboards.DASHBOARDS},
+        **{f"grafana/{name}.yml": as_yaml(content) for name, content in source.items()},
+        "prometheus.yml": as_yaml(prometheus.configuration(wanted)),  # last, as it is checked together with what it names
+    }
+    checked = {name: {"validate": CHECKS[name]} if name in CHECKS else {} for name in files}
+    return [{"path": f"{prometheus.DIRECTORY}/{name}", "content": content, "mode": "0644", **checked[name]} for name, content in files.items()]
+
+
+def as_yaml(value: Any) -> str:
+    """A configuration file as text, ours by its first line."""
+    return HEAD + yaml.safe_dump(plain(value), sort_keys=False, width=1000, allow_unicode=True)
+
+
+def as_json(value: Any) -> str:
+    """A file of JSON as text."""
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+def plain(value: Any) -> Any:
+    """The same value in containers and texts of Python's own, as YAML writes them."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(one) for one in value]
+    return str(value) if isinstance(value, str) else value
+
+
+def alertmanager_file(receivers: Sequence[Mapping[str, Any]]) -> str:
+    """alertmanager.yml; it holds the receivers' secrets."""
+    return as_yaml(alertmanager.configuration(receivers))
+
+
+def targets_report(answer: Any, notes: Sequence[str] = ()) -> dict[str, Any]:
+    """{unknown, text} of Prometheus' API ``/api/v1/targets``: how many were not asked yet, and in words how many answer and why others do not."""
+    try:
+        active = [(one["labels"], one["health"], one.get("lastError", "")) for one in answer["data"]["activeTargets"]]
+    except (TypeError, KeyError, AttributeError):
+        raise GB10Error("Prometheus did not say which targets it has; look at journalctl -u prometheus on the monitoring host.") from None
+    up = sum(health == "up" for _labels, health, _why in active)
+    lines = [f"{up} of {len(active)} targets answer Prometheus."]
+    for labels, health, why in active:
+        if health == "down":
+            name = " ".join(labels[key] for key in ("box", "router", "server") if key in labels) or labels.get("job", "")
+            lines.append(f"  {name} ({labels.get('job', '')}) does not: {remedy(why)}")
+    return {"unknown": sum(health == "unknown" for _labels, health, _why in active), "text": "\n".join([*lines, *(f"  {note}" for note in notes)])}
+
+
+def remedy(why: str) -> str:
+    """Why a target did not answer, with what to do where that is known."""
+    if "401" in why:
+        return "its servers do not know gb10_metrics_key yet; run site, which tells them without a restart."
+    return f"{why[:200]}."
+
+
+class FilterModule:
+    """The filters of this file."""
+
+    def filters(self) -> dict[str, Callable]:
+        return as_filters(
+            {
+                "alertmanager_file": alertmanager_file,
+                "management_address": management_address,
+                "monitored": monitored,
+                "monitoring_drop_in": lambda wanted, program: prometheus.drop_in(program, wanted),
+                "monitoring_files": monitoring_files,
+                "monitoring_host_mistakes": settings.host_mistakes,
+                "monitoring_mistakes": monitoring_mistakes,
+                "monitoring_settings": settings.settings,
+                "monitoring_unreached": targets.unreached,
+                "prometheus_url": prometheus_url,
+                "targets_report": targets_report,
+            }
+        )

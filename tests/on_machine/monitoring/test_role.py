@@ -1,0 +1,107 @@
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The playbook monitoring on this machine, in a mount namespace that is gone afterwards: the distribution's packages and programs, a stand-in for systemd."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+ENTER = ROOT / "tests" / "support" / "overlay" / "enter"
+KEY, HOOK = "metrics-key-of-32-characters-or-more", "https://hooks.example.com/xyzzy"
+INVENTORY = {
+    "gb10": {
+        "hosts": {"spark-01": {"ansible_connection": "local", "ansible_host": "127.0.0.1", "ansible_python_interpreter": "/usr/bin/python3"}},
+        "vars": {
+            "gb10_metrics_key": KEY,
+            "gb10_alert_receivers": [{"name": "us", "webhook_configs": [{"url": HOOK}]}],
+            "gb10_monitoring": {"port": 28090, "alertmanager_port": 28093, "node_exporter_port": 28094, "scrape_interval_s": 5, "disk_gib": 1},
+            "gb10_servers": [{"name": "tiny", "model": "tiny-llama", "port": 28999}],
+        },
+    },
+    "gb10_monitoring": {"hosts": {"spark-01": {}}},
+}
+STORY = """
+play() {
+    step=$1; shift
+    timeout 1800 ansible-playbook gb10.vllm.monitoring -i "$OUT/hosts.json" --diff -vv "$@" >"$OUT/$step" 2>&1; echo $? >"$OUT/$step.code"
+}
+rm -rf /var/lib/apt/lists/*      # as on a box whose image was made small: young and empty
+play check --check
+ls -d /etc/gb10-vllm-monitoring /usr/local/lib/gb10-vllm /etc/systemd/system/*/gb10-vllm.conf /usr/bin/prometheus >"$OUT/bare" 2>/dev/null
+play first
+play again
+ss -Hltnp >"$OUT/listening"
+stat --format '%a %U %G %n' /etc/gb10-vllm-monitoring/* >"$OUT/files"
+grep --recursive --files-with-matches "$KEY" /etc /var/lib/prometheus /usr/local/lib/gb10-vllm >"$OUT/holds" 2>/dev/null
+cp /var/lib/prometheus/node-exporter/gb10.prom "$OUT/told"
+echo 'ARGS="--web.enable-admin-api"' >>/etc/default/prometheus
+play refused
+play absent --extra-vars '{"gb10_monitoring": {"state": "absent"}}'
+ls -d /etc/gb10-vllm-monitoring /usr/local/lib/gb10-vllm/collector /etc/systemd/system/*/gb10-vllm.conf /etc/systemd/system/gb10-vllm-* >"$OUT/left" 2>/dev/null
+ss -Hltnp >"$OUT/listening.after"
+true
+"""
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory):
+    """What each step of the story said and left, by its name."""
+    if os.geteuid() or subprocess.run([ENTER, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("needs root and mount namespaces")
+    out = tmp_path_factory.mktemp("story")
+    (out / "hosts.json").write_text(json.dumps(INVENTORY))
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
+    ours = {"OUT": str(out), "KEY": KEY, "ANSIBLE_NOCOLOR": "1", "PATH": f"{ROOT}/.venv/bin:{os.environ['PATH']}"}
+    subprocess.run([ENTER, "bash", "-c", STORY], cwd=ROOT, env={**clean, **ours}, check=True, timeout=7200)
+    return {path.name: path.read_text() for path in out.iterdir()}
+
+
+def changed(text: str) -> list[str]:
+    return re.findall(r"changed=(\d+)", text)
+
+
+def test_a_check_says_what_would_change_and_changes_nothing(story):
+    assert story["check.code"] == "0\n", story["check"][-3000:]
+    assert int(changed(story["check"])[0]) >= 3 and "Make the directories of the drop-ins" in story["check"]
+    assert story["bare"] == ""
+
+
+def test_the_first_run_ends_with_who_answers_and_the_second_changes_nothing(story):
+    assert story["first.code"] == "0\n", story["first"][-3000:]
+    assert "3 of 4 targets answer Prometheus." in story["first"] and "spark-01 tiny (gb10-vllm) does not" in story["first"]
+    assert (story["again.code"], changed(story["again"])) == ("0\n", ["0"]), story["again"][-3000:]
+
+
+def test_nothing_listens_but_on_the_management_address(story):
+    lines = [line.split()[3] for line in story["listening"].splitlines() if re.search(r":(2809\d|909\d|9100)$", line.split()[3])]
+    assert sorted(lines) == ["127.0.0.1:28090", "127.0.0.1:28093", "127.0.0.1:28094"]
+
+
+def test_the_secrets_are_where_prometheus_alone_reads_them_and_in_no_output(story):
+    modes = {line.rpartition("/")[2]: line.split()[:3] for line in story["files"].splitlines()}
+    assert modes["metrics.key"] == modes["alertmanager.yml"] == ["640", "root", "prometheus"]
+    assert story["holds"] == "/etc/gb10-vllm-monitoring/metrics.key\n"
+    for step in ("check", "first", "again", "refused", "absent"):
+        assert KEY not in story[step] and HOOK not in story[step]
+
+
+def test_the_collector_has_told(story):
+    assert "gb10_collector_problems" in story["told"]
+
+
+def test_a_configuration_by_hand_is_refused_by_name(story):
+    assert story["refused.code"] != "0\n" and "/etc/default/prometheus is somebody's" in " ".join(story["refused"].split())
+
+
+def test_all_of_it_is_taken_away_again(story):
+    assert story["absent.code"] == "0\n", story["absent"][-3000:]
+    assert story["left"] == "" and not re.search(r":2809\d ", story["listening.after"])

@@ -1,0 +1,114 @@
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Whom Prometheus asks, made from an inventory."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from ansible_collections.gb10.vllm.plugins.filter import monitoring
+from ansible_collections.gb10.vllm.plugins.plugin_utils._monitoring import targets
+
+SERVERS = [
+    {"name": "devstral", "model": "org/Devstral-24B", "port": 8000, "address": "0.0.0.0"},
+    {"name": "small", "model": "small", "port": 8001, "address": "192.168.1.11", "tls": {"certificate": "/c.pem", "key": "/k.pem"}},
+    {"name": "own", "model": "small", "port": 8002},
+    {"name": "six", "model": "small", "port": 8003, "address": "fd00::11"},
+]
+HOSTVARS = {
+    "spark-01": {"ansible_host": "spark-01.example.org", "gb10_servers": SERVERS, "monitoring_found": {"management": "192.168.1.11"}},
+    "spark-02": {"gb10_management_address": "10.0.0.2", "ansible_host": "192.168.1.12"},
+    "spark-03": {},
+}
+
+
+def test_what_the_inventory_says_of_a_host():
+    found = monitoring.monitored(["spark-01", "spark-02", "spark-03"], HOSTVARS)
+    assert {name: one["management"] for name, one in found.items()} == {"spark-01": "192.168.1.11", "spark-02": "10.0.0.2", "spark-03": "spark-03"}
+    assert [one["name"] for one in found["spark-01"]["servers"]] == ["devstral", "small", "own", "six"]
+
+
+def test_each_server_is_asked_where_it_listens():
+    found = targets.of_servers(monitoring.monitored(["spark-01"], HOSTVARS))
+    assert [(one["targets"], one["labels"]["server"], one["labels"]["__scheme__"]) for one in found] == [
+        (["192.168.1.11:8000"], "devstral", "http"),
+        (["192.168.1.11:8001"], "small", "https"),
+        (["[fd00::11]:8003"], "six", "http"),
+    ]
+    assert found[0]["labels"] == {"box": "spark-01", "server": "devstral", "model": "Devstral-24B", "__scheme__": "http"}
+
+
+def test_a_server_on_loopback_is_asked_from_its_own_box_only_and_else_named():
+    boxes = monitoring.monitored(["spark-01"], HOSTVARS)
+    assert ["127.0.0.1:8002"] in [one["targets"] for one in targets.of_servers(boxes, "spark-01")]
+    assert targets.unreached(boxes, "spark-01") == []
+    (said,) = targets.unreached(boxes, "monitor")
+    assert said.startswith("spark-01: own listens on 127.0.0.1 only") and "give it an `address`" in said
+
+
+def test_the_files_name_each_host_once_and_hold_no_secret():
+    known = {
+        "boxes": monitoring.monitored(["spark-01"], {"spark-01": {**HOSTVARS["spark-01"], "gb10_metrics_key": "s3cret"}}),
+        "routers": {"r": {"management": "10.0.0.9"}},
+    }
+    wanted = {**monitoring.settings.settings({}), "address": "10.0.0.1", "key": True}
+    files = {one["path"].rpartition("/gb10-vllm-monitoring/")[2]: one for one in monitoring.monitoring_files(known, wanted, "monitor")}
+    assert json.loads(files["targets/boxes.json"]["content"]) == [
+        {"targets": ["192.168.1.11:9100"], "labels": {"box": "spark-01"}},
+        {"targets": ["10.0.0.1:9100"], "labels": {"box": "monitor"}},
+    ]
+    assert json.loads(files["targets/routers.json"]["content"]) == [{"targets": ["10.0.0.9:9101"], "labels": {"router": "r"}}]
+    assert "s3cret" not in json.dumps(files)
+    assert list(files)[-1] == "prometheus.yml" and files["prometheus.yml"]["validate"] == "promtool check config %s"
+
+
+def test_a_monitoring_host_that_is_a_box_is_asked_once():
+    known = {"boxes": monitoring.monitored(["spark-01"], HOSTVARS), "routers": {}}
+    wanted = {**monitoring.settings.settings({}), "address": "192.168.1.11", "key": True}
+    (content,) = [one["content"] for one in monitoring.monitoring_files(known, wanted, "spark-01") if one["path"].endswith("boxes.json")]
+    assert json.loads(content) == [{"targets": ["192.168.1.11:9100"], "labels": {"box": "spark-01"}}]
+
+
+ANSWER = {
+    "data": {
+        "activeTargets": [
+            {"labels": {"job": "gb10-vllm", "box": "a", "server": "s"}, "health": "up", "lastError": ""},
+            {"labels": {"job": "gb10-node", "box": "b"}, "health": "down", "lastError": "connection refused"},
+            {"labels": {"job": "gb10-vllm", "box": "b", "server": "s"}, "health": "down", "lastError": "server returned HTTP status 401 Unauthorized"},
+            {"labels": {"job": "gb10-node", "box": "c"}, "health": "unknown", "lastError": ""},
+        ]
+    }
+}
+
+
+def test_the_report_says_who_does_not_answer_and_why():
+    report = monitoring.targets_report(ANSWER, ["spark-09: a note."])
+    assert report["unknown"] == 1
+    assert report["text"].splitlines() == [
+        "1 of 4 targets answer Prometheus.",
+        "  b (gb10-node) does not: connection refused.",
+        "  b s (gb10-vllm) does not: its servers do not know gb10_metrics_key yet; run site, which tells them without a restart.",
+        "  spark-09: a note.",
+    ]
+
+
+@pytest.mark.parametrize("answer", [None, {}, {"data": None}, {"data": {"activeTargets": [{}]}}, "text"])
+def test_an_answer_of_any_shape_ends_in_a_sentence(answer):
+    with pytest.raises(monitoring.GB10Error, match="did not say which targets"):
+        monitoring.targets_report(answer)
+
+
+@pytest.mark.parametrize(
+    ("monitors", "given", "url"),
+    [
+        ([], {}, ""),
+        (["spark-02"], {}, "http://10.0.0.2:9090"),
+        (["spark-02"], {"port": 9095}, "http://10.0.0.2:9095"),
+        (["spark-02"], {"state": "absent"}, ""),
+    ],
+)
+def test_where_the_status_finds_prometheus(monitors, given, url):
+    assert monitoring.prometheus_url(monitors, HOSTVARS, given) == url
