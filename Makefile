@@ -2,12 +2,12 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-failure demo-down quick test lint yamllint ruff mypy ansible-lint sanity unit integration molecule e2e deep compat mutants mutants-known mutants-planted build clean
-DEEP_PARTS := order faults engines judge supply light network server memory bundle upgrade fleet benchmark
+DEEP_PARTS := order engines judge supply light network server memory bundle upgrade fleet benchmark
 .PHONY: $(DEEP_PARTS:%=deep-%)
 BOXES ?= 1
 BIN := .venv/bin
 STAGE := tests/stage
-DEEP := engine_failures/test_engine_failures.py engine_config/test_all_combinations.py test_fleet.py test_supply_play.py test_imitated_faults.py test_fabric.py
+DEEP := engine_failures/test_engine_failures.py engine_config/test_all_combinations.py test_fleet.py test_supply_play.py test_fabric.py
 BOXES_PREPARE := $(STAGE) boxes python3 tests/boxes/boxes prepare
 PYTHON_FILES := . tests/tree tests/boxes/boxes tests/boxes/demo tests/boxes/demo-failure
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -87,9 +87,6 @@ deep: setup
 
 deep-order: setup       # the unit tests in an order that they were never in; a failure is repeated with the number that is shown
 	@$(STAGE) $@ sh -c 'export GB10_SHUFFLE=$$(date +%s); echo "GB10_SHUFFLE=$$GB10_SHUFFLE"; pytest -q tests/unit'
-
-deep-faults: setup      # imitated boxes that are cut off, run out of disk or lose a box at the worst moment
-	@$(STAGE) $@ pytest -q tests/on_machine/test_imitated_faults.py
 
 deep-engines: setup     # a real engine that fails in every way we know to bring about
 	@$(BOXES_PREPARE)
