@@ -147,7 +147,7 @@ OPTIONS = {
     "image": {"type": "str", "required": True},
     "image_name": {"type": "str", "default": ""},
     "volumes": {"type": "list", "elements": "str", "default": []},
-    "tokenizer": {"type": "list", "elements": "str", "default": []},
+    "tokenizer": {"type": "list", "elements": "str", "default": [], "no_log": False},
     "base_url": {"type": "str", "required": True},
     "served_model_name": {"type": "str", "required": True},
     "key_file": {"type": "path", "no_log": False},

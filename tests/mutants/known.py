@@ -141,7 +141,7 @@ MUTANTS = [
     Mutant("mem-flags", "high", LEARNED, "return ran == wanted", "return True", LEARNED_TEST),
     Mutant("rep-shorter", "low", REPAIR, "if fits < LEAST_CONTEXT or (_is_number(now) and fits >= int(now)):", "if fits < LEAST_CONTEXT:", REPAIR_TEST),
     Mutant("rep-batch", "low", REPAIR, "max(LEAST_BATCH, int(now) // 2)", "int(now) // 2", REPAIR_TEST),
-    Mutant("dia-wrapper", "low", PLUGINS + "_diagnosis/diagnosis.py", "hit.is_wrapper, echo, hit", "False, echo, hit", DIAGNOSIS_TEST),
+    Mutant("dia-wrapper", "low", PLUGINS + "_diagnosis/diagnosis.py", "hit.is_wrapper, hit.calm, echo, hit", "False, hit.calm, echo, hit", DIAGNOSIS_TEST),
     # what is made of a plan
     Mutant("deploy-offline", "medium", DEPLOYMENT, '    "HF_HUB_OFFLINE": "1",\n', "", DEPLOYMENT_TEST),
     Mutant("deploy-config-rw", "medium", DEPLOYMENT, ":/run/gb10:ro", ":/run/gb10:rw", DEPLOYMENT_TEST),
@@ -297,8 +297,8 @@ MUTANTS = [
     Mutant("role-shm", "low", "roles/server/tasks/start.yml", '        shm_size: "{{ server_deployment.container.shm_size_bytes }}"\n', "", WIRING_TEST),
     # the guard
     Mutant("guard-memfree", "medium", GUARD, 'line.startswith("MemAvailable:")', 'line.startswith("MemFree:")', GUARD_TEST),
-    Mutant("guard-floor", "medium", GUARD, "if free - needed < floor:", "if free < needed:", GUARD_TEST),
-    Mutant("guard-floor-edge", "low", GUARD, "if free - needed < floor:", "if free - needed <= floor:", GUARD_TEST),
+    Mutant("guard-floor", "medium", GUARD, "if free - needed < floor - COMES_AND_GOES:", "if free < needed:", GUARD_TEST),
+    Mutant("guard-floor-edge", "low", GUARD, "if free - needed < floor - COMES_AND_GOES:", "if free - needed <= floor - COMES_AND_GOES:", GUARD_TEST),
     Mutant("guard-sentinel-any", "medium", GUARD, 'if sentinel and sentinel.get("boot_id") != boot_id():', "if sentinel:", GUARD_TEST),
     Mutant("guard-http-500", "medium", GUARD, "        if 200 <= status < 300:", "        if 200 <= status < 300 or status == 500:", GUARD_TEST),
     Mutant("guard-401-ok", "low", GUARD, "        if 200 <= status < 300:", "        if 200 <= status < 300 or status == 401:", GUARD_TEST),

@@ -29,7 +29,8 @@ LIMIT = "GB10_REHEARSAL_S"
 
 def tell(verdict: str, why: object = "") -> None:
     """Say the verdict and end, whatever else runs in this process."""
-    print(f"{MARK} {verdict} {' '.join(str(why).split())[:500]}".rstrip(), flush=True)
+    sys.stdout.write(f"{MARK} {verdict} {' '.join(str(why).split())[:500]}".rstrip() + "\n")
+    sys.stdout.flush()
     os._exit(0)
 
 
@@ -80,7 +81,8 @@ def main(words: list[str]) -> None:
     try:
         start()
     except SystemExit as ended:
-        tell("refused" if ended.code else "unable", f"it ended with {ended.code}")
+        code = getattr(ended, "code", 0)
+        tell("refused" if code else "unable", f"it ended with {code}")
     except (MemoryError, ImportError) as error:
         traceback.print_exc()
         tell("unable", f"{type(error).__name__}: {error}")

@@ -32,7 +32,8 @@ NEVER = ("systemd.*", "[(]sd-pam[)]", "sshd.*", "dockerd", "docker-proxy", "cont
 # The ones that a kernel or a driver is made of; linux-firmware, linux-libc-dev and the container toolkit are neither.
 KERNEL = re.compile(r"^linux-(image|headers|modules|nvidia|generic|oem|lowlatency|signed)(-|$)")
 DRIVER = re.compile(
-    r"^(nvidia-(driver|dkms|kernel|firmware|utils|compute|headless|modprobe|persistenced|open)(-|$)|libnvidia-(?!container)|cuda-drivers|xserver-xorg-video-nvidia)"
+    r"^(nvidia-(driver|dkms|kernel|firmware|utils|compute|headless|modprobe|persistenced|open)(-|$)"
+    r"|libnvidia-(?!container)|cuda-drivers|xserver-xorg-video-nvidia)"
 )
 
 # `docker ps` names the newest first. The newest engine goes first when memory runs out; `docker top` names processes as the box counts them.

@@ -210,9 +210,10 @@ def test_a_start_that_would_starve_the_box_is_refused_with_the_numbers(box):
     assert not (box / "servers" / "a" / "starting.json").exists()
 
 
-@pytest.mark.parametrize(("requested", "starts"), [(88, True), (89, False), (100, False), (101, False)])
+@pytest.mark.parametrize(("requested", "starts"), [(88, True), (88.25, True), (88.5, False), (100, False), (101, False)])
 def test_what_the_box_keeps_for_itself_stays_free(box, module, monkeypatch, requested, starts):
-    deploy(box, requested_bytes=requested * 2**30, floor_bytes=12 * 2**30)
+    """But for the quarter of a GiB that comes and goes between a plan and a start."""
+    deploy(box, requested_bytes=int(requested * 2**30), floor_bytes=12 * 2**30)
     monkeypatch.setattr(module, "available_bytes", lambda: 100 * 2**30)
     assert (module.before_start("a") is None) == starts
     assert (box / "servers" / "a" / "starting.json").exists() == starts
