@@ -81,8 +81,7 @@ def main(words: list[str]) -> None:
     try:
         start()
     except SystemExit as ended:
-        code = getattr(ended, "code", 0)
-        tell("refused" if code else "unable", f"it ended with {code}")
+        tell("unable" if str(ended.code) in ("None", "0") else "refused", f"it ended with {ended.code}")
     except (MemoryError, ImportError) as error:
         traceback.print_exc()
         tell("unable", f"{type(error).__name__}: {error}")

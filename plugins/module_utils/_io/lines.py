@@ -55,7 +55,7 @@ _PREFIXES = tuple(
         rf"^{_LEVEL}\s+\d\d-\d\d \d\d:\d\d:\d\d(?:[.,]\d+)?\s+(?:\[[^\]]+\] ?|[\w./-]+\.py:\d+\] ?)?",  # vLLM
         rf"^\[?{_LEVEL}\]?\s+{_DATE}\s+(?:\[[^\]]+\] ?)?",
         rf"^{_LEVEL}:[\w.]+:(?=\S)",  # logging.basicConfig
-        rf"^(?:[\w.]+ - )?{_LEVEL} - (?:[\w.]+ - )?",
+        rf"^(?:[\w.]+ - )?{_LEVEL} - (?:[A-Za-z_][\w.]* - )?",
         r"^(?:DEBUG|INFO|WARNING|ERROR|CRITICAL):\s+(?=[A-Z\d])",  # uvicorn
     )
 )
