@@ -20,10 +20,10 @@ import yaml
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import diagnosis, knowledge
 
 CASES = Path(__file__).parent / "cases"
-COUNTED_SET = "learned_i"
-"""The folder that was counted last. It was read since and joined the others, so what its test prints is the first count; a further set is to be kept out."""
-KEPT_OUT_DIGEST = "5f18d4f8f778e3632500d70bdd378e4da507d5854480784da53a0db7b93b3ba6"
-COUNTED = {"found": 39, "wrong": 5, "alarms": 1, "without_decisive_line": 6}
+COUNTED_SET = "kept_out"
+"""The folder that was counted last, and has not been read since."""
+KEPT_OUT_DIGEST = "7b940e94a7349847ae37b93961e7d23e5ff1cf6f497f98693885f2dd150f8e09"
+COUNTED = {"found": 40, "wrong": 5, "alarms": 0, "without_decisive_line": 3}
 """What was counted once, when the entries were finished. The goal (90 % found, nothing wrong, no false alarm) is not reached; it must not get worse."""
 LEARNED = sorted(path.name for path in CASES.iterdir() if (path / "index.yml").exists() and path.name != "kept_out")
 
