@@ -2,12 +2,12 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-failure demo-down quick test lint yamllint ruff mypy ansible-lint sanity unit integration molecule e2e deep compat mutants mutants-known mutants-planted build clean
-DEEP_PARTS := order engines judge supply light network server memory bundle upgrade fleet benchmark
+DEEP_PARTS := order engines judge supply light network monitoring server memory bundle upgrade fleet benchmark
 .PHONY: $(DEEP_PARTS:%=deep-%)
 BOXES ?= 1
 BIN := .venv/bin
 STAGE := tests/stage
-DEEP := engine_failures/test_engine_failures.py engine_config/test_all_combinations.py test_fleet.py test_supply_play.py test_fabric.py
+DEEP := engine_failures/test_engine_failures.py engine_config/test_all_combinations.py test_fleet.py test_supply_play.py test_fabric.py monitoring/test_role.py
 BOXES_PREPARE := $(STAGE) boxes python3 tests/boxes/boxes prepare
 PYTHON_FILES := . tests/tree tests/boxes/boxes tests/boxes/demo tests/boxes/demo-failure
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -107,6 +107,10 @@ deep-light: setup       # whole runs over light boxes, whose Docker and systemd 
 deep-network: setup     # fabric and host on boxes with a real systemd, networkd and netplan
 	@$(BOXES_PREPARE)
 	@$(STAGE) $@ pytest -q tests/on_machine/test_fabric.py
+
+deep-monitoring: setup  # the packages of Prometheus set up, refused and taken away by the playbook
+	@tests/setup --monitoring
+	@$(STAGE) $@ pytest -q tests/on_machine/monitoring/test_role.py
 
 deep-server: setup      # a server that is killed in every way, two that swap ports and sizes
 	@$(BOXES_PREPARE)

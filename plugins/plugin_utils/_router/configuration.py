@@ -207,7 +207,7 @@ def _front(servers: Sequence[Behind], settings: Settings) -> list[str]:
     limit = settings["body_bytes"]
     ports = model_ports(servers, settings["port_offset"])
     ways = ", ".join(f"{server} on port {port}" for server, port in sorted(ports.items()))
-    other = f"Send it to the port of its model, where bodies of any size pass: {ways}." if ways else "is_router_port_offset gives each model a port of its own."
+    other = f"Send it to the port of its model, where bodies of any size pass: {ways}." if ways else "gb10_router_port_offset gives each model a port of its own."
     large = error(f"This body is larger than {size(limit)}, up to which this address looks for the model. {other}", code="request_too_large")
     unknown = error("The model MODEL does not exist here; /v1/models lists the models.", code="model_not_found").replace("%", "%%")
     multipart = "{ req.fhdr(content-type) -m beg -i multipart/form-data }"
@@ -289,5 +289,7 @@ def _backend(name: str, servers: Sequence[Behind], settings: Settings) -> list[s
 def _server(one: Behind, settings: Settings) -> str:
     tls = f" ssl verify required ca-file {settings['ca']} verifyhost {one['tls_name']} sni str({one['tls_name']})" if one["tls_name"] else ""
     # Whether a box hears us: what was sent and stays without an answer of its TCP for so long.
-    agent = f'agent-check agent-addr {one["agent"]} agent-send "{one["server"]}\\n"'
+    # The agent is asked at the server's own address unless another is named; one that is named has to be known when HAProxy starts.
+    elsewhere = f"agent-addr {one['agent']} " if one["agent"] != one["address"] else ""
+    agent = f'agent-check {elsewhere}agent-send "{one["server"]}\\n"'
     return f"    server {one['box']} {endpoint(one['address'], one['port'])} id {server_id(one['box'])} check {agent} maxconn {one['maxconn']} tcp-ut 30s{tls}"

@@ -81,4 +81,4 @@ def test_what_only_loading_shows_is_not_found(ask):
 
 def test_an_image_without_vllm_stops_nobody(ask, engine_image):
     seen = ask("good", image="gb10-no-such-image")
-    assert seen["verdict"] == "unable" and "No such image" in seen["why"]
+    assert seen["verdict"] == "unable" and "ended without a verdict" in seen["why"]
