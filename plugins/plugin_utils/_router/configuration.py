@@ -207,7 +207,8 @@ def _front(servers: Sequence[Behind], settings: Settings) -> list[str]:
     limit = settings["body_bytes"]
     ports = model_ports(servers, settings["port_offset"])
     ways = ", ".join(f"{server} on port {port}" for server, port in sorted(ports.items()))
-    other = f"Send it to the port of its model, where bodies of any size pass: {ways}." if ways else "gb10_router_port_offset gives each model a port of its own."
+    gives = "gb10_router_port_offset gives each model a port of its own."
+    other = f"Send it to the port of its model, where bodies of any size pass: {ways}." if ways else gives
     large = error(f"This body is larger than {size(limit)}, up to which this address looks for the model. {other}", code="request_too_large")
     unknown = error("The model MODEL does not exist here; /v1/models lists the models.", code="model_not_found").replace("%", "%%")
     multipart = "{ req.fhdr(content-type) -m beg -i multipart/form-data }"
