@@ -7,7 +7,7 @@ DEEP_PARTS := order faults engines judge supply light network server memory bund
 BOXES ?= 1
 BIN := .venv/bin
 STAGE := tests/stage
-DEEP := engine_failures/test_engine_failures.py engine_config/test_all_combinations.py test_fleet.py test_supply_play.py test_imitated_faults.py test_fabric.py
+DEEP := engine_failures/test_engine_failures.py engine_config/test_all_combinations.py test_fleet.py test_supply_play.py test_imitated_faults.py test_imitated_tune.py test_fabric.py
 BOXES_PREPARE := $(STAGE) boxes python3 tests/boxes/boxes prepare
 PYTHON_FILES := . tests/tree tests/boxes/boxes tests/boxes/demo tests/boxes/demo-failure
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -132,7 +132,7 @@ deep-fleet: setup       # a canary that fails, batches, drift, pruning
 
 deep-benchmark: setup   # the servers measured with the real tool
 	@$(BOXES_PREPARE)
-	@$(STAGE) $@ pytest -q -s tests/e2e/test_benchmark.py
+	@$(STAGE) $@ pytest -q -s tests/on_machine/test_imitated_tune.py tests/e2e/test_benchmark.py
 
 compat: setup
 	@$(BOXES_PREPARE)
