@@ -7,14 +7,14 @@ DEEP_PARTS := order engines judge supply light network monitoring server memory 
 BOXES ?= 1
 BIN := .venv/bin
 STAGE := tests/stage
-DEEP := engine_failures/test_engine_failures.py engine_config/test_all_combinations.py test_fleet.py test_supply_play.py test_fabric.py monitoring/test_role.py
+DEEP := engine_failures/test_engine_failures.py engine_config/test_all_combinations.py test_fleet.py test_supply_play.py test_imitated_tune.py test_fabric.py monitoring/test_role.py
 BOXES_PREPARE := $(STAGE) boxes python3 tests/boxes/boxes prepare
 PYTHON_FILES := . tests/tree tests/boxes/boxes tests/boxes/demo tests/boxes/demo-failure
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ANSIBLE_FORCE_COLOR ?= 0
 
 help:
-	@echo "make demo          emulated boxes, site.yml over SSH, a real answer (BOXES=2 for two boxes)"
+	@echo "make demo          emulated boxes, site.yml over SSH, a real answer (BOXES=2 for two boxes, MONITORING=1 with Prometheus, a benchmark and the pages of both)"
 	@echo "make demo-failure  a refused argument costs no request; a broken canary is put back while the others answer (after make demo BOXES=3)"
 	@echo "make demo-down     remove all that make demo made; .cache stays for the next time"
 	@echo "make quick         lint, sanity and unit tests"
@@ -134,7 +134,7 @@ deep-fleet: setup       # a canary that fails, batches, drift, pruning
 
 deep-benchmark: setup   # the servers measured with the real tool
 	@$(BOXES_PREPARE)
-	@$(STAGE) $@ pytest -q -s tests/e2e/test_benchmark.py
+	@$(STAGE) $@ pytest -q -s tests/on_machine/test_imitated_tune.py tests/e2e/test_benchmark.py
 
 compat: setup
 	@$(BOXES_PREPARE)

@@ -1,0 +1,141 @@
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Whole runs of the playbooks benchmark and tune over an imitated box (tests/support/imitation.py), whose servers are as fast as their settings say."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import imitation
+import pytest
+from imitated_fleet import ONE, flat, needs_root
+
+pytestmark = needs_root
+MINI = {"mini": {"input_tokens": 32, "output_tokens": 8, "concurrency": [2], "repeats": 2}}
+SPACE = {"max_num_seqs": [16, 64], "max_num_batched_tokens": [100_000_000]}
+FAST = {"only": "--max-num-seqs 64", "itl": 0.01}
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory):
+    with imitation.boxes(tmp_path_factory.mktemp("imitated"), 1) as up:
+        up.wish(gb10_benchmark_profiles=MINI, gb10_benchmark_profile="mini", gb10_benchmark_cool_c=0, gb10_tune_settings=SPACE)
+        up.play("site")
+        up.save()
+        yield up
+
+
+@pytest.fixture
+def box(fleet):
+    fleet.restore()
+    for left in fleet.folder.glob("gb10-*"):
+        left.unlink()
+    fleet.rules(ONE, FAST)
+    yield fleet
+    assert fleet.held() == []
+
+
+def kept(box, name):
+    return next(path for path in sorted(box.folder.glob(name)) if "benchy" not in path.name)
+
+
+def test_a_benchmark_of_a_server_and_what_status_says_of_it(box):
+    text = box.play("benchmark")
+    result = json.loads(kept(box, "gb10-benchmark-*.json").read_text())
+    assert result["points"][0]["counted"] == 2 and result["points"][0]["judged"]["verdict"] == "slow"
+    assert "usually comes from" in flat(text) and "<svg" in kept(box, "gb10-benchmark-*.html").read_text()
+    assert "decodes 100" not in text
+    assert re.search(r"tiny decodes [\d.]+ tokens/s for 2 streams \(benchmark mini, .*expected are", flat(box.play("status")))
+    assert box.play("site").count("changed=0") == 1
+    assert box.ask(ONE, "find /var/lib/gb10-vllm/benchmark -type f").split() == ["/var/lib/gb10-vllm/benchmark/progress.jsonl"]
+
+
+def test_a_server_that_dies_under_load_is_explained_and_started_again(box):
+    box.rules(ONE, {"load": "dies"})
+    text = flat(box.play("benchmark", code=2))
+    assert "tiny died under the load of d0 c2; it was started again and answers" in text
+    assert box.serves(ONE) == ("tiny", True)
+
+
+def test_the_planted_better_setting_is_found_the_unfit_one_never_started_and_what_ran_is_back(box):
+    before, lock = box.record(ONE, "deployment"), (box.inventory / "gb10.lock.yml").read_text()
+    hosts = (box.inventory / "hosts.yml").read_text()
+    text = box.play("tune")
+    state = json.loads(kept(box, "gb10-tune-*.json").read_text())
+    assert [(trial["set"], trial["verdict"]) for trial in state["trials"]] == [
+        ({}, "first"),
+        ({"max_num_seqs": 16}, "not better"),
+        ({"max_num_seqs": 64}, "better"),
+        ({"max_num_seqs": 64, "max_num_batched_tokens": 100_000_000}, "unfit"),
+    ]
+    assert "+    max_num_seqs: 64" in kept(box, "gb10-tune-*.diff").read_text() and "Nothing was changed in the inventory" in flat(text)
+    assert 'class="best"' in kept(box, "gb10-tune-*.html").read_text()
+    after = box.record(ONE, "deployment")
+    assert (after["spec"], after["container"]["command"]) == (before["spec"], before["container"]["command"]) and box.serves(ONE) == ("tiny", True)
+    assert json.loads(box.ask(ONE, f"cat {imitation.STATE}/servers/tiny/history.json")) == []
+    assert "100000000" not in box.ask(ONE, "docker logs gb10-vllm-tiny; docker ps -a")
+    assert ((box.inventory / "gb10.lock.yml").read_text(), (box.inventory / "hosts.yml").read_text()) == (lock, hosts)
+    assert box.play("site").count("changed=0") == 1
+
+
+def test_a_run_that_is_killed_goes_on_where_it_was(box):
+    before = box.record(ONE, "deployment")["spec"]
+    box.kill_at("tune", "Keep what was tried", after="Roll the candidate out")
+    box.kill_at("tune", "Measure the candidate", after="max_num_seqs=16")
+    assert box.record(ONE, "deployment")["spec"] != before
+    tried = len(json.loads(kept(box, "gb10-tune-*.json").read_text())["trials"])
+    text = box.play("tune")
+    state = json.loads(kept(box, "gb10-tune-*.json").read_text())
+    assert tried < len(state["trials"]) == 4 and len({trial["key"] for trial in state["trials"]}) == 4
+    assert "max_num_seqs=64" in flat(text) and box.record(ONE, "deployment")["spec"] == before
+
+
+def test_a_candidate_that_dies_is_no_end_and_nothing_better_is_said(box):
+    box.rules(ONE, {"only": "--max-num-seqs 64", "load": "dies"}, {"only": "--max-num-seqs 16", "exit": 1})
+    text = flat(box.play("tune"))
+    state = json.loads(kept(box, "gb10-tune-*.json").read_text())
+    assert [trial["outcome"] for trial in state["trials"]][:3] == ["measured", "failed", "failed"]
+    assert "died under the load" in state["trials"][2]["why"] and "stays as it is" in text
+    assert box.serves(ONE) == ("tiny", True)
+
+
+def test_an_aim_that_nothing_reaches(box):
+    text = flat(box.play("tune", "-e", "gb10_tune_aim='per_user >= 1000'", code=2))
+    assert "Nothing that was tried reaches per_user >= 1000" in text and re.search(r"misses it by \d+%", text) and "What ran before serves again" in text
+    assert box.serves(ONE) == ("tiny", True)
+
+
+@pytest.mark.parametrize(
+    ("extra", "said"),
+    [
+        ({"gb10_tune_aim": "fast"}, "'fast' is no aim"),
+        ({"gb10_tune_settings": {"model": ["other"]}}, "model cannot be tuned"),
+        ({"gb10_tune_server": "nobody"}, "say which server is tuned"),
+        ({"gb10_benchmark_repeats": 1}, "raise gb10_benchmark_repeats"),
+        ({"gb10_benchmark_profile": "no-such"}, "no benchmark profile 'no-such'"),
+    ],
+)
+def test_refused_with_one_clear_sentence_before_anything_is_changed(box, extra, said):
+    before = box.containers(ONE)
+    assert said in flat(box.play("tune", "-e", json.dumps(extra), code=2))
+    assert box.containers(ONE) == before and list(box.folder.glob("gb10-tune-*")) == []
+
+
+def test_what_stands_before_the_servers_is_asked_with_its_own_key_which_does_not_stay(box):
+    key = box.key(ONE)
+    asked = {"gb10_benchmark_url": "http://127.0.0.1:8000", "gb10_benchmark_key": key, "gb10_benchmark_page": False, "gb10_benchmark_timeout_s": 60}
+    box.play("benchmark", "-e", json.dumps({**asked, "gb10_benchmark_dir": str(box.folder)}))
+    assert json.loads(kept(box, "gb10-benchmark-*.json").read_text())["target"] == "http://127.0.0.1:8000"
+    assert list(box.folder.glob("gb10-benchmark-*.html")) == [] and "benchmark" not in box.ask(ONE, "ls /etc/gb10-vllm/tiny /var/lib/gb10-vllm/servers/tiny")
+
+
+def test_candidates_of_a_parameter_file_are_tried_in_their_order(box):
+    params = box.folder / "params.json"
+    params.write_text(json.dumps({"many": {"max-num-seqs": 64}}))
+    wish = {"gb10_tune_parameters": str(params), "gb10_tune_box": ONE, "gb10_tune_most": 1, "gb10_tune_dir": str(box.folder), "gb10_benchmark_page": False}
+    box.play("tune", "-e", json.dumps(wish))
+    trials = json.loads(kept(box, "gb10-tune-*.json").read_text())["trials"]
+    assert [(trial["set"].get("max_num_seqs"), trial["verdict"]) for trial in trials] == [(None, "first"), (64, "better")]
