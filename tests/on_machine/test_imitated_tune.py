@@ -6,8 +6,11 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import re
+import threading
+import time
 
 import imitation
 import pytest
@@ -51,6 +54,29 @@ def test_a_benchmark_of_a_server_and_what_status_says_of_it(box):
     assert re.search(r"tiny decodes [\d.]+ tokens/s for 2 streams \(benchmark mini, .*expected are", flat(box.play("status")))
     assert box.play("site").count("changed=0") == 1
     assert box.ask(ONE, "find /var/lib/gb10-vllm/benchmark -type f").split() == ["/var/lib/gb10-vllm/benchmark/progress.jsonl"]
+
+
+class Prometheus(http.server.BaseHTTPRequestHandler):
+    """Says of every question the same of the last minutes."""
+
+    def do_GET(self):
+        values = [[time.time() - seconds, "3"] for seconds in (600, 300, 0)]
+        body = json.dumps({"data": {"result": [{"metric": {"box": ONE, "server": "tiny"}, "values": values}]}}).encode()
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_arguments):
+        pass
+
+
+def test_status_shows_the_last_hours_of_whichever_prometheus_is_named(box):
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Prometheus) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        box.play("status", "-e", json.dumps({"gb10_prometheus_url": f"http://127.0.0.1:{server.server_port}", "gb10_status_hours": 1}))
+        server.shutdown()
+    page = (box.folder / "gb10-status.html").read_text()
+    assert "The last hour" in page and page.count("<polyline") == 6 and "nothing was recorded" not in page
 
 
 def test_a_server_that_dies_under_load_is_explained_and_started_again(box):
