@@ -9,11 +9,14 @@ from __future__ import annotations
 import http.server
 import json
 import re
+import sys
 import threading
 import time
 
 import imitation
 import pytest
+import real_router
+from ansible_collections.gb10.vllm.plugins.module_utils._router.haproxy import MARK
 from imitated_fleet import ONE, flat, needs_root
 
 pytestmark = needs_root
@@ -86,11 +89,15 @@ def test_a_server_that_dies_under_load_is_explained_and_started_again(box):
     assert box.serves(ONE) == ("tiny", True)
 
 
-def test_the_planted_better_setting_is_found_the_unfit_one_never_started_and_what_ran_is_back(box):
+def test_a_killed_search_goes_on_finds_the_planted_setting_starts_nothing_unfit_and_puts_back_what_ran(box):
     before, lock = box.record(ONE, "deployment"), (box.inventory / "gb10.lock.yml").read_text()
     hosts = (box.inventory / "hosts.yml").read_text()
+    box.kill_at("tune", "Put load on tiny", after="Note what came of the candidate")
+    assert box.record(ONE, "deployment")["spec"] != before["spec"], "a candidate runs"
+    tried = [trial["key"] for trial in json.loads(kept(box, "gb10-tune-*.json").read_text())["trials"]]
     text = box.play("tune")
     state = json.loads(kept(box, "gb10-tune-*.json").read_text())
+    assert [trial["key"] for trial in state["trials"]][: len(tried)] == tried and len(tried) == 1
     assert [(trial["set"], trial["verdict"]) for trial in state["trials"]] == [
         ({}, "first"),
         ({"max_num_seqs": 16}, "not better"),
@@ -107,29 +114,13 @@ def test_the_planted_better_setting_is_found_the_unfit_one_never_started_and_wha
     assert box.play("site").count("changed=0") == 1
 
 
-def test_a_run_that_is_killed_goes_on_where_it_was(box):
-    before = box.record(ONE, "deployment")["spec"]
-    box.kill_at("tune", "Keep what was tried", after="Roll the candidate out")
-    box.kill_at("tune", "Measure the candidate", after="max_num_seqs=16")
-    assert box.record(ONE, "deployment")["spec"] != before
-    tried = len(json.loads(kept(box, "gb10-tune-*.json").read_text())["trials"])
-    text = box.play("tune")
-    state = json.loads(kept(box, "gb10-tune-*.json").read_text())
-    assert tried < len(state["trials"]) == 4 and len({trial["key"] for trial in state["trials"]}) == 4
-    assert "max_num_seqs=64" in flat(text) and box.record(ONE, "deployment")["spec"] == before
-
-
-def test_a_candidate_that_dies_is_no_end_and_nothing_better_is_said(box):
+def test_candidates_that_do_not_start_or_die_are_no_end_and_an_aim_that_nothing_reaches_is_said(box):
     box.rules(ONE, {"only": "--max-num-seqs 64", "load": "dies"}, {"only": "--max-num-seqs 16", "exit": 1})
-    text = flat(box.play("tune"))
+    wish = {"gb10_tune_aim": "per_user >= 1000", "gb10_tune_settings": {"max_num_seqs": [16, 64]}}
+    text = flat(box.play("tune", "-e", json.dumps(wish), code=2))
     state = json.loads(kept(box, "gb10-tune-*.json").read_text())
-    assert [trial["outcome"] for trial in state["trials"]][:3] == ["measured", "failed", "failed"]
-    assert "died under the load" in state["trials"][2]["why"] and "stays as it is" in text
-    assert box.serves(ONE) == ("tiny", True)
-
-
-def test_an_aim_that_nothing_reaches(box):
-    text = flat(box.play("tune", "-e", "gb10_tune_aim='per_user >= 1000'", code=2))
+    assert [trial["outcome"] for trial in state["trials"]] == ["measured", "failed", "failed"]
+    assert "died under the load" in state["trials"][2]["why"]
     assert "Nothing that was tried reaches per_user >= 1000" in text and re.search(r"misses it by \d+%", text) and "What ran before serves again" in text
     assert box.serves(ONE) == ("tiny", True)
 
@@ -158,10 +149,34 @@ def test_what_stands_before_the_servers_is_asked_with_its_own_key_which_does_not
     assert list(box.folder.glob("gb10-benchmark-*.html")) == [] and "benchmark" not in box.ask(ONE, "ls /etc/gb10-vllm/tiny /var/lib/gb10-vllm/servers/tiny")
 
 
-def test_candidates_of_a_parameter_file_are_tried_in_their_order(box):
+HAPROXY = f"""{MARK}
+global
+    stats socket /run/haproxy/admin.sock level admin
+defaults
+    mode http
+    timeout connect 1s
+    timeout client 1m
+    timeout server 1m
+backend gb10_tiny
+    server spark-01 127.0.0.1:8000
+    server spark-02 127.0.0.2:8000
+"""
+
+
+@pytest.mark.skipif(not real_router.installed(), reason="needs HAProxy (tests/setup --router)")
+def test_candidates_of_a_parameter_file_are_tried_in_their_order_while_the_router_spares_the_box(box):
     params = box.folder / "params.json"
     params.write_text(json.dumps({"many": {"max-num-seqs": 64}}))
+    box.ask(ONE, f"mkdir -p /run/haproxy /etc/haproxy && cat > /etc/haproxy/haproxy.cfg <<'EOF'\n{HAPROXY}EOF\nhaproxy -D -f /etc/haproxy/haproxy.cfg")
     wish = {"gb10_tune_parameters": str(params), "gb10_tune_box": ONE, "gb10_tune_most": 1, "gb10_tune_dir": str(box.folder), "gb10_benchmark_page": False}
-    box.play("tune", "-e", json.dumps(wish))
+    text = box.play("tune", "-e", json.dumps({**wish, "gb10_routers": ONE}))
     trials = json.loads(kept(box, "gb10-tune-*.json").read_text())["trials"]
     assert [(trial["set"].get("max_num_seqs"), trial["verdict"]) for trial in trials] == [(None, "first"), (64, "better")]
+    steps = ["Drain them at each router", "Wait until its engines have no request left", "Put load on tiny", "Bring back what ran", "Use what answers again"]
+    places = [text.index(f": {step}") for step in steps]
+    assert places == sorted(places) and text.count("Drain them at each router") == 1
+    drained = json.loads(box.ask(ONE, "cat /var/lib/gb10-vllm-router/drains.json"))
+    assert drained == {} and "tiny,spark-01" not in [line for line in text.splitlines() if "stays drained" in line]
+    asked = "import socket; s = socket.socket(socket.AF_UNIX); s.connect('/run/haproxy/admin.sock'); s.sendall(b'show stat\\n'); print(s.recv(65536).decode())"
+    (row,) = [line.split(",") for line in box.ask(ONE, f'{sys.executable} -c "{asked}"').splitlines() if line.startswith("gb10_tiny,spark-01,")]
+    assert row[17] in ("UP", "no check")
