@@ -60,10 +60,10 @@ def test_a_benchmark_of_a_server_and_what_status_says_of_it(box):
 
 
 class Prometheus(http.server.BaseHTTPRequestHandler):
-    """Says of every question the same of the last minutes."""
+    """Says of every question the same of the last half minute."""
 
     def do_GET(self):
-        values = [[time.time() - seconds, "3"] for seconds in (600, 300, 0)]
+        values = [[time.time() - seconds, "3"] for seconds in (30, 15, 0)]
         body = json.dumps({"data": {"result": [{"metric": {"box": ONE, "server": "tiny"}, "values": values}]}}).encode()
         self.send_response(200)
         self.end_headers()
