@@ -71,7 +71,7 @@ def test_a_stopped_engine_is_wedged_and_nothing_else_and_a_silenced_box_tells_no
         try:
             began = time.monotonic()
             until(lambda: "Gb10ServerWedged" in fleet.told(), 120)
-            assert time.monotonic() - began < 300 / PACE * 2
+            assert time.monotonic() - began < 300 / PACE, "later than five minutes of the shortened time"
             assert told_within(fleet, 20) == {"Gb10ServerWedged"}
             silence = fleet.silence(box="spark-01")
             until(lambda: not fleet.told())
