@@ -268,9 +268,8 @@ def main() -> int:
     lacking = [program for program in ("ip", "unshare") if not shutil.which(program)]
     gpu = measure.card() if cards() > 1 and not lacking else None
     if gpu is None:
-        print(
-            f"two NVIDIA GPUs, torch, ip and unshare are needed; here are {cards()} GPUs{', no ' + ' and no '.join(lacking) if lacking else ''}: nothing done"
-        )
+        said = f"; {' and '.join(lacking)} cannot be found" if lacking else ""
+        print(f"two NVIDIA GPUs, torch, ip and unshare are needed; here are {cards()} GPUs{said}: nothing done")
         return 0
     began = time.monotonic()
     for name in options.only:
