@@ -104,6 +104,13 @@ class Checkout:
                 found += dockerfile.base_images(self.git("show", f"{commit}:{path}").stdout, build_args)
         return list(dict.fromkeys(found))
 
+    def tree_id(self, commit: str | None, name: str) -> str | None:
+        """Git's digest of a directory at a commit; None where the commit is not there, or not that directory."""
+        if not commit or not self.exists():
+            return None
+        found = self.git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{commit}:{name}")
+        return found.stdout.strip() or None if found.returncode == 0 else None
+
     def refuse_changes(self, commit: str) -> None:
         """GB10Error when somebody changed files in the checkout and may believe that they are built."""
         lines = self.git("status", "--porcelain", "--untracked-files=no").stdout.split("\n")

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -13,7 +14,9 @@ from typing import Any
 
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.wanted import key_mistakes, without_empty
+from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.expand import with_recipes
 
 ROLES = Path(__file__).resolve().parents[3] / "roles"
 
@@ -49,9 +52,11 @@ def option_mistakes(values: Mapping[str, Any]) -> list[str]:
 
 
 def _with_servers(name: str, value: Any) -> Any:
-    """Servers without the settings that nothing follows."""
+    """Servers with what their recipes say, without the settings that nothing follows."""
     if name != "gb10_servers" or not isinstance(value, list):
         return value
+    with contextlib.suppress(GB10Error):  # `server_mistakes` says so
+        value = with_recipes(value)
     return [without_empty(server) if isinstance(server, dict) else server for server in value]
 
 

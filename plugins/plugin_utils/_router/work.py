@@ -13,6 +13,7 @@ from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.deployment import is_loopback
+from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.expand import with_recipes
 from ansible_collections.gb10.vllm.plugins.plugin_utils._router import configuration
 from ansible_collections.gb10.vllm.plugins.plugin_utils._router.configuration import Settings
 from ansible_collections.gb10.vllm.plugins.plugin_utils._router.servers import Behind, behind, is_address, listen_address, merged, model_names, router_hosts
@@ -213,7 +214,7 @@ def _as_wanted(boxes: Iterable[str], hosts: Hosts) -> list[Behind]:
     """The servers as the inventory wants them, as far as their names and ports go."""
     found: list[Behind] = []
     for box in boxes:
-        for one in hosts[box].get("gb10_servers") or []:
+        for one in with_recipes(hosts[box].get("gb10_servers") or []):
             if not isinstance(one, Mapping):
                 continue
             names = one.get("served_model_name") or str(one.get("model") or "").rstrip("/").rpartition("/")[2]
