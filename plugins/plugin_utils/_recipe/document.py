@@ -17,9 +17,11 @@ from typing import Any
 import yaml
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 
-LONGEST = 256 * 1024
+LONGEST = 64 * 1024
 """Characters of a recipe: the longest that was seen has 8 KiB."""
 MOST_NODES = 20_000
+DEEPEST = 100
+"""Brackets within brackets: YAML's reader takes long over many of them."""
 VERSIONS = ("1", "2")
 # What every recipe has of these makes a file one; any other YAML (a registry, a profile of a benchmark) has none.
 TELLING = ("command", "model", "container", "runtime", "defaults")
@@ -71,7 +73,7 @@ def read(text: str, name: str) -> Document:
         twice += [top] if top in lines else []
         lines[top] = key.start_mark.line + 1
         if top == "command":
-            literal = value.style == "|"
+            literal = getattr(value, "style", None) == "|"
         for inner, _value in value.value if isinstance(value, yaml.MappingNode) else ():
             lines[f"{top}.{inner.value}"] = inner.start_mark.line + 1
         for number, item in enumerate(value.value if isinstance(value, yaml.SequenceNode) else ()):
@@ -82,6 +84,12 @@ def read(text: str, name: str) -> Document:
 
 
 def _compose(text: str, name: str) -> Any:
+    depth = deepest = 0
+    for sign in text:
+        depth += (sign in "[{") - (sign in "]}")
+        deepest = max(deepest, depth)
+    if deepest > DEEPEST:
+        raise GB10Error(f"Recipe {name}: it is nested too deeply for a recipe.")
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:

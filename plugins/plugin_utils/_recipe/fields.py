@@ -50,6 +50,10 @@ NEVER = {
     "include": "this recipe is only a part; name one that stands alone",
     "overrides": "this recipe is only a part; name one that stands alone",
     "containers": "a box runs one image; give each image a fleet of its own",
+    "volumes": "what a container sees of its box is the model and the files that arguments name",
+    "ports": "a server has its one port",
+    "patches": "changes of the image belong into an image of your own",
+    "draft_model": "name it in --speculative-config, as vLLM takes it",
 }
 RUNTIMES = ("", "vllm", "vllm-distributed", "vllm-ray", "eugr-vllm", "eugr-vllm-ray")
 OTHERS = {

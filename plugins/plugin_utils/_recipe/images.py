@@ -53,12 +53,13 @@ def image_of(document: Document, mods: Mapping[str, str]) -> Wanted:
     """The image that a recipe wants. ``mods``: what is against each of its mods, "" where nothing is; a mod that is not in it was not looked at."""
     rows: list[Row] = []
     settings, special = _container(document, rows)
-    for more in (_build_args(document, rows), _mods(document, mods, rows)):
-        special = special or bool(more.keys() - {"arguments", "jobs"}) or bool(more.get("arguments"))
-        settings.update(more)
-    if settings.get("source") == "prebuilt" and (settings.get("vllm_ref") or settings.get("arguments")):
-        settings.pop("source"), settings.pop("image")
-    return Wanted(settings, special, rows)
+    built = _build_args(document, rows)
+    if built.keys() - {"jobs"}:  # what is built is not pulled
+        settings = {}
+    settings.update(built)
+    pulled = settings.get("source") == "prebuilt" or "prebuilt" in str(settings.get("flavour"))
+    settings.update(_mods(document, mods, rows, pulled))
+    return Wanted(settings, special or bool(settings.keys() - {"jobs"}), rows)
 
 
 def _container(document: Document, rows: list[Row]) -> tuple[dict[str, Any], bool]:
@@ -98,6 +99,10 @@ def _build_args(document: Document, rows: list[Row]) -> dict[str, Any]:
         if word in PRESETS:
             made["flavour"] = PRESETS[word]
             rows.append(Row(name, document.line(name), MAPPED, f"gb10_image.flavour: {PRESETS[word]}", word))
+        elif word == "--vllm-ref" and "pull/" in follows:
+            why = f"--vllm-ref {follows}: a pull request is whatever its author pushed last; name the commit that you looked at (gb10_image.vllm_ref)"
+            rows.append(Row(name, document.line(name), REFUSED, "", why))
+            at += 1
         elif word in OURS and REF.fullmatch(follows):
             made[OURS[word]] = int(follows) if OURS[word] == "jobs" and follows.isdecimal() else follows
             rows.append(Row(name, document.line(name), MAPPED, f"gb10_image.{OURS[word]}: {follows}", word))
@@ -135,7 +140,7 @@ def listed(document: Document, name: str) -> tuple[list[Any], str]:
     return list(value), label
 
 
-def _mods(document: Document, known: Mapping[str, str], rows: list[Row]) -> dict[str, Any]:
+def _mods(document: Document, known: Mapping[str, str], rows: list[Row], pulled: bool) -> dict[str, Any]:
     given, label = listed(document, "mods")
     taken = []
     for number, one in enumerate(given):
@@ -146,6 +151,7 @@ def _mods(document: Document, known: Mapping[str, str], rows: list[Row]) -> dict
         if not why and name not in image_mods.AT_PIN:
             why = f"missing: the image's repository has no such mod at {image_mods.PIN[:7]}, and only its own can be put into an image"
         why = why or image_mods.AT_PIN.get(name, "")
+        why = why or ("mods are layers of an image that is built here, and the recipe's is pulled" if pulled else "")
         if why:
             by_hand = "put its change into an image of your own (gb10_image.source: existing), or go without it (recipe_without)"
             rows.append(Row(f"{label}.{number}", line, REFUSED, "", f"{name[:60]}: {why}; {by_hand}"))

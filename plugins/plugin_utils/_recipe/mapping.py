@@ -15,7 +15,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.arguments import ARGUMENTS, PATH, TRUTH
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.checks import human_int
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.flags import REMOVED, SECRET_ARGS, kind_of, normalise_args, truth
-from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.wanted import is_secret, model_mistake, names_a_secret
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.wanted import REPO_ID, is_secret, model_mistake, names_a_secret
 from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe import fields, images, nodes
 from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.arguments import Argument
 from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.command import Call, call
@@ -61,6 +61,9 @@ def imported(document: Document, mods: Mapping[str, str] | None = None) -> Impor
     except FieldError as error:
         rows.append(Row(error.field, error.line, REFUSED, "", error.why))
         server = {}
+    said = {row.field.partition(".")[0] for row in rows}
+    left = [name for name in document.fields if name not in said and not (name == "command" and server)]
+    rows += [Row(name, document.line(name), CHANGED, "", "not looked at: nothing of it is served") for name in left if not server]
     unsafe = _template({**server, **image.settings})
     if unsafe:
         rows.append(Row("command", document.line("command"), REFUSED, "", f"{unsafe[:60]!r} is a template, which Ansible would run"))
@@ -124,12 +127,15 @@ class _Mapping:
         """The model that the command serves is the one that counts; format 1 names another only for its download."""
         option = next((one for one in made.arguments if one.name == "model"), None)
         served = made.model or (str(option.value) if option else "") or model
+        inside = served.startswith("/") and bool(REPO_ID.fullmatch(model))
+        served = model if inside else served
         if not served:
             raise self.document.error("model", "no model is named, here or in the command")
         if "model" in self.document.fields:
             same = served == model
             why = "" if same else f"the command serves {served}, and that is what counts"
-            self.rows.append(Row("model", self.document.line("model"), MAPPED if same else CHANGED, f"model: {served}", why))
+            why = "the command names a place in the author's container, where the model is mounted" if inside else why
+            self.rows.append(Row("model", self.document.line("model"), CHANGED if why else MAPPED, f"model: {served}", why))
         mistake = model_mistake(served)
         if mistake:
             raise self.document.error("model", mistake, self.document.line("model" if "model" in self.document.fields else "command"))
@@ -161,6 +167,8 @@ class _Mapping:
         field, line = f"command {argument.written}", line_of(self.document, made.text, argument.at) if made.text else self.document.line(argument.written)
         if argument.written.startswith("defaults."):
             field = argument.written
+        if kind_of(argument.name) == TRUTH and truth(argument.value) is None:
+            raise self.document.error("command", f"{argument.written} is a switch and takes no {str(argument.value)[:40]!r}", line)
         state, ours, why = self._placed(argument)
         if argument.bare and state == MAPPED:
             state, why = CHANGED, "its JSON is not quoted, so a shell would have taken it apart; it is taken as it was meant"
@@ -282,9 +290,6 @@ class _Mapping:
         return MAPPED, ""
 
     def _check_args(self) -> None:
-        for name, value in self.args.items():
-            if kind_of(name) == TRUTH and truth(value) is None:
-                raise self.document.error("command", f"--{name.replace('_', '-')} is a switch and takes no {str(value)[:40]!r}")
         try:
             self.args = normalise_args(self.args, "of this recipe")
         except GB10Error as error:
