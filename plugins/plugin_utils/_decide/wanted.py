@@ -285,7 +285,7 @@ def _build_mistakes(image: Mapping[str, Any]) -> list[str]:
         settings = image_settings(image)
         mods, requests = settings.get("mods") or [], settings.get("vllm_prs") or {}
         image_mods.names(mods if isinstance(mods, (list, tuple)) else [mods])
-        pull_requests.checked(requests if isinstance(requests, Mapping) else {requests: ""})
+        pull_requests.checked(requests if isinstance(requests, Mapping) else {str(requests): ""})
     except GB10Error as error:
         text = str(error)
         return [text if text.startswith("gb10_image") else f"gb10_image.{text}."]

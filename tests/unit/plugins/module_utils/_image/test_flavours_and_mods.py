@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
+from pathlib import Path
 
 import pytest
+import yaml
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._image import mods, pull_requests
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.flavours import FLAVOURS, image_settings
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.wanted import image_mistakes
 
+ROOT = Path(__file__).resolve().parents[5]
 SUM = "a" * 64
 DOCKERFILE = """\
 FROM base AS vllm-builder
@@ -59,6 +62,15 @@ def test_what_would_only_be_found_out_in_the_build_is_one_sentence(image, said):
     assert said in sentence and sentence.startswith("gb10_image.") and sentence.endswith(".")
 
 
+def test_the_page_has_every_flavour_with_its_settings_and_the_role_takes_no_other():
+    page = (ROOT / "docs/image.md").read_text()
+    for word, flavour in FLAVOURS.items():
+        said = ", ".join(f"`{key}: {value if not isinstance(value, list) else '[' + ','.join(value) + ']'}`" for key, value in flavour.settings.items())
+        assert f"| `{word}` | {said} | {flavour.what} |" in page
+    specs = yaml.safe_load((ROOT / "roles/image/meta/argument_specs.yml").read_text())
+    assert specs["argument_specs"]["main"]["options"]["gb10_image"]["options"]["flavour"]["choices"] == list(FLAVOURS)
+
+
 def test_pull_requests_have_checksums():
     assert pull_requests.checked({40991: f"sha256:{SUM.upper()}", "https://github.com/a/b/pull/3": SUM}) == {"40991": SUM, "https://github.com/a/b/pull/3": SUM}
 
@@ -68,7 +80,7 @@ def test_a_diff_with_another_sum_ends_the_build_before_it_is_applied(tmp_path, g
     """The RUN of the Dockerfile as a shell runs it, with a git that writes a known diff."""
     digest = hashlib.sha256(b"the diff\n").hexdigest() if good else SUM
     made = pull_requests.guarded(DOCKERFILE.format(folder=tmp_path), {"7": digest}, "Dockerfile")
-    assert made.count("gb10_said") == 5 and "FLASHINFER_PRS; do git diff --binary a b" in made
+    assert made.count("gb10_said") == 4 and "FLASHINFER_PRS; do git diff --binary a b" in made
     lines = made.partition("RUN ")[2].partition("\nRUN ")[0]
     (tmp_path / "git").write_text("#!/bin/sh\necho the diff\n")
     (tmp_path / "git").chmod(0o755)
