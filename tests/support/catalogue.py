@@ -99,7 +99,7 @@ def planned(facts: dict[str, Any], boxes: int = 1, **more: Any) -> dict[str, Any
         names = [f"spark-{number}" for number in range(1, boxes + 1)]
         box = {**TYPICAL_BOX, "holders": [], "servers": {}, "docker": {"containers": []}}
         inputs = {"box": box, "servers": [{**wish, **stated(wish, "model")}], "models": models, "engine": ENGINE, "options": {}, "elsewhere": []}
-        shared = servers_of_boxes({name: inputs for name in names})
+        shared = servers_of_boxes(dict.fromkeys(names, inputs))
         return plan_box(box, shared[names[0]], models, ENGINE, {})["servers"][0]
     except GB10Error:
         return None

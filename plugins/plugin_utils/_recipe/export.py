@@ -50,7 +50,7 @@ def exported(deployment: Mapping[str, Any], form: str, env: Mapping[str, Any] | 
             left.append(f"--{one.name.replace('_', '-')}: {one.value} is a file of this box")
             continue
         args[one.name] = one.value
-    defaults = {
+    defaults: dict[str, Any] = {
         "port": deployment.get("port", 8000),
         "host": "0.0.0.0",
         **{key: held[key] for key in ("max_model_len", "gpu_memory_utilization") if key in held},

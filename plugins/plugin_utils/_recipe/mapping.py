@@ -229,7 +229,10 @@ class _Mapping:
         return MAPPED, f"port: {int(value)}", ""
 
     def _utilization(self, value: Any) -> tuple[str, str, str]:
-        share = float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else 0.0
+        try:
+            share = 0.0 if isinstance(value, bool) else float(value)
+        except (TypeError, ValueError):
+            share = 0.0
         if not 0 < share <= 1:
             return REFUSED, "", f"{str(value)[:20]!r} is no share of the memory (above 0, at most 1)"
         self.made["gpu_memory_ceiling"] = share

@@ -11,6 +11,7 @@ import re
 import subprocess
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -141,11 +142,11 @@ def _in_repository(address: str, path: str) -> Found:
         for name in names:
             text = _decoded(show(name).encode("utf-8", "surrogateescape")[: LONGEST + 1], name)
             parents = [str(one) for one in PurePosixPath(name).parents]
-            found.append(Source(name, text, _against(text, lambda mod, parents=parents: _script(paths, parents, mod, show))))
+            found.append(Source(name, text, _against(text, partial(_script, paths, parents, show))))
         return Found(found, commit)
 
 
-def _script(paths: list[str], parents: list[str], mod: str, show: Callable[[str], str]) -> str | None:
+def _script(paths: list[str], parents: list[str], show: Callable[[str], str], mod: str) -> str | None:
     for parent in parents:
         place = str(PurePosixPath(parent) / mod / image_mods.SCRIPT)
         if place in paths:

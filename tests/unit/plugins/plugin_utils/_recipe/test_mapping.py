@@ -170,9 +170,17 @@ class TestArguments:
 
     def test_without_a_command_format_2_goes_by_its_defaults(self):
         text = "recipe_version: 2\nmodel: a/b\nruntime: vllm\ndefaults:\n  port: 9000\n  max_num_seqs: 4\n  enforce_eager: true\n  trust_remote_code: false\n"
+        text += "  gpu_memory_utilization: '0.8'\n  speculative_config: '{\"method\":\"ngram\"}'\n"
         found = imported(read(text, "a.yaml"))
-        assert found.server == {"model": "a/b", "port": 9000, "cuda_graphs": "never", "args": {"max_num_seqs": 4}} and not found.refused()
-        assert why(imported(read(text + "  colour: red\n", "a.yaml")))[0][:2] == ("defaults.colour", 9)
+        assert found.server == {
+            "model": "a/b",
+            "port": 9000,
+            "cuda_graphs": "never",
+            "gpu_memory_ceiling": 0.8,
+            "args": {"max_num_seqs": 4, "speculative_config": {"method": "ngram"}},
+        }
+        assert not found.refused()
+        assert why(imported(read(text + "  colour: red\n", "a.yaml")))[0][:2] == ("defaults.colour", 11)
 
     def test_a_default_that_nothing_names_is_said_to_do_nothing(self):
         assert state(v1(), "defaults.max_model_len") == [("changed", "")]
