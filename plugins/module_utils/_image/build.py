@@ -128,7 +128,7 @@ class Build:
             "arguments": o.arguments or None,
             "build_args": o.build_args or None,
             "mods": self._mods(commit) or None,
-            "vllm_prs": pull_requests.checked(o.vllm_prs) or None,
+            "vllm_prs": [f"{reference} {digest}" for reference, digest in pull_requests.checked(o.vllm_prs).items()] or None,
             "uv_http_timeout_s": o.uv_http_timeout_s,
             "uv_http_retries": o.uv_http_retries,
             "ca_bundle": _bundle_sha256(o.ca_bundle) if o.ca_bundle else None,
@@ -170,9 +170,15 @@ class Build:
                 image = self.store.image(temporary) or image
             return self._labelled(image, temporary, inputs)
 
-    def _mods(self, commit: str | None) -> dict[str, str | None]:
-        """Git's own digest of each mod at the commit; None where the commit is not on the box yet."""
-        return {name: self.checkout.tree_id(commit, name) for name in image_mods.names(self.o.mods)}
+    def _mods(self, commit: str | None) -> list[str]:
+        """Each mod with git's own digest of it at the commit, in their order; nothing where the commit is not on the box yet."""
+        names = image_mods.names(self.o.mods)
+        there = self.checkout.trees(commit, "mods") if names else {}
+        missing = next((name for name in names if name not in there), None)
+        if there and missing:
+            known = ", ".join(sorted(name.removeprefix("mods/") for name in there))
+            raise GB10Error(f"spark-vllm-docker at {str(commit)[:12]} has no mod {missing}; it has {known}. Correct gb10_image.mods or use another ref")
+        return [f"{name} {there[name]}" for name in names if there]
 
     def _with_mods(self, tree: Path, temporary: str, where: str) -> str:
         """The name of the image with one more layer for each mod. GB10Error for one that is not there or can be no layer."""
@@ -180,8 +186,7 @@ class Build:
         for name in names:
             script = tree / name / image_mods.SCRIPT
             if not script.is_file():
-                there = ", ".join(sorted(path.parent.name for path in tree.glob(f"mods/*/{image_mods.SCRIPT}"))) or "none"
-                raise GB10Error(f"{where} has no mod {name}; it has {there}. Correct gb10_image.mods or use another ref")
+                raise GB10Error(f"{name} of {where} has no {image_mods.SCRIPT}, so it is no mod; correct gb10_image.mods or use another ref")
             why = image_mods.against(script.read_text(errors="replace"))
             if why:
                 raise GB10Error(f"{name} of {where} can be no layer of an image: {why}. Take it out of gb10_image.mods")

@@ -104,12 +104,12 @@ class Checkout:
                 found += dockerfile.base_images(self.git("show", f"{commit}:{path}").stdout, build_args)
         return list(dict.fromkeys(found))
 
-    def tree_id(self, commit: str | None, name: str) -> str | None:
-        """Git's digest of a directory at a commit; None where the commit is not there, or not that directory."""
+    def trees(self, commit: str | None, folder: str) -> dict[str, str]:
+        """Git's digests of the directories in a folder at a commit, by path; {} where the commit or the folder is not there."""
         if not commit or not self.exists():
-            return None
-        found = self.git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{commit}:{name}")
-        return found.stdout.strip() or None if found.returncode == 0 else None
+            return {}
+        listed = self.git("ls-tree", "-d", commit, f"{folder}/").stdout.splitlines()
+        return {path: words.split()[2] for words, _tab, path in (line.partition("\t") for line in listed) if path}
 
     def refuse_changes(self, commit: str) -> None:
         """GB10Error when somebody changed files in the checkout and may believe that they are built."""
