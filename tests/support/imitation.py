@@ -185,7 +185,7 @@ class Boxes:
         """All that a playbook printed; fails unless it ended with ``code``."""
         process = self.start(name, *arguments)
         try:
-            output, _none = process.communicate(timeout=900)
+            output, _none = process.communicate(timeout=1800)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             raise

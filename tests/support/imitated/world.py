@@ -199,10 +199,38 @@ class Docker:
             "logs": lambda: "\n".join(self.logs[self.container(names[-1])["Name"].lstrip("/")]),
             "top": lambda: "PID\n1",
             "stop": lambda: [self.stop(name) for name in names] and "",
+            "rm": lambda: "",
+            "run": lambda: self.load(words),
         }
         if verb not in answers:
             raise Missing(f"an imitated box has no docker {' '.join(words)}")
         return answers[verb]()
+
+    def load(self, words: list[str]) -> str:
+        """``vllm bench serve`` in a container: a result as the server's rule has it (``itl``: seconds between its tokens), or its death (``load``)."""
+        flags = {word: words[index + 1] for index, word in enumerate(words[:-1]) if word.startswith("--")}
+        out = next(word.split(":")[0] for word in words if word.endswith(":/out:rw"))
+        server = next((one for one in self.containers.values() if flags["--base-url"].rpartition(":")[2] in self.ports(one)), None)
+        if not server or not server["State"]["Running"]:
+            raise Missing("ClientConnectorError: nothing answers")
+        rule = self.rule(server)
+        if rule.get("load") == "dies":
+            self.ended(server["Name"].lstrip("/"), server["Id"], 1)
+            raise Missing("ServerDisconnectedError: the server is gone")
+        prompts, output, prompt = (int(flags[name]) for name in ("--num-prompts", "--random-output-len", "--random-input-len"))
+        itl = rule.get("itl", 0.02) * (1 + int(flags["--seed"]) % 3 / 1000)
+        seconds = 0.1 + itl * (output - 1)
+        result = {
+            "completed": prompts, "failed": 0, "duration": seconds, "total_output_tokens": prompts * output, "output_throughput": prompts * output / seconds,
+            "start_times": [0.0] * prompts, "ttfts": [0.1] * prompts, "itls": [[itl] * (output - 1)] * prompts, "input_lens": [prompt] * prompts,
+            "output_lens": [output] * prompts, "errors": [""] * prompts, **{f"p{p}_{name}_ms": 100.0 for p in (50, 95, 99) for name in ("ttft", "itl")},
+        }  # fmt: skip
+        Path(out, "result.json").write_text(json.dumps(result))
+        return ""
+
+    @staticmethod
+    def ports(one: dict[str, Any]) -> set[str]:
+        return {binding["HostPort"] for each in one["HostConfig"]["PortBindings"].values() for binding in each}
 
     def listed(self, one: dict[str, Any], words: list[str], form: str) -> str:
         name, label = one["Name"].lstrip("/"), (one["Config"].get("Labels") or {}).get("gb10.vllm.server", "")
