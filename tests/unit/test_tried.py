@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.machinery
 import importlib.util
+import re
 from pathlib import Path
 
 import pytest
@@ -101,3 +102,8 @@ def test_a_name_is_a_whole_word_and_a_sentence_about_it_in_another_file_is_none(
 
 def test_the_page_is_what_the_tree_says(tried):
     assert tried.main(["--check"]) == 0, "tests/tried writes it anew"
+
+
+def test_what_the_page_names_is_there():
+    named = set(re.findall(r"`([\w/]+\.py::\w+)`", (ROOT / "docs" / "testing.md").read_text()))
+    assert len(named) > 50 and [test for test in sorted(named) if not exists(test)] == []
