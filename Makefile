@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-failure demo-down quick test lint yamllint ruff mypy ansible-lint sanity unit integration molecule e2e deep compat mutants mutants-known mutants-planted build clean
-DEEP_PARTS := order engines judge supply light network monitoring server memory bundle upgrade fleet benchmark
+DEEP_PARTS := order engines judge supply light network monitoring server memory bundle upgrade fleet benchmark faults
 .PHONY: $(DEEP_PARTS:%=deep-%)
 BOXES ?= 1
 BIN := .venv/bin
@@ -137,6 +137,9 @@ deep-benchmark: setup   # the servers measured and tuned, with the real tool and
 	@tests/setup --router
 	@$(BOXES_PREPARE)
 	@$(STAGE) $@ pytest -q -s tests/on_machine/test_imitated_tune.py tests/e2e/test_benchmark.py tests/e2e/test_tune.py
+
+deep-faults: setup     # runs over imitated boxes, gone on from each moment at which they may be killed
+	@$(STAGE) $@ sh -c 'GB10_ALL_MOMENTS=1 pytest -q tests/on_machine/test_imitated_faults.py -k killed'
 
 compat: setup
 	@$(BOXES_PREPARE)

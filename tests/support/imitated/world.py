@@ -24,6 +24,7 @@ import socketserver
 import subprocess
 import sys
 import threading
+import time
 import urllib.parse
 from pathlib import Path
 from typing import Any
@@ -143,7 +144,7 @@ class Docker:
         lines = Path(rule["log"]).read_text().splitlines() if "log" in rule else HEALTHY
         self.logs[name] += [f"{now()} {line}" for line in lines]
         if "exit" in rule:
-            threading.Timer(0.2, self.ended, (name, container["Id"], rule["exit"])).start()
+            threading.Timer(0.2, self.ended, (name, container["Id"], rule)).start()
         else:
             self.engines[name] = Engine(container)
 
@@ -157,11 +158,13 @@ class Docker:
         fitting = (one for one in rules if one.get("only", "") in text and not (one.get("unless") and one["unless"] in text))
         return next(fitting, {})
 
-    def ended(self, name: str, identity: str, status: int) -> None:
+    def ended(self, name: str, identity: str, rule: dict[str, Any]) -> None:
         container = self.containers.get(name)
         if container and container["Id"] == identity and container["State"]["Running"]:
-            self.stop(name, status)
-            systemd.engine_ended(f"{name}.service", status)
+            if rule.get("short"):  # somebody else took its memory
+                memory(SHORT)
+            self.stop(name, rule["exit"])
+            systemd.engine_ended(f"{name}.service", rule["exit"])
 
     def stop(self, name: str, status: int = 143) -> None:
         state = self.container(name)["State"]
@@ -408,21 +411,21 @@ class Kept:
 
     PLACES = "/etc/gb10-vllm /var/lib/gb10-vllm /usr/local/lib/gb10-vllm /etc/systemd/system/gb10-vllm-*"
 
-    def save(self) -> None:
-        subprocess.run(f"tar --ignore-failed-read -cf {FOLDER}/kept.tar {self.PLACES} 2>/dev/null", shell=True, check=False)
-        (FOLDER / "kept.json").write_text(json.dumps([docker.containers, docker.logs, systemd.state]))
+    def save(self, moment: str = f"{FOLDER}/kept") -> None:
+        subprocess.run(f"tar --ignore-failed-read -cf {moment}.tar {self.PLACES} 2>/dev/null", shell=True, check=False)
+        Path(f"{moment}.json").write_text(json.dumps([docker.containers, docker.logs, systemd.state]))
 
-    def restore(self) -> None:
+    def restore(self, moment: str = f"{FOLDER}/kept") -> None:
         for pid in filter(str.isdigit, os.listdir("/proc")):
-            if int(pid) not in (1, os.getpid()):
+            if int(pid) not in (1, os.getpid(), warm.pid):
                 with contextlib.suppress(OSError):
                     os.kill(int(pid), signal.SIGKILL)
         for name in list(docker.containers):
             docker.stop(name)
         memory(MEMINFO)
         systemd.journal.clear()
-        docker.containers, docker.logs, systemd.state = json.loads((FOLDER / "kept.json").read_text())
-        script = f"umount -l {STATE} {STATE}/servers/* 2>/dev/null; rm -rf {self.PLACES} /run/gb10-vllm*; tar -xf {FOLDER}/kept.tar -C /"
+        docker.containers, docker.logs, systemd.state = json.loads(Path(f"{moment}.json").read_text())
+        script = f"umount -l {STATE} {STATE}/servers /etc/gb10-vllm 2>/dev/null; rm -rf {self.PLACES} /run/gb10-vllm*; tar -xf {moment}.tar -C /"
         subprocess.run(script, shell=True, check=True)
         for name, one in docker.containers.items():
             if one["State"]["Running"]:
@@ -487,7 +490,7 @@ class Api(http.server.BaseHTTPRequestHandler):
 def commanded(asked: dict[str, Any]) -> dict[str, Any]:
     """What a command prints and its exit status."""
     if asked["name"] == "box":
-        {"save": kept.save, "restore": kept.restore}[asked["words"][0]]()
+        {"save": kept.save, "restore": kept.restore}[asked["words"][0]](*asked["words"][1:])
         return {"code": 0, "out": "", "err": ""}
     if asked["name"] == "journalctl":
         unit = asked["words"][asked["words"].index("--unit") + 1]
@@ -510,6 +513,9 @@ docker, systemd, kept = Docker(), Systemd(), Kept()
 
 if __name__ == "__main__":
     furnish()
+    warm = subprocess.Popen([sys.executable, str(HERE / "warm.py")])
+    while not Path("/run/modules.sock").exists():
+        time.sleep(0.02)
     with Socket("/run/docker.sock", Api) as server:
         (FOLDER / "up").write_text("")
         server.serve_forever()
