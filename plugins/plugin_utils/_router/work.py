@@ -271,3 +271,20 @@ def idle(names: Sequence[Mapping[str, str]], known: Mapping[str, Any], config_di
     records = box_as_read(known).get("servers") or {}
     deployed = {one["server"]: (records.get(one["server"]) or {}).get("deployment") for one in names}
     return [{"name": name, "base_url": found["probe_url"], "api_key_file": f"{config_dir}/{name}/key.env"} for name, found in deployed.items() if found]
+
+
+def refusals(told: Iterable[Mapping[str, Any]], required: bool) -> list[str]:
+    """Why a batch must not be touched, by what each router answered to the module router_drain; nothing where all of them spare it.
+
+    ``told``: the results of a loop over routers, each with its ``router_host``; ``required``: whether one that cannot be reached counts.
+    """
+    answers = list(told)
+    silent = [str(one["router_host"]) for one in answers if one.get("unreachable")]
+    found = [str(one["msg"]) for one in answers if one.get("msg") and not one.get("unreachable")]
+    if silent and required:
+        found.insert(
+            0,
+            f"{', '.join(silent)} cannot be reached, so nobody can tell it to spare this batch. Bring it up, or go on without it with "
+            "-e gb10_router_required=false. Nothing was changed.",
+        )
+    return list(dict.fromkeys(found))
