@@ -38,7 +38,7 @@ def inside(boxes: imitation.Boxes, router: str = ROUTER) -> list[str]:
 
 
 @contextlib.contextmanager
-def load(boxes: imitation.Boxes, clients: int = 16, tokens: int = 25, router: str = ROUTER) -> Iterator[dict[str, Any]]:
+def load(boxes: imitation.Boxes, clients: int = 16, tokens: int = 15, router: str = ROUTER) -> Iterator[dict[str, Any]]:
     """Clients that ask the router meanwhile; what they saw afterwards (tests/boxes/load), {asked, good, failed, first_s}."""
     place = boxes.folder / f"load-{time.monotonic_ns()}"
     place.mkdir()

@@ -20,8 +20,8 @@ import os
 import re
 import shlex
 import signal
-import socketserver
 import socket
+import socketserver
 import subprocess
 import sys
 import threading
@@ -237,7 +237,7 @@ class Engine(socketserver.ThreadingMixIn, http.server.HTTPServer):
         words = container["Config"].get("Cmd") or []
         self.model = words[words.index("--served-model-name") + 1] if "--served-model-name" in words else "?"
         self.keys = Path("/etc/gb10-vllm", container["Name"].removeprefix("/gb10-vllm-"))
-        self.token_s = 0.02
+        self.token_s = 0.1
         self.asked: set[socket.socket] = set()
         super().__init__((binding["HostIp"] or "0.0.0.0", int(binding["HostPort"])), Answer)
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
@@ -278,11 +278,7 @@ class Answer(http.server.BaseHTTPRequestHandler):
         if self.path == "/metrics":
             return self.text(f'vllm:num_requests_running{{engine="0"}} {len(self.server.asked)}.0\n')
         paths = {"/v1/models": {}, "/v1/completions": {}, "/v1/chat/completions": {}}
-        return (
-            self.reply(200, {"paths": paths} if self.path == "/openapi.json" else {})
-            if self.path in ("/health", "/openapi.json")
-            else self.reply(404, {})
-        )
+        return self.reply(200, {"paths": paths} if self.path == "/openapi.json" else {}) if self.path in ("/health", "/openapi.json") else self.reply(404, {})
 
     def text(self, text: str) -> None:
         self.send_response(200)
