@@ -20,12 +20,14 @@ import os
 import re
 import shlex
 import signal
+import socket
 import socketserver
 import subprocess
 import sys
 import threading
 import time
 import urllib.parse
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,11 @@ def memory(text: str) -> None:
     (FOLDER / "scratch" / "meminfo").write_text(text)
 
 
+def boot() -> None:
+    """A boot has an id of its own."""
+    (FOLDER / "scratch" / "boot_id").write_text(f"{uuid.uuid4()}\n")
+
+
 def furnish() -> None:
     """Mounts: what the box writes stays in memory that goes with it; no other box and no part of this machine sees it."""
     scratch = FOLDER / "scratch"
@@ -61,9 +68,14 @@ def furnish() -> None:
         work.mkdir()
         sh("mount", "-t", "overlay", "overlay", "-o", f"lowerdir={place},upperdir={upper},workdir={work}", place)
     sh("mount", "-t", "tmpfs", "-o", "mode=755", "run", "/run")
+    Path("/run/haproxy").mkdir()
     memory(MEMINFO)
     sh("mount", "--bind", str(scratch / "meminfo"), "/proc/meminfo")
-    for name in ("docker", "systemctl", "journalctl"):
+    boot()
+    sh("mount", "--bind", str(scratch / "boot_id"), "/proc/sys/kernel/random/boot_id")
+    for path in filter(os.path.exists, ("/usr/sbin/shutdown", "/sbin/shutdown")):  # of systemd, which would look for its own
+        sh("mount", "--bind", str(HERE / "command"), os.path.realpath(path))
+    for name in ("docker", "systemctl", "journalctl", "shutdown"):
         target = Path("/usr/local/sbin") / name
         target.unlink(missing_ok=True)
         target.write_text((HERE / "command").read_text())
@@ -255,12 +267,18 @@ class Engine(socketserver.ThreadingMixIn, http.server.HTTPServer):
         words = container["Config"].get("Cmd") or []
         self.model = words[words.index("--served-model-name") + 1] if "--served-model-name" in words else "?"
         self.keys = Path("/etc/gb10-vllm", container["Name"].removeprefix("/gb10-vllm-"))
+        self.token_s = 0.1
+        self.asked: set[socket.socket] = set()
         super().__init__((binding["HostIp"] or "0.0.0.0", int(binding["HostPort"])), Answer)
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
 
     def shutdown(self) -> None:
+        """What is being answered is cut off, as it is where an engine ends."""
         super().shutdown()
         self.server_close()
+        for connection in list(self.asked):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def known(self, header: str | None) -> bool:
         """Whether a request may be answered; the files are read each time, as the guard of the keys does."""
@@ -287,22 +305,61 @@ class Answer(http.server.BaseHTTPRequestHandler):
             return self.reply(401, {"error": "Unauthorized"})
         if self.path == "/v1/models":
             return self.reply(200, {"data": [{"id": self.server.model, "max_model_len": 2048}]})
+        if self.path == "/metrics":
+            return self.text(f'vllm:num_requests_running{{engine="0"}} {len(self.server.asked)}.0\n')
         paths = {"/v1/models": {}, "/v1/completions": {}, "/v1/chat/completions": {}}
-        return (
-            self.reply(200, {"paths": paths} if self.path == "/openapi.json" else {})
-            if self.path in ("/health", "/metrics", "/openapi.json")
-            else self.reply(404, {})
-        )
+        return self.reply(200, {"paths": paths} if self.path == "/openapi.json" else {}) if self.path in ("/health", "/openapi.json") else self.reply(404, {})
+
+    def text(self, text: str) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def stream(self, tokens: int) -> None:
+        """As many tokens as asked for, one after the other, and how many they were."""
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        said: list[Any] = [{"choices": [{"text": "a"}]}] * tokens
+        for one in [*said, {"choices": [], "usage": {"completion_tokens": tokens}}, None]:
+            line = f"data: {'[DONE]' if one is None else json.dumps(one)}\n\n".encode()
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(line), line))
+            time.sleep(self.server.token_s)
+        self.wfile.write(b"0\r\n\r\n")
 
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if not self.server.known(self.headers.get("Authorization")):
             return self.reply(401, {"error": "Unauthorized"})
+        if b'"stream": true' in body:
+            self.server.asked.add(self.connection)
+            try:
+                return self.stream(int(json.loads(body)["max_tokens"]))
+            finally:
+                self.server.asked.discard(self.connection)
         choice = {"message": {"role": "assistant", "content": "Hello."}, "text": "Hello.", "finish_reason": "stop"}
         return self.reply(200, {"model": self.server.model, "choices": [choice], "usage": {"prompt_tokens": 2, "completion_tokens": 2}})
 
     def log_message(self, *_arguments: Any) -> None:
         pass
+
+
+class Listener(socketserver.ThreadingTCPServer):
+    """A socket unit: its service is run for each connection, as its standard input and output."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+
+    def __init__(self, address: str, command: list[str]) -> None:
+        class Accepted(socketserver.BaseRequestHandler):
+            def handle(self) -> None:
+                subprocess.run(command, stdin=self.request.fileno(), stdout=self.request.fileno(), timeout=5, check=False)
+
+        host, _colon, port = address.rpartition(":")
+        super().__init__((host, int(port)), Accepted)
+        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
 
 
 class Systemd:
@@ -311,6 +368,7 @@ class Systemd:
     def __init__(self) -> None:
         self.state: dict[str, dict[str, str]] = {}
         self.journal: dict[str, list[str]] = {}
+        self.listeners: dict[str, Listener] = {}
 
     def file(self, unit: str) -> Path:
         plain = UNITS / unit
@@ -330,6 +388,9 @@ class Systemd:
     def command(self, words: list[str]) -> tuple[int, str, str]:
         verb = next(word for word in words if not word.startswith("-"))
         units = [word for word in words[words.index(verb) + 1 :] if not word.startswith("-")]
+        if units == ["haproxy.service"]:  # the real one, in the files and the network of this box
+            done = subprocess.run([HERE.parent / "router_host" / "systemctl", *words], capture_output=True, text=True, check=False)
+            return done.returncode, done.stdout, done.stderr
         if verb == "show":
             if not units:
                 return 0, "", ""
@@ -369,7 +430,11 @@ class Systemd:
     def start(self, unit: str) -> None:
         if self.state[unit]["ActiveState"] == "active":
             return
-        if not unit.endswith(".timer"):
+        if unit.endswith(".socket"):
+            command = self.lines(unit.replace(".socket", "@.service"), "ExecStart")[0].lstrip("-")
+            self.listeners[unit] = Listener(self.lines(unit, "ListenStream")[0], shlex.split(command))
+            self.state[unit].update(ActiveState="active", SubState="listening", Result="success")
+        elif not unit.endswith(".timer"):
             if (FOLDER / "short").exists():  # whoever looked before saw more
                 memory(SHORT)
             if self.hook(unit, "ExecStartPre"):
@@ -381,6 +446,10 @@ class Systemd:
             self.state[unit].update(ActiveState="active", SubState="waiting", Result="success")
 
     def stop(self, unit: str) -> None:
+        if unit in self.listeners:
+            listener = self.listeners.pop(unit)
+            listener.shutdown()
+            listener.server_close()
         if unit.endswith(".service") and self.state[unit]["ActiveState"] == "active":
             docker.stop(unit.removesuffix(".service"))
             self.hook(unit, "ExecStopPost", SERVICE_RESULT="success", EXIT_CODE="exited", EXIT_STATUS="143")
@@ -399,6 +468,20 @@ class Systemd:
     def reset(self, unit: str) -> None:
         if self.state[unit]["ActiveState"] == "failed":
             self.state[unit].update(ActiveState="inactive", SubState="dead", Result="success")
+
+    def shut_down(self) -> None:
+        """A reboot: nobody reaches the box meanwhile, what is enabled comes back. With ``stays-off`` in its folder the box does not."""
+        (FOLDER / "off").touch()
+        running = [unit for unit, one in self.state.items() if one["ActiveState"] == "active"]
+        for unit in running:
+            self.stop(unit)
+        time.sleep(2)
+        boot()
+        for unit in running:
+            if self.state[unit]["UnitFileState"] == "enabled":
+                self.start(unit)
+        if not (FOLDER / "stays-off").exists():
+            (FOLDER / "off").unlink()
 
     def engine_ended(self, unit: str, status: int) -> None:
         """systemd waits before it starts the unit again: here for ever."""
@@ -491,6 +574,9 @@ def commanded(asked: dict[str, Any]) -> dict[str, Any]:
     """What a command prints and its exit status."""
     if asked["name"] == "box":
         {"save": kept.save, "restore": kept.restore}[asked["words"][0]](*asked["words"][1:])
+        return {"code": 0, "out": "", "err": ""}
+    if asked["name"] == "shutdown":
+        threading.Timer(0.2, systemd.shut_down).start()
         return {"code": 0, "out": "", "err": ""}
     if asked["name"] == "journalctl":
         unit = asked["words"][asked["words"].index("--unit") + 1]
