@@ -235,9 +235,31 @@ def block_size_for(facts: ModelFacts, engine: Engine, layers: Sequence[Layer], k
     return block, page
 
 
+def _with_skipped(facts: ModelFacts, engine: Engine, sizes: tuple[int, int | None], kv_dtype: str, dtype_bytes: int) -> tuple[int, int | None, int | None]:
+    """Block and state page where some layers keep the model's dtype beside a smaller one, and the page all windows are padded to.
+
+    ``platforms/interface.py _align_heterogeneous_kv_block_size``: blocks grow until one of the smaller dtype holds the least of the larger.
+    """
+    block, state_page = sizes
+    smaller, larger = (_alignment_token_bytes(facts, engine, dtype, dtype_bytes) for dtype in (kv_dtype, "auto"))
+    if not engine.kv_cache_dtype_skip_layers or smaller >= larger:
+        return block, state_page, None
+    least = max(larger * GPU_BLOCK, state_page or 0)
+    block = max(block, block * cdiv(least, block * smaller))
+    return block, state_page and block * smaller, block * smaller
+
+
+def _in_padded_pages(layer: Layer, page: int | None, engine: Engine, kv_dtype: str, dtype_bytes: int) -> Layer:
+    """A window's layer whose page is padded to ``page``, with as many tokens as fit (``Attention.get_kv_cache_spec``)."""
+    if page is None or layer.kind != SLIDING:
+        return layer
+    tokens = page // token_bytes(layer, engine, kv_dtype, dtype_bytes) // GPU_BLOCK * GPU_BLOCK
+    return replace(layer, own_block=max(GPU_BLOCK, tokens), alignment=page)
+
+
 def _alignment_token_bytes(facts: ModelFacts, engine: Engine, kv_dtype: str, dtype_bytes: int) -> int:
     """Bytes of one token of one attention layer as the alignment sees it: from the model's own heads."""
-    if facts.family in registry.MLA_FAMILIES:
+    if facts.family in registry.MLA_FAMILIES and facts.text.get("kv_lora_rank") is not None:
         size = facts.text.integer("kv_lora_rank", 1, 65_536) + (facts.text.optional("qk_rope_head_dim", 0, 65_536) or 0)
         return token_bytes(Layer(MLA, head_size=size), engine, kv_dtype, dtype_bytes)
     size = facts.head_dim
@@ -417,9 +439,11 @@ def _layout_of(facts: ModelFacts, engine: Engine, draft_config: Mapping[str, Any
     dtype_bytes = DTYPE_BYTES[dtype]
     kv_dtype = resolve_kv_cache_dtype(facts, engine)
     layers = _layers(facts, engine, dtype_bytes, draft_config)
+    mode, caching = _cache_mode(facts, engine, any(layer.kind == STATE for _index, layer in layers), pooling)
+    sizes = block_size_for(facts, engine, [layer for _index, layer in layers], kv_dtype, dtype_bytes, mode)
+    block, state_page, padded = _with_skipped(facts, engine, sizes, kv_dtype, dtype_bytes)
+    layers = [(index, _in_padded_pages(layer, padded, engine, kv_dtype, dtype_bytes)) for index, layer in layers]
     caches = [layer for _index, layer in layers]
-    mode, caching = _cache_mode(facts, engine, any(layer.kind == STATE for layer in caches), pooling)
-    block, state_page = block_size_for(facts, engine, caches, kv_dtype, dtype_bytes, mode)
     default_seqs, default_tokens = _default_batch(facts, engine)
     layout = KVLayout(
         architecture=facts.architecture,

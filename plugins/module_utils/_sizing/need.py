@@ -11,7 +11,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing import arguments, beside, beside_arguments, budget, checks, flags, learned, quantization
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing import (
+    arguments,
+    beside,
+    beside_arguments,
+    budget,
+    checks,
+    choices,
+    flags,
+    learned,
+    quantization,
+)
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.budget import GIB, Part
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.engine import Engine, engine_of
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layer import STATE
@@ -82,6 +92,7 @@ def need_of(server: Server, info: ModelInfo, record: Mapping[str, Any], common: 
     """Sizes of one server's parts; the variants with another KV dtype or without graphs are computed only when something does not fit."""
     beside_arguments.refuse(server["args"], f"server {server['name']}", common.identity["platform"])
     check_gpus(server, common.identity["platform"])
+    choices.refuse(server["args"], common.identity.get("vllm_version") or "", f"server {server['name']}")
     flags.refuse_lost_length(server["args"], common.identity.get("vllm_version") or "", server["name"])
     info = _as_read(server, info)
     config = overridden(info["config"], server["args"].get("hf_overrides"), f"server {server['name']}")
@@ -169,6 +180,9 @@ def _engine_settings(server: Server, info: ModelInfo, common: Common) -> dict[st
         settings.setdefault("runner", "pooling")  # facts of an earlier version of this collection: modules.json was there
     if server["env"].get(flags.ALLOW_LONG, "0").strip().lower() in ("1", "true"):
         settings["allow_long_max_model_len"] = True
+    settings["latent"] = server["env"].get(flags.NO_LATENT, "0").strip() in ("", "0")
+    skipped = args.get("kv_cache_dtype_skip_layers") or ()
+    settings["kv_cache_dtype_skip_layers"] = tuple(map(str, skipped if isinstance(skipped, (list, tuple)) else str(skipped).split()))
     wanted = speculation(args, name)
     if wanted:
         draft = draft_of(wanted, common.models)
