@@ -53,11 +53,6 @@ REMOVED = {
 }
 SECRET_ARGS = ("api_key", "hf_token", "ssl_keyfile_password")
 
-# Variables of a server's environment that the plan has to know: they change what vLLM accepts.
-ALLOW_LONG = "VLLM_ALLOW_LONG_MAX_MODEL_LEN"
-NO_LATENT = "VLLM_MLA_DISABLE"
-PLANNED_ENV = (ALLOW_LONG, NO_LATENT, "VLLM_PP_LAYER_PARTITION")
-
 # Arguments that the plan has to know, with the server key they stand for.
 PLANNED_ARGS = {
     "max_model_len": "max_model_len",

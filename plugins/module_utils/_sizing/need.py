@@ -18,6 +18,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._sizing import (
     budget,
     checks,
     choices,
+    environment,
     flags,
     learned,
     quantization,
@@ -178,9 +179,9 @@ def _engine_settings(server: Server, info: ModelInfo, common: Common) -> dict[st
         settings["layer_partition"] = read_partition(server["env"].get("VLLM_PP_LAYER_PARTITION"))
     if info.get("kind") == "embedding" and "beside" not in info:
         settings.setdefault("runner", "pooling")  # facts of an earlier version of this collection: modules.json was there
-    if server["env"].get(flags.ALLOW_LONG, "0").strip().lower() in ("1", "true"):
+    if server["env"].get(environment.ALLOW_LONG, "0").strip().lower() in ("1", "true"):
         settings["allow_long_max_model_len"] = True
-    settings["latent"] = server["env"].get(flags.NO_LATENT, "0").strip() in ("", "0")
+    settings["latent"] = server["env"].get(environment.NO_LATENT, "0").strip() in ("", "0")
     skipped = args.get("kv_cache_dtype_skip_layers") or ()
     settings["kv_cache_dtype_skip_layers"] = tuple(map(str, skipped if isinstance(skipped, (list, tuple)) else str(skipped).split()))
     wanted = speculation(args, name)

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.flags import plain_name
-from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import groups
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import environment, groups
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.deployment import is_loopback
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.shapes import Server
 
@@ -165,6 +165,8 @@ def normalise(servers: list[dict], models_dir: str, allow_open: bool = False, li
         if mistake:
             raise GB10Error(f"gb10_servers entry {position} ({name}): the model's path {path!r} {mistake}; give the directory another name.")
         is_loopback(address)
+        if server.get("env"):
+            server["env"] = environment.readable(server["env"], where)
         _check_access(server, f"gb10_servers entry {position} ({name})")
         policy = "given" if server.get("api_key") else "none" if allow_open else "generate"
         known: Server = {
