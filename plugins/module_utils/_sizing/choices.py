@@ -26,6 +26,10 @@ def _words(text: str) -> frozenset[str]:
 
 
 CHOICES = {
+    "config_format": "auto hf mistral",
+    "convert": "auto none embed classify",
+    "model_impl": "auto vllm transformers terratorch",
+    "optimization_level": "0 1 2 3",
     "all2all_backend": (
         "allgather_reducescatter deepep_high_throughput deepep_low_latency deepep_v2 flashinfer_all2allv flashinfer_nvlink_one_sided "
         "flashinfer_nvlink_two_sided moonep mori_high_throughput mori_low_latency naive nixl_ep pplx"
@@ -45,7 +49,6 @@ CHOICES = {
     ),
     "log_level": "CRITICAL ERROR WARNING INFO DEBUG NOTSET",
     "logprobs_mode": "processed_logits processed_logprobs raw_logits raw_logprobs",
-    "lora_dtype": "auto bfloat16 float16",
     "mamba_ssu_algorithm": "auto horizontal simple vertical",
     "max_lora_rank": "1 8 16 32 64 128 256 320 512",
     "mm_encoder_attn_dtype": "fp8",
@@ -97,20 +100,24 @@ REASONING_PARSERS = _words(
     "hf holo2 hunyuan_a13b hy_v3 hy_v4 inkling k2_horizon kimi_k2 kimi_k3 ling3 mimo minicpmv minimax_m2 minimax_m2_append_think minimax_m3 mistral "
     "muse muse_glimmer musespark1x nemotron_v3 olmo3 openai_gptoss plamo3 poolside_v1 qwen3 seed_oss step3 step3p5 step5"
 )
+EXECUTORS = ("mp", "uni", "ray", "external_launcher")
 # Switches of which the first is refused without the second.
 NEEDS = (("enable_auto_tool_choice", "tool_call_parser"), ("enable_log_outputs", "enable_log_requests"))
 # Whole numbers with the least that vLLM takes.
-LEAST = {"max_loras": 1, "stream_interval": 1, "sse_keep_alive_interval": 0, "max_lora_cls_labels": 1}
+LEAST = {"stream_interval": 1, "sse_keep_alive_interval": 0, "max_lora_cls_labels": 1}
 
 
 def refuse(args: Mapping[str, Any], version: str, who: str) -> None:
     """GB10Error for the first argument that vLLM's parser refuses, where the release is one whose values are known; a fork may have its own."""
-    if not _known(version):
+    if not is_known(version):
         return
     for name, value, known in _outside(args):
         near = difflib.get_close_matches(str(value), known, n=1, cutoff=0.6)
         meant = f"did you mean {near[0]}?" if near else f"it takes {', '.join(known[:12])}" + (" and others" if len(known) > 12 else "")
         raise GB10Error(f"{who}: args.{name} is {shown(value)}, which vLLM {version} does not take: {meant}")
+    executor = str(args.get("distributed_executor_backend") or "mp")
+    if executor not in EXECUTORS and "." not in executor:
+        raise GB10Error(f"{who}: args.distributed_executor_backend is {shown(executor)}: vLLM takes {', '.join(EXECUTORS)} or a class of yours")
     for name, other in NEEDS:
         if args.get(name) is True and not args.get(other):
             raise GB10Error(f"{who}: args.{name} needs {other} beside it, or vLLM refuses to start: add it, or leave {name} out")
@@ -120,15 +127,24 @@ def refuse(args: Mapping[str, Any], version: str, who: str) -> None:
         value = args.get(name)
         if value is not None and _whole(value) is not None and _whole(value) < least:
             raise GB10Error(f"{who}: args.{name} is {shown(value)}: vLLM takes whole numbers from {least} on")
+    if args.get("max_cudagraph_capture_size") is not None and _whole(args["max_cudagraph_capture_size"]) == 0:
+        raise GB10Error(f"{who}: args.max_cudagraph_capture_size is 0, with which vLLM refuses to start: say `cuda_graphs: never` for the server instead")
+    if args.get("enable_lora") is True:
+        _check_slots(args, who)
+
+
+def _check_slots(args: Mapping[str, Any], who: str) -> None:
     slots, kept = _whole(args.get("max_loras", 1)), _whole(args.get("max_cpu_loras"))
-    if args.get("enable_lora") is True and slots is not None and kept is not None and kept < slots:
+    if slots is not None and slots < 1:
+        raise GB10Error(f"{who}: args.max_loras is {slots}: vLLM takes whole numbers from 1 on")
+    if slots is not None and kept is not None and kept < slots:
         raise GB10Error(f"{who}: args.max_cpu_loras is {kept}, less than max_loras {slots}, which vLLM refuses: raise it, or leave it out")
 
 
 def doubts(args: Mapping[str, Any], load_format: str, version: str) -> list[str]:
     """A warning for each name that the release does not have, unless a plugin brings it, or a fork."""
     found = []
-    if not _known(version):
+    if not is_known(version):
         found += [f"args.{name} is {shown(value)}, which no vLLM known here takes, unless it is a fork's own" for name, value, _known_ones in _outside(args)]
     named = (
         ("tool_call_parser", args.get("tool_call_parser"), TOOL_PARSERS, args.get("tool_parser_plugin")),
@@ -143,13 +159,36 @@ def doubts(args: Mapping[str, Any], load_format: str, version: str) -> list[str]
     return found
 
 
-def _known(version: str) -> bool:
+def check_files(load_format: str, args: Mapping[str, Any], names: Collection[str] | None, who: str) -> None:
+    """GB10Error for formats of weights and tokenizer whose files a model has not; ``names``: its .json, .safetensors and tokenizer files, where known.
+
+    vLLM: ``model_loader/default_loader.py _prepare_weights``, ``sharded_state_loader.py``, ``tensorizer_loader.py``, ``tokenizers/mistral.py``.
+    """
+    lacks = {
+        "pt": "reads *.pt files",
+        "npcache": "reads *.bin files",
+        "gguf": "reads GGUF files",
+        "sharded_state": "" if any(name.startswith("model-rank-") for name in names or ()) or names is None else "reads model-rank-*.safetensors files",
+        "tensorizer": "" if args.get("model_loader_extra_config") else "reads a file that model_loader_extra_config names (tensorizer_uri)",
+    }.get(load_format)
+    if lacks:
+        raise GB10Error(f"{who}: load_format {load_format} {lacks}, and what is planned are the model's *.safetensors: leave it out, or use safetensors")
+    if args.get("tokenizer_mode") == "mistral" and not args.get("tokenizer") and names and not any(map(_is_mistrals, names)):
+        raise GB10Error(f"{who}: args.tokenizer_mode mistral needs tekken.json or tokenizer.model.v*, which the model has not: leave it out")
+
+
+def _is_mistrals(name: str) -> bool:
+    return name == "tekken.json" or name.startswith("tokenizer.model.v") or name.endswith((".tekken", "tekken.json"))
+
+
+def is_known(version: str) -> bool:
     """Whether it is a release itself: no fork, no build of between two releases."""
     return not tells_no_age(version) and version.replace(".", "").isdigit() and KNOWN_SINCE <= release_of(version) <= KNOWN_UNTIL
 
 
 def _near(version: str) -> bool:
-    return not tells_no_age(version) and release_of(version) <= KNOWN_UNTIL
+    """Whether it is such a release, or a build or fork of one."""
+    return not tells_no_age(version) and KNOWN_SINCE <= release_of(version) <= KNOWN_UNTIL
 
 
 def _outside(args: Mapping[str, Any]) -> list[tuple[str, Any, list[str]]]:

@@ -27,9 +27,7 @@ def doubts(env: Mapping[str, str], name: str) -> list[str]:
     for key in WRITTEN:
         path = env.get(key, "")
         if path.startswith("/") and not _below(path, _OWN):
-            found.append(
-                f"env.{key} is {path}, where the container cannot write unless gb10_read_only is false: name one below /cache, or leave it out"
-            )
+            found.append(f"env.{key} is {path}, where the container cannot write unless gb10_read_only is false: name one below /cache, or leave it out")
     for key in READ:
         path = env.get(key, "")
         if path.startswith("/") and not _below(path, (*_OWN, f"/models/{name}")):

@@ -60,7 +60,9 @@ def build_layers(build: Build) -> list[tuple[int, Layer]]:
             raise GB10Error(f"tensor_parallel_size {ranks} and the model's {heads} key-value heads do not divide each other: choose another size.")
     if not engine.latent and facts.family in MLA_FAMILIES and facts.family != "mla":
         raise GB10Error(f"VLLM_MLA_DISABLE is set, and vLLM has no other attention for {facts.architecture}: take it out of the server's env.")
-    layers = [(index, _kept(index, layer, engine.kv_cache_dtype_skip_layers)) for index, layer in RULES[facts.family](build)]
+    layers = list(RULES[facts.family](build))
+    if engine.kv_cache_dtype_skip_layers:
+        layers = [(index, _kept(index, layer, engine.kv_cache_dtype_skip_layers)) for index, layer in layers]
     if engine.num_speculative_tokens and engine.speculative_method == "mtp" and layers:
         layers += draft_layers(build, layers)
     return layers

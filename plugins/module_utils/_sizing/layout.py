@@ -214,7 +214,7 @@ def _base_block(facts: ModelFacts, engine: Engine) -> tuple[int, int]:
 def block_size_for(facts: ModelFacts, engine: Engine, layers: Sequence[Layer], kv_dtype: str, dtype_bytes: int, mode: str) -> tuple[int, int | None]:
     """Tokens per block, and the page states are padded to (``platforms/interface.py _align_hybrid_block_size``)."""
     base, multiple = _base_block(facts, engine)
-    if engine.block_size is not None:
+    if engine.block_size is not None and layers:
         if engine.block_size % multiple:
             raise GB10Error(f"block_size {engine.block_size} is not accepted by the attention backend of {facts.architecture}: give a multiple of {multiple}.")
         base = engine.block_size
@@ -241,8 +241,10 @@ def _with_skipped(facts: ModelFacts, engine: Engine, sizes: tuple[int, int | Non
     ``platforms/interface.py _align_heterogeneous_kv_block_size``: blocks grow until one of the smaller dtype holds the least of the larger.
     """
     block, state_page = sizes
+    if not engine.kv_cache_dtype_skip_layers:
+        return block, state_page, None
     smaller, larger = (_alignment_token_bytes(facts, engine, dtype, dtype_bytes) for dtype in (kv_dtype, "auto"))
-    if not engine.kv_cache_dtype_skip_layers or smaller >= larger:
+    if smaller >= larger:
         return block, state_page, None
     least = max(larger * GPU_BLOCK, state_page or 0)
     block = max(block, block * cdiv(least, block * smaller))
@@ -332,7 +334,7 @@ def _takes_pieces(facts: ModelFacts, engine: Engine) -> bool:
     """Whether a prompt may be computed in pieces (``config/model.py is_chunked_prefill_supported``); pooling over all of it forbids that."""
     if facts.kind in ("encoder_decoder", "encoder_only") or _plain_cpu_mla(facts, engine):
         return False
-    return facts.runner != "pooling" or not set(facts.pooling) & {"MEAN", "CLS", "STEP"}
+    return not set(facts.pooling) & {"MEAN", "CLS", "STEP"}
 
 
 def _cache_mode(facts: ModelFacts, engine: Engine, has_states: bool, pooling: bool) -> tuple[str, bool]:
@@ -437,6 +439,8 @@ def _layout_of(facts: ModelFacts, engine: Engine, draft_config: Mapping[str, Any
     rules, pooling = engine.rules, facts.runner == "pooling"
     dtype = resolve_dtype(facts, engine, pooling)
     dtype_bytes = DTYPE_BYTES[dtype]
+    if dtype == "float32" and facts.family in registry.MLA_FAMILIES and engine.latent and engine.platform == "gb10":
+        raise GB10Error(f"dtype float32 is taken by none of vLLM's backends for the latent attention of {facts.architecture}: use bfloat16 or auto.")
     kv_dtype = resolve_kv_cache_dtype(facts, engine)
     layers = _layers(facts, engine, dtype_bytes, draft_config)
     mode, caching = _cache_mode(facts, engine, any(layer.kind == STATE for _index, layer in layers), pooling)
