@@ -40,7 +40,7 @@ class Hit:
     @property
     def is_wrapper(self) -> bool:
         """Whether it names a consequence or a marker, never a root cause."""
-        return self.entry.priority >= WRAPPER_PRIORITY
+        return self.entry.marker or self.entry.priority >= WRAPPER_PRIORITY
 
 
 def evidence(box: str, log: list[str], kernel_log: list[str], has_key: bool) -> tuple[dict[str, str], set[str]]:
@@ -151,7 +151,8 @@ def diagnose(logs: dict[str, str], entries: list[Entry], context: frozenset[str]
     explained = _explained([hit for hit in fatal if hit.entry.raised_in is None])
     if root is None or root.is_wrapper or _passes_by(root, read, explained):
         placed = [hit for hit in fatal if hit.entry.raised_in and _is_first(hit, read)]
-        unexplained = None if placed else _unexplained(read, explained)
+        # What only tells how something ended explains no line.
+        unexplained = None if placed else _unexplained(read, explained - _explained([hit for hit in fatal if hit.entry.marker]))
         if unexplained is not None:
             return {**unexplained, "also": _also(fatal), "notes": notes}
         root = placed[0] if placed else root
@@ -169,8 +170,8 @@ def diagnose(logs: dict[str, str], entries: list[Entry], context: frozenset[str]
         shown = next((number for number in sorted(same) if reading.is_error(lines[number]) and not reading.is_wrapper(lines[number])), shown)
     return {
         **NOTHING,
-        "verdict": "known",
-        "found": True,
+        "verdict": "unknown" if root.entry.marker else "known",
+        "found": not root.entry.marker,
         "id": root.entry.id,
         "stage": root.entry.stage,
         "node": root.node,
