@@ -151,10 +151,9 @@ def diagnose(logs: dict[str, str], entries: list[Entry], context: frozenset[str]
     explained = _explained([hit for hit in fatal if hit.entry.raised_in is None])
     if root is None or root.is_wrapper or _passes_by(root, read, explained):
         placed = [hit for hit in fatal if hit.entry.raised_in and _is_first(hit, read)]
-        # What only tells how something ended explains no line.
-        unexplained = None if placed else _unexplained(read, explained - _explained([hit for hit in fatal if hit.entry.marker]))
+        unexplained = None if placed else _unexplained(read, explained)
         if unexplained is not None:
-            return {**unexplained, "also": _also(fatal), "notes": notes}
+            return {**unexplained, "todo": _ending(root, unexplained["todo"]), "also": _also(fatal), "notes": notes}
         root = placed[0] if placed else root
     root = root or next((hit for hit in hits if hit.entry.severity == "degraded" and hit.entry.stage == "runtime" and _REFUSAL.search(hit.line)), None)
     if root is None:
@@ -185,6 +184,13 @@ def diagnose(logs: dict[str, str], entries: list[Entry], context: frozenset[str]
         "also": _also(others),
         "notes": notes,
     }
+
+
+def _ending(root: Hit | None, todo: str) -> str:
+    """What to look at, with what is known of the way it ended."""
+    if root is None or not root.entry.marker:
+        return todo
+    return f"{fill(root.entry.cause, root.groups)} {fill(root.entry.fix, root.groups)} {todo}"
 
 
 def _is_harmless(hit: Hit, started: dict[str, int]) -> bool:
