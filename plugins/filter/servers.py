@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable
 
 from ansible_collections.gb10.vllm.plugins.plugin_utils._as_filter import as_filters
-from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import deployment, groups, lacking, mounts, rehearsal, sequence, wanted, work
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import deployment, groups, lacking, mounts, ranks, rehearsal, sequence, wanted, work
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.vulnerabilities import exposure_verdict
 
 REFUSED = "not started: "
@@ -61,6 +61,9 @@ class FilterModule:
                 "server_groups": wanted.of_several_boxes,
                 "group_servers": groups.placed,
                 "group_split": groups.split_by_batches,
+                "group_compared": ranks.compared,
+                "group_unstarted": ranks.unstarted,
+                "rollout_batches": ranks.batches,
                 "server_mistakes": wanted.server_mistakes,
                 "directory_mistakes": wanted.directory_mistakes,
                 "exposures": exposures,

@@ -27,6 +27,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._engine.container import
     memory_available_bytes,
 )
 from ansible_collections.gb10.vllm.plugins.module_utils._engine.proof import Proof
+from ansible_collections.gb10.vllm.plugins.module_utils._engine.rank import Rank
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._io import env_file, redaction
 
@@ -55,6 +56,7 @@ class Follower:
     :param last: ``activity`` of an earlier observation.
     :param key_required: whether every route must refuse a request without a key.
     :param proof: what is measured once it answers, where its start is watched; None measures nothing.
+    :param rank: what a deployment says of its group, for one box of a server over several.
     """
 
     def __init__(
@@ -71,8 +73,10 @@ class Follower:
         last: Mapping[str, Any] | None = None,
         key_required: bool = False,
         proof: Proof | None = None,
+        rank: Mapping[str, Any] | None = None,
     ) -> None:
         self.container = container
+        self.rank = Rank(rank) if rank else None
         self.kind = kind
         self.prompt = prompt
         self.stall_s = stall_s
@@ -105,6 +109,8 @@ class Follower:
         details = inspect(self.container)
         if details is None:
             return self._missing()
+        if self.rank and (waits := self.rank.waits()):
+            return self._waiting(waits)
         state = details["State"]
         started_at = state["StartedAt"]
         followed = self.start or started_at
@@ -143,12 +149,36 @@ class Follower:
             self._fail(result, f"Docker is restarting it over and over (last exit code {state.get('ExitCode')})", lines, started)
         elif state["Status"] == "paused":
             result["progress"] = "the container is paused (docker unpause continues it)"
+        elif self.rank and not self.rank.head:
+            result.update(self.rank.behind_its_head(phase, progress))
         elif engine_log.says_started(lines) or _log_began_late(entries, started):
             self._prove(result, lines, started)
         self._judge_activity(result, entries, now)
         shown = [line for line in lines if line and not line.startswith("Route: ")]
         result["log_tail"] = [redaction.redact(line, self.secrets) for line in shown[-TAIL_LINES:]]
         result.update({name: redaction.redact(result[name], self.secrets) for name in ("reason", "progress")})
+        return result
+
+    def _waiting(self, words: str) -> dict[str, Any]:
+        """A rank whose container starts when the other boxes are there; what an earlier start left of it says nothing."""
+        now = time.time()
+        since = self.last.get("waiting_since") or now
+        result: dict[str, Any] = {
+            "phase": "created",
+            "progress": words,
+            "reason": "",
+            "elapsed_s": round(now - since, 1),
+            "memory_available_bytes": memory_available_bytes(),
+            "facts": {},
+            "answer": None,
+            "container": {"name": self.container, "exists": True, "status": "created"},
+            "activity": {"waiting_since": since, "at": now},
+            "log_tail": [],
+        }
+        self.last = result["activity"]
+        if now - since > self.stall_s:
+            result.update(phase="stalled", reason=f"it has been {words} for {now - since:.0f} s")
+            result.update(log=[f"gb10.vllm: {result['reason']}"], kernel_log=[])
         return result
 
     def _missing(self) -> dict[str, Any]:

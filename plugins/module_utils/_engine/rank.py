@@ -1,0 +1,55 @@
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""One box of a server over several, asked what it is at: a rank without an API never says that it is ready.
+
+The program that answers is the role server's file rank.py.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+ASK_S = 3.0
+
+
+def ask(address: str, port: int) -> str:
+    """The line that a rank says (waiting for whom, starting, met, answered); "" where nobody says one."""
+    with contextlib.suppress(OSError), socket.create_connection((address, port), timeout=ASK_S) as connection:
+        connection.settimeout(ASK_S)
+        return connection.recv(400).decode("utf-8", "replace").strip()
+    return ""
+
+
+class Rank:
+    """The rank of this box; ``group``: number, boxes, addresses and guard_port of its deployment."""
+
+    def __init__(self, group: Mapping[str, Any]) -> None:
+        self.number = int(group["number"])
+        self.boxes = [str(box) for box in group["boxes"]]
+        self.addresses = [str(address) for address in group["addresses"]]
+        self.port = int(group["guard_port"])
+
+    @property
+    def head(self) -> bool:
+        """Whether the API server is here."""
+        return self.number == 0
+
+    def waits(self) -> str:
+        """For whom this rank waits, in words; "" where it does not."""
+        said = ask(self.addresses[self.number], self.port)
+        return said if said.startswith("waiting") else ""
+
+    def behind_its_head(self, phase: str, progress: str) -> dict[str, Any]:
+        """{phase, progress} of a rank that runs: ready when its head has answered; else what its own log says."""
+        said = ask(self.addresses[0], self.port)
+        if said == "answered":
+            return {"phase": "ready", "progress": f"is rank {self.number} of a server that answers on {self.boxes[0]}"}
+        return {
+            "phase": phase,
+            "progress": f"{progress} (rank {self.number} of {self.boxes[0]}, which {f'is {said}' if said else 'does not say what it is at'})",
+        }
