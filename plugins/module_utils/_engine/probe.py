@@ -109,7 +109,7 @@ class Follower:
         details = inspect(self.container)
         if details is None:
             return self._missing()
-        if self.rank and (waits := self.rank.waits()):
+        if self.rank and (waits := self.rank.waits(details["State"]["Status"] == "running")):
             return self._waiting(waits)
         state = details["State"]
         started_at = state["StartedAt"]

@@ -39,10 +39,10 @@ class Rank:
         """Whether the API server is here."""
         return self.number == 0
 
-    def waits(self) -> str:
-        """For whom this rank waits, in words; "" where it does not."""
+    def waits(self, runs: bool) -> str:
+        """For whom this rank waits, in words; "" where it does not. ``runs``: whether its container does, which is started a moment after it said so."""
         said = ask(self.addresses[self.number], self.port)
-        return said if said.startswith("waiting") else ""
+        return said if said.startswith("waiting") or not runs else ""
 
     def behind_its_head(self, phase: str, progress: str) -> dict[str, Any]:
         """{phase, progress} of a rank that runs: ready when its head has answered; else what its own log says."""

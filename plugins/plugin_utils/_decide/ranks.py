@@ -162,10 +162,11 @@ def _differing(values: Mapping[str, Any], what: str) -> str:
         return ""
     first, *others = values
     other = next(box for box in others if values[box] != values[first])
+    verb = "are" if what.startswith("the files") else "is"
     if isinstance(values[first], Mapping):
         keys = sorted(key for key in {*values[first], *values[other]} if values[first].get(key) != values[other].get(key))
         what, values = f"{what} {keys[0]}", {box: value.get(keys[0]) for box, value in values.items()}
-    return f"{what} {'are' if what.endswith('s') else 'is'} not the same: " + ", ".join(f"{box} has {_short(value)}" for box, value in values.items())
+    return f"{what} {verb} not the same: " + ", ".join(f"{box} has {_short(value)}" for box, value in values.items())
 
 
 def _short(value: Any) -> str:

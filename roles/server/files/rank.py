@@ -4,7 +4,8 @@
 
 """One box of a vLLM server over several; systemd runs it as the unit's main process.
 
-    rank NAME
+    rank run NAME    wait for the other boxes, run the container, end it when one of them is lost
+    rank open NAME   take away what closed the ports of the ranks
 
 It waits until the other boxes are there, starts the container, and ends it as soon as one of them is lost, so that all of them start again
 together: vLLM's head notices a dead rank with the first unlucky request, and its other ranks never notice a dead head. The head is tied to every other
@@ -52,14 +53,12 @@ class Group:
     def __init__(self, deployment: dict) -> None:
         group = deployment["group"]
         self.number, self.address = int(group["number"]), str(group["addresses"][group["number"]])
+        self.head = self.number == 0
         self.master_port, self.port = int(group["master_port"]), int(group["guard_port"])
         members = list(zip(map(str, group["boxes"]), map(str, group["addresses"]), strict=False))
+        self.addresses = [address for _box, address in members]
         self.peers = members[1:] if self.number == 0 else members[:1]
         self.url = str(deployment["probe_url"])
-
-    @property
-    def head(self) -> bool:
-        return self.number == 0
 
 
 class Said:
@@ -189,6 +188,51 @@ def wait_for_all(group: Group, said: Said) -> None:
         time.sleep(min(2.0, LOOK_S))
 
 
+# What vLLM's ranks say to each other is neither encrypted nor asked for a key. They listen on the master's port of all addresses, and on ports that the
+# kernel gives them on the group's own address; Docker brings iptables along.
+EPHEMERAL = "32768:60999"
+
+
+def rules(group: Group) -> list[list[str]]:
+    """Arguments of iptables: a chain of our own that lets in the boxes of the group, and what is sent through it."""
+    chain, known = f"GB10-{group.master_port}", ["-p", "tcp", "--syn"]
+    found = [["-N", chain], *(["-A", chain, "-s", address, "-j", "RETURN"] for address in group.addresses), ["-A", chain, "-i", "lo", "-j", "RETURN"]]
+    found.append(["-A", chain, "-p", "tcp", "-j", "REJECT", "--reject-with", "tcp-reset"])
+    found += [["-I", "INPUT", *known, "--dport", str(port), "-j", chain] for port in (group.master_port, group.port)]
+    return [*found, ["-I", "INPUT", *known, "-d", group.address, "--dport", EPHEMERAL, "-j", chain]]
+
+
+def iptables(arguments: list[str], version: str = "") -> int:
+    try:
+        return subprocess.run([f"ip{version}tables", "-w", "10", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode
+    except OSError:
+        return 127
+
+
+def by_six(group: Group) -> list[str]:
+    """The master's port over IPv6, by which no rank comes."""
+    return ["INPUT", "!", "-i", "lo", "-p", "tcp", "--dport", str(group.master_port), "-j", "REJECT"]
+
+
+def close(name: str, group: Group) -> None:
+    """Close the ports of the ranks to all but the boxes of the group; a start goes on without, and says so."""
+    open_again(group)
+    iptables(["-I", *by_six(group)], "6")
+    refused = [rule for rule in rules(group) if iptables(rule)]
+    if refused:
+        tell(f"{name}: the ports of its ranks could not be closed to others (iptables); whoever reaches {group.address} can speak to them")
+
+
+def open_again(group: Group) -> None:
+    for rule in reversed(rules(group)):
+        if rule[0] == "-I":
+            iptables(["-D", *rule[1:]])
+    chain = f"GB10-{group.master_port}"
+    iptables(["-F", chain])
+    iptables(["-X", chain])
+    iptables(["-D", *by_six(group)], "6")
+
+
 def guard(action: str, name: str) -> None:
     subprocess.run([GUARD, action, name], check=False)
 
@@ -241,6 +285,7 @@ def run(name: str, group: Group, said: Said) -> int:
     """The exit code of a start, from waiting for the others to the end of the container."""
     container = f"gb10-vllm-{name}"
     end(container)
+    close(name, group)
     guard("hold", name)
     wait_for_all(group, said)
     guard("go", name)
@@ -267,16 +312,19 @@ def run(name: str, group: Group, said: Said) -> int:
 
 
 def main() -> int:
-    if len(sys.argv) != 2:
+    if len(sys.argv) != 3 or sys.argv[1] not in ("run", "open"):
         print(__doc__, file=sys.stderr)
         return 2
-    name = sys.argv[1]
+    action, name = sys.argv[1:]
     try:
         with open(os.path.join(STATE_DIR, "servers", name, "deployment.json"), encoding="utf-8") as handle:
             group = Group(json.load(handle))
     except (OSError, ValueError, KeyError, TypeError, IndexError):
         tell(f"not started: what the boxes of {name} are cannot be read from its deployment.json. Run the playbook site again.")
         return 1
+    if action == "open":
+        open_again(group)
+        return 0
     return run(name, group, Said(group))
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import checkpoints
 import yaml
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing import weights
-from playbook import LOCAL, ROOT, play
+from playbook import LOCAL, play
 
 GIB = 2**30
 TINY = checkpoints.TINY_LLAMA
@@ -78,5 +78,7 @@ def test_each_box_gets_its_rank_and_knows_where_the_others_are(tmp_path):
 
 
 def test_boxes_without_a_common_network_are_refused_before_anything_changes(tmp_path):
-    rc, output = run(tmp_path, [BIG | {"boxes": ["zero", "one"]}], fabric=lambda number: {})
-    assert rc == 0 and json.loads((tmp_path / "places.json").read_text())["big"]["one"]["interface"] == "enP7s7", output
+    apart = [{"enP7s7": [f"10.{number}.0.1/24"]} for number in range(4)]
+    rc, output = run(tmp_path, [BIG | {"boxes": ["zero", "one"]}], fabric=apart.__getitem__)
+    assert rc != 0 and "server big: there is no network that all of its boxes are in (zero has 10.0.0.1/24" in output
+    assert "Nothing was changed." in output
