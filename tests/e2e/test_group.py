@@ -15,6 +15,7 @@ import subprocess
 import time
 
 import pytest
+import yaml
 from server_box import CLEAN, FLEET, Box, SshBox
 
 REUSE = bool(os.environ.get("GB10_E2E_REUSE"))  # while working on these tests: the boxes stay, with what the last run left on them
@@ -23,7 +24,6 @@ DUO = {
     "name": "duo", "model": "tiny-llama", "port": 8000, "address": "0.0.0.0", "boxes": ["spark-01", "spark-02"], "max_model_len": 2048, "concurrency": 2,
     "kv_cache_memory_gib": 0.25, "args": {"dtype": "float32", "enforce_eager": True}, "env": ENV,
 }  # fmt: skip
-LEFT = "docker exec gb10-vllm-duo true 2>/dev/null && docker top gb10-vllm-duo -eo pid | tail -n +2 | wc -l || echo 0"
 
 
 class Pair(Box):
@@ -97,3 +97,39 @@ def test_a_death_restarts_both_and_they_answer_again(served, dies):
     served.wait_until(lambda: served.started(1 - dies) != before[1 - dies] or "left the group" in served.journal_of(1 - dies), 30)
     print(f"noticed after {time.monotonic() - began:.0f} s")
     served.both_start_again(before)
+
+
+def test_a_cut_link_ends_both_within_half_a_minute_and_they_answer_when_it_is_back(served):
+    before = served.now()
+    box = f"gb10-{FLEET}-spark-02"
+    subprocess.run(["docker", "exec", box, "ip", "link", "set", "eth0", "down"], check=True)
+    try:
+        took = served.wait_until(lambda: "has not answered for" in served.journal_of(0), 60)
+        print(f"noticed after {took:.0f} s")
+        served.wait_until(lambda: "waiting for spark-02" in served.run("systemctl status gb10-vllm-duo --no-pager", check=False), 60)
+        assert served.run("docker ps -q --filter name=gb10-vllm-duo") == "", "a rank that waits holds no memory"
+    finally:
+        subprocess.run(["docker", "exec", box, "ip", "link", "set", "eth0", "up"], check=True)
+    served.both_start_again(before)
+
+
+def test_unequal_arguments_are_refused_and_what_runs_goes_on(served):
+    before = served.now()
+    folder = served.folder / "host_vars"
+    folder.mkdir(exist_ok=True)
+    (folder / "spark-02.yml").write_text(yaml.safe_dump({"gb10_servers": [DUO | {"args": {**DUO["args"], "seed": 7}}]}))
+    try:
+        said = " ".join(served.play("site.yml", rc=2).split())
+        assert "the argument --seed is not the same: spark-01 has none, spark-02 has 7" in said
+    finally:
+        (folder / "spark-02.yml").unlink()
+    assert served.now() == before and served.chat() == 200
+
+
+def test_a_stopped_server_leaves_no_process_and_no_rule_behind(served):
+    served.play("stop")
+    for number in (0, 1):
+        assert served.of(number, "docker ps -q --filter name=gb10-vllm-duo") == ""
+        assert "GB10-" not in served.of(number, "iptables -S")
+    served.site()
+    assert served.chat() == 200

@@ -27,7 +27,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._engine.container import
     memory_available_bytes,
 )
 from ansible_collections.gb10.vllm.plugins.module_utils._engine.proof import Proof
-from ansible_collections.gb10.vllm.plugins.module_utils._engine.rank import Rank
+from ansible_collections.gb10.vllm.plugins.module_utils._engine.rank import Rank, waiting
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._io import env_file, redaction
 
@@ -110,7 +110,7 @@ class Follower:
         if details is None:
             return self._missing()
         if self.rank and (waits := self.rank.waits(details["State"]["Status"] == "running")):
-            return self._waiting(waits)
+            return waiting(self.container, waits, self.last, self.stall_s)
         state = details["State"]
         started_at = state["StartedAt"]
         followed = self.start or started_at
@@ -157,28 +157,6 @@ class Follower:
         shown = [line for line in lines if line and not line.startswith("Route: ")]
         result["log_tail"] = [redaction.redact(line, self.secrets) for line in shown[-TAIL_LINES:]]
         result.update({name: redaction.redact(result[name], self.secrets) for name in ("reason", "progress")})
-        return result
-
-    def _waiting(self, words: str) -> dict[str, Any]:
-        """A rank whose container starts when the other boxes are there; what an earlier start left of it says nothing."""
-        now = time.time()
-        since = self.last.get("waiting_since") or now
-        result: dict[str, Any] = {
-            "phase": "created",
-            "progress": words,
-            "reason": "",
-            "elapsed_s": round(now - since, 1),
-            "memory_available_bytes": memory_available_bytes(),
-            "facts": {},
-            "answer": None,
-            "container": {"name": self.container, "exists": True, "status": "created"},
-            "activity": {"waiting_since": since, "at": now},
-            "log_tail": [],
-        }
-        self.last = result["activity"]
-        if now - since > self.stall_s:
-            result.update(phase="stalled", reason=f"it has been {words} for {now - since:.0f} s")
-            result.update(log=[f"gb10.vllm: {result['reason']}"], kernel_log=[])
         return result
 
     def _missing(self) -> dict[str, Any]:

@@ -11,8 +11,11 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import time
 from collections.abc import Mapping
 from typing import Any
+
+from ansible_collections.gb10.vllm.plugins.module_utils._engine.container import memory_available_bytes
 
 ASK_S = 3.0
 
@@ -23,6 +26,33 @@ def ask(address: str, port: int) -> str:
         connection.settimeout(ASK_S)
         return connection.recv(400).decode("utf-8", "replace").strip()
     return ""
+
+
+def waiting(container: str, words: str, last: dict[str, Any], stall_s: float) -> dict[str, Any]:
+    """What a look at a rank finds whose container starts when the other boxes are there: what an earlier start left of it says nothing.
+
+    ``words``: for whom it waits; ``last``: ``activity`` of an earlier look, which this one takes the place of; after ``stall_s`` seconds it counts as stalled.
+    """
+    now = time.time()
+    since = last.get("waiting_since") or now
+    last.clear()
+    last.update(waiting_since=since, at=now)
+    result: dict[str, Any] = {
+        "phase": "created",
+        "progress": words,
+        "reason": "",
+        "elapsed_s": round(now - since, 1),
+        "memory_available_bytes": memory_available_bytes(),
+        "facts": {},
+        "answer": None,
+        "container": {"name": container, "exists": True, "status": "created"},
+        "activity": dict(last),
+        "log_tail": [],
+    }
+    if now - since > stall_s:
+        result.update(phase="stalled", reason=f"it has been {words} for {now - since:.0f} s", kernel_log=[])
+        result["log"] = [f"gb10.vllm: {result['reason']}"]
+    return result
 
 
 class Rank:

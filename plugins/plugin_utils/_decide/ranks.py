@@ -232,10 +232,13 @@ def unstarted(name: str, hostvars: Mapping[str, Any], boxes: Sequence[str]) -> l
     return [box for box in boxes if name not in (hostvars[box].get("server_ranks_up") or [])]
 
 
-def batches(boxes: Sequence[str], groups: Sequence[Sequence[str]]) -> list[Any]:
-    """The sizes of a rollout's batches where the user names none: one box, a quarter of them, all; larger where a server over several would be split."""
-    usual = [1, "25%", "100%"]
-    members = [sorted(boxes.index(box) for box in group if box in boxes) for group in groups]
+def batches(boxes: Sequence[str], where: Mapping[str, Mapping[str, Place]]) -> list[Any]:
+    """The sizes of a rollout's batches where the user names none: one box, a quarter of them, all; larger where a server over several would be split.
+
+    ``where``: by server the places of its boxes.
+    """
+    usual = [1, "25%", "100%"] if boxes else [1]
+    members = [sorted(boxes.index(box) for box in group if box in boxes) for group in where.values()]
     members = [places for places in members if len(places) > 1]
     if not members:
         return usual

@@ -178,7 +178,9 @@ def test_what_the_boxes_of_a_server_know_of_each_other():
         (4, [["b0", "b1"], ["b1", "b2"]], [3, 1]),
         (2, [["b1", "b0"]], [2]),
         (3, [["gone", "b0"]], [1, "25%", "100%"]),
+        (0, [], [1]),
     ],
 )
 def test_no_batch_separates_the_boxes_of_a_server(count, groups, sizes):
-    assert ranks.batches([f"b{number}" for number in range(count)], groups) == sizes
+    where = {str(number): dict.fromkeys(group, {}) for number, group in enumerate(groups)}
+    assert ranks.batches([f"b{number}" for number in range(count)], where) == sizes
