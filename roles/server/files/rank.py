@@ -5,7 +5,7 @@
 """One box of a vLLM server over several; systemd runs it as the unit's main process.
 
     rank run NAME    wait for the other boxes, run the container, end it when one of them is lost
-    rank open NAME   take away what closed the ports of the ranks
+    rank over NAME   the start is over: end the container if it still runs, and take away what closed the ports of the ranks
 
 It waits until the other boxes are there, starts the container, and ends it as soon as one of them is lost, so that all of them start again
 together: vLLM's head notices a dead rank with the first unlucky request, and its other ranks never notice a dead head. The head is tied to every other
@@ -255,8 +255,8 @@ def connected(url: str) -> http.client.HTTPConnection:
 
 
 def has_answered(name: str) -> bool:
-    """Whether the guard has seen an answer since the start: then it counts no start any more."""
-    return not os.path.exists(os.path.join(STATE_DIR, "servers", name, "starts.json"))
+    """Whether the guard has seen an answer since the start: then it counts no start any more, and none is going on."""
+    return not any(os.path.exists(os.path.join(STATE_DIR, "servers", name, file)) for file in ("starts.json", "starting.json"))
 
 
 def progress(name: str, group: Group, met: bool) -> str:
@@ -312,7 +312,7 @@ def run(name: str, group: Group, said: Said) -> int:
 
 
 def main() -> int:
-    if len(sys.argv) != 3 or sys.argv[1] not in ("run", "open"):
+    if len(sys.argv) != 3 or sys.argv[1] not in ("run", "over"):
         print(__doc__, file=sys.stderr)
         return 2
     action, name = sys.argv[1:]
@@ -322,7 +322,8 @@ def main() -> int:
     except (OSError, ValueError, KeyError, TypeError, IndexError):
         tell(f"not started: what the boxes of {name} are cannot be read from its deployment.json. Run the playbook site again.")
         return 1
-    if action == "open":
+    if action == "over":
+        end(f"gb10-vllm-{name}")
         open_again(group)
         return 0
     return run(name, group, Said(group))

@@ -487,6 +487,7 @@ class Kept:
         for name, one in docker.containers.items():
             if one["State"]["Running"] and systemd.program(f"{name}.service"):
                 docker.stop(name)
+                systemd.hook(f"{name}.service", "ExecStartPre")
                 threading.Thread(target=systemd.attend, args=(f"{name}.service", systemd.era), daemon=True).start()
             elif one["State"]["Running"]:
                 docker.engines[name] = Engine(one)

@@ -263,8 +263,9 @@ def test_the_ports_of_the_ranks_are_closed_to_others_and_opened_again(together):
         assert rule in said, rule
     made = [line.partition("-I ")[2] for line in said.splitlines() if "-I " in line]
     log.unlink()
-    subprocess.run([sys.executable, FILES / "rank.py", "open", "duo"], env=together.environment(1), check=True)
+    subprocess.run([sys.executable, FILES / "rank.py", "over", "duo"], env=together.environment(1), check=True)
     taken = [line.partition("-D ")[2] for line in log.read_text().splitlines() if "-D " in line]
+    assert together.ended(1) != 0, "the container ended, too"
     assert sorted(taken) == sorted(made) and f"-X {chain}\n" in log.read_text()
 
 
