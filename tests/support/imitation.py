@@ -78,6 +78,16 @@ class Boxes:
             gb10_servers=[SERVER],
         )
 
+    def cable(self) -> None:
+        """A network that the first two boxes have in common."""
+        one, two = (f"/proc/{(self.folder / name / 'pid').read_text()}/ns/net" for name in self.names[:2])
+        nets = [("nsenter", f"--net={net}", "ip") for net in (one, two)]
+        pids = [net.split("/")[2] for net in (one, two)]
+        subprocess.run(["ip", "link", "add", "fab0", "netns", pids[0], "type", "veth", "peer", "name", "fab0", "netns", pids[1]], check=True)
+        for number, net in enumerate(nets, 1):
+            subprocess.run([*net, "address", "add", f"192.168.177.{number}/24", "dev", "fab0"], check=True)
+            subprocess.run([*net, "link", "set", "fab0", "up"], check=True)
+
     def _wait_for(self, name: str, process: subprocess.Popen) -> None:
         for _try in range(600):
             if (self.folder / name / "up").exists():

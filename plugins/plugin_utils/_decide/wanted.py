@@ -10,7 +10,7 @@ import difflib
 import ipaddress
 import posixpath
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, cast
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
@@ -195,14 +195,30 @@ def normalise(servers: list[dict], models_dir: str, allow_open: bool = False, li
     return done
 
 
-def of_one_box(servers: list[dict], models_dir: str, allow_open: bool = False, listen: str = "") -> list[Server]:
-    """The servers of ``normalise`` that run on one box; those over several are planned only."""
-    return [server for server in normalise(servers, models_dir, allow_open, listen) if "boxes" not in server]
+def of_one_box(
+    servers: list[dict],
+    models_dir: str,
+    allow_open: bool = False,
+    listen: str = "",
+    box: str = "",
+    places: Mapping[str, Collection[str]] | None = None,
+) -> list[Server]:
+    """The servers of ``normalise`` that run on one box. Of those over several boxes those of which ``box`` is one, where it is named.
+
+    ``places``: by server the boxes that were chosen for it, where the plan did; else what its user says counts.
+    """
+    found = normalise(servers, models_dir, allow_open, listen)
+    return [server for server in found if "boxes" not in server or (box and box in _members(server, places or {}))]
 
 
-def of_several_boxes(servers: list[dict], models_dir: str, box: str, allow_open: bool = False) -> list[Server]:
+def _members(server: Server, places: Mapping[str, Collection[str]]) -> Collection[str]:
+    boxes = server["boxes"]
+    return places.get(server["name"]) or (boxes if isinstance(boxes, list) else [])
+
+
+def of_several_boxes(servers: list[dict], models_dir: str, box: str, allow_open: bool = False, listen: str = "") -> list[Server]:
     """The servers of ``normalise`` over several boxes of which ``box`` is or may be one."""
-    found = [server for server in normalise(servers, models_dir, allow_open) if "boxes" in server]
+    found = [server for server in normalise(servers, models_dir, allow_open, listen) if "boxes" in server]
     return [server for server in found if isinstance(server["boxes"], int) or box in server["boxes"]]
 
 
