@@ -12,7 +12,7 @@ from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.plugin_utils._as_filter import as_filters
-from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet import drift, learned, lock, lock_file, status, status_page
+from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet import drift, learned, lock, lock_file, maintenance, status, status_page
 from ansible_collections.gb10.vllm.plugins.plugin_utils._monitoring.history import History, gap_s, span
 from ansible_collections.gb10.vllm.plugins.plugin_utils._report.line_chart import line_chart
 from ansible_collections.gb10.vllm.plugins.plugin_utils._report.plan_picture import plan_picture
@@ -90,5 +90,7 @@ class FilterModule:
                 "fleet_table": status.status_table,
                 "fleet_page": fleet_page,
                 "fleet_report": status.report_table,
+                "maintenance_work": maintenance.maintenance_work,
+                "running_servers": maintenance.running_servers,
             }
         )

@@ -19,6 +19,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.plugin_utils._as_filter import as_filters
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.wanted import normalise
 from ansible_collections.gb10.vllm.plugins.plugin_utils._monitoring import alertmanager, dashboards, prometheus, rules, settings, targets
+from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.expand import with_recipes
 
 HEAD = f"# {MARK}; changes made here are replaced by its next run.\n"
 CHECKS = {"rules.yml": "promtool check rules %s", "prometheus.yml": "promtool check config %s"}
@@ -37,7 +38,7 @@ def monitored(names: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]]) -
     for name in names:
         known = hostvars[name]
         asked = (known.get("monitoring_found") or {}).get("management") or management_address(known, name)
-        servers = normalise(known.get("gb10_servers") or [], known.get("gb10_models_dir") or "/srv/models", bool(known.get("gb10_allow_open")))
+        servers = normalise(with_recipes(known.get("gb10_servers") or []), known.get("gb10_models_dir") or "/srv/models", bool(known.get("gb10_allow_open")))
         found[name] = {"management": asked, "servers": servers}
     return found
 

@@ -62,10 +62,10 @@ class SshBox:
 
 
 class Box(SshBox):
-    """The first box of a fleet, its inventory in a directory of the test's own."""
+    """The first box of a fleet, its inventory in a directory of the test's own; ``count``: how many boxes there are."""
 
-    def __init__(self, folder: Path, variables: dict) -> None:
-        subprocess.run([sys.executable, BOXES, "--fleet", FLEET, "up", "1"], check=True, timeout=900)
+    def __init__(self, folder: Path, variables: dict, count: int = 1) -> None:
+        subprocess.run([sys.executable, BOXES, "--fleet", FLEET, "up", str(count)], check=True, timeout=900)
         written = (ROOT / ".cache" / "inventory" / FLEET / "hosts.yml").read_text()
         name, self.address = re.search(r"(\S+): \{ansible_host: (\S+)\}", written).groups()
         super().__init__(FLEET, name)

@@ -54,7 +54,9 @@ def test_it_fails_in_one_sentence(tmp_path, group, words, variables, said):
     assert "Finalization of task args" not in text and "Traceback" not in text and "NoneType" not in text
 
 
-@pytest.mark.parametrize("name", ["plan", "status", "stop", "rollback", "report", "unbundle", "diagnose", "benchmark", "monitoring", "tune"])
+@pytest.mark.parametrize(
+    "name", ["plan", "status", "stop", "rollback", "report", "unbundle", "diagnose", "benchmark", "monitoring", "tune", "fabric", "host", "router", "maintain"]
+)
 def test_every_playbook_that_goes_to_boxes_says_that_there_are_none(tmp_path, name):
     status, text = play(tmp_path, name, "sparks")
     assert status == 2 and "No box of the inventory is in the group gb10, so there is nothing to do." in text
