@@ -45,7 +45,7 @@ def box(fleet):
 
 
 def kept(box, name):
-    return next(path for path in sorted(box.folder.glob(name)) if "benchy" not in path.name)
+    return next(path for path in sorted(box.folder.glob(name)) if not path.name.endswith(("-llama-benchy.json", "-serve-params.json")))
 
 
 def test_a_benchmark_of_a_server_and_what_status_says_of_it(box):

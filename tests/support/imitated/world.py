@@ -241,7 +241,7 @@ class Docker:
             raise Missing("ClientConnectorError: nothing answers")
         rule = self.rule(server)
         if rule.get("load") == "dies":
-            self.ended(server["Name"].lstrip("/"), server["Id"], 1)
+            self.ended(server["Name"].lstrip("/"), server["Id"], {"exit": 1})
             raise Missing("ServerDisconnectedError: the server is gone")
         prompts, output, prompt = (int(flags[name]) for name in ("--num-prompts", "--random-output-len", "--random-input-len"))
         itl = rule.get("itl", 0.02) * (1 + int(flags["--seed"]) % 3 / 1000)
