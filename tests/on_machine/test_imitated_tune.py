@@ -97,10 +97,9 @@ def test_a_killed_search_goes_on_finds_the_planted_setting_starts_nothing_unfit_
     tried = [trial["key"] for trial in json.loads(kept(box, "gb10-tune-*.json").read_text())["trials"]]
     text = box.play("tune")
     state = json.loads(kept(box, "gb10-tune-*.json").read_text())
-    assert [trial["key"] for trial in state["trials"]][: len(tried)] == tried and len(tried) == 2
+    assert [trial["key"] for trial in state["trials"]][: len(tried)] == tried and len(tried) == 1
     assert [(trial["set"], trial["verdict"]) for trial in state["trials"]] == [
         ({}, "first"),
-        ({"max_num_batched_tokens": 100_000_000}, "unfit"),
         ({"max_num_seqs": 16}, "not better"),
         ({"max_num_seqs": 64}, "better"),
         ({"max_num_seqs": 64, "max_num_batched_tokens": 100_000_000}, "unfit"),
