@@ -10,6 +10,7 @@ other. docs/diagnosis.md has the figures and how they came about, and says of wh
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import re
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ import pytest
 import yaml
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import diagnosis, knowledge
 
+GPU_LOGS = Path(__file__).resolve().parents[4] / "gpu" / "logs"
 CASES = Path(__file__).parent / "cases"
 COUNTED_SET = "kept_out"
 """The folder that was counted last."""
@@ -102,6 +104,16 @@ def test_a_group_whose_link_is_cut_is_explained_by_the_rank_that_cannot_reach_th
     result = diagnosis.diagnose(logs, knowledge.load())
     assert result["id"] in ("GB-504", "KB-302") and result["found"]
     assert "link" in result["why"]
+
+
+def test_a_group_whose_rank_was_killed_is_explained_by_that_ranks_log():
+    """Two H200, tests/gpu/group.py: the head only says after 120 s that a call timed out."""
+    packed = {side: GPU_LOGS / f"group-tensor-{side}.log.gz" for side in ("head", "other")}
+    logs = {side: gzip.decompress(path.read_bytes()).decode(errors="replace") for side, path in packed.items()}
+    for order in (logs, dict(reversed(logs.items()))):
+        result = diagnosis.diagnose(order, knowledge.load())
+        assert (result["node"], result["what"][:50]) == ("other", "Worker proc VllmWorker-1 died unexpectedly (exit c")
+        assert "killed or crashed" in result["why"] and "KB-302" in [one["id"] for one in result["also"]]
 
 
 def test_failures_that_no_entry_was_written_for(capsys):
