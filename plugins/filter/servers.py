@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.plugin_utils._as_filter import as_filters
-from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import deployment, groups, lacking, mounts, rehearsal, sequence, wanted, work
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import deployment, groups, lacking, mounts, ranks, rehearsal, sequence, wanted, work
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.flavours import image_settings
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.vulnerabilities import exposure_verdict
 from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe import expand
@@ -80,6 +80,9 @@ class FilterModule:
                 "server_groups": server_groups,
                 "group_servers": groups.placed,
                 "group_split": groups.split_by_batches,
+                "group_compared": ranks.compared,
+                "group_unstarted": ranks.unstarted,
+                "rollout_batches": ranks.batches,
                 "server_mistakes": server_mistakes,
                 "directory_mistakes": wanted.directory_mistakes,
                 "exposures": exposures,
