@@ -25,7 +25,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._sizing.model_config imp
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.parallel import check_parallel, pipeline_stages
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.rules import NEWEST, Rules, parse_version, release_of, tells_no_age
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.shapes import Beside
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing.speculation import CACHELESS
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.speculation import CACHELESS, ON_TARGETS_CACHE
 
 SPARSE_BLOCK = 64
 V4_BLOCK = 256
@@ -398,6 +398,8 @@ def _doubts(facts: ModelFacts, engine: Engine) -> list[str]:
 
 def _layers(facts: ModelFacts, engine: Engine, dtype_bytes: int, draft_config: Mapping[str, Any] | None) -> list[tuple[int, Layer]]:
     """Every cache of the model and, counted on from its layers, of a separate draft model."""
+    if draft_config is not None and draft_config.get("model_type") in ON_TARGETS_CACHE:
+        engine, draft_config = replace(engine, num_speculative_tokens=0), None
     layers = build_layers(Build(facts, engine, dtype_bytes))
     if draft_config is not None and engine.num_speculative_tokens and engine.speculative_method not in CACHELESS:
         draft = model_facts(draft_config, engine.rules, draft=True)

@@ -86,6 +86,7 @@ RENAMED = {
     ("speculative_config", "acceptance_method"): "say rejection_sample_method",
     ("structured_outputs_config", "disable_fallback"): "leave it out, there is no fallback any more",
 }
+LEVEL = {"compilation_config": ", or optimization_level for a number from 0 to 3"}
 BACKENDS = ("auto", "xgrammar", "guidance", "outlines", "lm-format-enforcer")
 
 
@@ -93,6 +94,8 @@ def refuse(args: Mapping[str, Any], who: str) -> None:
     """GB10Error for the first key that its class has not, and for a backend of structured outputs that is none."""
     for name, known in KEYS.items():
         given = args.get(name)
+        if given not in (None, "") and not isinstance(given, Mapping):
+            raise GB10Error(f"{who}: args.{name} is {str(given)[:40]!r}, and vLLM takes an object there: write a dictionary{LEVEL.get(name, '')}")
         for key in given if isinstance(given, Mapping) else ():
             plain = str(key).replace("-", "_")
             if plain not in known:
