@@ -28,7 +28,6 @@ def _words(text: str) -> frozenset[str]:
 CHOICES = {
     "config_format": "auto hf mistral",
     "convert": "auto none embed classify",
-    "model_impl": "auto vllm transformers terratorch",
     "optimization_level": "0 1 2 3",
     "all2all_backend": (
         "allgather_reducescatter deepep_high_throughput deepep_low_latency deepep_v2 flashinfer_all2allv flashinfer_nvlink_one_sided "

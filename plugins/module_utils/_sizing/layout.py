@@ -148,10 +148,11 @@ def resolve_kv_cache_dtype(facts: ModelFacts, engine: Engine) -> str:
         raise GB10Error("kv_cache_dtype fp8_inc is for Intel Gaudi: use auto or fp8.")
     if resolved == "fp8_ds_mla":
         raise GB10Error(f"kv_cache_dtype fp8_ds_mla is only for sparse latent attention, which {facts.architecture} has not: use auto or fp8.")
-    if resolved == "fp8_e5m2" and facts.family in registry.MLA_FAMILIES:
+    latent = facts.family in registry.MLA_FAMILIES and engine.latent
+    if resolved == "fp8_e5m2" and latent:
         raise GB10Error(f"kv_cache_dtype fp8_e5m2 is not supported for the latent attention of {facts.architecture}: use auto or fp8.")
     if resolved == "nvfp4" or resolved.endswith("_per_token_head"):
-        if facts.family in registry.MLA_FAMILIES:
+        if latent:
             raise GB10Error(f"kv_cache_dtype {resolved} is not supported for the latent attention of {facts.architecture}: use auto or fp8.")
         if resolved == "nvfp4" and facts.family == "gpt_oss":
             raise GB10Error("kv_cache_dtype nvfp4 is not supported with the attention sinks of gpt-oss: use auto or fp8.")

@@ -96,6 +96,8 @@ def resolved(declared: str | None, asked: Any, where: str, *, model_type: str = 
 
 def check_known(method: str | None, where: str, version: tuple[int, int, int], args: Mapping[str, Any]) -> None:
     """GB10Error for a method that no vLLM known here has, and for what goes with another argument only."""
+    if str(args.get("quantization")).lower() == "ptpc_fp8" and version >= DEPRECATED_SINCE:
+        raise GB10Error(f"{where}: args.quantization is ptpc_fp8, which vLLM calls fp8_per_channel now: write that")
     if method == "online" and not args.get("quantization_config"):
         raise GB10Error(f"{where}: args.quantization online needs quantization_config, which says what is made of which layers: add it, or write fp8")
     if method in DEPRECATED and version >= DEPRECATED_SINCE and not args.get("allow_deprecated_quantization"):
