@@ -261,6 +261,7 @@ def _size(variant: _Variant) -> Need:
         kv_cache_bytes=server["kv_cache_bytes"],
         kv_cache_most_bytes=server["kv_cache_most_bytes"],
         utilization=server["utilization"],
+        ceiling=server["ceiling"],
         quantization=_quantization(variant, layout),
     )
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -15,9 +16,11 @@ from typing import Any
 
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.arguments import ARGUMENTS
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.flags import canonical_name, plain_name
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.wanted import key_mistakes, without_empty
+from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.expand import with_recipes
 
 UNIT = re.compile(r"(\d+(?:\.\d+)?)\s*(?:g|gb|gi|gib)", re.IGNORECASE)
 # What people know of `docker run` and compose files, and what does the same here.
@@ -116,9 +119,11 @@ def _are(words: Sequence[str]) -> str:
 
 
 def _with_servers(name: str, value: Any) -> Any:
-    """Servers without the settings that nothing follows."""
+    """Servers with what their recipes say, without the settings that nothing follows."""
     if name != "gb10_servers" or not isinstance(value, list):
         return value
+    with contextlib.suppress(GB10Error):  # `server_mistakes` says so
+        value = with_recipes(value)
     return [without_empty(server) if isinstance(server, dict) else server for server in value]
 
 

@@ -10,13 +10,16 @@ import difflib
 import ipaddress
 import posixpath
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, cast
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._image import mods as image_mods
+from ansible_collections.gb10.vllm.plugins.module_utils._image import pull_requests
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.flags import plain_name
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import environment, groups
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.deployment import is_loopback
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.flavours import image_settings
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.shapes import Server
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
@@ -192,14 +195,30 @@ def normalise(servers: list[dict], models_dir: str, allow_open: bool = False, li
     return done
 
 
-def of_one_box(servers: list[dict], models_dir: str, allow_open: bool = False, listen: str = "") -> list[Server]:
-    """The servers of ``normalise`` that run on one box; those over several are planned only."""
-    return [server for server in normalise(servers, models_dir, allow_open, listen) if "boxes" not in server]
+def of_one_box(
+    servers: list[dict],
+    models_dir: str,
+    allow_open: bool = False,
+    listen: str = "",
+    box: str = "",
+    places: Mapping[str, Collection[str]] | None = None,
+) -> list[Server]:
+    """The servers of ``normalise`` that run on one box. Of those over several boxes those of which ``box`` is one, where it is named.
+
+    ``places``: by server the boxes that were chosen for it, where the plan did; else what its user says counts.
+    """
+    found = normalise(servers, models_dir, allow_open, listen)
+    return [server for server in found if "boxes" not in server or (box and box in _members(server, places or {}))]
 
 
-def of_several_boxes(servers: list[dict], models_dir: str, box: str, allow_open: bool = False) -> list[Server]:
+def _members(server: Server, places: Mapping[str, Collection[str]]) -> Collection[str]:
+    boxes = server["boxes"]
+    return places.get(server["name"]) or (boxes if isinstance(boxes, list) else [])
+
+
+def of_several_boxes(servers: list[dict], models_dir: str, box: str, allow_open: bool = False, listen: str = "") -> list[Server]:
     """The servers of ``normalise`` over several boxes of which ``box`` is or may be one."""
-    found = [server for server in normalise(servers, models_dir, allow_open) if "boxes" in server]
+    found = [server for server in normalise(servers, models_dir, allow_open, listen) if "boxes" in server]
     return [server for server in found if isinstance(server["boxes"], int) or box in server["boxes"]]
 
 
@@ -279,20 +298,40 @@ def image_mistakes(image: Mapping[str, Any]) -> list[str]:
         )
     arguments = image.get("build_args")
     for name, value in arguments.items() if isinstance(arguments, Mapping) else ():
-        if value not in (None, "") and (_names_a_secret(str(name)) or _is_secret(str(value))):
+        if value not in (None, "") and (names_a_secret(str(name)) or is_secret(str(value))):
             said.append(f"gb10_image.build_args.{name} looks like a secret, and build arguments stay readable in the image; leave it out (see docs/image.md).")
     words = image.get("arguments")
-    if any(_is_secret(str(word)) for word in (words if isinstance(words, (list, tuple)) else ())):
+    if any(is_secret(str(word)) for word in (words if isinstance(words, (list, tuple)) else ())):
         said.append("gb10_image.arguments holds what looks like a secret, and arguments stay readable in the image's labels; leave it out.")
-    return said
+    return said or _build_mistakes(image)
 
 
-def _names_a_secret(name: str) -> bool:
+def _build_mistakes(image: Mapping[str, Any]) -> list[str]:
+    """At most one sentence on what would only be found out when the image is built: a flavour, a mod or a pull request that cannot be."""
+    try:
+        settings = image_settings(image)
+        mods, requests = settings.get("mods") or [], settings.get("vllm_prs") or {}
+        image_mods.names(mods if isinstance(mods, (list, tuple)) else [mods])
+        pull_requests.checked(requests if isinstance(requests, Mapping) else {str(requests): ""})
+    except GB10Error as error:
+        text = str(error)
+        return [text if text.startswith("gb10_image") else f"gb10_image.{text}."]
+    if pull_requests.FLAG in (settings.get("arguments") or []):
+        return [f"gb10_image.arguments holds {pull_requests.FLAG}: name the pull request with the checksum of its diff in gb10_image.vllm_prs."]
+    if (mods or requests) and settings.get("source", "build") != "build":
+        which = "mods" if mods else "vllm_prs"
+        return [f"gb10_image.{which} needs an image that is built here, and its source is {settings['source']}; leave one of the two out."]
+    return []
+
+
+def names_a_secret(name: str) -> bool:
+    """Whether a variable's name says that its value is a secret."""
     words = [word for word in re.split(r"[^a-z0-9]+", name.lower()) if word]
     return bool(SECRET_WORDS & set(words)) or bool(SECRET_PAIRS & set(zip(words, words[1:], strict=False)))
 
 
-def _is_secret(text: str) -> bool:
+def is_secret(text: str) -> bool:
+    """Whether a text looks like a secret: credentials in an address, the key of a known service."""
     return bool(USERINFO.search(text) or KEYS.search(text))
 
 
