@@ -143,7 +143,7 @@ def _check_slots(args: Mapping[str, Any], who: str) -> None:
 def doubts(args: Mapping[str, Any], load_format: str, version: str) -> list[str]:
     """A warning for each name that the release does not have, unless a plugin brings it, or a fork."""
     found = []
-    if not is_known(version):
+    if not is_known(version) and (tells_no_age(version) or release_of(version) >= KNOWN_SINCE):
         found += [f"args.{name} is {shown(value)}, which no vLLM known here takes, unless it is a fork's own" for name, value, _known_ones in _outside(args)]
     named = (
         ("tool_call_parser", args.get("tool_call_parser"), TOOL_PARSERS, args.get("tool_parser_plugin")),

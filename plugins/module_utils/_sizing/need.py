@@ -288,6 +288,8 @@ def _quantization(variant: _Variant, layout: KVLayout) -> str | None:
     )
     if not tells_no_age(version) and release_of(version) <= NEWEST:
         quantization.check_known(method, who, release_of(version), variant.server["args"])
+    if choices.is_known(version):
+        quantization.check_modelopt(layout.facts.quant_method, config, who)
     return method
 
 
