@@ -317,6 +317,8 @@ def test_q_arguments_of_vllm_omni(ask):
         ({"speculative_config": {"method": "ngram", "num_speculative_tokens": 0}}, "num_speculative_tokens"),
         ({"speculative_config": {"method": "ngram", "num_speculative_tokens": 3, "prompt_lookup_min": 4, "prompt_lookup_max": 2}}, "prompt_lookup_max"),
         ({"structured_outputs_config": {"backend": "lmfe"}}, "lm-format-enforcer"),
+        ({"pooler_config": {"pooling_type": "mean"}}, "in capitals"),
+        ({"cudagraph_capture_sizes": [1, 2], "compilation_config": {"cudagraph_capture_sizes": [1]}}, "twice"),
     ],
 )
 def test_q_keys_and_values_of_objects(ask, args, words):
@@ -485,6 +487,9 @@ def test_q_no_cache_no_block_and_no_float32_of_latents(ask):
     """68, 69"""
     fits(ask("bge-reranker", max_model_len="auto", args={"block_size": 1}))
     refused(ask("deepseek", args={"dtype": "float32"}), "float32", "bfloat16")
+    refused(ask("deepseek", args={"attention_backend": "flash_attn"}), "latent attention", "leave it out")
+    refused(ask("qwen3.5-27b", args={"model_impl": "transformers"}), "other layers")
+    refused(ask("bge-m3", max_model_len="auto", args={"speculative_config": {"method": "mtp", "num_speculative_tokens": 1}}), "needs heads")
 
 
 def test_the_page_lists_every_case_and_each_has_a_test():

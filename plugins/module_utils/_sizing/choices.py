@@ -123,9 +123,9 @@ def refuse(args: Mapping[str, Any], version: str, who: str) -> None:
     if args.get("enable_per_request_metrics") is True and args.get("disable_log_stats") is True:
         raise GB10Error(f"{who}: args.enable_per_request_metrics does not go with disable_log_stats, or vLLM refuses to start: leave one of them out")
     for name, least in LEAST.items():
-        value = args.get(name)
-        if value is not None and _whole(value) is not None and _whole(value) < least:
-            raise GB10Error(f"{who}: args.{name} is {shown(value)}: vLLM takes whole numbers from {least} on")
+        number = _whole(args.get(name))
+        if number is not None and number < least:
+            raise GB10Error(f"{who}: args.{name} is {number}: vLLM takes whole numbers from {least} on")
     if args.get("max_cudagraph_capture_size") is not None and _whole(args["max_cudagraph_capture_size"]) == 0:
         raise GB10Error(f"{who}: args.max_cudagraph_capture_size is 0, with which vLLM refuses to start: say `cuda_graphs: never` for the server instead")
     if args.get("enable_lora") is True:

@@ -236,25 +236,30 @@ def block_size_for(facts: ModelFacts, engine: Engine, layers: Sequence[Layer], k
     return block, page
 
 
-def _with_skipped(facts: ModelFacts, engine: Engine, sizes: tuple[int, int | None], kv_dtype: str, dtype_bytes: int) -> tuple[int, int | None, int | None]:
-    """Block and state page where some layers keep the model's dtype beside a smaller one, and the page all windows are padded to.
+def _blocks(
+    facts: ModelFacts, engine: Engine, layers: list[tuple[int, Layer]], mode: str, kept_as: tuple[str, int]
+) -> tuple[list[tuple[int, Layer]], int, int | None]:
+    """Layers, tokens per block and the page of states. ``kept_as``: the cache's dtype, bytes of a value of the model's own.
 
-    ``platforms/interface.py _align_heterogeneous_kv_block_size``: blocks grow until one of the smaller dtype holds the least of the larger.
+    Where some layers keep that one (``platforms/interface.py _align_heterogeneous_kv_block_size``), blocks grow until one of the smaller dtype holds the least of the larger, and the
+    pages of all windows are padded to that.
     """
-    block, state_page = sizes
-    if not engine.kv_cache_dtype_skip_layers:
-        return block, state_page, None
+    kv_dtype, dtype_bytes = kept_as
+    block, state_page = block_size_for(facts, engine, [layer for _index, layer in layers], kv_dtype, dtype_bytes, mode)
+    if not engine.kv_cache_dtype_skip_layers or not layers:
+        return layers, block, state_page
     smaller, larger = (_alignment_token_bytes(facts, engine, dtype, dtype_bytes) for dtype in (kv_dtype, "auto"))
     if smaller >= larger:
-        return block, state_page, None
+        return layers, block, state_page
     least = max(larger * GPU_BLOCK, state_page or 0)
     block = max(block, block * cdiv(least, block * smaller))
-    return block, state_page and block * smaller, block * smaller
+    padded = [(index, _in_padded_pages(layer, block * smaller, engine, kv_dtype, dtype_bytes)) for index, layer in layers]
+    return padded, block, state_page and block * smaller
 
 
-def _in_padded_pages(layer: Layer, page: int | None, engine: Engine, kv_dtype: str, dtype_bytes: int) -> Layer:
+def _in_padded_pages(layer: Layer, page: int, engine: Engine, kv_dtype: str, dtype_bytes: int) -> Layer:
     """A window's layer whose page is padded to ``page``, with as many tokens as fit (``Attention.get_kv_cache_spec``)."""
-    if page is None or layer.kind != SLIDING:
+    if layer.kind != SLIDING:
         return layer
     tokens = page // token_bytes(layer, engine, kv_dtype, dtype_bytes) // GPU_BLOCK * GPU_BLOCK
     return replace(layer, own_block=max(GPU_BLOCK, tokens), alignment=page)
@@ -438,18 +443,21 @@ def _default_batch(facts: ModelFacts, engine: Engine) -> tuple[int, int]:
     return min(seqs, engine.max_num_batched_tokens or seqs), tokens
 
 
+def _check_dtype(dtype: str, facts: ModelFacts, engine: Engine) -> None:
+    """GB10Error for 32 bits where no backend takes them."""
+    if dtype == "float32" and engine.platform == "gb10" and facts.family in registry.MLA_FAMILIES and engine.latent:
+        raise GB10Error(f"dtype float32 is taken by none of vLLM's backends for the latent attention of {facts.architecture}: use bfloat16 or auto.")
+
+
 def _layout_of(facts: ModelFacts, engine: Engine, draft_config: Mapping[str, Any] | None) -> KVLayout:
     rules, pooling = engine.rules, facts.runner == "pooling"
     dtype = resolve_dtype(facts, engine, pooling)
     dtype_bytes = DTYPE_BYTES[dtype]
-    if dtype == "float32" and facts.family in registry.MLA_FAMILIES and engine.latent and engine.platform == "gb10":
-        raise GB10Error(f"dtype float32 is taken by none of vLLM's backends for the latent attention of {facts.architecture}: use bfloat16 or auto.")
+    _check_dtype(dtype, facts, engine)
     kv_dtype = resolve_kv_cache_dtype(facts, engine)
     layers = _layers(facts, engine, dtype_bytes, draft_config)
     mode, caching = _cache_mode(facts, engine, any(layer.kind == STATE for _index, layer in layers), pooling)
-    sizes = block_size_for(facts, engine, [layer for _index, layer in layers], kv_dtype, dtype_bytes, mode)
-    block, state_page, padded = _with_skipped(facts, engine, sizes, kv_dtype, dtype_bytes)
-    layers = [(index, _in_padded_pages(layer, padded, engine, kv_dtype, dtype_bytes)) for index, layer in layers]
+    layers, block, state_page = _blocks(facts, engine, layers, mode, (kv_dtype, dtype_bytes))
     caches = [layer for _index, layer in layers]
     default_seqs, default_tokens = _default_batch(facts, engine)
     layout = KVLayout(

@@ -311,6 +311,15 @@ def _kind_of(architecture: str, text: Config, assume_full_attention: bool, draft
     return inner, family, "pooling" if pooling else "generate"
 
 
+def _made_of(architecture: str, text: Config, assume_full_attention: bool, draft: bool) -> tuple[str, str, str, str]:
+    """The architecture that vLLM has a class of, and of that what ``_kind_of`` returns: what is made of one that generates pools."""
+    base = architecture if draft else _implemented(architecture)
+    inner, family, kind = _kind_of(base, text, assume_full_attention, draft)
+    if base != architecture and kind == "generate" and not architecture.endswith(_GENERATING_ENDINGS):
+        kind = "pooling"
+    return base, inner, family, kind
+
+
 def _types(text: Config, model_type: str, layers: int, window: int | None) -> tuple[str, ...] | None:
     """The type of each layer, where the configuration or its class tells; GB10Error for too few."""
     types = layer_types(text, model_type, layers, window)
@@ -364,10 +373,7 @@ def model_facts(
     root = Config(from_mistral_params(config) if is_mistral_params(config) else config)
     architecture = _architecture(root)
     text, nested = _text_object(root)
-    base = architecture if draft else _implemented(architecture)
-    text_architecture, family, kind = _kind_of(base, text, assume_full_attention, draft)
-    if base != architecture and kind == "generate" and not architecture.endswith(_GENERATING_ENDINGS):
-        kind = "pooling"
+    base, text_architecture, family, kind = _made_of(architecture, text, assume_full_attention, draft)
     text_model_type = text.text("model_type") or root.text("model_type") or ""
     text = _with_defaults(text, nested, text_model_type)
     sized = family != "encoder_only" or text.has("num_hidden_layers") or bool(text.defaults)
@@ -380,8 +386,7 @@ def model_facts(
         family, kind = "encoder_only", "encoder_only" if runner == "pooling" else kind
     multimodal = base in registry.WRAPPERS or base in registry.FLAT_MULTIMODAL
     length = model_length(text, text_model_type, rules, _limits(root, text, served, runner, window))
-    if served.disable_sliding_window:
-        window = None
+    window = None if served.disable_sliding_window else window
     return ModelFacts(
         architecture=architecture,
         text_architecture=text_architecture,
