@@ -241,8 +241,8 @@ def _blocks(
 ) -> tuple[list[tuple[int, Layer]], int, int | None]:
     """Layers, tokens per block and the page of states. ``kept_as``: the cache's dtype, bytes of a value of the model's own.
 
-    Where some layers keep that one (``platforms/interface.py _align_heterogeneous_kv_block_size``), blocks grow until one of the smaller dtype holds the least of the larger, and the
-    pages of all windows are padded to that.
+    Where some layers keep that one, blocks grow until one of the smaller dtype holds the least of the larger, and the pages of all windows are padded
+    to that (``platforms/interface.py _align_heterogeneous_kv_block_size``).
     """
     kv_dtype, dtype_bytes = kept_as
     block, state_page = block_size_for(facts, engine, [layer for _index, layer in layers], kv_dtype, dtype_bytes, mode)
@@ -443,17 +443,17 @@ def _default_batch(facts: ModelFacts, engine: Engine) -> tuple[int, int]:
     return min(seqs, engine.max_num_batched_tokens or seqs), tokens
 
 
-def _check_dtype(dtype: str, facts: ModelFacts, engine: Engine) -> None:
-    """GB10Error for 32 bits where no backend takes them."""
+def _checked(dtype: str, facts: ModelFacts, engine: Engine) -> str:
+    """The dtype itself; GB10Error for 32 bits where no backend takes them."""
     if dtype == "float32" and engine.platform == "gb10" and facts.family in registry.MLA_FAMILIES and engine.latent:
         raise GB10Error(f"dtype float32 is taken by none of vLLM's backends for the latent attention of {facts.architecture}: use bfloat16 or auto.")
+    return dtype
 
 
 def _layout_of(facts: ModelFacts, engine: Engine, draft_config: Mapping[str, Any] | None) -> KVLayout:
     rules, pooling = engine.rules, facts.runner == "pooling"
-    dtype = resolve_dtype(facts, engine, pooling)
+    dtype = _checked(resolve_dtype(facts, engine, pooling), facts, engine)
     dtype_bytes = DTYPE_BYTES[dtype]
-    _check_dtype(dtype, facts, engine)
     kv_dtype = resolve_kv_cache_dtype(facts, engine)
     layers = _layers(facts, engine, dtype_bytes, draft_config)
     mode, caching = _cache_mode(facts, engine, any(layer.kind == STATE for _index, layer in layers), pooling)
