@@ -116,7 +116,7 @@ def check_known(method: str | None, where: str, version: tuple[int, int, int], a
 
 def check_modelopt(declared: str | None, config: Mapping[str, Any], where: str) -> None:
     """GB10Error for a ModelOpt checkpoint whose format neither 0.32 nor 0.33 reads (``layers/quantization/modelopt.py from_config``)."""
-    if not (declared or "").startswith("modelopt"):
+    if not (declared or "").startswith("modelopt") or not isinstance(config.get("quantization_config"), Mapping):
         return
     algorithm = modelopt_algorithm(config)
     if algorithm not in _MODELOPT:
