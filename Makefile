@@ -2,12 +2,12 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-failure demo-down quick test lint yamllint ruff mypy ansible-lint sanity unit integration molecule e2e deep compat mutants mutants-known mutants-planted build clean
-DEEP_PARTS := order engines judge supply light network monitoring server memory bundle upgrade fleet benchmark
+DEEP_PARTS := order engines judge supply light network monitoring server memory bundle upgrade fleet benchmark router
 .PHONY: $(DEEP_PARTS:%=deep-%)
 BOXES ?= 1
 BIN := .venv/bin
 STAGE := tests/stage
-DEEP := engine_failures/test_engine_failures.py engine_config/test_all_combinations.py test_fleet.py test_supply_play.py test_fabric.py monitoring/test_role.py
+DEEP := engine_failures/test_engine_failures.py engine_config/test_all_combinations.py test_fleet.py test_supply_play.py test_fabric.py monitoring/test_role.py test_router_under_load.py
 BOXES_PREPARE := $(STAGE) boxes python3 tests/boxes/boxes prepare
 PYTHON_FILES := . tests/tree tests/boxes/boxes tests/boxes/demo tests/boxes/demo-failure
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -135,6 +135,10 @@ deep-fleet: setup       # a canary that fails, batches, drift, pruning
 deep-benchmark: setup   # the servers measured with the real tool
 	@$(BOXES_PREPARE)
 	@$(STAGE) $@ pytest -q -s tests/e2e/test_benchmark.py
+
+deep-router: setup      # the real HAProxy under load while engines die, links break and configurations change
+	@tests/setup --router
+	@$(STAGE) $@ pytest -q tests/on_machine/test_router_under_load.py
 
 compat: setup
 	@$(BOXES_PREPARE)
