@@ -11,6 +11,7 @@ guard. Docker, systemd and the engines are played (imitated/world.py). Needs roo
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import shutil
@@ -18,6 +19,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,6 +78,16 @@ class Boxes:
             gb10_servers=[SERVER],
         )
 
+    def cable(self) -> None:
+        """A network that the first two boxes have in common."""
+        one, two = (f"/proc/{(self.folder / name / 'pid').read_text()}/ns/net" for name in self.names[:2])
+        nets = [("nsenter", f"--net={net}", "ip") for net in (one, two)]
+        pids = [net.split("/")[2] for net in (one, two)]
+        subprocess.run(["ip", "link", "add", "fab0", "netns", pids[0], "type", "veth", "peer", "name", "fab0", "netns", pids[1]], check=True)
+        for number, net in enumerate(nets, 1):
+            subprocess.run([*net, "address", "add", f"192.168.177.{number}/24", "dev", "fab0"], check=True)
+            subprocess.run([*net, "link", "set", "fab0", "up"], check=True)
+
     def _wait_for(self, name: str, process: subprocess.Popen) -> None:
         for _try in range(600):
             if (self.folder / name / "up").exists():
@@ -127,12 +139,12 @@ class Boxes:
         """How engines of a box behave (world.py)."""
         (self.folder / box / "rules.json").write_text(json.dumps(rules))
 
-    def box(self, box: str, word: str) -> None:
-        """``save`` a box as it is, or ``restore`` it to that."""
+    def box(self, box: str, *words: str) -> None:
+        """``save`` a box as it is, or ``restore`` it to that, or to the moment (without its ending) that is named."""
         connection = socket.socket(socket.AF_UNIX)
         with connection, contextlib.chdir(f"/proc/{(self.folder / box / 'pid').read_text()}/root/run"):
             connection.connect("docker.sock")
-            body = json.dumps({"name": "box", "words": [word]}).encode()
+            body = json.dumps({"name": "box", "words": words}).encode()
             connection.sendall(b"POST /command HTTP/1.0\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
             answer = b"".join(iter(lambda: connection.recv(65536), b""))
         assert b"200 OK" in answer, (answer, (self.folder / box / "log").read_text())
@@ -153,10 +165,26 @@ class Boxes:
         shutil.copytree(self.inventory, self.folder / "kept-inventory")
         self.kept = dict(self.variables)
 
+    def moments(self, box: str, name: str, *arguments: str, code: int = 0) -> list[str]:
+        """Each state of a box between two modules of a run, in their order: what that run leaves that is killed there."""
+        folder = self.folder / box / "moments"
+        folder.mkdir()
+        self.play(name, *arguments, code=code)
+        kept = folder.rename(folder.with_name(f"moments-{len(list(folder.parent.glob('moments-*')))}"))
+        states = {str(path.with_suffix("")): state(path.with_suffix("")) for path in sorted(kept.glob("*.json"))}
+        return [moment for (moment, now), before in zip(states.items(), [None, *states.values()], strict=False) if now != before]
+
+    def at(self, box: str, moment: str) -> None:
+        """The box as it was then, and the lock file of the boxes as they were kept."""
+        self.box(box, "restore", moment)
+        shutil.copy(self.folder / "kept-inventory" / "gb10.lock.yml", self.inventory)
+
     def restore(self) -> None:
         for name in self.names:
             for left in ("off", "vanish", "short", "rules.json", "asked"):
                 (self.folder / name / left).unlink(missing_ok=True)
+            for left in (self.folder / name).glob("moments*"):
+                shutil.rmtree(left)
             self.box(name, "restore")
         shutil.rmtree(self.inventory)
         shutil.copytree(self.folder / "kept-inventory", self.inventory)
@@ -216,7 +244,7 @@ class Boxes:
         """All that a playbook printed; fails unless it ended with ``code``."""
         process = self.start(name, *arguments)
         try:
-            output, _none = process.communicate(timeout=900)
+            output, _none = process.communicate(timeout=1800)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             raise
@@ -237,6 +265,15 @@ class Boxes:
                 process.wait()
                 return seen
         raise AssertionError(f"no task {task!r}:\n{seen}")
+
+
+def state(moment: Path) -> tuple[Any, ...]:
+    """What there is to tell two moments of a box apart: its files but for the lock, its containers, its units."""
+    with tarfile.open(f"{moment}.tar") as files:
+        content = {one.name: (one.mode, (files.extractfile(one) or io.BytesIO()).read() if one.isfile() else one.type) for one in files}
+    containers, _logs, units = json.loads(Path(f"{moment}.json").read_text())
+    running = {name: (one["Id"], one["State"]["Status"]) for name, one in containers.items()}
+    return {name: one for name, one in content.items() if "run.lock" not in name}, running, units
 
 
 @contextlib.contextmanager

@@ -29,8 +29,8 @@ LEAST_LEFT_S = 30 * 86400
 DRAINS, SERVERS = "drains.json", "servers.json"
 KEEPALIVED = "/etc/keepalived/keepalived.conf"
 OURS = (
-    KEEPALIVED,
-    "/etc/haproxy/haproxy.cfg", "/etc/haproxy/gb10-*", "/etc/systemd/system/haproxy.service.d/gb10-vllm.conf", "/usr/local/lib/gb10-vllm/keep-state",
+    KEEPALIVED, "/etc/haproxy/haproxy.cfg", "/etc/haproxy/gb10-*", "/etc/systemd/system/haproxy.service.d/gb10-vllm.conf",
+    "/usr/local/lib/gb10-vllm/keep-state",
 )  # fmt: skip
 
 

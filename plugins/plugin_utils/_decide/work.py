@@ -17,7 +17,7 @@ from typing import Any, cast
 
 from ansible_collections.gb10.vllm.plugins.module_utils._names import unit_name, watch_name
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import deployment as deployments
-from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import mounts
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import mounts, ranks
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.shapes import Decision, Deployment, Fallback, File, Given, Image, Order, Record
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.repair import MOST_REPAIRS, flags_of
 
@@ -37,6 +37,8 @@ def work_order(given: Given) -> Order:
     With ``back_to`` that deployment comes back, whatever is wanted now. Raises GB10Error when the model files of ``back_to`` are gone.
     """
     name = given["wanted"]["name"]
+    if (_planned(given).get("rank") or {}).get("number"):
+        given = cast(Given, {**given, "wanted": ranks.closed(given["wanted"])})
     record = cast(Record, (given["box"].get("servers") or {}).get(name) or {})
     back = bool(given.get("back_to"))
     image = _image(given, record)
@@ -47,8 +49,10 @@ def work_order(given: Given) -> Order:
     # Only what once proved itself is worth going back to, and what is left now by going back is not.
     proven = bool(before) and measured == before.get("spec") and not back
     held = record.get("history") or []
-    history = ([before] if proven and before["spec"] != deployment["spec"] else []) + [one for one in held if one["spec"] != deployment["spec"]]
-    previous: Deployment = {} if back else before if proven else held[0] if held else {}
+    # Each once: what a killed run left may be remembered and run at the same time.
+    listed = {deployment["spec"]} | ({before["spec"]} if proven else set())
+    history = ([before] if proven and before["spec"] != deployment["spec"] else []) + [one for one in held if one["spec"] not in listed]
+    previous: Deployment = {} if back else before if proven else history[0] if history else {}
     order: Order = {
         "name": name,
         "unit": unit_name(name),
@@ -65,8 +69,10 @@ def work_order(given: Given) -> Order:
         "before_proven": proven,
         "proven": measured == deployment["spec"],
         "image_id": deployment["container"]["image"] if back else image["id"],
-        "fallback": _fallback(decision["create"], previous),
+        # What an earlier run made and was killed over is as new as what this one makes.
+        "fallback": _fallback(decision["create"] or measured != deployment["spec"], previous, proven and _stands(before, given["box"])),
         "lost": {"deployment": {}, "outcome": LOST},
+        "group": deployment.get("group") or {},
     }
     order["load"] = _load(deployment, given["wanted"], (given.get("models") or {}).get(deployment["model_path"]) or {})
     # What ran before gives its memory back a while after it has ended.
@@ -103,6 +109,7 @@ def _decision(given: Given, record: Record, image: Image) -> Decision:
     return deployments.decision(
         {
             "planned": _planned(given),
+            "places": given.get("places") or {},
             "server": server,
             "image": image,
             "manifest": model.get("manifest") or locked.get("manifest") or "",
@@ -129,31 +136,39 @@ def _planned(given: Given) -> Mapping[str, Any]:
 
 def _going_back(given: Given) -> Decision:
     wish = given["back_to"]
-    return {"deployment": deployments.with_its_model(wish["deployment"], wish["models"]), "create": True, "reason": wish["reason"]}
+    return {"deployment": deployments.with_its_model(wish["deployment"], wish["models"]), "create": not wish.get("untouched"), "reason": wish["reason"]}
 
 
-def _fallback(create: bool, previous: Deployment) -> Fallback:
+def _fallback(new: bool, previous: Deployment, stands: bool) -> Fallback:
     if not previous:
         return {"deployment": {}, "outcome": NOTHING_BEFORE}
-    return {"deployment": previous, "outcome": PUT_BACK} if create else {"deployment": {}, "outcome": LEFT}
+    if not new:
+        return {"deployment": {}, "outcome": LEFT}
+    return {"deployment": previous, "outcome": PUT_BACK, **({"stands": True} if stands else {})}
+
+
+def _stands(deployment: Deployment, box: Mapping[str, Any]) -> bool:
+    """Whether the container of a deployment is there as it was made."""
+    labels = (one["labels"].get("gb10.vllm.spec") for one in box["docker"]["containers"] if one["name"] == deployment["container"]["name"])
+    return deployment["spec"] in labels
 
 
 def _files(given: Given, order: Order, record: Record) -> list[File]:
     """Records and unit of the server. First what can be gone back to, then what is wanted now: a run killed in between loses nothing.
 
-    Where a server goes back, what the box held when it was read says nothing about what it holds now; repairs tried since then are not its own.
+    Where a server goes back, what the box held when it was read says nothing about what it holds now; repairs tried since then are not its own, and
+    that it can be gone back to is forgotten only when it answers (the role's settle.yml): a run killed before that can be run again.
     """
     back = bool(given.get("back_to"))
     folder = f"{given['settings']['state_dir']}/servers/{order['name']}"
     unit = f"{UNIT_DIR}/{order['unit']}"
     held = ((given["box"].get("files") or {}).get(unit) or {}).get("sha256")
     repairs = order["deployment"].get("repairs") or {}
-    return [
-        _file(f"{folder}/history.json", nice_json(order["history"]), back or order["history"] != (record.get("history") or [])),
-        _file(f"{folder}/deployment.json", nice_json(order["deployment"]), back or order["deployment"] != record.get("deployment")),
-        _file(unit, given["unit_text"], back or order["unit_digest"] != held, "0644"),
-        _file(f"{folder}/repairs.json", nice_json(repairs), back and repairs != (record.get("repairs") or {})),
-    ]
+    history = _file(f"{folder}/history.json", nice_json(order["history"]), order["history"] != (record.get("history") or []))
+    deployment = _file(f"{folder}/deployment.json", nice_json(order["deployment"]), back or order["deployment"] != record.get("deployment"))
+    unit_file = _file(unit, given["unit_text"], back or order["unit_digest"] != held, "0644")
+    made = _file(f"{folder}/repairs.json", nice_json(repairs), back and repairs != (record.get("repairs") or {}))
+    return [made, unit_file, deployment] if back else [history, deployment, unit_file, made]
 
 
 def _load(deployment: Deployment, wanted: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, int]:
@@ -174,12 +189,13 @@ def _file(dest: str, content: str, needed: bool, mode: str = "0600") -> File:
 def _repairing(given: Given, order: Order, record: Record) -> dict[str, Any]:
     """Repairs hold for the image they were made with, at most two for a server; what goes back gets none."""
     made = record.get("repairs") or {}
-    back = bool(given.get("back_to"))
+    back, alone = bool(given.get("back_to")), not order["group"]
     repairs = list(made.get("applied") or []) if made.get("image_id") == order["image_id"] and not back else []
     deployment, server = order["deployment"], given["wanted"]
     return {
         "repairs": repairs,
-        "may_repair": bool(given["options"]["repair"]) and not back and len(repairs) < MOST_REPAIRS,
+        # A repair of one rank would make it unequal to the others.
+        "may_repair": bool(given["options"]["repair"]) and alone and not back and len(repairs) < MOST_REPAIRS,
         # What the server was started with, so that a repair changes that and nothing guessed.
         "wanted_for_repair": {
             **(deployment.get("planned") or {}),
@@ -212,7 +228,7 @@ def _secrets(given: Given, order: Order, before: Deployment) -> dict[str, Any]:
     found |= {"remove_secrets": [], "env_removed": False}
     if given.get("back_to"):
         return {**found, "ensure_key": live}
-    key = deployments.key_of(server, given["options"].get("api_key") or "")
+    key = deployments.key_of(server, given["options"].get("api_key") or "") if ranks.head_or_alone(deployment) else "none"
     found["new_key"] = live and key == "generated" and before.get("key") == "given"
     # What an earlier release left without a key on loopback goes on without one until it is replaced.
     due = live or not deployments.is_loopback(server["address"])

@@ -13,6 +13,8 @@ from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.deployment import endpoint, is_loopback
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.ranks import head_or_alone
+from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.expand import with_recipes
 from ansible_collections.gb10.vllm.plugins.plugin_utils._router import configuration, floating
 from ansible_collections.gb10.vllm.plugins.plugin_utils._router.configuration import Settings
 from ansible_collections.gb10.vllm.plugins.plugin_utils._router.servers import Behind, behind, is_address, listen_address, merged, model_names, router_hosts
@@ -131,7 +133,7 @@ def _entries(router: str, box: str, known: Mapping[str, Any], maxconn: Any, alon
     name = str(known.get("gb10_router_tls_name") or (box if is_address(address) else address))
     for server in names_wanted(known):
         deployed = ((box_as_read(known).get("servers") or {}).get(server) or {}).get("deployment")
-        if not deployed:
+        if not deployed or not head_or_alone(deployed):
             continue
         if "key" not in deployed:
             notes.append(f"{box}: {server} was deployed by a release that knew no key of a router, so it gets no requests; -e gb10_replan=true replaces it.")
@@ -243,7 +245,7 @@ def _as_wanted(boxes: Iterable[str], hosts: Hosts) -> list[Behind]:
     """The servers as the inventory wants them, as far as their names and ports go."""
     found: list[Behind] = []
     for box in boxes:
-        for one in hosts[box].get("gb10_servers") or []:
+        for one in with_recipes(hosts[box].get("gb10_servers") or []):
             if not isinstance(one, Mapping):
                 continue
             names = one.get("served_model_name") or str(one.get("model") or "").rstrip("/").rpartition("/")[2]

@@ -100,6 +100,10 @@ class Missing(Exception):
     """There is no such image, container or unit."""
 
 
+class Ended(Exception):
+    """A command ends with this exit code."""
+
+
 class Docker:
     """Images that are there from the beginning, containers as they were asked for."""
 
@@ -152,13 +156,13 @@ class Docker:
     def start(self, name: str) -> None:
         container = self.container(name)
         container["State"].update(Status="running", Running=True, StartedAt=now(), ExitCode=0, Pid=1)
-        rule = self.rule(container)
-        lines = Path(rule["log"]).read_text().splitlines() if "log" in rule else HEALTHY
+        rule, rank = self.rule(container), container["HostConfig"].get("NetworkMode") == "host"
+        lines = Path(rule["log"]).read_text().splitlines() if "log" in rule else [] if rank else HEALTHY
         self.logs[name] += [f"{now()} {line}" for line in lines]
         if "exit" in rule:
-            threading.Timer(0.2, self.ended, (name, container["Id"], rule["exit"])).start()
+            threading.Timer(0.2, self.ended, (name, container["Id"], rule)).start()
         else:
-            self.engines[name] = Engine(container)
+            self.engines[name] = RankEngine(name, container) if rank else Engine(container)
 
     def rule(self, container: dict[str, Any]) -> dict[str, Any]:
         """How this engine behaves. ``only`` and ``unless``: texts that its image, its id and its command have or have not."""
@@ -170,11 +174,14 @@ class Docker:
         fitting = (one for one in rules if one.get("only", "") in text and not (one.get("unless") and one["unless"] in text))
         return next(fitting, {})
 
-    def ended(self, name: str, identity: str, status: int) -> None:
+    def ended(self, name: str, identity: str, rule: dict[str, Any]) -> None:
         container = self.containers.get(name)
         if container and container["Id"] == identity and container["State"]["Running"]:
-            self.stop(name, status)
-            systemd.engine_ended(f"{name}.service", status)
+            if rule.get("short"):  # somebody else took its memory
+                memory(SHORT)
+            self.stop(name, rule["exit"])
+            if not systemd.program(f"{name}.service"):  # a rank's notices it by itself
+                systemd.engine_ended(f"{name}.service", rule["exit"])
 
     def stop(self, name: str, status: int = 143) -> None:
         state = self.container(name)["State"]
@@ -205,17 +212,58 @@ class Docker:
             "buildx version": lambda: "github.com/docker/buildx 0.30.1",
             "ps": lambda: "\n".join(self.listed(one, words, form) for one in self.containers.values()),
             "image inspect": lambda: json.dumps([self.image(name) for name in names]),
-            "inspect": lambda: json.dumps([self.container(name) for name in names]),
+            "inspect": lambda: (
+                str(self.container(names[0])["State"]["Running"]).lower()
+                if form == "{{.State.Running}}"
+                else json.dumps([self.container(name) for name in names])
+            ),
             "container inspect": lambda: json.dumps([self.container(name) for name in names]),
             "images": lambda: "\n".join(self.listed_image(one, form) for one in self.images),
             "image ls": lambda: "\n".join(self.listed_image(one, form) for one in self.images),
             "logs": lambda: "\n".join(self.logs[self.container(names[-1])["Name"].lstrip("/")]),
             "top": lambda: "PID\n1",
             "stop": lambda: [self.stop(name) for name in names] and "",
+            "rm": lambda: "",
+            "run": lambda: self.load(words),
         }
+        if verb == "start":
+            return self.attached(names[0])
         if verb not in answers:
             raise Missing(f"an imitated box has no docker {' '.join(words)}")
         return answers[verb]()
+
+    def load(self, words: list[str]) -> str:
+        """``vllm bench serve`` in a container: a result as the server's rule has it (``itl``: seconds between its tokens), or its death (``load``)."""
+        flags = {word: words[index + 1] for index, word in enumerate(words[:-1]) if word.startswith("--")}
+        out = next(word.split(":")[0] for word in words if word.endswith(":/out:rw"))
+        server = next((one for one in self.containers.values() if flags["--base-url"].rpartition(":")[2] in self.ports(one)), None)
+        if not server or not server["State"]["Running"]:
+            raise Missing("ClientConnectorError: nothing answers")
+        rule = self.rule(server)
+        if rule.get("load") == "dies":
+            self.ended(server["Name"].lstrip("/"), server["Id"], 1)
+            raise Missing("ServerDisconnectedError: the server is gone")
+        prompts, output, prompt = (int(flags[name]) for name in ("--num-prompts", "--random-output-len", "--random-input-len"))
+        itl = rule.get("itl", 0.02) * (1 + int(flags["--seed"]) % 3 / 1000)
+        seconds = 0.1 + itl * (output - 1)
+        result = {
+            "completed": prompts, "failed": 0, "duration": seconds, "total_output_tokens": prompts * output, "output_throughput": prompts * output / seconds,
+            "start_times": [0.0] * prompts, "ttfts": [0.1] * prompts, "itls": [[itl] * (output - 1)] * prompts, "input_lens": [prompt] * prompts,
+            "output_lens": [output] * prompts, "errors": [""] * prompts, **{f"p{p}_{name}_ms": 100.0 for p in (50, 95, 99) for name in ("ttft", "itl")},
+        }  # fmt: skip
+        Path(out, "result.json").write_text(json.dumps(result))
+        return ""
+
+    @staticmethod
+    def ports(one: dict[str, Any]) -> set[str]:
+        return {binding["HostPort"] for each in one["HostConfig"]["PortBindings"].values() for binding in each}
+
+    def attached(self, name: str) -> str:
+        """What `docker start --attach` does: it ends with the container, with its exit code."""
+        self.start(name)
+        while self.container(name)["State"]["Running"]:
+            time.sleep(0.05)
+        raise Ended(self.container(name)["State"]["ExitCode"])
 
     def listed(self, one: dict[str, Any], words: list[str], form: str) -> str:
         name, label = one["Name"].lstrip("/"), (one["Config"].get("Labels") or {}).get("gb10.vllm.server", "")
@@ -233,8 +281,11 @@ class Engine(socketserver.ThreadingMixIn, http.server.HTTPServer):
     allow_reuse_address = True
 
     def __init__(self, container: dict[str, Any]) -> None:
-        binding = next(iter(container["HostConfig"]["PortBindings"].values()))[0]
         words = container["Config"].get("Cmd") or []
+        if container["HostConfig"].get("NetworkMode") == "host":
+            binding = {"HostIp": words[words.index("--host") + 1], "HostPort": words[words.index("--port") + 1]}
+        else:
+            binding = next(iter(container["HostConfig"]["PortBindings"].values()))[0]
         self.model = words[words.index("--served-model-name") + 1] if "--served-model-name" in words else "?"
         self.keys = Path("/etc/gb10-vllm", container["Name"].removeprefix("/gb10-vllm-"))
         self.token_s = 0.1
@@ -255,6 +306,40 @@ class Engine(socketserver.ThreadingMixIn, http.server.HTTPServer):
         texts = [file.read_text() for file in self.keys.glob("*.env") if file.name in ("key.env", "fleet.env")]
         values = {shlex.split(line.partition("=")[2])[0] for text in texts for line in text.splitlines() if "=" in line and line.partition("=")[2]}
         return not values or (header or "").removeprefix("Bearer ") in values
+
+
+class RankEngine:
+    """A rank of a server over several boxes: the head listens where ranks meet and answers when all are there, the others hold a connection to it."""
+
+    def __init__(self, name: str, container: dict[str, Any]) -> None:
+        words = container["Config"]["Cmd"]
+        self.number, self.of = (int(words[words.index(flag) + 1]) for flag in ("--node-rank", "--nnodes"))
+        self.meet = words[words.index("--master-addr") + 1], int(words[words.index("--master-port") + 1])
+        self.name, self.container, self.over = name, container, threading.Event()
+        self.held: list[socket.socket] = []
+        self.api: Engine | None = None
+        self.store = socket.create_server(self.meet) if self.number == 0 else None
+        threading.Thread(target=self.live, daemon=True).start()
+
+    def live(self) -> None:
+        while len(self.held) < (1 if self.number else self.of - 1) and not self.over.is_set():
+            with contextlib.suppress(OSError):
+                if self.store:
+                    self.store.settimeout(0.2)
+                    self.held.append(self.store.accept()[0])
+                else:
+                    self.held.append(socket.create_connection(self.meet, timeout=0.2))
+            time.sleep(0.05)
+        if self.store and not self.over.is_set():
+            docker.logs[self.name] += [f"{now()} {line}" for line in HEALTHY]
+            self.api = Engine(self.container)
+
+    def shutdown(self) -> None:
+        self.over.set()
+        for one in [*self.held, *([self.store] if self.store else [])]:
+            one.close()
+        if self.api:
+            self.api.shutdown()
 
 
 class Answer(http.server.BaseHTTPRequestHandler):
@@ -339,6 +424,28 @@ class Systemd:
         self.state: dict[str, dict[str, str]] = {}
         self.journal: dict[str, list[str]] = {}
         self.listeners: dict[str, Listener] = {}
+        self.processes: dict[str, subprocess.Popen] = {}
+        self.era = 0
+
+    def program(self, unit: str) -> list[str]:
+        """The main process of a rank's unit; [] for other units, whose container is all there is."""
+        words = shlex.split(next(iter(self.lines(unit, "ExecStart")), "")) if self.file(unit).exists() else []
+        return words if words and words[0].endswith("/rank") else []
+
+    def attend(self, unit: str, era: int) -> None:
+        """What systemd does with a rank: run it, and start it again when it ends."""
+        while self.era == era and self.state[unit]["ActiveState"] == "active":
+            process = subprocess.Popen(self.program(unit), env=self.environment(unit) | {"GB10_LOOK_S": "0.3"}, stderr=subprocess.PIPE, text=True)
+            self.processes[unit] = process
+            self.journal.setdefault(unit, []).extend((process.communicate()[1] or "").splitlines())
+            if self.era != era or self.state[unit]["ActiveState"] != "active":
+                return
+            code = str(process.returncode)
+            self.hook(unit, "ExecStopPost", SERVICE_RESULT="exit-code", EXIT_CODE="exited", EXIT_STATUS=code)
+            self.state[unit].update(SubState="auto-restart")
+            time.sleep(0.5)
+            if self.state[unit]["ActiveState"] == "active" and self.hook(unit, "ExecStartPre"):
+                self.state[unit].update(ActiveState="failed", SubState="failed", Result="exit-code")
 
     def file(self, unit: str) -> Path:
         plain = UNITS / unit
@@ -388,11 +495,13 @@ class Systemd:
     def lines(self, unit: str, key: str) -> list[str]:
         return [line.partition("=")[2] for line in self.file(unit).read_text().splitlines() if line.startswith(f"{key}=")]
 
+    def environment(self, unit: str) -> dict[str, str]:
+        return {**os.environ, **dict(word.partition("=")[::2] for line in self.lines(unit, "Environment") for word in shlex.split(line))}
+
     def hook(self, unit: str, key: str, **more: str) -> int:
-        environment = dict(word.partition("=")[::2] for line in self.lines(unit, "Environment") for word in shlex.split(line))
         codes = []
         for line in self.lines(unit, key):
-            done = subprocess.run(shlex.split(line), env={**os.environ, **environment, **more}, capture_output=True, text=True, check=False)
+            done = subprocess.run(shlex.split(line), env={**self.environment(unit), **more}, capture_output=True, text=True, check=False)
             self.journal.setdefault(unit, []).extend([*done.stdout.splitlines(), *done.stderr.splitlines()])
             codes.append(done.returncode)
         return max(codes, default=0)
@@ -411,7 +520,10 @@ class Systemd:
                 self.state[unit].update(ActiveState="failed", SubState="failed", Result="exit-code")
                 return
             self.state[unit].update(ActiveState="active", SubState="running", Result="success")
-            docker.start(unit.removesuffix(".service"))
+            if self.program(unit):
+                threading.Thread(target=self.attend, args=(unit, self.era), daemon=True).start()
+            else:
+                docker.start(unit.removesuffix(".service"))
         else:
             self.state[unit].update(ActiveState="active", SubState="waiting", Result="success")
 
@@ -421,6 +533,9 @@ class Systemd:
             listener.shutdown()
             listener.server_close()
         if unit.endswith(".service") and self.state[unit]["ActiveState"] == "active":
+            if unit in self.processes:
+                self.state[unit].update(ActiveState="deactivating")
+                self.processes[unit].terminate()
             docker.stop(unit.removesuffix(".service"))
             self.hook(unit, "ExecStopPost", SERVICE_RESULT="success", EXIT_CODE="exited", EXIT_STATUS="143")
         self.state[unit].update(ActiveState="inactive", SubState="dead")
@@ -464,24 +579,29 @@ class Kept:
 
     PLACES = "/etc/gb10-vllm /var/lib/gb10-vllm /usr/local/lib/gb10-vllm /etc/systemd/system/gb10-vllm-*"
 
-    def save(self) -> None:
-        subprocess.run(f"tar --ignore-failed-read -cf {FOLDER}/kept.tar {self.PLACES} 2>/dev/null", shell=True, check=False)
-        (FOLDER / "kept.json").write_text(json.dumps([docker.containers, docker.logs, systemd.state]))
+    def save(self, moment: str = f"{FOLDER}/kept") -> None:
+        subprocess.run(f"tar --ignore-failed-read -cf {moment}.tar {self.PLACES} 2>/dev/null", shell=True, check=False)
+        Path(f"{moment}.json").write_text(json.dumps([docker.containers, docker.logs, systemd.state]))
 
-    def restore(self) -> None:
+    def restore(self, moment: str = f"{FOLDER}/kept") -> None:
+        systemd.era += 1
         for pid in filter(str.isdigit, os.listdir("/proc")):
-            if int(pid) not in (1, os.getpid()):
+            if int(pid) not in (1, os.getpid(), warm.pid):
                 with contextlib.suppress(OSError):
                     os.kill(int(pid), signal.SIGKILL)
         for name in list(docker.containers):
             docker.stop(name)
         memory(MEMINFO)
         systemd.journal.clear()
-        docker.containers, docker.logs, systemd.state = json.loads((FOLDER / "kept.json").read_text())
-        script = f"umount -l {STATE} {STATE}/servers/* 2>/dev/null; rm -rf {self.PLACES} /run/gb10-vllm*; tar -xf {FOLDER}/kept.tar -C /"
+        docker.containers, docker.logs, systemd.state = json.loads(Path(f"{moment}.json").read_text())
+        script = f"umount -l {STATE} {STATE}/servers /etc/gb10-vllm 2>/dev/null; rm -rf {self.PLACES} /run/gb10-vllm*; tar -xf {moment}.tar -C /"
         subprocess.run(script, shell=True, check=True)
         for name, one in docker.containers.items():
-            if one["State"]["Running"]:
+            if one["State"]["Running"] and systemd.program(f"{name}.service"):
+                docker.stop(name)
+                systemd.hook(f"{name}.service", "ExecStartPre")
+                threading.Thread(target=systemd.attend, args=(f"{name}.service", systemd.era), daemon=True).start()
+            elif one["State"]["Running"]:
                 docker.engines[name] = Engine(one)
 
 
@@ -543,7 +663,7 @@ class Api(http.server.BaseHTTPRequestHandler):
 def commanded(asked: dict[str, Any]) -> dict[str, Any]:
     """What a command prints and its exit status."""
     if asked["name"] == "box":
-        {"save": kept.save, "restore": kept.restore}[asked["words"][0]]()
+        {"save": kept.save, "restore": kept.restore}[asked["words"][0]](*asked["words"][1:])
         return {"code": 0, "out": "", "err": ""}
     if asked["name"] == "shutdown":
         threading.Timer(0.2, systemd.shut_down).start()
@@ -556,6 +676,8 @@ def commanded(asked: dict[str, Any]) -> dict[str, Any]:
         return {"code": code, "out": out, "err": err}
     try:
         return {"code": 0, "out": docker.command(asked["words"]), "err": ""}
+    except Ended as error:
+        return {"code": error.args[0], "out": "", "err": ""}
     except Missing as error:
         return {"code": 1, "out": "[]" if "inspect" in asked["words"] else "", "err": f"Error response from daemon: {error}"}
 
@@ -569,6 +691,9 @@ docker, systemd, kept = Docker(), Systemd(), Kept()
 
 if __name__ == "__main__":
     furnish()
+    warm = subprocess.Popen([sys.executable, str(HERE / "warm.py")])
+    while not Path("/run/modules.sock").exists():
+        time.sleep(0.02)
     with Socket("/run/docker.sock", Api) as server:
         (FOLDER / "up").write_text("")
         server.serve_forever()
