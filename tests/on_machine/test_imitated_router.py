@@ -2,10 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Whole runs over imitated boxes behind a router with the real HAProxy, under clients that stream without a pause: none of their requests may fail.
-
-The short form; test_router_under_load.py (make deep-router) has what takes longer.
-"""
+"""Whole runs over imitated boxes behind a router with the real HAProxy, under clients that stream without a pause: none of their requests may fail."""
 
 from __future__ import annotations
 
