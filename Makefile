@@ -2,14 +2,14 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-failure demo-down quick test lint yamllint ruff mypy ansible-lint sanity unit integration molecule e2e deep compat mutants mutants-known mutants-planted build clean
-DEEP_PARTS := order engines judge supply light network monitoring server group memory bundle upgrade fleet benchmark faults
+DEEP_PARTS := order engines judge supply light network monitoring server group memory bundle upgrade fleet benchmark faults router
 .PHONY: $(DEEP_PARTS:%=deep-%)
 BOXES ?= 1
 BIN := .venv/bin
 STAGE := tests/stage
-DEEP := engine_failures/test_engine_failures.py engine_config/test_all_combinations.py test_fleet.py test_supply_play.py test_imitated_tune.py test_fabric.py monitoring/test_role.py engine_failures/test_stopped_engine.py
+DEEP := engine_failures/test_engine_failures.py engine_config/test_all_combinations.py test_fleet.py test_supply_play.py test_imitated_tune.py test_fabric.py monitoring/test_role.py engine_failures/test_stopped_engine.py test_router_under_load.py test_imitated_router.py
 BOXES_PREPARE := $(STAGE) boxes python3 tests/boxes/boxes prepare
-PYTHON_FILES := . tests/tree tests/boxes/boxes tests/boxes/demo tests/boxes/demo-failure
+PYTHON_FILES := . tests/tree tests/corpus tests/catalogue tests/boxes/boxes tests/boxes/demo tests/boxes/demo-failure
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ANSIBLE_FORCE_COLOR ?= 0
 
@@ -144,6 +144,10 @@ deep-benchmark: setup   # the servers measured and tuned, with the real tool and
 
 deep-faults: setup     # runs over imitated boxes, gone on from each moment at which they may be killed
 	@$(STAGE) $@ sh -c 'GB10_ALL_MOMENTS=1 pytest -q tests/on_machine/test_imitated_faults.py -k killed'
+
+deep-router: setup      # the real HAProxy under load while engines die, links break and boxes are rolled out and rebooted
+	@tests/setup --router
+	@$(STAGE) $@ pytest -q tests/on_machine/test_router_under_load.py tests/on_machine/test_imitated_router.py
 
 compat: setup
 	@$(BOXES_PREPARE)

@@ -2,19 +2,18 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Whole runs over imitated boxes behind a router with the real HAProxy, under clients that stream without a pause: none of their requests may fail.
-
-The short form; test_router_under_load.py (make deep-router) has what takes longer.
-"""
+"""Whole runs over imitated boxes behind a router with the real HAProxy, under clients that stream without a pause: none of their requests may fail."""
 
 from __future__ import annotations
+
+import json
 
 import pytest
 import real_router
 import routed_fleet
 from imitated_fleet import ONE, TWO, flat, needs_root
 from imitation import SERVER
-from routed_fleet import ROUTER, load, servers, whole
+from routed_fleet import BOX_KEY, KEY, ROUTER, load, servers, whole
 
 pytestmark = [needs_root, pytest.mark.skipif(not real_router.installed(), reason="there is no haproxy on this machine (tests/setup --router brings it)")]
 USED = {ONE: "UP", TWO: "UP"}
@@ -36,12 +35,35 @@ def test_a_rollout_over_all_boxes_costs_no_request(boxes):
     assert (servers(boxes), boxes.held()) == (USED, [])
 
 
+def test_what_the_inventory_says_of_a_router_is_what_haproxy_has(boxes):
+    said = {
+        "gb10_router_address": "10.77.0.1", "gb10_router_port": 8443, "gb10_router_body_kib": 512, "gb10_router_timeout_s": 700, "gb10_router_maxconn": 7,
+        "gb10_router_queue_timeout_s": 77, "gb10_router_connections": 4000, "gb10_router_affinity": "X-Session-Id", "gb10_router_metrics_port": 9101,
+    }  # fmt: skip
+    with load(boxes, clients=4) as seen:
+        boxes.play("router", "-e", json.dumps(said))
+    config = boxes.ask(ROUTER, "cat /etc/haproxy/haproxy.cfg")
+    assert whole(seen), "a reload costs nothing"
+    for line in ("bind 10.77.0.1:8443 ", f"tune.bufsize {512 * 1024 + 65536}", "timeout server 700s", " maxconn 7 ", "timeout queue 77s", "maxconn 4000",
+                 "balance hash req.fhdr(X-Session-Id)", "bind 127.0.0.1:9101"):  # fmt: skip
+        assert line in config, line
+    assert not [key for key in (KEY, BOX_KEY) if key in config + boxes.said]
+    nowhere = flat(boxes.play("router", "-e", json.dumps({"gb10_routers": "elsewhere"}), code=2))
+    assert "gb10_routers names elsewhere, which is neither a host nor a group of this inventory" in nowhere
+    refused = flat(boxes.play("router", "-e", json.dumps({"gb10_router_keys": {}}), code=2))
+    assert "gb10_router_keys names no key" in refused and boxes.held() == []
+    boxes.play("router")
+
+
 def test_a_reboot_of_all_boxes_costs_no_request_and_one_that_stays_away_ends_it(boxes):
+    refused = flat(boxes.play("maintain", "-e", "gb10_maintain=rebot", code=2))
+    assert "gb10_maintain: 'rebot' is none of packages, command, reboot. Nothing was changed." in refused and boxes.held() == []
     ids = [boxes.ask(box, "cat /proc/sys/kernel/random/boot_id") for box in (ONE, TWO)]
     with load(boxes) as seen:
-        boxes.play("maintain", "-e", "gb10_maintain=reboot")
+        boxes.play("maintain", "-e", "gb10_maintain=command,reboot", "-e", json.dumps({"gb10_maintain_command": "touch /srv/was-here"}))
     assert whole(seen) and (servers(boxes), boxes.held()) == (USED, [])
     assert not set(ids) & {boxes.ask(box, "cat /proc/sys/kernel/random/boot_id") for box in (ONE, TWO)}
+    assert boxes.ask(TWO, "ls /srv/was-here")
     (boxes.folder / ONE / "stays-off").touch()
     with load(boxes) as seen:
         said = flat(boxes.play("maintain", "-e", "gb10_maintain=reboot", "-e", "gb10_maintain_timeout_s=5", code=2))
@@ -68,5 +90,5 @@ def test_without_a_router_that_can_be_reached_nothing_is_touched(boxes):
 def test_the_last_server_of_a_model_is_drained_when_asked_to(boxes):
     said = flat(boxes.play("stop", code=2))
     assert "is the last one that the router has for its model" in said and boxes.answers(ONE) and boxes.held() == []
-    boxes.play("stop", "-l", ONE)
+    boxes.play("stop", "-l", ONE, "-e", "gb10_drain_last=true", "-e", "gb10_drain_timeout_s=30", "-e", "gb10_router_required=false")
     assert servers(boxes)[ONE].startswith(("DRAIN", "MAINT")) and not boxes.answers(ONE)

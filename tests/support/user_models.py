@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,7 +19,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._model.read import place
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.plan import plan_box
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.weights import Tensor
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import deployment, mounts, wanted
-from checkpoints import dense, tensor, write_model
+from checkpoints import DATA, dense, tensor, write_model
 
 GIB = 2**30
 LLAMA = {
@@ -58,6 +59,48 @@ EAGLE = {
     "speculators_config": {"proposal_methods": [{"speculative_tokens": 3}], "verifier": {"name_or_path": "acme/base"}},
 }  # fmt: skip
 
+SIGHTED = {
+    "architectures": ["Qwen3VLForConditionalGeneration"], "model_type": "qwen3_vl", "vision_config": {"hidden_size": 1152, "depth": 27},
+    "text_config": {**QWEN, "model_type": "qwen3_vl_text", "max_position_embeddings": 262144},
+}  # fmt: skip
+HEARING = {
+    "architectures": ["Qwen3ASRForConditionalGeneration"], "model_type": "qwen3_asr", "thinker_config": {
+        "model_type": "qwen3_asr", "audio_config": {"d_model": 1024, "encoder_layers": 24}, "text_config": {
+            "model_type": "qwen3", "hidden_size": 2048, "intermediate_size": 6144, "num_hidden_layers": 28, "num_attention_heads": 16,
+            "num_key_value_heads": 8, "head_dim": 128, "max_position_embeddings": 65536, "vocab_size": 151936,
+        },
+    },
+}  # fmt: skip
+THINKING = {
+    "architectures": ["Qwen3OmniMoeForConditionalGeneration"], "model_type": "qwen3_omni_moe", "thinker_config": {
+        "model_type": "qwen3_omni_moe_thinker", "audio_config": {"d_model": 1280, "encoder_layers": 32}, "vision_config": {"hidden_size": 1152, "depth": 27},
+        "text_config": {
+            "model_type": "qwen3_omni_moe_text", "hidden_size": 2048, "intermediate_size": 768, "moe_intermediate_size": 768, "num_experts": 128,
+            "num_experts_per_tok": 8, "num_hidden_layers": 48, "num_attention_heads": 32, "num_key_value_heads": 4, "head_dim": 128,
+            "max_position_embeddings": 65536, "vocab_size": 152064, "dtype": "bfloat16",
+        },
+    },
+}  # fmt: skip
+BERT = {**ROBERTA, "architectures": ["BertModel"], "model_type": "bert", "max_position_embeddings": 512}
+PACKED = {"quant_method": "compressed-tensors", "format": "nvfp4-pack-quantized", "config_groups": {}}
+FEW = [tensor("model.norm.weight", "BF16", 4096)]
+
+
+def golden(model: str) -> dict[str, Any]:
+    """The configuration of a model of the golden tables."""
+    for table in ("kv-golden.json.gz", "kv-vllm-0.32-cpu.json.gz"):
+        for row in json.loads(gzip.decompress((DATA / table).read_bytes()))["rows"]:
+            if model in (row.get("model"), row.get("name")):
+                return row["config"]
+    raise KeyError(model)
+
+
+def assistant() -> dict[str, Any]:
+    """What Gemma 4's publisher lays beside it to draft for it: a few layers that read its KV cache."""
+    text = golden("gemma-4-26B-A4B")["text_config"]
+    layers = {"num_hidden_layers": 4, "layer_types": ["sliding_attention"] * 3 + ["full_attention"], "num_kv_shared_layers": 4, "hidden_size": 1024}
+    return {"architectures": ["Gemma4AssistantForCausalLM"], "model_type": "gemma4_assistant", "dtype": "bfloat16", "text_config": {**text, **layers}}
+
 
 def few(config: dict[str, Any], prefix: str = "") -> list[Tensor]:
     """Enough of a model whose weights are not what is asked about."""
@@ -93,6 +136,20 @@ MODELS: dict[str, Any] = {
     "qwen3-8b": lambda: (QWEN, dense(QWEN), {}),
     "qwen3.5-27b": lambda: (HYBRID, few(HYBRID), {}),
     "eagle": lambda: (EAGLE, dense({**LLAMA_8B, "num_hidden_layers": 1}), {}),
+    "gpt-oss": lambda: (golden("gpt-oss-20b"), FEW, {}),
+    "deepseek": lambda: (golden("DeepSeek-V2-Lite"), FEW, {}),
+    "mamba": lambda: (golden("mamba2/Mamba2ForCausalLM"), FEW, {}),
+    "gemma-4": lambda: (golden("gemma-4-26B-A4B"), FEW, {}),
+    "gemma-4-assistant": lambda: (assistant(), [tensor("model.norm.weight", "BF16", 1024, 1024)], {}),
+    "qwen3-vl": lambda: (SIGHTED, FEW, {}),
+    "qwen3-asr": lambda: (HEARING, FEW, {}),
+    "qwen3-omni-thinking": lambda: (THINKING, FEW, {}),
+    "colbert": lambda: ({**BERT, "architectures": ["HF_ColBERT"]}, FEW, {}),
+    "jina-ranking": lambda: ({**QWEN, "architectures": ["JinaForRanking"]}, FEW, {}),
+    "jina-v4": lambda: ({**QWEN, "architectures": ["JinaEmbeddingsV4Model"]}, FEW, {}),
+    "bert-text-length": lambda: (BERT, FEW, {"tokenizer_config.json": {"model_max_length": "4096"}}),
+    "compressed": lambda: ({**LLAMA_8B, "quantization_config": PACKED}, FEW, {}),
+    "compressed-kv4": lambda: ({**LLAMA_8B, "quantization_config": {**PACKED, "kv_cache_scheme": {"num_bits": 4, "type": "float"}}}, FEW, {}),
     "foreign-code": lambda: (
         {**ROBERTA, "auto_map": {"AutoConfig": "ORG/OTHER-REPO--configuration.Config"}}, few(ROBERTA), beside(8192)
     ),

@@ -6,11 +6,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 import user_models
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import options, wanted
 from user_models import GIB
 
 ROOT = Path(__file__).parents[2]
@@ -19,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     made = tmp_path_factory.mktemp("models")
-    for name in ("adapter", "eagle"):
+    for name in ("adapter", "eagle", "gemma-4-assistant"):
         user_models.build(name, made)
         for path in (made / name, *(made / name).iterdir()):
             path.chmod(0o755 if path.is_dir() else 0o644)
@@ -218,6 +220,276 @@ def test_p_commands_that_are_taken_as_they_are(ask):
     refused(ask("qwen3-8b", args={"cpu_offload_gb": 10}), "same memory")
     refused(ask("qwen3-8b", gpu_memory_utilization="85%"), "between 0 and 1")
     refused(ask("qwen3-8b", args={"--api-key": "secret123"}), "command line")
+
+
+# The second look: what is in none of the files, by its number in docs/cases.md. Each failed before, or is here because it was right.
+
+
+def test_q_layers_that_keep_their_own_dtype(ask):
+    """1"""
+    model, fp8 = "gpt-oss", {"kv_cache_dtype": "fp8"}
+    every, some = (ask(model, max_model_len=32768, args={**fp8, **more}) for more in ({}, {"kv-cache-dtype-skip-layers": ["sliding_window"]}))
+    assert some.server["block_size"] == 32 and some.server["bytes_per_block"] == 2 * every.server["bytes_per_block"]
+    assert some.server["kv_tokens"] < 0.92 * every.server["kv_tokens"], "half of its layers keep 16 bits in their windows"
+    named = ask("qwen3-8b", args={**fp8, "kv_cache_dtype_skip_layers": ["0", "1"]})
+    assert named.server["kv_bytes_per_token"] == (34 + 2 * 2) * 2 * 8 * 128
+
+
+@pytest.mark.parametrize("value", ["1", True])
+def test_q_latent_attention_that_is_switched_off(ask, value):
+    """2"""
+    assert ask("deepseek").server["kv_bytes_per_token"] == 27 * 576 * 2
+    assert ask("deepseek", env={"VLLM_MLA_DISABLE": value}).server["kv_bytes_per_token"] == 27 * 16 * 2 * 192 * 2
+
+
+def test_q_a_tokenizer_of_mistrals_for_a_model_that_has_none(ask):
+    """3"""
+    refused(ask("qwen3-8b", args={"tokenizer_mode": "mistral"}), "tekken.json", "leave it out")
+
+
+@pytest.mark.parametrize("model", ["unsloth/Qwen3-0.6B-GGUF:IQ1_S", "unsloth/Qwen3-8B-GGUF:UD-Q4_K_XL", "a/b:BF16"])
+def test_q_one_gguf_file_of_a_repository(model):
+    """4"""
+    (said,) = wanted.server_mistakes([{"name": "s", "model": model}], "/srv/models")
+    assert "GGUF is not supported" in said and "revision" not in said
+
+
+def test_q_a_gguf_file_and_formats_of_other_files(ask, folder):
+    """5, 6, 46, 58"""
+    (folder / "x.gguf").write_bytes(b"GGUF")
+    user_models.MODELS.setdefault("x.gguf", None)
+    refused(ask("x.gguf"), "GGUF files are not supported")
+    for name, words in (("gguf", "GGUF files"), ("pt", "*.pt"), ("npcache", "*.bin"), ("sharded_state", "model-rank-"), ("tensorizer", "tensorizer_uri")):
+        refused(ask("qwen3-8b", load_format=name), f"load_format {name}", words)
+    assert "no vLLM known here has the load_format bitsandbytes" in ask("qwen3-8b", load_format="bitsandbytes").warnings
+
+
+@pytest.mark.parametrize("given", [{"method": "mtp"}, {}])
+def test_q_the_assistant_of_gemma_4(ask, given):
+    """7, 8"""
+    plain, drafted = ask("gemma-4"), ask("gemma-4", args={"speculative_config": {**given, "model": "gemma-4-assistant", "num_speculative_tokens": 4}})
+    fits(drafted)
+    assert drafted.server["kv_bytes_per_token"] == plain.server["kv_bytes_per_token"], "it reads its target's cache and keeps none"
+    assert drafted.server["weights_bytes"]["value"] > plain.server["weights_bytes"]["value"]
+
+
+def test_q_a_reranker_out_of_a_model_that_sees(ask):
+    """9, 10"""
+    names = {"architectures": ["Qwen3VLForSequenceClassification"], "classifier_from_token": ["no", "yes"], "is_original_qwen3_reranker": True}
+    outcome = ask("qwen3-vl", max_model_len=32768, args={"hf_overrides": json.dumps(names), "runner": "pooling"})
+    fits(outcome)
+    assert outcome.server["kv_bytes_per_token"] == 147456 and "vLLM" not in outcome.refused
+    fits(ask("qwen3-vl", max_model_len=32768, args={"runner": "pooling"}))
+
+
+def test_q_multi_vector_and_listwise_rankers(ask):
+    """11 to 14"""
+    assert int(ask("colbert", max_model_len="auto").flag("--max-model-len")) == 512
+    fits(ask("jina-ranking"))
+    refused(ask("jina-v4"), "JinaEmbeddingsV4Model")
+
+
+def test_q_speech_and_omni_models(ask):
+    """15 to 17"""
+    outcome = ask("qwen3-asr", max_model_len=24000, args={"hf_overrides": '{"architectures": ["Qwen3ASRRealtimeGeneration"]}', "max_num_batched_tokens": 16384})
+    assert outcome.server["kv_bytes_per_token"] == 28 * 2 * 8 * 128 * 2
+    fits(ask("qwen3-asr", args={"limit_mm_per_prompt": '{"audio":{"count":1,"length":32768}}'}))
+    assert ask("qwen3-omni-thinking").server["kv_bytes_per_token"] == 48 * 2 * 4 * 128 * 2
+
+
+def test_q_arguments_of_vllm_omni(ask):
+    """18"""
+    warnings = ask("qwen3-8b", args={"omni": True, "stage-configs-path": "/srv/s.yaml"}).warnings
+    assert warnings.count("vLLM-Omni's") == 2 and "did you mean" not in warnings
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        ({"compilation_config": 3}, "optimization_level"),
+        ({"-cc": "3"}, "optimization_level"),
+        ({"compilation_config": '{"level": 3}'}, "say mode"),
+        ({"compilation_config.level": 3}, "say mode"),
+        ({"pooler_config": {"pooling_type": "LAST", "normalize": True}}, "say use_activation"),
+        ({"speculative_config": {"method": "ngram", "num_speculative_tokens": 3, "disable_by_batch_size": 4}}, "leave it out"),
+        ({"speculative_config": {"method": "ngram", "num_speculative_tokens": 3, "tensor_parallel_size": 1}}, "draft_tensor_parallel_size"),
+        ({"speculative_config": {"num_speculative_tokens": 3}}, "neither method nor model"),
+        ({"speculative_config": {"method": "ngram", "num_speculative_tokens": 0}}, "num_speculative_tokens"),
+        ({"speculative_config": {"method": "ngram", "num_speculative_tokens": 3, "prompt_lookup_min": 4, "prompt_lookup_max": 2}}, "prompt_lookup_max"),
+        ({"structured_outputs_config": {"backend": "lmfe"}}, "lm-format-enforcer"),
+        ({"pooler_config": {"pooling_type": "mean"}}, "in capitals"),
+        ({"cudagraph_capture_sizes": [1, 2], "compilation_config": {"cudagraph_capture_sizes": [1]}}, "twice"),
+    ],
+)
+def test_q_keys_and_values_of_objects(ask, args, words):
+    """19 to 23, 51, 52"""
+    refused(ask("qwen3-8b", args=args), words)
+    assert not ask("qwen3-8b", version="0.32.0+fork", args={"compilation_config": {"of_a_fork": 1}}).refused
+
+
+@pytest.mark.parametrize("name", ["tool_call_parser", "reasoning_parser"])
+def test_q_parsers_that_no_release_has(ask, name):
+    """24, 25"""
+    more = {"enable_auto_tool_choice": True, "tool_call_parser": "hermes"}
+    assert f"has the {name} super_v3" in ask("qwen3-8b", args={**more, name: "super_v3"}).warnings
+    assert "did you mean qwen3_coder" in ask("qwen3-8b", args={**more, "tool_call_parser": "qwen_coder"}).warnings
+    assert "refuses to start unless" not in ask("qwen3-8b", args={**more, "tool_call_parser": "qwen3_xml", "reasoning_parser": "qwen3"}).warnings
+
+
+def test_q_a_tool_choice_without_a_parser(ask):
+    """26"""
+    refused(ask("qwen3-8b", args={"enable_auto_tool_choice": True}), "needs tool_call_parser")
+
+
+def test_q_a_parser_that_came_with_the_model(ask, folder):
+    """27"""
+    args = {"reasoning_parser_plugin": "nano_v3_reasoning_parser.py", "reasoning_parser": "nano_v3"}
+    refused(ask("qwen3-8b", args=args), "nano_v3_reasoning_parser.py", "not on the box")
+    place = folder / "qwen3-8b" / "nano_v3_reasoning_parser.py"
+    place.write_text("")
+    place.chmod(0o644)
+    assert ask("qwen3-8b", args=args).flag("--reasoning-parser-plugin") == "/models/s/nano_v3_reasoning_parser.py"
+    place.unlink()
+
+
+def test_q_recipes_of_2026_that_are_taken_as_they_are(ask):
+    """28 to 33, 44"""
+    mamba = {
+        "mamba-ssm-cache-dtype": "float16",
+        "enable-mamba-cache-stochastic-rounding": True,
+        "mamba-cache-philox-rounds": 5,
+        "mamba-ssu-algorithm": "horizontal",
+    }
+    fits(ask("qwen3.5-27b", args={**mamba, "speculative-config": '{"method":"qwen3_5_mtp","num_speculative_tokens":3,"enforce_eager":true}'}))
+    draft = {"method": "dflash", "model": "z-lab/Qwen3-8B-DFlash", "num_speculative_tokens": 15}
+    fits(ask("qwen3-8b", args={"attention-backend": "triton_attn", "speculative-config": draft}))
+    chat = {"default-chat-template-kwargs": '{"preserve_thinking": true}', "distributed-executor-backend": "mp", "moe-backend": "FlashInfer-Cutlass"}
+    fits(ask("qwen3-8b", args={**chat, "download-dir": "/models", "limit-mm-per-prompt": '{"video": 3}', "max-model-len": "16384"}))
+    refused(ask("compressed", args={"quantization": "modelopt"}), "compressed-tensors", "leave it out")
+
+
+@pytest.mark.parametrize(
+    ("env", "words"),
+    [
+        ({"VLLM_PORT": "tcp://10.43.1.39:8000"}, "VLLM_PORT"),
+        ({"CUDA_VISIBLE_DEVICES": 1}, "names a GPU that a GB10 has not"),
+        ({"CUDA_VISIBLE_DEVICES": "1,0"}, "names a GPU that a GB10 has not"),
+        ({"VLLM USE_X": 1}, "which no shell takes"),
+        ({"VLLM-USE-X": 1}, "which no shell takes"),
+        ({"LMCACHE_EXTRA": {"a": 1}}, "is a mapping"),
+        (["VLLM_USE_V1=1"], "`env` is a list"),
+    ],
+)
+def test_q_environments_that_no_container_can_have(ask, env, words):
+    """34, 37, 60, 61"""
+    refused(ask("qwen3-8b", env=env), words)
+
+
+def test_q_words_for_switches_of_the_environment():
+    """35, 36"""
+    given = {"VLLM_USE_DEEP_GEMM": True, "VLLM_BATCH_INVARIANT": "false", "VLLM_DSPARK_CONFIDENCE_SCHEDULER": "off", "HF_HUB_DISABLE_XET": True, "EMPTY": None}
+    (server,) = wanted.normalise([{"name": "s", "model": "m", "env": {**given, "VLLM_ALLOW_LONG_MAX_MODEL_LEN": True}}], "/m")
+    kept = {"VLLM_DSPARK_CONFIDENCE_SCHEDULER": "off", "HF_HUB_DISABLE_XET": True, "VLLM_ALLOW_LONG_MAX_MODEL_LEN": True}
+    assert server["env"] == {"VLLM_USE_DEEP_GEMM": "1", "VLLM_BATCH_INVARIANT": "0", **kept}, "what a running server was started with stays"
+
+
+def test_q_paths_and_names_of_the_environment(ask):
+    """38, 39, 40"""
+    warnings = ask("qwen3-8b", env={"HF_HOME": "/models", "VLLM_LOGGING_CONFIG_PATH": "/srv/l.json", "VLLM_ATTENTION_BACKEND": "FLASHINFER"}).warnings
+    for words in ("env.HF_HOME is /models, where", "env.VLLM_LOGGING_CONFIG_PATH is /srv/l.json, which", "env.VLLM_ATTENTION_BACKEND is read by no vLLM"):
+        assert words in warnings
+    assert "env." not in ask("qwen3-8b", env={"HF_HOME": "/cache/hf", "VLLM_LOGGING_CONFIG_PATH": "/models/s/l.json", "NCCL_DEBUG": "INFO"}).warnings
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (
+            {"gb10_servers": [{"name": "s", "model": "m", "image": "x", "ports": ["8000:8000"], "volumes": ["a:b"], "ipc": "host"}]},
+            ("gb10_image", "`port`", "gb10_shm_gib"),
+        ),
+        ({"gb10_servers": [{"name": "s", "model": "m", "max_num_seqs": 4, "enforce-eager": True}]}, ("stand in `args`",)),
+        ({"gb10_servers": [{"name": "s", "model": "m", "tensor_parallel_size": 2}]}, ("say `boxes`",)),
+        ({"gb10_servers": [{"name": "s", "model": "m", "max_len": 1}]}, ("did you mean max_model_len",)),
+        ({"gb10_servers": {"qwen": {"model": "m"}}}, ("a dash before each server",)),
+        ({"gb10_servers": ["acme/x"]}, ("each server is a mapping",)),
+        ({"gb10_image": "vllm/vllm-openai:v0.33.0"}, ("`source`",)),
+        ({"gb10_shm_gib": "16g"}, ("as in 16",)),
+        ({"gb10_os_floor_gib": "12 GiB"}, ("as in 12",)),
+    ],
+)
+def test_q_what_compose_files_say(values, words):
+    """41, 42, 43, 62, 63"""
+    (said,) = options.option_mistakes(values)
+    assert all(word in said for word in words) and len(said) <= 600, said
+    good = {"gb10_shm_gib": "16", "gb10_image": '{"source": "existing"}', "gb10_servers": [{"name": "s", "model": "m", "args": {"max_num_seqs": 4}}]}
+    assert options.option_mistakes(good) == []
+
+
+@pytest.mark.parametrize(
+    ("server", "words"),
+    [
+        ({"port": True}, "is not a port"),
+        ({"api_key": ["a", "b"]}, "one key as text"),
+        ({"args": {"--model": "/srv/x"}}, "a second model"),
+        ({"args": {"host": "localhost"}}, "`address: 127.0.0.1`"),
+    ],
+)
+def test_q_values_of_the_wrong_kind(server, words):
+    """64 to 67"""
+    (said,) = wanted.server_mistakes([{"name": "s", "model": "m", **server}], "/m")
+    assert words in said
+
+
+def test_q_a_cache_format_that_no_vllm_reads(ask):
+    """45"""
+    refused(ask("compressed-kv4"), "kv_cache_scheme", "8-bit float only")
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        ({"attention_backend": "FLASH_ATTN_VLLM_V1"}, "does not take"),
+        ({"scheduling_policy": "sjf"}, "fcfs, priority"),
+        ({"optimization_level": 5}, "0, 1, 2, 3"),
+        ({"convert": "reward"}, "classify"),
+        ({"distributed_executor_backend": "process"}, "external_launcher"),
+        ({"enable_lora": True, "max_lora_rank": 24}, "8, 16, 32"),
+        ({"enable_lora": True, "max_loras": 0}, "from 1 on"),
+        ({"enable_lora": True, "max_loras": 4, "max_cpu_loras": 2}, "less than max_loras"),
+        ({"stream_interval": 0}, "from 1 on"),
+        ({"max_cudagraph_capture_size": 0}, "cuda_graphs: never"),
+        ({"enable_expert_parallel": True}, "has none"),
+        ({"model_impl": "terratorch"}, "terratorch"),
+        ({"quantization": "none"}, "'none' is none that vLLM has"),
+        ({"quantization": "petit_nvfp4"}, "none that vLLM has"),
+    ],
+)
+def test_q_values_that_the_parser_refuses(ask, args, words):
+    """47 to 50, 53 to 55"""
+    refused(ask("qwen3-8b", args=args), words)
+
+
+def test_q_what_the_parser_takes_all_the_same(ask):
+    """47, 54, 56"""
+    fits(ask("qwen3-8b", args={"max_loras": 0, "attention_backend": "auto", "quantization": "FP8", "scheduling_policy": "priority"}))
+    assert "'sjf'" in ask("qwen3-8b", version="0.33.0+nv1", args={"scheduling_policy": "sjf"}).warnings, "a fork may have it"
+    assert "calculate_kv_scales until 0.26 only" in ask("qwen3-8b", args={"calculate_kv_scales": True}).warnings
+
+
+def test_q_lengths_that_files_give_as_text_or_not_at_all(ask):
+    """57, 59"""
+    refused(ask("bert-text-length", max_model_len="auto"), "model_max_length in tokenizer_config.json", "'4096'")
+    assert ask("mamba").flag("--max-model-len") == "8192", "a configuration that names no length takes the one asked for"
+
+
+def test_q_no_cache_no_block_and_no_float32_of_latents(ask):
+    """68, 69"""
+    fits(ask("bge-reranker", max_model_len="auto", args={"block_size": 1}))
+    refused(ask("deepseek", args={"dtype": "float32"}), "float32", "bfloat16")
+    refused(ask("deepseek", args={"attention_backend": "flash_attn"}), "latent attention", "leave it out")
+    refused(ask("qwen3.5-27b", args={"model_impl": "transformers"}), "other layers")
+    refused(ask("bge-m3", max_model_len="auto", args={"speculative_config": {"method": "mtp", "num_speculative_tokens": 1}}), "needs heads")
 
 
 def test_the_page_lists_every_case_and_each_has_a_test():

@@ -60,20 +60,33 @@ def connected(path: str, timeout_s: float) -> socket.socket:
         time.sleep(0.05)
 
 
+def _silent(path: str, error: OSError) -> GB10Error:
+    return GB10Error(f"HAProxy does not answer at {path} ({error.strerror or error}); look at `systemctl status haproxy`.")
+
+
 def ask_at(path: str, timeout_s: float = 10.0) -> Ask:
     """A function that gives a command to HAProxy at this socket and returns its answer. GB10Error when nobody answers there."""
 
-    def ask(command: str) -> str:
+    def once(command: str) -> str:
         found = bytearray()
-        try:
-            with connected(path, timeout_s) as line:
-                line.sendall(command.encode() + b"\n")
-                line.shutdown(socket.SHUT_WR)
-                while len(found) < LONGEST and (part := line.recv(65536)):
-                    found += part
-        except OSError as error:
-            raise GB10Error(f"HAProxy does not answer at {path} ({error.strerror or error}); look at `systemctl status haproxy`.") from None
+        with connected(path, timeout_s) as line:
+            line.sendall(command.encode() + b"\n")
+            line.shutdown(socket.SHUT_WR)
+            while len(found) < LONGEST and (part := line.recv(65536)):
+                found += part
         return found.decode(errors="replace")
+
+    def ask(command: str) -> str:
+        until = time.monotonic() + min(timeout_s, PATIENCE_S)
+        while True:
+            try:
+                return once(command)
+            except ConnectionResetError as error:  # its socket changes hands in a start or a reload; what we say may be said twice
+                if time.monotonic() > until:
+                    raise _silent(path, error) from None
+                time.sleep(0.05)
+            except OSError as error:
+                raise _silent(path, error) from None
 
     return ask
 

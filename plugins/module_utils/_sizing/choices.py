@@ -28,7 +28,6 @@ def _words(text: str) -> frozenset[str]:
 CHOICES = {
     "config_format": "auto hf mistral",
     "convert": "auto none embed classify",
-    "model_impl": "auto vllm transformers terratorch",
     "optimization_level": "0 1 2 3",
     "all2all_backend": (
         "allgather_reducescatter deepep_high_throughput deepep_low_latency deepep_v2 flashinfer_all2allv flashinfer_nvlink_one_sided "
@@ -124,9 +123,9 @@ def refuse(args: Mapping[str, Any], version: str, who: str) -> None:
     if args.get("enable_per_request_metrics") is True and args.get("disable_log_stats") is True:
         raise GB10Error(f"{who}: args.enable_per_request_metrics does not go with disable_log_stats, or vLLM refuses to start: leave one of them out")
     for name, least in LEAST.items():
-        value = args.get(name)
-        if value is not None and _whole(value) is not None and _whole(value) < least:
-            raise GB10Error(f"{who}: args.{name} is {shown(value)}: vLLM takes whole numbers from {least} on")
+        number = _whole(args.get(name))
+        if number is not None and number < least:
+            raise GB10Error(f"{who}: args.{name} is {number}: vLLM takes whole numbers from {least} on")
     if args.get("max_cudagraph_capture_size") is not None and _whole(args["max_cudagraph_capture_size"]) == 0:
         raise GB10Error(f"{who}: args.max_cudagraph_capture_size is 0, with which vLLM refuses to start: say `cuda_graphs: never` for the server instead")
     if args.get("enable_lora") is True:
@@ -144,7 +143,7 @@ def _check_slots(args: Mapping[str, Any], who: str) -> None:
 def doubts(args: Mapping[str, Any], load_format: str, version: str) -> list[str]:
     """A warning for each name that the release does not have, unless a plugin brings it, or a fork."""
     found = []
-    if not is_known(version):
+    if not is_known(version) and (tells_no_age(version) or release_of(version) >= KNOWN_SINCE):
         found += [f"args.{name} is {shown(value)}, which no vLLM known here takes, unless it is a fork's own" for name, value, _known_ones in _outside(args)]
     named = (
         ("tool_call_parser", args.get("tool_call_parser"), TOOL_PARSERS, args.get("tool_parser_plugin")),

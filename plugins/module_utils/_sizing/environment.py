@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.rules import release_of, tells_no_age
+
 ALLOW_LONG = "VLLM_ALLOW_LONG_MAX_MODEL_LEN"
 NO_LATENT = "VLLM_MLA_DISABLE"
 # Directories that vLLM and its libraries make and write (``envs.py``, torch, triton, flashinfer, huggingface_hub).
@@ -16,14 +18,29 @@ WRITTEN = (
 )  # fmt: skip
 # Files and directories that are read at the start.
 READ = ("LMCACHE_CONFIG_FILE", "SSL_CERT_FILE", "VLLM_LOGGING_CONFIG_PATH", "VLLM_MODEL_REDIRECT_PATH", "VLLM_TUNED_CONFIG_FOLDER")
-PLANNED = (ALLOW_LONG, NO_LATENT, "VLLM_PP_LAYER_PARTITION", *WRITTEN, *READ)
+# Variables that recipes still set and neither 0.32 nor 0.33 reads, and what says the same now.
+GONE = {
+    "VLLM_ATTENTION_BACKEND": "say attention_backend in args",
+    "VLLM_FLASHINFER_MOE_BACKEND": "say moe_backend in args",
+    "VLLM_FLASH_ATTN_VERSION": "say attention_config: {flash_attn_version: ...} in args",
+    "VLLM_FP8_MOE_BACKEND": "say moe_backend in args",
+    "VLLM_MXFP4_USE_MARLIN": "say moe_backend: marlin in args",
+    "VLLM_NVFP4_GEMM_BACKEND": "say linear_backend in args",
+    "VLLM_TEST_FORCE_FP8_MARLIN": "say linear_backend: marlin in args",
+    "VLLM_USE_FLASHINFER_MOE_FP4": "say moe_backend in args",
+    "VLLM_USE_FLASHINFER_MOE_FP8": "say moe_backend in args",
+    "VLLM_USE_TRTLLM_ATTENTION": "say attention_config: {use_trtllm_attention: ...} in args",
+    "VLLM_USE_V1": "there is no other engine any more",
+}
+PLANNED = (ALLOW_LONG, NO_LATENT, "VLLM_PP_LAYER_PARTITION", *WRITTEN, *READ, *GONE)
 """No secret is among them: they are shown and recorded with a plan."""
 _OWN = ("/cache", "/tmp", "/dev/shm")
 
 
-def doubts(env: Mapping[str, str], name: str) -> list[str]:
-    """A warning for each path of server ``name`` that its container cannot write, or has only where the image brings it."""
-    found = []
+def doubts(env: Mapping[str, str], name: str, version: str) -> list[str]:
+    """A warning for each path of server ``name`` that its container cannot write, or has only where the image brings it, and for what is not read."""
+    read = tells_no_age(version) or release_of(version) < (0, 32, 0)
+    found = [] if read else [f"env.{key} is read by no vLLM from 0.32 on: {said}" for key, said in GONE.items() if key in env]
     for key in WRITTEN:
         path = env.get(key, "")
         if path.startswith("/") and not _below(path, _OWN):

@@ -63,6 +63,6 @@ def build_layers(build: Build) -> list[tuple[int, Layer]]:
     layers = list(RULES[facts.family](build))
     if engine.kv_cache_dtype_skip_layers:
         layers = [(index, _kept(index, layer, engine.kv_cache_dtype_skip_layers)) for index, layer in layers]
-    if engine.num_speculative_tokens and engine.speculative_method == "mtp" and layers:
+    if engine.num_speculative_tokens and engine.speculative_method == "mtp":
         layers += draft_layers(build, layers)
     return layers

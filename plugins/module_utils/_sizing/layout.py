@@ -25,7 +25,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._sizing.model_config imp
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.parallel import check_parallel, pipeline_stages
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.rules import NEWEST, Rules, parse_version, release_of, tells_no_age
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.shapes import Beside
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing.speculation import CACHELESS
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.speculation import CACHELESS, ON_TARGETS_CACHE
 
 SPARSE_BLOCK = 64
 V4_BLOCK = 256
@@ -148,10 +148,11 @@ def resolve_kv_cache_dtype(facts: ModelFacts, engine: Engine) -> str:
         raise GB10Error("kv_cache_dtype fp8_inc is for Intel Gaudi: use auto or fp8.")
     if resolved == "fp8_ds_mla":
         raise GB10Error(f"kv_cache_dtype fp8_ds_mla is only for sparse latent attention, which {facts.architecture} has not: use auto or fp8.")
-    if resolved == "fp8_e5m2" and facts.family in registry.MLA_FAMILIES:
+    latent = facts.family in registry.MLA_FAMILIES and engine.latent
+    if resolved == "fp8_e5m2" and latent:
         raise GB10Error(f"kv_cache_dtype fp8_e5m2 is not supported for the latent attention of {facts.architecture}: use auto or fp8.")
     if resolved == "nvfp4" or resolved.endswith("_per_token_head"):
-        if facts.family in registry.MLA_FAMILIES:
+        if latent:
             raise GB10Error(f"kv_cache_dtype {resolved} is not supported for the latent attention of {facts.architecture}: use auto or fp8.")
         if resolved == "nvfp4" and facts.family == "gpt_oss":
             raise GB10Error("kv_cache_dtype nvfp4 is not supported with the attention sinks of gpt-oss: use auto or fp8.")
@@ -235,25 +236,30 @@ def block_size_for(facts: ModelFacts, engine: Engine, layers: Sequence[Layer], k
     return block, page
 
 
-def _with_skipped(facts: ModelFacts, engine: Engine, sizes: tuple[int, int | None], kv_dtype: str, dtype_bytes: int) -> tuple[int, int | None, int | None]:
-    """Block and state page where some layers keep the model's dtype beside a smaller one, and the page all windows are padded to.
+def _blocks(
+    facts: ModelFacts, engine: Engine, layers: list[tuple[int, Layer]], mode: str, kept_as: tuple[str, int]
+) -> tuple[list[tuple[int, Layer]], int, int | None]:
+    """Layers, tokens per block and the page of states. ``kept_as``: the cache's dtype, bytes of a value of the model's own.
 
-    ``platforms/interface.py _align_heterogeneous_kv_block_size``: blocks grow until one of the smaller dtype holds the least of the larger.
+    Where some layers keep that one, blocks grow until one of the smaller dtype holds the least of the larger, and the pages of all windows are padded
+    to that (``platforms/interface.py _align_heterogeneous_kv_block_size``).
     """
-    block, state_page = sizes
-    if not engine.kv_cache_dtype_skip_layers:
-        return block, state_page, None
+    kv_dtype, dtype_bytes = kept_as
+    block, state_page = block_size_for(facts, engine, [layer for _index, layer in layers], kv_dtype, dtype_bytes, mode)
+    if not engine.kv_cache_dtype_skip_layers or not layers:
+        return layers, block, state_page
     smaller, larger = (_alignment_token_bytes(facts, engine, dtype, dtype_bytes) for dtype in (kv_dtype, "auto"))
     if smaller >= larger:
-        return block, state_page, None
+        return layers, block, state_page
     least = max(larger * GPU_BLOCK, state_page or 0)
     block = max(block, block * cdiv(least, block * smaller))
-    return block, state_page and block * smaller, block * smaller
+    padded = [(index, _in_padded_pages(layer, block * smaller, engine, kv_dtype, dtype_bytes)) for index, layer in layers]
+    return padded, block, state_page and block * smaller
 
 
-def _in_padded_pages(layer: Layer, page: int | None, engine: Engine, kv_dtype: str, dtype_bytes: int) -> Layer:
+def _in_padded_pages(layer: Layer, page: int, engine: Engine, kv_dtype: str, dtype_bytes: int) -> Layer:
     """A window's layer whose page is padded to ``page``, with as many tokens as fit (``Attention.get_kv_cache_spec``)."""
-    if page is None or layer.kind != SLIDING:
+    if layer.kind != SLIDING:
         return layer
     tokens = page // token_bytes(layer, engine, kv_dtype, dtype_bytes) // GPU_BLOCK * GPU_BLOCK
     return replace(layer, own_block=max(GPU_BLOCK, tokens), alignment=page)
@@ -398,6 +404,8 @@ def _doubts(facts: ModelFacts, engine: Engine) -> list[str]:
 
 def _layers(facts: ModelFacts, engine: Engine, dtype_bytes: int, draft_config: Mapping[str, Any] | None) -> list[tuple[int, Layer]]:
     """Every cache of the model and, counted on from its layers, of a separate draft model."""
+    if draft_config is not None and draft_config.get("model_type") in ON_TARGETS_CACHE:
+        engine, draft_config = replace(engine, num_speculative_tokens=0), None
     layers = build_layers(Build(facts, engine, dtype_bytes))
     if draft_config is not None and engine.num_speculative_tokens and engine.speculative_method not in CACHELESS:
         draft = model_facts(draft_config, engine.rules, draft=True)
@@ -435,18 +443,21 @@ def _default_batch(facts: ModelFacts, engine: Engine) -> tuple[int, int]:
     return min(seqs, engine.max_num_batched_tokens or seqs), tokens
 
 
+def _checked(dtype: str, facts: ModelFacts, engine: Engine) -> str:
+    """The dtype itself; GB10Error for 32 bits where no backend takes them."""
+    if dtype == "float32" and engine.platform == "gb10" and facts.family in registry.MLA_FAMILIES and engine.latent:
+        raise GB10Error(f"dtype float32 is taken by none of vLLM's backends for the latent attention of {facts.architecture}: use bfloat16 or auto.")
+    return dtype
+
+
 def _layout_of(facts: ModelFacts, engine: Engine, draft_config: Mapping[str, Any] | None) -> KVLayout:
     rules, pooling = engine.rules, facts.runner == "pooling"
-    dtype = resolve_dtype(facts, engine, pooling)
+    dtype = _checked(resolve_dtype(facts, engine, pooling), facts, engine)
     dtype_bytes = DTYPE_BYTES[dtype]
-    if dtype == "float32" and facts.family in registry.MLA_FAMILIES and engine.latent and engine.platform == "gb10":
-        raise GB10Error(f"dtype float32 is taken by none of vLLM's backends for the latent attention of {facts.architecture}: use bfloat16 or auto.")
     kv_dtype = resolve_kv_cache_dtype(facts, engine)
     layers = _layers(facts, engine, dtype_bytes, draft_config)
     mode, caching = _cache_mode(facts, engine, any(layer.kind == STATE for _index, layer in layers), pooling)
-    sizes = block_size_for(facts, engine, [layer for _index, layer in layers], kv_dtype, dtype_bytes, mode)
-    block, state_page, padded = _with_skipped(facts, engine, sizes, kv_dtype, dtype_bytes)
-    layers = [(index, _in_padded_pages(layer, padded, engine, kv_dtype, dtype_bytes)) for index, layer in layers]
+    layers, block, state_page = _blocks(facts, engine, layers, mode, (kv_dtype, dtype_bytes))
     caches = [layer for _index, layer in layers]
     default_seqs, default_tokens = _default_batch(facts, engine)
     layout = KVLayout(

@@ -20,7 +20,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._sizing.checks import sh
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.class_defaults import CLASS_DEFAULTS, FLAT_TEXT_TYPES
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.config import ALIASES, MAX_HEADS, MAX_LAYERS, MAX_LENGTH, MAX_VOCAB, Config
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layer_types import layer_types
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layers_refused import full_attention_is_safe, refusal
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layers_refused import REFUSED, full_attention_is_safe, is_draft, refusal
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.mistral_params import from_mistral_params, is_mistral_params
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.model_length import Limits, model_length
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.overrides import TEXT_KEYS
@@ -30,6 +30,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._sizing.shapes import Be
 _REQUIRED_AT_TOP = frozenset({"num_hidden_layers", "hidden_size", "num_attention_heads"})
 
 # Endings of architectures that vLLM pools unless it knows them otherwise (config/model.py _SUFFIX_TO_DEFAULTS).
+_GENERATING_ENDINGS = ("ForCausalLM", "ForConditionalGeneration", "ChatModel", "LMHeadModel")
 _POOLING_ENDINGS = (
     "ForTextEncoding", "EmbeddingModel", "ForSequenceClassification", "ForTokenClassification", "ForAudioClassification", "ForImageClassification",
     "ForVideoClassification", "ClassificationModel", "ForRewardModeling", "RewardModel",
@@ -93,6 +94,20 @@ def _text_object(root: Config) -> tuple[Config, bool]:
             if value is not None and key == "text_config" and not isinstance(value, Mapping):
                 raise outer.fail(key, value, "an object")
     return root, False
+
+
+def _implemented(architecture: str) -> str:
+    """The architecture whose class vLLM makes this one of, as ``XForCausalLM`` for ``XForSequenceClassification``; itself where it has or knows none.
+
+    ``model_executor/models/registry.py _normalize_arch``.
+    """
+    known = (registry.FAMILY_OF, registry.CAUSAL_POOLING, registry.WRAPPERS, registry.ENCODER_ONLY, registry.FLAT_MULTIMODAL, REFUSED)
+    endings = (*_GENERATING_ENDINGS, *_POOLING_ENDINGS, "Model")
+    ending = next((ending for ending in endings if architecture.endswith(ending)), "")
+    if not ending or is_draft(architecture) or any(architecture in names for names in known):
+        return architecture
+    others = (architecture.removesuffix(ending) + other for other in endings)
+    return next((other for other in others if any(other in names for names in known)), architecture)
 
 
 def _text_architecture(architecture: str, text: Config) -> str:
@@ -187,6 +202,9 @@ def _kv_scheme(found: Mapping[str, Any]) -> str | None:
             return "nvfp4" if declared.get("num_bits") == 4 and declared.get("type") == "float" else None
         return {"fp8": "fp8_e4m3", "nvfp4": "nvfp4"}.get(str(declared).lower()) if declared else None
     scheme = found.get("kv_cache_scheme")
+    if method == "compressed-tensors" and isinstance(scheme, Mapping) and scheme and (scheme.get("num_bits", 8), scheme.get("type", "float")) != (8, "float"):
+        # compressed_tensors.py CompressedTensorsKVCacheMethod.validate_kv_cache_scheme
+        raise GB10Error(f"config key 'quantization_config.kv_cache_scheme' asks for {shown(scheme.get('num_bits'))} bits: vLLM keeps 8-bit float only.")
     return "fp8" if method == "compressed-tensors" and isinstance(scheme, Mapping) and scheme else None
 
 
@@ -293,6 +311,15 @@ def _kind_of(architecture: str, text: Config, assume_full_attention: bool, draft
     return inner, family, "pooling" if pooling else "generate"
 
 
+def _made_of(architecture: str, text: Config, assume_full_attention: bool, draft: bool) -> tuple[str, str, str, str]:
+    """The architecture that vLLM has a class of, and of that what ``_kind_of`` returns: what is made of one that generates pools."""
+    base = architecture if draft else _implemented(architecture)
+    inner, family, kind = _kind_of(base, text, assume_full_attention, draft)
+    if base != architecture and kind == "generate" and not architecture.endswith(_GENERATING_ENDINGS):
+        kind = "pooling"
+    return base, inner, family, kind
+
+
 def _types(text: Config, model_type: str, layers: int, window: int | None) -> tuple[str, ...] | None:
     """The type of each layer, where the configuration or its class tells; GB10Error for too few."""
     types = layer_types(text, model_type, layers, window)
@@ -346,7 +373,7 @@ def model_facts(
     root = Config(from_mistral_params(config) if is_mistral_params(config) else config)
     architecture = _architecture(root)
     text, nested = _text_object(root)
-    text_architecture, family, kind = _kind_of(architecture, text, assume_full_attention, draft)
+    base, text_architecture, family, kind = _made_of(architecture, text, assume_full_attention, draft)
     text_model_type = text.text("model_type") or root.text("model_type") or ""
     text = _with_defaults(text, nested, text_model_type)
     sized = family != "encoder_only" or text.has("num_hidden_layers") or bool(text.defaults)
@@ -357,10 +384,9 @@ def model_facts(
     runner = runner_of(served, kind, architecture)
     if not text.flag("is_causal", True) and family == "uniform":
         family, kind = "encoder_only", "encoder_only" if runner == "pooling" else kind
-    multimodal = architecture in registry.WRAPPERS or architecture in registry.FLAT_MULTIMODAL
+    multimodal = base in registry.WRAPPERS or base in registry.FLAT_MULTIMODAL
     length = model_length(text, text_model_type, rules, _limits(root, text, served, runner, window))
-    if served.disable_sliding_window:
-        window = None
+    window = None if served.disable_sliding_window else window
     return ModelFacts(
         architecture=architecture,
         text_architecture=text_architecture,

@@ -27,6 +27,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._sizing import (
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.budget import GIB, Part
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.engine import Engine, engine_of
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layer import STATE
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layers_registry import MLA_FAMILIES
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layout import KVLayout, kv_layout
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.model_config import prediction_heads
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.overrides import overridden
@@ -51,6 +52,8 @@ GPU_SIZES = (
 )  # fmt: skip
 GPUS = 1
 SHARED_OUT = ("tensor_parallel_size", "pipeline_parallel_size", "nnodes", "decode_context_parallel_size")
+# Backends that take plain attention only (``AttentionBackend.is_mla``).
+NOT_LATENT = ("FLASH_ATTN", "TRITON_ATTN", "FLEX_ATTENTION", "FLASHINFER")
 # Flags whose value changes what a start measures besides the KV cache.
 OVERHEAD_FLAGS = ("--max-num-batched-tokens", "--max-num-seqs", "--enforce-eager", "--quantization", "--dtype", "--tensor-parallel-size", "--load-format")
 
@@ -156,6 +159,12 @@ def check_kind(args: Mapping[str, Any], layout: KVLayout, who: str) -> None:
         raise GB10Error(f"{who}: args.enable_expert_parallel needs a model with experts, and {facts.architecture} has none: leave it out")
     if args.get("model_impl") == "terratorch" and facts.architecture != "Terratorch":
         raise GB10Error(f"{who}: args.model_impl terratorch is for models of that library, and {facts.architecture} is none: leave it out")
+
+    if args.get("model_impl") == "transformers" and any(group.kind == STATE for group in layout.groups):
+        raise GB10Error(f"{who}: args.model_impl transformers makes other layers of {facts.architecture}, which are not sized here: leave it out")
+    backend = str(args.get("attention_backend") or "").upper()
+    if backend in NOT_LATENT and facts.family in MLA_FAMILIES and layout.engine.latent:
+        raise GB10Error(f"{who}: args.attention_backend {backend} does not take the latent attention of {facts.architecture}: leave it out")
 
 
 def check_batch(length: int, layout: KVLayout, who: str) -> None:
@@ -288,6 +297,8 @@ def _quantization(variant: _Variant, layout: KVLayout) -> str | None:
     )
     if not tells_no_age(version) and release_of(version) <= NEWEST:
         quantization.check_known(method, who, release_of(version), variant.server["args"])
+    if choices.is_known(version):
+        quantization.check_modelopt(layout.facts.quant_method, config, who)
     return method
 
 

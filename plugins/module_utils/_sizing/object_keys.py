@@ -86,6 +86,14 @@ RENAMED = {
     ("speculative_config", "acceptance_method"): "say rejection_sample_method",
     ("structured_outputs_config", "disable_fallback"): "leave it out, there is no fallback any more",
 }
+OBJECTS = ("attention_config", "compilation_config", "kernel_config", "pooler_config", "structured_outputs_config")
+LEVEL = {"compilation_config": ", or optimization_level for a number from 0 to 3"}
+_SEQUENCE, _TOKEN = ("CLS", "LAST", "MEAN"), ("ALL", "STEP")
+POOLING = (
+    ("pooler_config", "seq_pooling_type", _SEQUENCE),
+    ("pooler_config", "tok_pooling_type", _TOKEN),
+    ("pooler_config", "pooling_type", (*_SEQUENCE, *_TOKEN)),
+)
 BACKENDS = ("auto", "xgrammar", "guidance", "outlines", "lm-format-enforcer")
 
 
@@ -93,12 +101,21 @@ def refuse(args: Mapping[str, Any], who: str) -> None:
     """GB10Error for the first key that its class has not, and for a backend of structured outputs that is none."""
     for name, known in KEYS.items():
         given = args.get(name)
+        if name in OBJECTS and given not in (None, "") and not isinstance(given, Mapping):
+            raise GB10Error(f"{who}: args.{name} is {str(given)[:40]!r}, and vLLM takes an object there: write a dictionary{LEVEL.get(name, '')}")
         for key in given if isinstance(given, Mapping) else ():
             plain = str(key).replace("-", "_")
             if plain not in known:
                 near = difflib.get_close_matches(plain, known, n=1, cutoff=0.75)
                 meant = RENAMED.get((name, plain)) or (f"did you mean {near[0]}?" if near else "leave it out")
                 raise GB10Error(f"{who}: args.{name} has the key {plain[:60]}, over which vLLM refuses to start: {meant}")
+    for name, key, known in POOLING:
+        value = given.get(key) if isinstance(given := args.get(name), Mapping) else None
+        if value is not None and value not in known:
+            raise GB10Error(f"{who}: args.{name}.{key} is {str(value)[:40]!r}: vLLM takes one of {', '.join(known)}, in capitals")
+    compiled = args.get("compilation_config")
+    if args.get("cudagraph_capture_sizes") and isinstance(compiled, Mapping) and compiled.get("cudagraph_capture_sizes"):
+        raise GB10Error(f"{who}: args says cudagraph_capture_sizes twice, also in compilation_config, which vLLM refuses: keep one of them")
     given = args.get("structured_outputs_config")
     backend = given.get("backend", "auto") if isinstance(given, Mapping) else "auto"
     if backend not in BACKENDS:

@@ -66,7 +66,15 @@ KNOWN = frozenset(
         "petit_nvfp4", "ptpc_fp8", "quark", "rtn", "torchao", "tpu_int8",
     )
 )  # fmt: skip
-_MODELOPT = {"FP8": "modelopt", "NVFP4": "modelopt_fp4", "MXFP8": "modelopt_mxfp8", "MIXED_PRECISION": "modelopt_mixed"}
+_MODELOPT = {
+    "FP8": "modelopt",
+    "FP8_PER_CHANNEL_PER_TOKEN": "modelopt",
+    "FP8_PB_WO": "modelopt",
+    "NVFP4": "modelopt_fp4",
+    "W4A16_NVFP4": "modelopt_fp4",
+    "MXFP8": "modelopt_mxfp8",
+    "MIXED_PRECISION": "modelopt_mixed",
+}
 # What is a plugin of its own since a release, and which.
 PLUGINS = {"bitsandbytes": ((0, 28, 0), "vllm-bnb-plugin")}
 
@@ -96,12 +104,27 @@ def resolved(declared: str | None, asked: Any, where: str, *, model_type: str = 
 
 def check_known(method: str | None, where: str, version: tuple[int, int, int], args: Mapping[str, Any]) -> None:
     """GB10Error for a method that no vLLM known here has, and for what goes with another argument only."""
+    if str(args.get("quantization")).lower() == "ptpc_fp8" and version >= DEPRECATED_SINCE:
+        raise GB10Error(f"{where}: args.quantization is ptpc_fp8, which vLLM calls fp8_per_channel now: write that")
     if method == "online" and not args.get("quantization_config"):
         raise GB10Error(f"{where}: args.quantization online needs quantization_config, which says what is made of which layers: add it, or write fp8")
     if method in DEPRECATED and version >= DEPRECATED_SINCE and not args.get("allow_deprecated_quantization"):
         raise GB10Error(f"{where}: vLLM takes the quantisation {method} only with allow_deprecated_quantization: add it to args, or use another model")
     if method and (method not in KNOWN or (method in GONE and version >= DEPRECATED_SINCE)):
         raise GB10Error(f"{where}: the quantisation {shown(method)} is none that vLLM has: use the original model, or one in FP8, NVFP4, AWQ or GPTQ")
+
+
+def check_modelopt(declared: str | None, config: Mapping[str, Any], where: str) -> None:
+    """GB10Error for a ModelOpt checkpoint whose format neither 0.32 nor 0.33 reads (``layers/quantization/modelopt.py from_config``)."""
+    if not (declared or "").startswith("modelopt") or not isinstance(config.get("quantization_config"), Mapping):
+        return
+    algorithm = modelopt_algorithm(config)
+    if algorithm not in _MODELOPT:
+        raise GB10Error(f"{where}: ModelOpt's quant_algo is {shown(algorithm)}, and vLLM reads {', '.join(_MODELOPT)}: use another quantisation of the model")
+    found = config["quantization_config"]
+    inner = found.get("quantization", found)
+    if algorithm == "MIXED_PRECISION" and not inner.get("quantized_layers"):
+        raise GB10Error(f"{where}: ModelOpt's quant_algo is MIXED_PRECISION and its quantized_layers are missing: download the model again")
 
 
 GONE = frozenset(("bitblas", "cpu_awq", "cpu_gptq", "deepspeedfp", "gptq_bitblas", "gptq_marlin_24", "hqq", "ipex", "petit_nvfp4", "rtn", "tpu_int8"))

@@ -79,7 +79,7 @@ def warnings(outcome: Outcome, models: Mapping[str, ModelInfo]) -> list[str]:
         found.append(f"served_model_name {names!r} is one name with spaces in it: write a list where several names are meant")
     found += flags.unknown_names(server["args"], outcome.layout.engine.vllm_version)
     found += choices.doubts(server["args"], server["load_format"], outcome.layout.engine.vllm_version)
-    found += environment.doubts(server["env"], server["name"])
+    found += environment.doubts(server["env"], server["name"], outcome.layout.engine.vllm_version)
     found += quantization.doubts(outcome.need.quantization, release_of(outcome.layout.engine.vllm_version))
     found += beside_arguments.unknown(server["args"])
     found += server["rank"].notes if server["rank"] else ()

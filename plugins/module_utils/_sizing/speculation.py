@@ -25,6 +25,8 @@ HEADS = frozenset(
         "qwen3_next", "qwen4_exp", "step3p5",
     )
 )  # fmt: skip
+# Types of models whose heads predict from another model's KV cache and keep none of their own (``v1/spec_decode/gemma4.py``).
+ON_TARGETS_CACHE = ("gemma4_assistant", "gemma4_unified_assistant")
 # Drafts that keep no KV cache of their own.
 CACHELESS = ("ngram", "ngram_gpu", "suffix", "medusa", "mlp_speculator", "custom_class")
 SUFFIX_TOKENS = 24  # suffix_decoding_max_tree_depth
@@ -85,7 +87,7 @@ def method_with_draft(wanted: Mapping[str, Any], draft: Mapping[str, Any] | None
     kind = str((draft or {}).get("model_type") or "")
     if kind in ("medusa", "mlp_speculator"):
         return kind
-    return "mtp" if kind in HEADS else "draft_model"
+    return "mtp" if kind in HEADS or kind in ON_TARGETS_CACHE else "draft_model"
 
 
 def draft_tokens(wanted: Mapping[str, Any], heads: int, where: str) -> int:

@@ -38,6 +38,9 @@ def readable(env: Any, where: str) -> dict[str, Any]:
     devices = str(done.get(GPUS, "0")).strip().split(",")[0]
     if devices == "-1" or (devices.isdigit() and int(devices) > 0):
         raise GB10Error(f"{where}: env.{GPUS} names a GPU that a GB10 has not, so vLLM would find none: leave it out.")
+    port = str(done.get("VLLM_PORT", "0"))
+    if not port.isdigit():
+        raise GB10Error(f"{where}: env.VLLM_PORT must be a number, the first port that vLLM's processes use among themselves; leave it out, and say `port`.")
     return done
 
 

@@ -88,9 +88,8 @@ def _hint(name: str, value: Any) -> str:
     if name == "gb10_servers" and isinstance(value, (list, tuple)):
         texts = [one for one in value if isinstance(one, str)]
         return f"gb10_servers holds the text {str(texts[0])[:60]!r}: each server is a mapping with `name` and `model`." if texts else _misplaced(value)
-    if name.endswith("_gib") and types <= {"float", "int"} and isinstance(value, str) and UNIT.fullmatch(value.strip()):
-        return f"{name} is {value.strip()!r}: it counts GiB, so write the number alone, as in {UNIT.fullmatch(value.strip())[1]}."
-    return ""
+    with_unit = UNIT.fullmatch(value.strip()) if isinstance(value, str) and name.endswith("_gib") and types <= {"float", "int"} else None
+    return f"{name} is {value.strip()!r}: it counts GiB, so write the number alone, as in {with_unit[1]}." if with_unit else ""
 
 
 def _misplaced(servers: Sequence[Any]) -> str:

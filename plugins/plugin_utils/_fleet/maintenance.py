@@ -32,5 +32,5 @@ def maintenance_work(named: Any, command: str = "") -> dict[str, Any]:
 def running_servers(box: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The deployments whose unit runs on a box, or is being started, by what box_info read."""
     units = box.get("units") or {}
-    found = {name: (record or {}).get("deployment") for name, record in (box.get("servers") or {}).items()}
-    return [found[name] for name in sorted(found) if found[name] and (units.get(f"gb10-vllm-{name}.service") or {}).get("active") in RUNS]
+    records = {name: (record or {}).get("deployment") or {} for name, record in sorted((box.get("servers") or {}).items())}
+    return [found for name, found in records.items() if found and (units.get(f"gb10-vllm-{name}.service") or {}).get("active") in RUNS]

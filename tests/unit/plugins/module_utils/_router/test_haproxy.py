@@ -6,6 +6,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import threading
+import time
+
 import pytest
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._router import haproxy
@@ -74,3 +79,25 @@ def test_whose_a_configuration_is():
 def test_nobody_at_a_socket_is_said(tmp_path):
     with pytest.raises(GB10Error, match="HAProxy does not answer at"):
         haproxy.ask_at(str(tmp_path / "none"))("show info")
+
+
+def test_a_socket_that_changes_hands_is_asked_again(tmp_path):
+    """Around a start or a reload a connection may be cut before its answer."""
+    path = str(tmp_path / "socket")
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(path)
+    server.listen()
+
+    def serve():
+        first, _address = server.accept()
+        time.sleep(0.2)
+        first.close()  # with a question that was not read: a reset
+        second, _address = server.accept()
+        second.recv(100)
+        second.sendall(b"yes\n")
+        second.close()
+
+    threading.Thread(target=serve, daemon=True).start()
+    with contextlib.closing(server):
+        ask = haproxy.ask_at(path, 3)
+        assert ask("show info") == "yes\n"
