@@ -84,3 +84,5 @@ USABLE = "usable = max(0, available - floor_bytes, requested_running)"
 _equivalent("what was asked for is never less than nothing", USABLE, USABLE.replace("0, ", ""))
 COUNT = "return int(value) if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < 2**60 else 0"
 _equivalent("0 is 0 either way", COUNT, COUNT.replace("0 < value", "0 <= value"))
+DEAD = 'if state == FAILED or (state == WORKING and not alive(int(index.get("pid") or 0))):'
+_equivalent("there is always a process 1, as there is one that is meant by 0", DEAD, DEAD.replace("or 0", "or 1"))
