@@ -143,3 +143,30 @@ def test_a_name_is_looked_up_and_an_address_of_ours_can_be_bound(monkeypatch):
     assert keys._resolved("a" * 70 + ".x") == ["127.0.0.9"]
     monkeypatch.undo()
     assert keys._resolved("\udcff") == [] and not keys._is_own("spark-1.invalid") and not keys._is_own("192.0.2.77")
+
+
+def test_its_own_addresses_are_those_towards_the_default_route_of_each_family(monkeypatch):
+    said = []
+
+    class Probe:
+        def __init__(self, family, kind):
+            said.append((family, kind))
+            self.family = family
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_words):
+            return None
+
+        def connect(self, target):
+            said.append(target)
+            if self.family == socket.AF_INET:
+                raise OSError("no route")
+
+        def getsockname(self):
+            return ("fd00::7", 4711, 0, 0)
+
+    monkeypatch.setattr(keys.socket, "socket", Probe)
+    assert keys.own_addresses() == ["fd00::7"]
+    assert said == [(socket.AF_INET, socket.SOCK_DGRAM), ("192.0.2.1", 9), (socket.AF_INET6, socket.SOCK_DGRAM), ("2001:db8::1", 9)]
