@@ -100,6 +100,12 @@ options:
   activity:
     description: RV(activity) of an earlier look.
     type: dict
+  rank:
+    description:
+      - What the deployment of one box of a server over several says of its group (C(number), C(boxes), C(addresses), C(guard_port)).
+      - While a rank waits for the other boxes its start has not begun. The head is ready as any server, another rank when its head has answered; either fails
+        by its own container and its own log.
+    type: dict
   label:
     description: How the server is called in messages. Used on the controller.
     type: str
@@ -265,6 +271,7 @@ ARGUMENTS = {
     "load": {"type": "dict"},
     "started_at": {"type": "str"},
     "activity": {"type": "dict"},
+    "rank": {"type": "dict"},
     "label": {"type": "str"},
     "wanted": {"type": "dict", "default": {}},
     "history": {"type": "list", "elements": "dict", "default": []},
@@ -307,6 +314,7 @@ def main():
             start=given["started_at"],
             last=given["activity"],
             key_required=given["key_required"],
+            rank=given["rank"],
             proof=proof_of(given) if given["measure"] == "prove" and not module.check_mode else None,
         )
         seen = follower.observe() if module.check_mode else follower.follow(given["wait_s"])

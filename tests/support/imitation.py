@@ -38,10 +38,11 @@ STATE = "/var/lib/gb10-vllm"
 class Boxes:
     """A fleet of them: spark-01 and so on."""
 
-    def __init__(self, folder: Path, count: int) -> None:
+    def __init__(self, folder: Path, count: int, routers: tuple[str, ...] = ()) -> None:
         self.folder = folder
         self.inventory = folder / "inventory"
         self.names = [f"spark-{number:02}" for number in range(1, count + 1)]
+        self.routers = routers
         self.processes: list[subprocess.Popen] = []
         self.variables: dict[str, Any] = {}
         self.kept: dict[str, Any] = {}
@@ -52,14 +53,17 @@ class Boxes:
         for name in ("tiny", "other"):
             config = {**TINY_LLAMA, "vocab_size": 512 if name == "tiny" else 640}
             write_model(models / name, config, list(dense(config)))
-        for name in self.names:
+        everybody = [*self.names, *self.routers]
+        for name in everybody:
             (self.folder / name).mkdir()
             inside = ["/bin/sh", "-c", f"{sys.executable} {WORLD}/world.py {self.folder / name} {name}; exit"]
             unshare = ["unshare", "--mount", "--net", "--uts", "--pid", "--fork", "--mount-proc", "--kill-child", "--propagation", "private"]
             with (self.folder / name / "log").open("w") as log:
                 self.processes.append(subprocess.Popen([*unshare, *inside], stdout=log, stderr=log, stdin=subprocess.DEVNULL))
-        for name, process in zip(self.names, self.processes, strict=True):
+        for name, process in zip(everybody, self.processes, strict=True):
             self._wait_for(name, process)
+        if self.routers:
+            self._join()
         self.inventory.mkdir()
         self.wish(
             ansible_connection="imitated",
@@ -74,6 +78,16 @@ class Boxes:
             gb10_servers=[SERVER],
         )
 
+    def cable(self) -> None:
+        """A network that the first two boxes have in common."""
+        one, two = (f"/proc/{(self.folder / name / 'pid').read_text()}/ns/net" for name in self.names[:2])
+        nets = [("nsenter", f"--net={net}", "ip") for net in (one, two)]
+        pids = [net.split("/")[2] for net in (one, two)]
+        subprocess.run(["ip", "link", "add", "fab0", "netns", pids[0], "type", "veth", "peer", "name", "fab0", "netns", pids[1]], check=True)
+        for number, net in enumerate(nets, 1):
+            subprocess.run([*net, "address", "add", f"192.168.177.{number}/24", "dev", "fab0"], check=True)
+            subprocess.run([*net, "link", "set", "fab0", "up"], check=True)
+
     def _wait_for(self, name: str, process: subprocess.Popen) -> None:
         for _try in range(600):
             if (self.folder / name / "up").exists():
@@ -83,6 +97,30 @@ class Boxes:
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         (self.folder / name / "pid").write_text(children[0])
 
+    def _join(self) -> None:
+        """One network for all, a bridge on the first router; boxes are at .11 and up, routers at .1 and up."""
+        hub = self.pid(self.routers[0])
+        self._ip(hub, "link add hub type bridge", f"addr add {self.address(self.routers[0])}/24 dev hub", "link set hub up")
+        for number, name in enumerate([*self.names, *self.routers[1:]]):
+            port = f"port{number}"
+            self._ip(hub, f"link add {port} type veth peer name box netns {self.pid(name)}", f"link set {port} master hub up")
+            self._ip(self.pid(name), f"addr add {self.address(name)}/24 dev box", "link set box up")
+
+    @staticmethod
+    def _ip(pid: str, *lines: str) -> None:
+        for line in lines:
+            subprocess.run(["nsenter", "-t", pid, "-n", "ip", *line.split()], check=True)
+
+    def cut(self, box: str, state: str = "down") -> None:
+        """Cut the link of a box, or mend it (``up``)."""
+        self._ip(self.pid(self.routers[0]), f"link set port{self.names.index(box)} {state}")
+
+    def address(self, name: str) -> str:
+        return f"10.77.0.{11 + self.names.index(name) if name in self.names else 1 + self.routers.index(name)}"
+
+    def pid(self, name: str) -> str:
+        return (self.folder / name / "pid").read_text()
+
     def down(self) -> None:
         for process in self.processes:
             process.kill()
@@ -91,8 +129,11 @@ class Boxes:
     def wish(self, **variables: Any) -> None:
         """What the inventory says; None takes a variable out."""
         self.variables = {key: value for key, value in {**self.variables, **variables}.items() if value is not None}
-        hosts = {name: {"imitated_box": str(self.folder / name)} for name in self.names}
-        (self.inventory / "hosts.yml").write_text(json.dumps({"gb10": {"hosts": hosts, "vars": self.variables}}))
+        where = {name: {"ansible_host": self.address(name)} if self.routers else {} for name in [*self.names, *self.routers]}
+        hosts, routers = ({name: {"imitated_box": str(self.folder / name), **where[name]} for name in some} for some in (self.names, self.routers))
+        ways = {key: value for key, value in self.variables.items() if key.startswith("ansible_")}
+        more = {"fleet_routers": {"hosts": routers, "vars": ways}} if routers else {}
+        (self.inventory / "hosts.yml").write_text(json.dumps({"gb10": {"hosts": hosts, "vars": self.variables}, **more}))
 
     def rules(self, box: str, *rules: dict[str, Any]) -> None:
         """How engines of a box behave (world.py)."""
@@ -203,7 +244,7 @@ class Boxes:
         """All that a playbook printed; fails unless it ended with ``code``."""
         process = self.start(name, *arguments)
         try:
-            output, _none = process.communicate(timeout=900)
+            output, _none = process.communicate(timeout=1800)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             raise
@@ -236,8 +277,8 @@ def state(moment: Path) -> tuple[Any, ...]:
 
 
 @contextlib.contextmanager
-def boxes(folder: Path, count: int) -> Iterator[Boxes]:
-    fleet = Boxes(folder, count)
+def boxes(folder: Path, count: int, routers: tuple[str, ...] = ()) -> Iterator[Boxes]:
+    fleet = Boxes(folder, count, routers)
     try:
         fleet.up()
         yield fleet

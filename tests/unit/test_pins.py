@@ -228,7 +228,7 @@ def test_the_files_of_systemd_and_the_guard():
     mounts = " ".join(unit_word(path) for path in (SERVER["model_path"], settings["server_state_dir"]))
     text = template.render(server_wanted=SERVER, server_unit_mounts=mounts, server_restarts="3", server_restart_window_s="900", **settings)
     assert sha256(text) == "bed3561925eda596361afc19de71dc8dff3912c03df1038906ea1f524b374734"
-    assert sha256((ROLE / "files/guard.py").read_bytes()) == "539a11d3db92e1073c96e0fe7cd853cf8bdc1c2a5863fec62d855dde923b67f1"
+    assert sha256((ROLE / "files/guard.py").read_bytes()) == "769a8718b85b0b0b6da4a562af1dff8d4b412e3295d67824c0499ad4da8d6e19"
     # The unit, the guard and the watch moved with issue 11 (starts are counted, busy is told from hung): they are written anew once, no server restarts.
     # The guard once more, before a release had it: the watch gives up an answer without end. Issue 16: it says for the monitoring what it saw. Issue 15:
     # it leaves `up` or `down` for a router. It lets a start in with a quarter of a GiB less than planned.

@@ -28,6 +28,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.gb10.vllm.plugins.module_utils._box.network import read_network
 from ansible_collections.gb10.vllm.plugins.module_utils._box.records import read_records
 from ansible_collections.gb10.vllm.plugins.module_utils._image.identity import identity
 from ansible_collections.gb10.vllm.plugins.module_utils._io.command import run
@@ -142,6 +143,7 @@ def trim_container(inspect: dict) -> dict:
     config = inspect.get("Config") or {}
     host = inspect.get("HostConfig") or {}
     bindings = (host.get("PortBindings") or {}).values()
+    ports = [{"address": b.get("HostIp", ""), "port": int(b.get("HostPort") or 0)} for bs in bindings for b in bs or []]
     return {
         "name": inspect.get("Name", "").lstrip("/"),
         "id": inspect.get("Id", ""),
@@ -152,8 +154,15 @@ def trim_container(inspect: dict) -> dict:
         "exit_code": state.get("ExitCode"),
         "oom_killed": bool(state.get("OOMKilled")),
         "started_at": state.get("StartedAt", ""),
-        "ports": [{"address": b.get("HostIp", ""), "port": int(b.get("HostPort") or 0)} for bs in bindings for b in bs or []],
+        "ports": ports or (_own_port(config.get("Cmd") or []) if host.get("NetworkMode") == "host" else []),
     }
+
+
+def _own_port(command: Sequence[str]) -> list[dict]:
+    """Where a server listens that has the network of its box, as [{address, port}]."""
+    words = dict(zip(command, command[1:], strict=False))
+    port = words.get("--port", "")
+    return [{"address": words.get("--host", ""), "port": int(port)}] if port.isdigit() else []
 
 
 def read_text(path: str) -> str:
@@ -381,6 +390,7 @@ def read_box(*, state_dir: str, disks: list[str], images: list[str], holder_leas
         "cpu_features": cpu_features(read_text("/proc/cpuinfo")),
         "gpu": read_gpu(),
         "ipc_users": read_ipc_users(),
+        "network": read_network(),
         "memory": read_memory(),
         "docker": docker,
         "disks": [read_disk(path) for path in [*disks, *([docker["root_dir"]] if docker["root_dir"] else [])]],

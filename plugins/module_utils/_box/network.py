@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
 from collections.abc import Iterable, Sequence
@@ -71,3 +72,14 @@ def ways() -> list[str]:
     }
     came = talked_by(ssh_connection(), addresses(links))
     return sorted({one for name in {*held, came} - {""} for one in below(name, links)})
+
+
+def read_network() -> dict[str, Any]:
+    """What a server over several boxes has to know of the network of one: addresses by interface that is up, the one this connection came in on, and RDMA.
+
+    {addresses: {interface: [ADDRESS/PREFIX]}, came: interface or "", hcas: {RDMA device: its interface}, infiniband: whether programs reach them}
+    """
+    links = [one for one in ip_json("address") if "LOOPBACK" not in (one.get("flags") or []) and "LOWER_UP" in (one.get("flags") or [])]
+    held = {name: found for name, found in addresses(links).items() if found}
+    devices = {path.split("/")[4]: os.path.basename(path) for path in sorted(glob.glob("/sys/class/infiniband/*/device/net/*"))}
+    return {"addresses": held, "came": talked_by(ssh_connection(), held), "hcas": devices, "infiniband": os.path.isdir("/dev/infiniband")}

@@ -27,6 +27,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._engine.container import
     memory_available_bytes,
 )
 from ansible_collections.gb10.vllm.plugins.module_utils._engine.proof import Proof
+from ansible_collections.gb10.vllm.plugins.module_utils._engine.rank import Rank, waiting
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._io import env_file, redaction
 
@@ -55,6 +56,7 @@ class Follower:
     :param last: ``activity`` of an earlier observation.
     :param key_required: whether every route must refuse a request without a key.
     :param proof: what is measured once it answers, where its start is watched; None measures nothing.
+    :param rank: what a deployment says of its group, for one box of a server over several.
     """
 
     def __init__(
@@ -71,8 +73,10 @@ class Follower:
         last: Mapping[str, Any] | None = None,
         key_required: bool = False,
         proof: Proof | None = None,
+        rank: Mapping[str, Any] | None = None,
     ) -> None:
         self.container = container
+        self.rank = Rank(rank) if rank else None
         self.kind = kind
         self.prompt = prompt
         self.stall_s = stall_s
@@ -105,6 +109,8 @@ class Follower:
         details = inspect(self.container)
         if details is None:
             return self._missing()
+        if self.rank and (waits := self.rank.waits(details["State"]["Status"] == "running")):
+            return waiting(self.container, waits, self.last, self.stall_s)
         state = details["State"]
         started_at = state["StartedAt"]
         followed = self.start or started_at
@@ -143,6 +149,8 @@ class Follower:
             self._fail(result, f"Docker is restarting it over and over (last exit code {state.get('ExitCode')})", lines, started)
         elif state["Status"] == "paused":
             result["progress"] = "the container is paused (docker unpause continues it)"
+        elif self.rank and not self.rank.head:
+            result.update(self.rank.behind_its_head(phase, progress))
         elif engine_log.says_started(lines) or _log_began_late(entries, started):
             self._prove(result, lines, started)
         self._judge_activity(result, entries, now)

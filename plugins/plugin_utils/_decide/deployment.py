@@ -20,8 +20,9 @@ from ansible_collections.gb10.vllm.plugins.module_utils._engine import footprint
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._model.content import contradict
 from ansible_collections.gb10.vllm.plugins.module_utils._names import LIBRARY_DIR
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing.flags import PLANNED_ENV
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing import environment
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.rules import parse_version
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import ranks
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.lacking import lacking
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.shapes import Asked, Container, Decision, Deployment, Image, Server, Settings
 from ansible_collections.gb10.vllm.plugins.plugin_utils._report.table import table
@@ -121,7 +122,7 @@ def without_secrets(server: Server) -> Server:
     """The same server without its key and environment: what may be shown and recorded. ``plan_env``: the few variables that change its plan."""
     shown = {key: value for key, value in server.items() if key not in SECRET_KEYS}
     env = server.get("env")
-    planned = {name: str(env[name]) for name in PLANNED_ENV if env.get(name) is not None} if isinstance(env, Mapping) else {}
+    planned = {name: str(env[name]) for name in environment.PLANNED if env.get(name) is not None} if isinstance(env, Mapping) else {}
     return cast(Server, shown | ({"plan_env": planned} if planned else {}))
 
 
@@ -295,9 +296,13 @@ def with_its_model(deployment: Deployment, models: Mapping[str, Mapping[str, Any
 def decision(asked: Asked) -> Decision:
     """What a server's container must be, and whether that means a new one, see ``decide``."""
     server, image, manifest, settings = asked["server"], asked["image"], asked["manifest"], asked["settings"]
+    rank, where = asked["planned"].get("rank"), asked.get("places") or {}
+    group = ranks.group_of(server, rank, where) if rank else {}
     options = {key: settings[key] for key in HASHED}  # type: ignore[literal-required]
     options["repairs"] = settings.get("repairs") or {}
     record, plain = asked.get("record"), without_secrets(server)
+    if group:  # which boxes they are and where they meet may have been chosen
+        plain = cast(Server, {**plain, "boxes": group["boxes"], "group": {**group, "place": where[group["boxes"][group["number"]]]}})
     files = asked.get("files") or {}
     inputs = wanted_inputs(plain, image["id"], manifest, options, files)
     # A key may change without a new container where the container looks for it itself; whether there is one may not, see ``_same_wish``.
@@ -305,6 +310,10 @@ def decision(asked: Asked) -> Decision:
         others = {wanted_inputs(cast(Server, {**plain, "key_policy": policy}), image["id"], manifest, options, files) for policy in KEYS}
         inputs = record["inputs"] if record["inputs"] in others else inputs
     fresh = build(asked["planned"], server, image, manifest, inputs, settings, asked.get("model"))
+    if group:
+        own = repaired(asked["planned"].get("repairs") or [], "env")
+        container = ranks.as_rank(fresh["container"], group, where[group["boxes"][group["number"]]], server["address"], own)
+        fresh = _specified({**fresh, "container": container, "group": group})
     return decide({**fresh, "repairs": options["repairs"]}, record, asked["containers"], bool(asked.get("replan")))
 
 

@@ -21,6 +21,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layout import kv
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.parallel import MOST_BOXES, candidates
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.plan import plan_box
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.shapes import EngineFacts, ModelInfo
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import ranks
 
 Inputs = Mapping[str, Any]
 """What a box's plan is made from: box, servers, models, engine, elsewhere, options; the arguments of `plan_box`."""
@@ -104,12 +105,18 @@ def _engine(inputs: Inputs) -> EngineFacts:
 
 
 def placed(names: Sequence[str], variables: Mapping[str, Any]) -> dict[str, Any]:
-    """{problem, servers} of `servers_of_boxes` for the boxes of a run; ``variables``: hostvars, in which each that has something to say has plan_inputs."""
+    """{problem, servers, places} for the boxes of a run: `servers_of_boxes`, and by group where its boxes meet, see `ranks.places`.
+
+    ``variables``: hostvars, in which each box that has something to say has plan_inputs.
+    """
     boxes = {name: dict(variables[name].get("plan_inputs") or {"servers": []}) for name in names}
     try:
-        return {"problem": "", "servers": servers_of_boxes(boxes)}
+        found = servers_of_boxes(boxes)
+        members = {server["name"]: server["rank"]["boxes"] for servers in found.values() for server in servers if "rank" in server}
+        meet = {name: ranks.places(name, {box: (boxes[box].get("box") or {}).get("network") or {} for box in of}) for name, of in members.items()}
+        return {"problem": "", "servers": found, "places": meet}
     except GB10Error as error:
-        return {"problem": str(error), "servers": {}}
+        return {"problem": str(error), "servers": {}, "places": {}}
 
 
 class _Group:
@@ -126,7 +133,7 @@ class _Group:
         """Choose boxes, sizes and bytes, and give each box its rank."""
         self._check()
         tensor, pipeline, why = self._shares(next(iter(self.named or self.wishes)))
-        members = self.named or self._roomiest(tensor, pipeline, why)
+        members = self.named or self._kept() or self._roomiest(tensor, pipeline, why)
         ranks = [{"number": number, "boxes": members, "tensor": tensor, "pipeline": pipeline, "why": why} for number in range(len(members))]
         plans = {box: self._entry(box, rank) for box, rank in zip(members, ranks, strict=True)}
         notes = [*self._differences(members), *self._copies(members, plans)]
@@ -140,6 +147,15 @@ class _Group:
         for box, rank in zip(members, ranks, strict=True):
             server = self._server(box, rank | ({"notes": notes} if rank["number"] == 0 else {}))
             self.placed[box].append(server | ({"kv_cache_memory_bytes": size} if size else {}))
+
+    def _kept(self) -> list[str]:
+        """The boxes that were chosen before, by what is deployed on them; none where that was another number of boxes, or one is not in this run."""
+        for box in self.wishes:
+            record = ((self.boxes[box]["box"].get("servers") or {}).get(self.name) or {}).get("deployment") or {}
+            found = list((record.get("group") or {}).get("boxes") or [])
+            if len(found) == self.size and all(one in self.wishes for one in found):
+                return found
+        return []
 
     def _check(self) -> None:
         """GB10Error for boxes that are not in the run, are too few, or are told different things."""

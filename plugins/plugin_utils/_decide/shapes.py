@@ -72,6 +72,8 @@ class Container(TypedDict, total=False):
     oom_score_adj: int
     read_only: bool
     tmpfs: list[str]
+    network_mode: str  # host, for a rank of a server over several boxes
+    devices: list[str]
 
 
 class Deployment(TypedDict, total=False):
@@ -97,6 +99,7 @@ class Deployment(TypedDict, total=False):
     planned: dict[str, Any]
     spec: str
     repairs: Mapping[str, Any]
+    group: Mapping[str, Any]  # of a rank of a server over several boxes: number, boxes, addresses, master_port, guard_port
 
 
 class Measured(TypedDict, total=False):
@@ -145,6 +148,7 @@ class Asked(TypedDict, total=False):
     """What ``deployment.decision`` needs to know of one server on one box."""
 
     planned: Mapping[str, Any]
+    places: Mapping[str, Mapping[str, Any]]  # of a server over several boxes: how each of them is reached, see ``ranks.places``
     server: Server
     image: Image
     manifest: str
@@ -190,6 +194,7 @@ class Given(TypedDict, total=False):
     models: Mapping[str, Mapping[str, Any]]  # facts of the model files by path
     box: Mapping[str, Any]  # what box_info returns
     locked: Locked | None  # the server's part of the lock file, where only that may be deployed
+    places: Mapping[str, Mapping[str, Any]]  # of a server over several boxes, see ``ranks.places``
     unit_text: str
     settings: Settings
     options: Options
@@ -252,6 +257,7 @@ class Order(TypedDict, total=False):
     down: list[str]
     fallback: Fallback
     lost: Fallback
+    group: Mapping[str, Any]  # as its deployment has it; {} for a server of one box
 
 
 class Seen(TypedDict, total=False):

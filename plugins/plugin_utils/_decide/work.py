@@ -17,7 +17,7 @@ from typing import Any, cast
 
 from ansible_collections.gb10.vllm.plugins.module_utils._names import unit_name, watch_name
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import deployment as deployments
-from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import mounts
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import mounts, ranks
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.shapes import Decision, Deployment, Fallback, File, Given, Image, Order, Record
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.repair import MOST_REPAIRS, flags_of
 
@@ -37,6 +37,8 @@ def work_order(given: Given) -> Order:
     With ``back_to`` that deployment comes back, whatever is wanted now. Raises GB10Error when the model files of ``back_to`` are gone.
     """
     name = given["wanted"]["name"]
+    if (_planned(given).get("rank") or {}).get("number"):
+        given = cast(Given, {**given, "wanted": ranks.closed(given["wanted"])})
     record = cast(Record, (given["box"].get("servers") or {}).get(name) or {})
     back = bool(given.get("back_to"))
     image = _image(given, record)
@@ -70,6 +72,7 @@ def work_order(given: Given) -> Order:
         # What an earlier run made and was killed over is as new as what this one makes.
         "fallback": _fallback(decision["create"] or measured != deployment["spec"], previous, proven and _stands(before, given["box"])),
         "lost": {"deployment": {}, "outcome": LOST},
+        "group": deployment.get("group") or {},
     }
     order["load"] = _load(deployment, given["wanted"], (given.get("models") or {}).get(deployment["model_path"]) or {})
     # What ran before gives its memory back a while after it has ended.
@@ -106,6 +109,7 @@ def _decision(given: Given, record: Record, image: Image) -> Decision:
     return deployments.decision(
         {
             "planned": _planned(given),
+            "places": given.get("places") or {},
             "server": server,
             "image": image,
             "manifest": model.get("manifest") or locked.get("manifest") or "",
@@ -185,12 +189,13 @@ def _file(dest: str, content: str, needed: bool, mode: str = "0600") -> File:
 def _repairing(given: Given, order: Order, record: Record) -> dict[str, Any]:
     """Repairs hold for the image they were made with, at most two for a server; what goes back gets none."""
     made = record.get("repairs") or {}
-    back = bool(given.get("back_to"))
+    back, alone = bool(given.get("back_to")), not order["group"]
     repairs = list(made.get("applied") or []) if made.get("image_id") == order["image_id"] and not back else []
     deployment, server = order["deployment"], given["wanted"]
     return {
         "repairs": repairs,
-        "may_repair": bool(given["options"]["repair"]) and not back and len(repairs) < MOST_REPAIRS,
+        # A repair of one rank would make it unequal to the others.
+        "may_repair": bool(given["options"]["repair"]) and alone and not back and len(repairs) < MOST_REPAIRS,
         # What the server was started with, so that a repair changes that and nothing guessed.
         "wanted_for_repair": {
             **(deployment.get("planned") or {}),
@@ -223,7 +228,7 @@ def _secrets(given: Given, order: Order, before: Deployment) -> dict[str, Any]:
     found |= {"remove_secrets": [], "env_removed": False}
     if given.get("back_to"):
         return {**found, "ensure_key": live}
-    key = deployments.key_of(server, given["options"].get("api_key") or "")
+    key = deployments.key_of(server, given["options"].get("api_key") or "") if ranks.head_or_alone(deployment) else "none"
     found["new_key"] = live and key == "generated" and before.get("key") == "given"
     # What an earlier release left without a key on loopback goes on without one until it is replaced.
     due = live or not deployments.is_loopback(server["address"])

@@ -8,6 +8,8 @@
     guard after-stop NAME     the start is over, one way or the other; say how the server ended
     guard watch NAME          ask for one token; restart the unit after several failures in a row, stop it when restarts do not help
     guard forget NAME         earlier starts and silences do not count any more: the server answered, or somebody starts it anew
+    guard hold NAME           a rank of a server over several boxes waits for the others: nothing starts meanwhile
+    guard go NAME             they are there, and it starts now
 
 Settings, through `systemctl edit gb10-vllm-watch@NAME.service` and Environment=: GB10_PROBE_TIMEOUT_S (60), GB10_FAILURES_BEFORE_RESTART (3),
 GB10_RESTARTS_BEFORE_STOP (3), GB10_START_LIMIT_S (3600; a start that takes longer counts as silence), GB10_WEDGED_S (900; requests that run for so
@@ -56,6 +58,7 @@ DEPLOYMENT = "deployment.json"
 STARTING = "starting.json"  # a start that is not over; on the disk, because the box may die of it
 STARTS = "starts.json"  # how many starts there were since the last answer; on the disk, because a reboot is no answer
 FAILURES = "failures.json"  # silences in a row, restarts because of them, and the last progress of a busy server
+WAITING = "waiting.json"  # a rank waits for the other boxes of its server
 WATCHED = "watched.json"  # what the watch saw last and how long its token took; in memory only, for the collector of the role monitoring
 
 # What /metrics says that matters here (vLLM: v1/metrics/loggers.py, PrometheusStatLogger), the same in 0.12 to 0.33.
@@ -235,14 +238,18 @@ def before_start(name: str) -> str | None:
     seen = recall(name, FAILURES)
     if seen.get("mark"):  # what another process did
         keep(name, FAILURES, {**seen, "mark": {}})
-    began = {"since_boot_s": since_boot_s(), "time": strftime("%Y-%m-%d %H:%M:%S %Z")}
-    unkept = [keep(name, STARTS, {"without_answer": starts + 1}, lasting=True), keep(name, STARTING, began, lasting=True)]
+    unkept = [keep(name, STARTS, {"without_answer": starts + 1}, lasting=True), begin(name)]
     if any(unkept):
         tell(
             f"{name} starts, but that could not be noted in {os.path.dirname(path(name, STARTING))} ({next(filter(None, unkept))}): if the box goes down "
             "during this start, it is started again by itself at the next boot. Make room on that disk, or have it repaired."
         )
     return None
+
+
+def begin(name: str) -> str | None:
+    """Note that a start is going on; None, or why it could not be noted."""
+    return keep(name, STARTING, {"since_boot_s": since_boot_s(), "time": strftime("%Y-%m-%d %H:%M:%S %Z")}, lasting=True)
 
 
 def after_stop(name: str) -> str | None:
@@ -421,6 +428,10 @@ def watch(name: str) -> None:
     if not all(isinstance(deployment.get(key), str) for key in ("probe_url", "served_model_name")):
         print(f"{path(name, DEPLOYMENT)} is missing or unreadable, so {name} is not watched. Run the playbook site again.", flush=True)
         return
+    # The head asks for all; the others have no API, and learn of its answers by themselves (rank.py).
+    group = deployment.get("group")
+    if isinstance(group, dict) and (number(group, "number") or recall(name, WAITING)):
+        return
     seen = recall(name, FAILURES)
     mark = seen["mark"] if isinstance(seen.get("mark"), dict) and seen.get("boot_id") == boot_id() else {}
     verdict, next_mark = look(name, deployment, mark)
@@ -482,7 +493,7 @@ def restart_or_stop(name: str, unit: str, restarts: int) -> None:
 
 
 def main() -> int:
-    if len(sys.argv) != 3 or sys.argv[1] not in ("before-start", "after-stop", "watch", "forget"):
+    if len(sys.argv) != 3 or sys.argv[1] not in ("before-start", "after-stop", "watch", "forget", "hold", "go"):
         print(__doc__, file=sys.stderr)
         return 2
     action, name = sys.argv[1:]
@@ -497,6 +508,12 @@ def main() -> int:
             tell(ending)
     elif action == "watch":
         watch(name)
+    elif action == "hold":
+        forget(name, STARTING)
+        keep(name, WAITING, {})
+    elif action == "go":
+        forget(name, WAITING)
+        begin(name)
     else:
         forget(name, STARTING, STARTS, FAILURES)
         say(name, "up")

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A server over several boxes in the role plan, run by Ansible: each box gets its rank, and a run that would deploy is refused in one sentence."""
+"""A server over several boxes in the role plan, run by Ansible: each box gets its rank and is told where the others are."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import checkpoints
 import yaml
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing import weights
-from playbook import LOCAL, ROOT, play
+from playbook import LOCAL, play
 
 GIB = 2**30
 TINY = checkpoints.TINY_LLAMA
@@ -34,17 +34,23 @@ PLAY = """
         plans: "{{ dict(ansible_play_hosts | zip(ansible_play_hosts | map('extract', hostvars, 'plan_result') | map(attribute='plan'))) }}"
         directory: "{{ playbook_dir }}"
       run_once: true
-    - name: Refuse
-      ansible.builtin.include_role: {name: gb10.vllm.plan, tasks_from: planned_only, rolespec_validate: false}
-      when: deploy | default(false)
+    - name: Show where they meet
+      ansible.builtin.copy: {content: "{{ plan_shared.places | to_json }}", dest: "{{ playbook_dir }}/places.json", mode: "0644"}
+      run_once: true
 """
 
 
-def run(folder: Path, servers: list[dict], boxes: tuple[str, ...] = ("zero", "one", "two", "three"), **variables) -> tuple[int, str]:
+def cabled(number: int) -> dict[str, list[str]]:
+    return {"enp1s0f0np0": [f"192.168.177.{number + 10}/24"]}
+
+
+def run(folder: Path, servers: list[dict], boxes: tuple[str, ...] = ("zero", "one", "two", "three"), fabric=cabled, **variables) -> tuple[int, str]:
     hosts = {}
     for number, name in enumerate(boxes):
         memory = {"total_bytes": int(121.69 * GIB), "available_bytes": (112 - number) * GIB, "cuda_total_bytes": int(121.69 * GIB)}
         box = {"memory": memory, "docker": {"images": {}, "containers": []}, "servers": {}, "holders": [], "named": {}, "architecture": "aarch64"}
+        held = {"enP7s7": [f"192.168.1.{number + 10}/24"], **fabric(number), "docker0": ["172.17.0.1/16"]}
+        box["network"] = {"addresses": held, "came": "enP7s7", "hcas": {"rocep1s0f0": "enp1s0f0np0"} if fabric(number) else {}, "infiniband": True}
         seen = {"box": box, "models": {"/m/llama": FACTS, "/m/small": TINY_FACTS}, "model_problems": {}}
         hosts[name] = {"preflight_result": seen, **yaml.safe_load("{" + LOCAL + "}")}
     common = {"gb10_servers": servers, "gb10_image": {"vllm_version": "0.33.0"}, **variables}
@@ -58,20 +64,21 @@ BIG = {"name": "big", "model": "llama", "boxes": ["two", "one"], "max_model_len"
 SMALL = {"name": "other", "model": "small", "port": 8001, "boxes": ["three", "one"]}
 
 
-def test_each_box_gets_its_rank_and_a_run_that_would_deploy_ends(tmp_path):
-    rc, output = run(tmp_path, [BIG, SMALL], deploy=True)
+def test_each_box_gets_its_rank_and_knows_where_the_others_are(tmp_path):
+    rc, output = run(tmp_path, [BIG, SMALL])
+    assert rc == 0, output
     plans = json.loads((tmp_path / "gb10-plan.json").read_text())
     ranks = {(name, entry["name"]): entry["rank"]["number"] for name in plans for entry in plans[name]["servers"]}
     assert ranks == {("one", "big"): 1, ("two", "big"): 0, ("three", "other"): 0, ("one", "other"): 1}, output
     assert len({entry["kv_cache_bytes"] for name in ("one", "two") for entry in plans[name]["servers"] if entry["name"] == "big"}) == 1
     assert "big 1/2" in output
-    assert rc != 0 and "big, other: a server over several boxes (`boxes`) is planned only in this release" in output
+    places = json.loads((tmp_path / "places.json").read_text())
+    assert {box: place["address"] for box, place in places["big"].items()} == {"two": "192.168.177.12", "one": "192.168.177.11"}
+    assert places["big"]["one"]["hcas"] == ["rocep1s0f0"] and places["big"]["one"]["infiniband"]
 
 
-def test_a_run_that_would_deploy_is_refused_before_the_phase_supply():
-    (plan,) = yaml.safe_load((ROOT / "playbooks" / "plan.yml").read_text())
-    (refusal,) = [task for task in plan["tasks"] if (task.get("ansible.builtin.include_role") or {}).get("tasks_from") == "planned_only"]
-    assert refusal["when"] == "model is not defined and not plan_in_full | default(true) and not ansible_check_mode"
-    site = yaml.safe_load((ROOT / "playbooks" / "site.yml").read_text())
-    assert site[0]["ansible.builtin.import_playbook" if "ansible.builtin.import_playbook" in site[0] else "import_playbook"] == "gb10.vllm.plan"
-    assert site[0]["vars"] == {"plan_in_full": False}
+def test_boxes_without_a_common_network_are_refused_before_anything_changes(tmp_path):
+    apart = [{"enP7s7": [f"10.{number}.0.1/24"]} for number in range(4)]
+    rc, output = run(tmp_path, [BIG | {"boxes": ["zero", "one"]}], fabric=apart.__getitem__)
+    assert rc != 0 and "server big: there is no network that all of its boxes are in (zero has 10.0.0.1/24" in output
+    assert "Nothing was changed." in output

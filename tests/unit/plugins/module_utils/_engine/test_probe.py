@@ -11,6 +11,7 @@ import time
 
 import pytest
 from ansible_collections.gb10.vllm.plugins.module_utils._engine import probe as engine_probe
+from ansible_collections.gb10.vllm.plugins.module_utils._engine import rank as engine_rank
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 
 
@@ -30,7 +31,7 @@ STARTED = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - 10))
 def look(monkeypatch):
     """One look at a container in this state with this log, whose API gives these answers."""
 
-    def make(state, lines=(), answers=None, last=None, start=None, stall_s=600.0, kind="auto", without_a_key=None):
+    def make(state, lines=(), answers=None, last=None, start=None, stall_s=600.0, kind="auto", without_a_key=None, rank=None):
         began = engine_probe.epoch(STARTED)
         details = None if state is None else {"State": {"StartedAt": STARTED, **state}, "Config": {"Image": "i"}, "RestartCount": 0}
         monkeypatch.setattr(engine_probe, "inspect", lambda container: details)
@@ -38,7 +39,7 @@ def look(monkeypatch):
         monkeypatch.setattr(engine_probe, "activity", lambda container: {"read_bytes": 0, "rss_bytes": 0, "processes": [1]})
         monkeypatch.setattr(engine_probe, "kernel_log", lambda since: ["[1] oom"])
         follower = engine_probe.Follower(
-            "c", "http://127.0.0.1:1", None, "tiny", kind, "hi", stall_s, 5.0, start=start, last=last, key_required=without_a_key is not None
+            "c", "http://127.0.0.1:1", None, "tiny", kind, "hi", stall_s, 5.0, start=start, last=last, key_required=without_a_key is not None, rank=rank
         )
         if without_a_key is not None:
             monkeypatch.setattr(follower.stranger, "call", lambda path, body=None, timeout_s=5.0: (without_a_key.get(path, 401), ""))
@@ -47,6 +48,37 @@ def look(monkeypatch):
         return follower.observe()
 
     return make
+
+
+GROUP = {"number": 1, "boxes": ["spark-01", "spark-02"], "addresses": ["10.0.0.1", "10.0.0.2"], "master_port": 24000, "guard_port": 24001}
+
+
+@pytest.mark.parametrize(
+    ("state", "said", "phase", "words"),
+    [
+        ({"Status": "exited", "ExitCode": 1}, {"10.0.0.2": "waiting for spark-01 (10.0.0.1), which waits"}, "created", "waiting for spark-01 .10.0.0.1."),
+        ({"Status": "exited", "ExitCode": 1}, {"10.0.0.2": "starting"}, "created", "starting"),
+        ({"Status": "exited", "ExitCode": 1}, {"10.0.0.1": "starting"}, "failed", "it exited with code 1"),
+        ({"Status": "running"}, {"10.0.0.2": "met", "10.0.0.1": "met"}, "profiling", r"measuring memory \(rank 1 of spark-01, which is met\)"),
+        ({"Status": "running"}, {"10.0.0.2": "met"}, "profiling", "which does not say what it is at"),
+        ({"Status": "running"}, {"10.0.0.2": "answered", "10.0.0.1": "answered"}, "ready", "is rank 1 of a server that answers on spark-01"),
+    ],
+)
+def test_a_rank_without_an_api_is_ready_when_its_head_has_answered_and_fails_by_its_own_log(look, monkeypatch, state, said, phase, words):
+    monkeypatch.setattr(engine_rank, "ask", lambda address, port: said.get(address, ""))
+    seen = look(state, ["Model loading took 1.50 GiB memory and 3.5 seconds"], rank=GROUP)
+    assert seen["phase"] == phase and re.search(words, seen["reason"] or seen["progress"])
+    if phase == "failed":
+        assert seen["log"][0].startswith("Model loading took")
+
+
+def test_the_head_is_ready_as_any_server_and_one_that_waits_too_long_is_stalled(look, monkeypatch):
+    answers = {"/v1/models": MODELS, CHAT: (200, '{"choices": [{"message": {"content": "hi"}}]}')}
+    monkeypatch.setattr(engine_rank, "ask", lambda address, port: "answered")
+    assert look({"Status": "running"}, [UP], answers, rank={**GROUP, "number": 0})["answer"]["text"] == "hi"
+    monkeypatch.setattr(engine_rank, "ask", lambda address, port: "waiting for spark-02 (10.0.0.2), which does not answer on port 24001")
+    seen = look({"Status": "created"}, rank={**GROUP, "number": 0}, last={"waiting_since": time.time() - 700})
+    assert seen["phase"] == "stalled" and "waiting for spark-02 (10.0.0.2), which does not answer on port 24001 for 700 s" in seen["reason"]
 
 
 UP = "INFO: Application startup complete."

@@ -1,0 +1,255 @@
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What makes a container one rank of a server over several boxes, by which network they meet, and whether they are equal. Pure.
+
+vLLM compares nothing of its ranks: a flag or a file that differs on one box hangs all of them, or makes them answer nonsense.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.shapes import Container, Deployment, Order
+
+Place = Mapping[str, Any]
+"""How a box is reached by the other ranks: address, interface, hcas (RDMA devices), circle (boxes that are not all cabled to each other), infiniband."""
+
+FIRST_PORT, PORTS = 20_000, 6_000
+"""Two ports for each server, below those that the kernel gives to outgoing connections: the master's, where ranks meet, and that of our own program."""
+TIMEOUT_S, READY_S = 120, 3600
+"""How long the head waits for a step of the others (vLLM: 300), and its API server for the engine (vLLM: 600)."""
+HEAD_ONLY = ("--host", "--middleware", "--ssl-certfile", "--ssl-keyfile")
+OF_A_RANK = ("--node-rank", "--headless", *HEAD_ONLY)
+OF_A_BOX = ("VLLM_HOST_IP", "NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME", "TP_SOCKET_IFNAME", "NCCL_IB_HCA", "GB10_KEY")
+# Boxes that are not all connected to each other (eugr/spark-vllm-docker, get_env_flags).
+CIRCLE = {"NCCL_NET_PLUGIN": "none", "NCCL_IB_SUBNET_AWARE_ROUTING": "1", "NCCL_IB_MERGE_NICS": "0"}
+
+
+def ports_of(port: int) -> tuple[int, int]:
+    """(master's port, port of our own program) of the server that listens on ``port``."""
+    first = FIRST_PORT + 2 * (port % PORTS)
+    return first, first + 1
+
+
+def places(server: str, boxes: Mapping[str, Mapping[str, Any]]) -> dict[str, Place]:
+    """Where the boxes of a server meet, by box in their order; {} where the facts of one do not say.
+
+    ``boxes``: ``network`` of box_info by box. A network that all of them are in, each with an address of its own: rather one of RDMA devices, then the one
+    Ansible comes in on. GB10Error where there is none.
+    """
+    if not all(boxes.values()):
+        return {}
+    networks: dict[str, dict[str, tuple[str, str]]] = {}
+    for box, facts in boxes.items():
+        for interface, held in facts["addresses"].items():
+            for one in held:
+                address = ipaddress.ip_interface(one)
+                if address.version == 4 and not address.ip.is_loopback and not address.ip.is_link_local:
+                    networks.setdefault(str(address.network), {}).setdefault(box, (interface, str(address.ip)))
+    common = {network: ends for network, ends in networks.items() if len({address for _interface, address in ends.values()}) == len(boxes) == len(ends)}
+    if not common:
+        held = "; ".join(f"{box} has {_shown(facts)}" for box, facts in boxes.items())
+        raise GB10Error(
+            f"server {server}: there is no network that all of its boxes are in ({held}); give them addresses of one subnet, over their fabric with the "
+            "playbook fabric."
+        )
+    chosen = min(common, key=lambda network: (*(not one for one in _worth(common[network], boxes)), network))
+    by_rdma = _worth(common[chosen], boxes)[0]
+    found: dict[str, Place] = {}
+    for box in boxes:
+        interface, address = common[chosen][box]
+        hcas = sorted(device for device, over in boxes[box]["hcas"].items() if over in boxes[box]["addresses"])
+        circle = 0 if by_rdma or not hcas else len(boxes)
+        found[box] = {"address": address, "interface": interface, "hcas": hcas, "circle": circle, "infiniband": bool(boxes[box]["infiniband"] and hcas)}
+    return found
+
+
+def _shown(facts: Mapping[str, Any]) -> str:
+    return ", ".join(address for held in facts["addresses"].values() for address in held) or "no address"
+
+
+def _worth(ends: Mapping[str, tuple[str, str]], boxes: Mapping[str, Mapping[str, Any]]) -> tuple[bool, bool]:
+    """(all over RDMA devices, all by which Ansible comes in)."""
+    rdma = all(interface in boxes[box]["hcas"].values() for box, (interface, _address) in ends.items())
+    return rdma, all(interface == boxes[box]["came"] for box, (interface, _address) in ends.items())
+
+
+def group_of(server: Mapping[str, Any], rank: Mapping[str, Any], where: Mapping[str, Place]) -> dict[str, Any]:
+    """What a rank's deployment says of its group. GB10Error where it is not known by which network the boxes meet."""
+    boxes = list(rank["boxes"])
+    if not all(where.get(box) for box in boxes):
+        raise GB10Error(
+            f"server {server['name']}: it is not known by which network {', '.join(boxes)} reach each other; run the playbook site over all of them."
+        )
+    master, guard = ports_of(int(server["port"]))
+    addresses = [where[box]["address"] for box in boxes]
+    return {"number": rank["number"], "boxes": boxes, "addresses": addresses, "master_port": master, "guard_port": guard}
+
+
+def closed(server: Mapping[str, Any]) -> dict[str, Any]:
+    """A server as a rank that is not the head has it: nobody is answered there, so there is no key, no certificate and no address."""
+    return {**{key: value for key, value in server.items() if key != "tls"}, "key_policy": "none", "api_key": "", "address": "127.0.0.1"}
+
+
+def as_rank(container: Container, group: Mapping[str, Any], place: Place, address: str, own: Mapping[str, str]) -> Container:
+    """The container of a server as one rank of it. ``address``: where the head listens; ``own``: variables that a repair set, which win."""
+    words = _with_host(container["command"], address if group["number"] == 0 else "127.0.0.1")
+    command = [*words, "--master-addr", group["addresses"][0], "--master-port", str(group["master_port"])]
+    found: Container = {
+        **container,
+        "command": command,
+        "env": {**container["env"], **environment(place), **own},
+        "published_ports": [],
+        "network_mode": "host",
+        "ulimits": [*container["ulimits"], "nofile:1048576:1048576"],
+    }
+    if place["infiniband"]:
+        found["ulimits"] = [*found["ulimits"], "memlock:-1:-1"]
+        found["devices"] = ["/dev/infiniband:/dev/infiniband"]
+    return found
+
+
+def _with_host(command: Sequence[str], address: str) -> list[str]:
+    """The network is the box's, so the API server itself listens where the server does."""
+    words = list(command)
+    if "--host" in words:
+        words[words.index("--host") + 1] = address
+    return words
+
+
+def environment(place: Place) -> dict[str, str]:
+    """What the libraries between the ranks have to know on one box. Never a fixed GID index: it differs by box, and NCCL finds it."""
+    way = place["interface"]
+    found = {"VLLM_HOST_IP": place["address"], "GLOO_SOCKET_IFNAME": way, "TP_SOCKET_IFNAME": way, "NCCL_SOCKET_IFNAME": f"={way}"}
+    found |= {"VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS": str(TIMEOUT_S), "VLLM_ENGINE_READY_TIMEOUT_S": str(READY_S)}
+    found |= {"NCCL_CUMEM_ENABLE": "0", "NCCL_IGNORE_CPU_AFFINITY": "1"}
+    if place["hcas"]:
+        found |= {"NCCL_IB_HCA": f"={','.join(place['hcas'])}", "NCCL_IB_DISABLE": "0", "NCCL_CROSS_NIC": "1"}
+    return {**found, **(CIRCLE if place["circle"] else {}), **({"NCCL_ALGO": "Ring"} if place["circle"] > 3 else {})}
+
+
+def head_or_alone(deployment: Deployment) -> bool:
+    """Whether a deployment answers requests: it is no rank, or the head."""
+    return not (deployment.get("group") or {}).get("number")
+
+
+def unequal(orders: Mapping[str, Order], environments: Mapping[str, Any]) -> str:
+    """One sentence on the first thing that the ranks of a server do not have in common and must, with the boxes; "" where all of it is equal.
+
+    ``orders``: of this server by box; ``environments``: its ``env`` by box, which is compared and never shown.
+    """
+    made = {box: order["deployment"] for box, order in orders.items()}
+    for what, of in CHECKS:
+        said = _differing({box: of(one) for box, one in made.items()}, what)
+        if said:
+            return said
+    hidden = {box: hashlib.sha256(json.dumps(env or {}, sort_keys=True, default=str).encode()).hexdigest() for box, env in environments.items()}
+    if len(set(hidden.values())) > 1:
+        names = sorted({name for env in environments.values() for name in env or {} if len({str((one or {}).get(name)) for one in environments.values()}) > 1})
+        return f"the variables {', '.join(names)} of `env` are not the same on {', '.join(made)}"
+    return ""
+
+
+def _differing(values: Mapping[str, Any], what: str) -> str:
+    if len({json.dumps(value, sort_keys=True, default=str) for value in values.values()}) <= 1:
+        return ""
+    first, *others = values
+    other = next(box for box in others if values[box] != values[first])
+    verb = "are" if what.startswith("the files") else "is"
+    if isinstance(values[first], Mapping):
+        keys = sorted(key for key in {*values[first], *values[other]} if values[first].get(key) != values[other].get(key))
+        what, values = f"{what} {keys[0]}", {box: value.get(keys[0]) for box, value in values.items()}
+    return f"{what} {verb} not the same: " + ", ".join(f"{box} has {_short(value)}" for box, value in values.items())
+
+
+def _short(value: Any) -> str:
+    text = str(value if value is not None else "none")
+    return text[:19] if text.startswith("sha256:") or len(text) == 64 else text[:120]
+
+
+def _arguments(deployment: Deployment) -> dict[str, str]:
+    """The arguments that must be equal, by flag."""
+    command, found, flag = deployment["container"]["command"], {}, ""
+    for word in command[command.index("serve") + 1 if "serve" in command else 0 :]:
+        if word.startswith("--"):
+            flag = word.partition("=")[0]
+            found[flag] = word.partition("=")[2]
+        else:
+            found[flag] = f"{found.get(flag, '')} {word}".strip()
+    return {name: value for name, value in found.items() if name not in OF_A_RANK}
+
+
+def _environment(deployment: Deployment) -> dict[str, str]:
+    return {name: value for name, value in deployment["container"]["env"].items() if name not in OF_A_BOX}
+
+
+CHECKS = (
+    ("the image", lambda one: one["container"]["image"]),
+    ("the files of the model", lambda one: one["manifest"]),
+    ("the group", lambda one: {key: value for key, value in (one.get("group") or {}).items() if key != "number"}),
+    ("the argument", _arguments),
+    ("the variable", _environment),
+)
+
+
+def orders_of(name: str, hostvars: Mapping[str, Any], boxes: Sequence[str]) -> dict[str, Order]:
+    """The work orders of one server by box, of those that have one."""
+    found = {box: (hostvars[box].get("server_orders") or {}).get(name) for box in boxes}
+    return {box: order for box, order in found.items() if order}
+
+
+def compared(name: str, hostvars: Mapping[str, Any], boxes: Sequence[str]) -> dict[str, Any]:
+    """{boxes, problem, start, failed, fell}: the boxes of a server and why they must not start as they are, without its remedy, "" where nothing is.
+
+    ``boxes``: those of this batch. ``start``: whether one of them has something to do; ``failed``: those that failed in this run, ``fell``: over this server.
+    """
+    orders = orders_of(name, hostvars, boxes)
+    members = next((order["deployment"]["group"]["boxes"] for order in orders.values() if order["deployment"].get("group")), list(orders))
+    absent = [box for box in members if box not in orders]
+    if absent:
+        problem = f"{absent[0]}, which is one of its boxes, is not part of this batch or could not be reached"
+        return {"boxes": members, "problem": problem, "start": False, "failed": absent, "fell": []}
+    given = {box: next((one for one in hostvars[box].get("gb10_servers") or [] if one.get("name") == name), {}).get("env") for box in members}
+    orders = {box: orders[box] for box in members}
+    return {
+        "boxes": members,
+        "problem": unequal(orders, given),
+        "start": any(order["start"] for order in orders.values()),
+        "failed": [box for box in members if hostvars[box].get("server_failures")],
+        "fell": [box for box in members if hostvars[box].get("server_rank_failed") == name],
+    }
+
+
+def unstarted(name: str, hostvars: Mapping[str, Any], boxes: Sequence[str]) -> list[str]:
+    """The boxes of a server whose rank was not started in this run although it was to be."""
+    return [box for box in boxes if name not in (hostvars[box].get("server_ranks_up") or [])]
+
+
+def batches(boxes: Sequence[str], where: Mapping[str, Mapping[str, Place]]) -> list[Any]:
+    """The sizes of a rollout's batches where the user names none: one box, a quarter of them, all; larger where a server over several would be split.
+
+    ``where``: by server the places of its boxes.
+    """
+    usual = [1, "25%", "100%"] if boxes else [1]
+    members = [sorted(boxes.index(box) for box in group if box in boxes) for group in where.values()]
+    members = [places for places in members if len(places) > 1]
+    if not members:
+        return usual
+    sizes: list[Any] = []
+    at = 0
+    for step in (1, max(1, len(boxes) // 4), len(boxes)):
+        if at >= len(boxes):
+            break
+        end = min(at + step, len(boxes))
+        while any(places[0] < end <= places[-1] for places in members):
+            end = next(places[-1] + 1 for places in members if places[0] < end <= places[-1])
+        sizes.append(end - at)
+        at = end
+    return sizes

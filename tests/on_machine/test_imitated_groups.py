@@ -1,0 +1,118 @@
+# Copyright (c) 2026, gb10.vllm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Whole runs over imitated boxes with a server over two of them: started, proven, kept, put back and healed as one."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import imitation
+import pytest
+from imitated_fleet import ONE, TWO, flat, needs_root
+
+pytestmark = needs_root
+BIG = {"name": "big", "model": "tiny", "port": 8000, "address": "0.0.0.0", "boxes": [TWO, ONE], "max_model_len": 2048, "concurrency": 2}
+UNIT = "gb10-vllm-big"
+DIES = """\
+(Worker pid=120) ERROR 11-20 08:04:06 [core.py:1] ValueError: Free memory on device cuda:0 (50.14/79.18 GiB) on startup is less than desired GPU memory
+"""
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("imitated-groups")
+    (folder / "dies.log").write_text(DIES)
+    with imitation.boxes(folder, 2) as up:
+        up.cable()
+        up.wish(gb10_servers=[BIG])
+        first = up.play("site")
+        assert "2 boxes: 2 ok" in first, first
+        up.save()
+        yield up
+
+
+@pytest.fixture
+def boxes(fleet):
+    fleet.restore()
+    wait_for(fleet)
+    return fleet
+
+
+def answered(boxes):
+    """The head is the second box of the inventory: who is the head says the user."""
+    return boxes.answers(TWO, "big")
+
+
+def wait_for(boxes, seconds=40):
+    deadline = time.monotonic() + seconds
+    while not answered(boxes):
+        assert time.monotonic() < deadline, [boxes.ask(box, f"journalctl --quiet --unit {UNIT}.service") for box in boxes.names]
+        time.sleep(0.3)
+
+
+def test_both_boxes_serve_one_server_and_a_second_run_changes_nothing(boxes):
+    head, other = (boxes.record(box, "deployment", "big") for box in (TWO, ONE))
+    assert [head["group"]["number"], other["group"]["number"]] == [0, 1] and head["group"]["boxes"] == [TWO, ONE]
+    assert "--headless" in other["container"]["command"] and other["container"]["network_mode"] == "host"
+    assert not boxes.ask(ONE, "ls /etc/gb10-vllm/big/key.env", check=False)
+    for box in boxes.names:
+        boxes.asked(box)
+    again = boxes.play("site")
+    assert again.count("changed=0") == 2, again
+    asked = {box: boxes.asked(box) for box in boxes.names}
+    assert max(map(len, asked.values())) <= 5, asked
+    assert boxes.locked(ONE, "big") and boxes.locked(TWO, "big")
+
+
+def length(boxes):
+    return {boxes.record(box, "deployment", "big")["planned"]["max_model_len"] for box in boxes.names}
+
+
+def test_a_rank_that_dies_takes_the_other_along_and_they_answer_again(boxes):
+    boxes.ask(ONE, f"docker stop {UNIT}")
+    deadline = time.monotonic() + 30
+    while f"{ONE} has left the group" not in boxes.ask(TWO, f"journalctl --quiet --unit {UNIT}.service"):
+        assert time.monotonic() < deadline
+        time.sleep(0.3)
+    wait_for(boxes)
+
+
+def test_a_failed_rank_is_explained_from_its_own_log_and_both_boxes_go_back(boxes):
+    boxes.wish(gb10_servers=[BIG | {"max_model_len": 1024}])
+    boxes.rules(ONE, {"log": str(boxes.folder / "dies.log"), "exit": 1, "only": "--max-model-len 1024"})
+    failed = flat(boxes.play("site", code=2))
+    assert "Free memory on device" in failed and f"{TWO} goes back because" in failed
+    assert length(boxes) == {2048} and boxes.held() == []
+    wait_for(boxes)
+
+
+def test_unequal_arguments_are_refused_with_the_boxes_and_what_runs_goes_on(boxes):
+    folder = boxes.inventory / "host_vars"
+    folder.mkdir(exist_ok=True)
+    (folder / f"{ONE}.json").write_text(json.dumps({"gb10_servers": [BIG | {"args": {"seed": 7}}]}))
+    before = boxes.containers(*boxes.names)
+    failed = flat(boxes.play("site", code=2))
+    assert f"the argument --seed is not the same: {TWO} has none, {ONE} has 7" in failed
+    assert boxes.containers(*boxes.names) == before and answered(boxes)
+
+
+def test_both_go_back_together_or_not_at_all(boxes):
+    boxes.wish(gb10_servers=[BIG | {"max_model_len": 1024}])
+    boxes.play("site")
+    assert length(boxes) == {1024}
+    refused = flat(boxes.play("rollback", "-l", ONE, code=2))
+    assert f"big is served together with {TWO}, which is not part of this run" in refused
+    boxes.play("rollback")
+    assert length(boxes) == {2048} and answered(boxes)
+
+
+def test_status_names_the_box_that_is_waited_for_and_site_starts_it_again(boxes):
+    boxes.ask(ONE, f"systemctl stop {UNIT}.service")
+    deadline = time.monotonic() + 30
+    while "waiting for spark-01" not in (said := flat(boxes.play("status"))):
+        assert time.monotonic() < deadline, said
+    boxes.play("site")
+    assert answered(boxes)
