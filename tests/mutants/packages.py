@@ -34,7 +34,7 @@ PACKAGES = {
     "_transfer/index": Package([f"{UTILS}/_transfer/index.py"], [f"{UNIT}/_transfer/test_index.py", f"{UNIT}/_transfer/test_client.py"]),
     "_transfer/keys": Package([f"{UTILS}/_transfer/keys.py"], [f"{UNIT}/_transfer/test_keys.py", f"{UNIT}/_transfer/test_shares.py"]),
     "_model/record": Package(
-        [f"{UTILS}/_model/record.py"], [f"{UNIT}/_model/test_model_store.py", f"{UNIT}/_model/test_versions.py", f"{UNIT}/_model/test_download.py"]
+        [f"{UTILS}/_model/record.py"], [f"{UNIT}/_model/test_record.py", f"{UNIT}/_model/test_model_store.py", f"{UNIT}/_model/test_versions.py"]
     ),
     "_model": utils("_model", "tests/on_machine/test_model_links.py"),
     "_transfer": utils("_transfer"),
