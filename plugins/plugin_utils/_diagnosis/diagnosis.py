@@ -338,7 +338,10 @@ def fill(text: str, groups: dict) -> str:
 
 
 # Lines that stand in every log and decide nothing.
-_FILLER = re.compile(r"NCCL INFO|^(?:Traceback|\s|\[?[WIE]\d{4}[ :]|Found ulimit|Route: |non-default args|During handling|The above exception)|Warning: ")
+_FILLER = re.compile(
+    r"NCCL INFO|^(?:Traceback|\s|\[?[WIE]\d{4}[ :]|Found ulimit|Route: |non-default args|During handling|The above exception)|Warning: "
+    r"|^\S+\.(?:service|scope|timer|mount): |^(?:Start(?:ing|ed)|Finished|Stopp(?:ing|ed)|Created|Mounted) \S+\.|No available shared memory broadcast block"
+)
 
 
 def _shape(line: str) -> str:

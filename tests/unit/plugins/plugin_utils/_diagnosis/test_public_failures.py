@@ -4,8 +4,8 @@
 
 """How good the diagnosis is on failures of public threads: those its entries were written for, and those that were kept out.
 
-``COUNTED_SET`` was collected by somebody who never saw the entries, and was not looked at before it was counted; its digest is a literal here, so
-that neither can drift towards the other. docs/diagnosis.md has the figures and how they came about.
+``COUNTED_SET`` was counted once, as the entries stood before it was collected; its digest is a literal here, so that neither can drift towards the
+other. docs/diagnosis.md has the figures and how they came about, and says of which sets the collector had not seen the entries (not of this one).
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import diagno
 
 CASES = Path(__file__).parent / "cases"
 COUNTED_SET = "kept_out"
-"""The folder that was counted last, and has not been read since."""
-KEPT_OUT_DIGEST = "7b940e94a7349847ae37b93961e7d23e5ff1cf6f497f98693885f2dd150f8e09"
-COUNTED = {"found": 40, "wrong": 5, "alarms": 0, "without_decisive_line": 3}
+"""The folder that was counted last."""
+KEPT_OUT_DIGEST = "00dd7f22118e49d86ecf16ee542de5bc5127a02393e913fa42d21dd208320556"
+COUNTED = {"found": 16, "wrong": 2, "alarms": 0, "without_decisive_line": 2}
 """What was counted once, when the entries were finished. The goal (90 % found, nothing wrong, no false alarm) is not reached; it must not get worse."""
 LEARNED = sorted(path.name for path in CASES.iterdir() if (path / "index.yml").exists() and path.name != "kept_out")
 
