@@ -33,6 +33,9 @@ PACKAGES = {
     ),
     "_transfer/index": Package([f"{UTILS}/_transfer/index.py"], [f"{UNIT}/_transfer/test_index.py", f"{UNIT}/_transfer/test_client.py"]),
     "_transfer/keys": Package([f"{UTILS}/_transfer/keys.py"], [f"{UNIT}/_transfer/test_keys.py", f"{UNIT}/_transfer/test_shares.py"]),
+    "_model/record": Package(
+        [f"{UTILS}/_model/record.py"], [f"{UNIT}/_model/test_record.py", f"{UNIT}/_model/test_model_store.py", f"{UNIT}/_model/test_versions.py"]
+    ),
     "_model": utils("_model", "tests/on_machine/test_model_links.py"),
     "_transfer": utils("_transfer"),
     "_io": utils("_io"),
@@ -84,3 +87,10 @@ USABLE = "usable = max(0, available - floor_bytes, requested_running)"
 _equivalent("what was asked for is never less than nothing", USABLE, USABLE.replace("0, ", ""))
 COUNT = "return int(value) if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < 2**60 else 0"
 _equivalent("0 is 0 either way", COUNT, COUNT.replace("0 < value", "0 <= value"))
+DEAD = 'if state == FAILED or (state == WORKING and not alive(int(index.get("pid") or 0))):'
+_equivalent("there is always a process 1, as there is one that is meant by 0", DEAD, DEAD.replace("or 0", "or 1"))
+PEM = 'with open(certificate, encoding="ascii") as stream:'
+_equivalent("a certificate is ASCII, which every encoding of a box reads", PEM, PEM.replace('"ascii"', "None"), PEM.replace('encoding="ascii"', ""))
+_equivalent("None is as false as False", "context.check_hostname = False", "context.check_hostname = None")
+PROBE = "with socket.socket(found[0], socket.SOCK_STREAM) as probe:"
+_equivalent("a stream is what a socket is unless something else is said", PROBE, PROBE.replace("socket.SOCK_STREAM", ""))

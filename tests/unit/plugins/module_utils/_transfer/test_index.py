@@ -11,7 +11,7 @@ import subprocess
 import sys
 
 import pytest
-from ansible_collections.gb10.vllm.plugins.module_utils._io.files import read_json
+from ansible_collections.gb10.vllm.plugins.module_utils._io.files import read_json, write_json
 from ansible_collections.gb10.vllm.plugins.module_utils._transfer import index
 from hypothesis import given
 from hypothesis import strategies as st
@@ -68,3 +68,24 @@ def test_who_lives_and_who_is_a_transfer(gone):
     assert not index.is_transfer(gone)
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as python, subprocess.Popen(["cat"], stdin=subprocess.PIPE) as cat:
         assert index.is_transfer(python.pid) and not index.is_transfer(cat.pid)
+
+
+def test_whether_somebody_lives_is_asked_and_nobody_is_signalled(monkeypatch):
+    asked = []
+    monkeypatch.setattr(index.os, "kill", lambda *words: asked.append(words))
+    assert index.alive(7) and asked == [(7, 0)]
+
+    def somebodys(_pid, _signal):
+        raise PermissionError
+
+    monkeypatch.setattr(index.os, "kill", somebodys)
+    assert index.alive(7), "another user's lives too"
+
+
+@pytest.mark.parametrize(("pid", "counts"), [(2**31 - 1, True), (2**31, False), (2**40, False), ("7", False), (None, False)])
+def test_a_number_that_no_process_has_is_no_worker(tmp_path, pid, counts):
+    path = index.index_path(str(tmp_path), "a")
+    assert path == f"{tmp_path}/shares/ca978112ca1bbdcafac231b3/index.json"
+    os.makedirs(os.path.dirname(path))
+    write_json(path, {"state": index.WORKING, "pid": pid})
+    assert list(index.workers(str(tmp_path))) == ([pid] if counts else [])
