@@ -146,6 +146,9 @@ def unequal(orders: Mapping[str, Order], environments: Mapping[str, Any]) -> str
     ``orders``: of this server by box; ``environments``: its ``env`` by box, which is compared and never shown.
     """
     made = {box: order["deployment"] for box, order in orders.items()}
+    said = _differing({box: one["container"]["image"] for box, one in made.items()}, "the image")
+    if said and _differing({box: order["image_identity"] for box, order in orders.items()}, "the image"):
+        return said
     for what, of in CHECKS:
         said = _differing({box: of(one) for box, one in made.items()}, what)
         if said:
@@ -191,7 +194,6 @@ def _environment(deployment: Deployment) -> dict[str, str]:
 
 
 CHECKS = (
-    ("the image", lambda one: one["container"]["image"]),
     ("the files of the model", lambda one: one["manifest"]),
     ("the group", lambda one: {key: value for key, value in (one.get("group") or {}).items() if key != "number"}),
     ("the argument", _arguments),

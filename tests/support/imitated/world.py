@@ -350,7 +350,9 @@ class Systemd:
         while self.era == era and self.state[unit]["ActiveState"] == "active":
             process = subprocess.Popen(self.program(unit), env=self.environment(unit) | {"GB10_LOOK_S": "0.3"}, stderr=subprocess.PIPE, text=True)
             self.processes[unit] = process
-            self.journal.setdefault(unit, []).extend((process.communicate()[1] or "").splitlines())
+            for line in process.stderr or ():
+                self.journal.setdefault(unit, []).append(line.rstrip())
+            process.wait()
             if self.era != era or self.state[unit]["ActiveState"] != "active":
                 return
             code = str(process.returncode)
