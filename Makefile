@@ -2,20 +2,20 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-failure demo-down quick test lint yamllint ruff mypy ansible-lint sanity unit integration molecule e2e deep compat mutants mutants-known mutants-planted build clean
-DEEP_PARTS := order engines judge supply light network monitoring server group memory bundle upgrade fleet benchmark
+DEEP_PARTS := order engines judge supply light network monitoring server group memory bundle upgrade fleet benchmark faults
 .PHONY: $(DEEP_PARTS:%=deep-%)
 BOXES ?= 1
 BIN := .venv/bin
 STAGE := tests/stage
-DEEP := engine_failures/test_engine_failures.py engine_config/test_all_combinations.py test_fleet.py test_supply_play.py test_fabric.py monitoring/test_role.py
+DEEP := engine_failures/test_engine_failures.py engine_config/test_all_combinations.py test_fleet.py test_supply_play.py test_imitated_tune.py test_fabric.py monitoring/test_role.py engine_failures/test_stopped_engine.py
 BOXES_PREPARE := $(STAGE) boxes python3 tests/boxes/boxes prepare
 PYTHON_FILES := . tests/tree tests/boxes/boxes tests/boxes/demo tests/boxes/demo-failure
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ANSIBLE_FORCE_COLOR ?= 0
 
 help:
-	@echo "make demo          emulated boxes, site.yml over SSH, a real answer (BOXES=2 for two boxes; GROUP=2 for one server over two)"
-	@echo "make demo-failure  a refused argument costs no request; a broken canary is put back while the others answer (after make demo BOXES=3)"
+	@echo "make demo          emulated boxes, site.yml over SSH, a real answer (BOXES=2 for two boxes, GROUP=2 for one server over two, MONITORING=1 with Prometheus, a benchmark and the pages of both)"
+	@echo "make demo-failure  a refused argument costs no request; a broken canary is put back while the others answer (after make demo BOXES=2)"
 	@echo "make demo-down     remove all that make demo made; .cache stays for the next time"
 	@echo "make quick         lint, sanity and unit tests"
 	@echo "make test          quick, integration, molecule and the end-to-end run with the real vLLM"
@@ -78,7 +78,7 @@ molecule: setup
 	@$(STAGE) molecule molecule test -s default
 
 e2e: setup
-	@$(STAGE) e2e pytest -v -x tests/e2e --ignore tests/e2e/test_server.py --ignore tests/e2e/test_moves.py --ignore tests/e2e/test_bundle.py --ignore tests/e2e/test_upgrade.py --ignore tests/e2e/test_group.py --ignore tests/e2e/test_memory.py --ignore tests/e2e/test_benchmark.py
+	@$(STAGE) e2e pytest -v -x tests/e2e --ignore tests/e2e/test_server.py --ignore tests/e2e/test_moves.py --ignore tests/e2e/test_bundle.py --ignore tests/e2e/test_upgrade.py --ignore tests/e2e/test_memory.py --ignore tests/e2e/test_benchmark.py --ignore tests/e2e/test_tune.py --ignore tests/e2e/test_group.py
 
 # What takes too long for every change, in parts that run in any order and bring what they need.
 deep: setup
@@ -108,9 +108,10 @@ deep-network: setup     # fabric and host on boxes with a real systemd, networkd
 	@$(BOXES_PREPARE)
 	@$(STAGE) $@ pytest -q tests/on_machine/test_fabric.py
 
-deep-monitoring: setup  # the packages of Prometheus set up, refused and taken away by the playbook
+deep-monitoring: setup  # the packages of Prometheus set up, refused and taken away by the playbook; a real engine that is stopped; over two boxes
 	@tests/setup --monitoring
-	@$(STAGE) $@ pytest -q tests/on_machine/monitoring/test_role.py
+	@$(BOXES_PREPARE)
+	@$(STAGE) $@ sh -c 'pytest -q tests/on_machine/monitoring/test_role.py tests/on_machine/engine_failures/test_stopped_engine.py && molecule test -s monitoring'
 
 deep-server: setup      # a server that is killed in every way, two that swap ports and sizes
 	@$(BOXES_PREPARE)
@@ -136,9 +137,13 @@ deep-fleet: setup       # a canary that fails, batches, drift, pruning
 	@$(BOXES_PREPARE)
 	@$(STAGE) $@ molecule test -s fleet
 
-deep-benchmark: setup   # the servers measured with the real tool
+deep-benchmark: setup   # the servers measured and tuned, with the real tool and over an imitated box
+	@tests/setup --router
 	@$(BOXES_PREPARE)
-	@$(STAGE) $@ pytest -q -s tests/e2e/test_benchmark.py
+	@$(STAGE) $@ pytest -q -s tests/on_machine/test_imitated_tune.py tests/e2e/test_benchmark.py tests/e2e/test_tune.py
+
+deep-faults: setup     # runs over imitated boxes, gone on from each moment at which they may be killed
+	@$(STAGE) $@ sh -c 'GB10_ALL_MOMENTS=1 pytest -q tests/on_machine/test_imitated_faults.py -k killed'
 
 compat: setup
 	@$(BOXES_PREPARE)

@@ -12,8 +12,8 @@ from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.plugin_utils._as_filter import as_filters
-from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet import drift, learned, lock, lock_file, status, status_page
-from ansible_collections.gb10.vllm.plugins.plugin_utils._monitoring.history import History, gap_s
+from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet import drift, learned, lock, lock_file, maintenance, status, status_page
+from ansible_collections.gb10.vllm.plugins.plugin_utils._monitoring.history import History, gap_s, span
 from ansible_collections.gb10.vllm.plugins.plugin_utils._report.line_chart import line_chart
 from ansible_collections.gb10.vllm.plugins.plugin_utils._report.plan_picture import plan_picture
 
@@ -66,6 +66,8 @@ def fleet_page(fleet: Mapping[str, Any], seen: Mapping[str, Mapping[str, Any]], 
     """The HTML page of a status, with the memory picture of each box that has a plan (``plan`` in what was seen of it) and what was before."""
     pictures = {name: plan_picture(one["plan"], name) for name, one in seen.items() if one.get("plan")}
     past = {"problem": "", "pictures": [], **(history or {})}
+    if history:
+        past["span"] = span(history["end"] - history["start"])
     if history and not history["problem"]:
         past["pictures"] = [line_chart(one, history["start"], history["end"], gap_s(history)) for one in history["charts"]]
     return status_page.page(fleet, pictures, title, past if history else None)
@@ -88,5 +90,7 @@ class FilterModule:
                 "fleet_table": status.status_table,
                 "fleet_page": fleet_page,
                 "fleet_report": status.report_table,
+                "maintenance_work": maintenance.maintenance_work,
+                "running_servers": maintenance.running_servers,
             }
         )

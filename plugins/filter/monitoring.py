@@ -6,7 +6,10 @@
 
 from __future__ import annotations
 
+import datetime
+import email.utils
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +19,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.plugin_utils._as_filter import as_filters
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.wanted import normalise
 from ansible_collections.gb10.vllm.plugins.plugin_utils._monitoring import alertmanager, dashboards, prometheus, rules, settings, targets
+from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.expand import with_recipes
 
 HEAD = f"# {MARK}; changes made here are replaced by its next run.\n"
 CHECKS = {"rules.yml": "promtool check rules %s", "prometheus.yml": "promtool check config %s"}
@@ -34,7 +38,7 @@ def monitored(names: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]]) -
     for name in names:
         known = hostvars[name]
         asked = (known.get("monitoring_found") or {}).get("management") or management_address(known, name)
-        servers = normalise(known.get("gb10_servers") or [], known.get("gb10_models_dir") or "/srv/models", bool(known.get("gb10_allow_open")))
+        servers = normalise(with_recipes(known.get("gb10_servers") or []), known.get("gb10_models_dir") or "/srv/models", bool(known.get("gb10_allow_open")))
         found[name] = {"management": asked, "servers": servers}
     return found
 
@@ -107,11 +111,14 @@ def alertmanager_file(receivers: Sequence[Mapping[str, Any]]) -> str:
     return as_yaml(alertmanager.configuration(receivers))
 
 
-def targets_report(answer: Any, notes: Sequence[str] = ()) -> dict[str, Any]:
-    """{unknown, text} of Prometheus' API ``/api/v1/targets``: how many were not asked yet, and in words how many answer and why others do not."""
+def targets_report(answer: Any, notes: Sequence[str] = (), since: str = "") -> dict[str, Any]:
+    """{unknown, text} of Prometheus' API ``/api/v1/targets``: how many were not asked yet, and in words how many answer and why others do not.
+
+    ``since``: a time as HTTP says it; who was asked before that only is among the unknown.
+    """
     try:
-        active = [(one["labels"], one["health"], one.get("lastError", "")) for one in answer["data"]["activeTargets"]]
-    except (TypeError, KeyError, AttributeError):
+        active = [(one["labels"], _health(one, since), one.get("lastError", "")) for one in answer["data"]["activeTargets"]]
+    except (TypeError, KeyError, AttributeError, ValueError):
         raise GB10Error("Prometheus did not say which targets it has; look at journalctl -u prometheus on the monitoring host.") from None
     up = sum(health == "up" for _labels, health, _why in active)
     lines = [f"{up} of {len(active)} targets answer Prometheus."]
@@ -120,6 +127,14 @@ def targets_report(answer: Any, notes: Sequence[str] = ()) -> dict[str, Any]:
             name = " ".join(labels[key] for key in ("box", "router", "server") if key in labels) or labels.get("job", "")
             lines.append(f"  {name} ({labels.get('job', '')}) does not: {remedy(why)}")
     return {"unknown": sum(health == "unknown" for _labels, health, _why in active), "text": "\n".join([*lines, *(f"  {note}" for note in notes)])}
+
+
+def _health(one: Mapping[str, Any], since: str) -> str:
+    """The health of a target, "unknown" where it is older than ``since``."""
+    asked = re.sub(r"\.\d+", "", str(one.get("lastScrape") or ""))
+    if not since or not asked or datetime.datetime.fromisoformat(asked) >= email.utils.parsedate_to_datetime(since):
+        return str(one["health"])
+    return "unknown"
 
 
 def remedy(why: str) -> str:

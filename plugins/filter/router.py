@@ -24,5 +24,6 @@ class FilterModule:
                 "router_mistakes": work.mistakes,
                 "router_targets": work.targets,
                 "router_idle": work.idle,
+                "router_refusals": work.refusals,
             }
         )

@@ -7,11 +7,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.plugin_utils._as_filter import as_filters
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import deployment, groups, lacking, mounts, ranks, rehearsal, sequence, wanted, work
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.flavours import image_settings
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.vulnerabilities import exposure_verdict
+from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe import expand
 
 REFUSED = "not started: "
 """How the guard (roles/server/files/guard.py) begins what it says of a start that it refuses."""
@@ -41,6 +44,22 @@ def start_refusal(message: str, journal: list[str]) -> str:
     return said[-1][0].upper() + said[-1][1:] if said else message
 
 
+def servers(given: list[dict], *args: Any, **kwargs: Any) -> list:
+    """``wanted.of_one_box`` of servers of which some may name a recipe."""
+    return wanted.of_one_box(expand.with_recipes(given), *args, **kwargs)
+
+
+def server_groups(given: list[dict], *args: Any, **kwargs: Any) -> list:
+    """``wanted.of_several_boxes`` of servers of which some may name a recipe."""
+    return wanted.of_several_boxes(expand.with_recipes(given), *args, **kwargs)
+
+
+def server_mistakes(given: Any, *args: Any, image: Mapping[str, Any] | None = None, **kwargs: Any) -> list[str]:
+    """``wanted.server_mistakes`` of servers of which some may name a recipe; first what is wrong with the recipes. ``image``: gb10_image."""
+    said = expand.mistakes(given, image_settings(image or {}))
+    return said or wanted.server_mistakes(expand.with_recipes(given), *args, **kwargs)
+
+
 def exposures(servers: list[dict], vllm_version: str) -> dict[str, list[str]]:
     """Sentences on the servers that others can reach with a version that has known vulnerabilities: {refuse: [...], warn: [...]}."""
     found: dict[str, list[str]] = {"refuse": [], "warn": []}
@@ -57,14 +76,14 @@ class FilterModule:
     def filters(self) -> dict[str, Callable]:
         return as_filters(
             {
-                "servers": wanted.of_one_box,
-                "server_groups": wanted.of_several_boxes,
+                "servers": servers,
+                "server_groups": server_groups,
                 "group_servers": groups.placed,
                 "group_split": groups.split_by_batches,
                 "group_compared": ranks.compared,
                 "group_unstarted": ranks.unstarted,
                 "rollout_batches": ranks.batches,
-                "server_mistakes": wanted.server_mistakes,
+                "server_mistakes": server_mistakes,
                 "directory_mistakes": wanted.directory_mistakes,
                 "exposures": exposures,
                 "predicted_against_measured": deployment.comparison,
@@ -74,6 +93,7 @@ class FilterModule:
                 "fleet_keys": work.fleet_keys,
                 "fleet_lacks": lacking.fleet_text,
                 "image_mistakes": wanted.image_mistakes,
+                "image_settings": image_settings,
                 "as_mounted": mounts.as_mounted,
                 "files_named": mounts.files_named,
                 "files_refused": mounts.files_refused,
@@ -96,6 +116,7 @@ class FilterModule:
                 "unknown_variables": wanted.unknown_variables,
                 "with_its_model": deployment.with_its_model,
                 "with_parts": mounts.with_parts,
+                "with_recipes": expand.with_recipes,
                 "without_secrets": deployment.without_secrets,
             }
         )

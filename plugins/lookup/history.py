@@ -2,13 +2,13 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Asks Prometheus for the last day of a fleet, from the controller."""
+"""Asks Prometheus for the last hours of a fleet, from the controller."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: history
-short_description: The last day of a fleet from Prometheus
+short_description: The last hours of a fleet from Prometheus
 version_added: "0.1.0"
 author: gb10.vllm contributors (@gb10)
 description:
@@ -21,7 +21,7 @@ options:
     elements: str
     required: true
   hours:
-    description: How long the past is that is asked for.
+    description: How long the past is that is asked for, more than 0 and at most 8784.
     type: float
     default: 24
   timeout_s:
@@ -51,7 +51,7 @@ from typing import Any
 from ansible.module_utils.urls import open_url
 from ansible.plugins.lookup import LookupBase
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.plugin_utils._monitoring.history import QUESTIONS, Chart, History, chart, request
+from ansible_collections.gb10.vllm.plugins.plugin_utils._monitoring.history import MOST_HOURS, QUESTIONS, Chart, History, chart, request, span
 
 LONGEST = 32 * 2**20
 
@@ -68,15 +68,19 @@ def history(url: str, hours: float, timeout_s: float) -> History:
     """{charts, start, end, problem} of the Prometheus at ``url``."""
     end = time.time()
     charts: list[Chart] = []
+    if not 0 < hours <= MOST_HOURS:
+        problem = f"gb10_status_hours is {hours:g}, so nothing is shown of the past; give it a number of hours above 0 and at most {MOST_HOURS}."
+        return {"charts": [], "start": end, "end": end, "problem": problem}
     problem = ""
+    past = f"the last {span(hours * 3600)}"
     for question in QUESTIONS:
         try:
             with open_url(url + request(question, end, hours), timeout=timeout_s, use_proxy=False) as answer:
                 charts.append(chart(question, json.loads(answer.read(LONGEST))))
         except GB10Error as error:
-            problem = f"Prometheus at {url} was asked for the last day and {error}."
+            problem = f"Prometheus at {url} was asked for {past} and {error}."
         except Exception as error:  # pylint: disable=broad-except; whatever a library says of an address that somebody wrote
-            problem = f"Prometheus at {url} could not be asked for the last day ({' '.join(str(error).split())[:200]})."
+            problem = f"Prometheus at {url} could not be asked for {past} ({' '.join(str(error).split())[:200]})."
         if problem:
             break
     return {"charts": [] if problem else charts, "start": end - hours * 3600, "end": end, "problem": problem}

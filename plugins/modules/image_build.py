@@ -99,6 +99,19 @@ options:
     description: New defaults for ARGs of the Dockerfiles, for example a mirror's name for the base image. Never put a secret here.
     type: dict
     default: {}
+  mods:
+    description:
+      - Mods of the project (directories with a C(run.sh) below C(mods/) of O(ref)), run once in the build, in this order, each as a layer of the image.
+      - Only with O(source=build). One that needs the host or goes on beside the server is refused.
+    type: list
+    elements: str
+    default: []
+  vllm_prs:
+    description:
+      - Pull requests of vLLM to apply, each with the SHA-256 of its diff, as C(40991) with C(sha256:...); one without is refused. Means O(wheels=none).
+      - The diff is C(git diff --binary BASE PR) from the merge base with vLLM's main branch, as the project's Dockerfile makes it.
+    type: dict
+    default: {}
   uv_http_timeout_s:
     description: Seconds without data after which C(uv) gives up a download, inside the build and on the box.
     type: int

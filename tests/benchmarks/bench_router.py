@@ -9,13 +9,20 @@
 
 Added latency of one client, beside asking the engine directly over plain HTTP on a connection that is kept (the router's is TLS, kept as well); requests
 per second at 32 clients over one engine, two engines, and directly in turn; how many streams that say nothing are held, and HAProxy's memory meanwhile.
+
+Each engine is a process of its own with as many seats as a vLLM's `max_num_seqs`, asleep while it "computes", so that neither it nor the clients' Python
+takes the time that is measured; connections and their TLS are made before the clock runs.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
+import contextlib
 import http.client
 import json
+import multiprocessing
+import multiprocessing.process
 import resource
 import socket
 import ssl
@@ -30,9 +37,45 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / ".ansible/collections"), str(ROOT / "tests/support")]
 
 import real_router  # noqa: E402
-from real_router import BOX_KEY, CLIENT_KEYS, Router, StubEngine, behind  # noqa: E402
+from real_router import BOX_KEY, CLIENT_KEYS, Router, behind  # noqa: E402
 
-TOKEN_S, TOKENS, SEATS, CLIENTS, REQUESTS = 0.05, 20, 8, 32, 3
+TOKEN_S, TOKENS, SEATS, CLIENTS, REQUESTS = 0.05, 20, 8, 32, 4
+
+
+async def engine(address: str, port: int) -> None:
+    """Answers a completion after the time that its tokens take, to so many at a time as it has seats; closes nothing by itself."""
+    seats = asyncio.Semaphore(SEATS)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).lower()
+                length = int(head.partition(b"content-length:")[2].split(b"\r")[0] or 0) if b"content-length:" in head else 0
+                body = await reader.readexactly(length)
+                answer = b"{}"
+                if length:
+                    async with seats:
+                        await asyncio.sleep(json.loads(body)["max_tokens"] * TOKEN_S)
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(answer), answer))
+                await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, address, port, backlog=1024)
+    await server.serve_forever()
+
+
+def engines(addresses: list[str], port: int) -> list[multiprocessing.process.BaseProcess]:
+    """A process for each, which answers when this returns."""
+    fork = multiprocessing.get_context("fork")
+    started = [fork.Process(target=lambda where=one: asyncio.run(engine(where, port)), daemon=True) for one in addresses]
+    for one in started:
+        one.start()
+    for address in addresses:
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection((address, port), timeout=1):
+                break
+            time.sleep(0.05)
+    return started
 
 
 def line(port: int, address: str = "127.0.0.1", tls: bool = True) -> http.client.HTTPConnection:
@@ -52,9 +95,9 @@ def ask(connection: http.client.HTTPConnection, key: str, tokens: int) -> float:
     return time.perf_counter() - began
 
 
-def latency(router: Router, engine: StubEngine, rounds: int = 150) -> tuple[float, float]:
+def latency(router: Router, port: int, rounds: int = 300) -> tuple[float, float]:
     """Medians in seconds, direct and through the router, asked in turn so that both see the same machine."""
-    one, two = line(engine.port, "127.0.0.2", tls=False), line(router.given["port"])
+    one, two = line(port, "127.0.0.2", tls=False), line(router.given["port"])
     direct, routed = [], []
     for _ in range(rounds):
         direct.append(ask(one, BOX_KEY, 0))
@@ -64,17 +107,21 @@ def latency(router: Router, engine: StubEngine, rounds: int = 150) -> tuple[floa
 
 def rate(ports: list[tuple[str, int, bool, str]]) -> float:
     """Requests per second of ``CLIENTS`` clients, each over one of the ports in turn."""
+    ready = threading.Barrier(CLIENTS + 1)
 
     def client(number: int) -> None:
         address, port, tls, key = ports[number % len(ports)]
         connection = line(port, address, tls)
+        ask(connection, key, 0)
+        ready.wait()
         for _ in range(REQUESTS):
             ask(connection, key, TOKENS)
 
     threads = [threading.Thread(target=client, args=(number,)) for number in range(CLIENTS)]
-    began = time.perf_counter()
     for one in threads:
         one.start()
+    ready.wait()
+    began = time.perf_counter()
     for one in threads:
         one.join()
     return CLIENTS * REQUESTS / (time.perf_counter() - began)
@@ -136,22 +183,25 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         port = real_router.free_port()
-        engines = [StubEngine(box, "tiny", address, port, TOKEN_S) for box, address in (("spark-01", "127.0.0.2"), ("spark-02", "127.0.0.3"))]
-        servers = [behind(one.name, "tiny", one.server.server_address[0], port, ["tiny"], maxconn=SEATS) for one in engines]
+        addresses = {"spark-01": "127.0.0.2", "spark-02": "127.0.0.3"}
+        running = engines(list(addresses.values()), port)
+        servers = [behind(name, "tiny", address, port, ["tiny"], maxconn=SEATS) for name, address in addresses.items()]
         (place / "two").mkdir()
         (place / "one").mkdir()
         two, alone = Router(place / "two", servers, real_router.settings()), Router(place / "one", servers[:1], real_router.settings())
         try:
-            direct, routed = latency(two, engines[0])
+            direct, routed = latency(two, port)
             print(f"one client, median: direct {direct * 1000:.2f} ms, router {routed * 1000:.2f} ms, added {(routed - direct) * 1000:.2f} ms")
             key = CLIENT_KEYS["anna"]
             single, double = rate([("127.0.0.1", alone.given["port"], True, key)]), rate([("127.0.0.1", two.given["port"], True, key)])
             turns = rate([("127.0.0.2", port, False, BOX_KEY), ("127.0.0.3", port, False, BOX_KEY)])
             print(f"{CLIENTS} clients: one engine of {SEATS} seats {single:.1f}/s, two {double:.1f}/s = {double / single:.2f} x")
-            print(f"directly in turn, without seats {turns:.1f}/s; the stubs take any number of requests at a time", flush=True)
+            print(f"directly in turn {turns:.1f}/s: the router's {double / turns:.2f} x", flush=True)
         finally:
             two.close()
             alone.close()
+            for one in running:
+                one.terminate()
         held, before, now = idle(place / "idle", given.idle)
         print(f"{held} silent streams held; HAProxy {before:.0f} MiB before, {now:.0f} MiB with them ({(now - before) * 1024 / max(1, held):.0f} KiB each)")
 

@@ -75,13 +75,13 @@ def test_a_rollback_goes_the_same_way_back(box):
 
 COMPILER = r"""
 mkdir -p /tmp/compiler && cd /tmp/compiler
-printf 'FROM vllm-node\nRUN apt-get update -q && apt-get install -qy --no-install-recommends g++\n' > Dockerfile
+printf 'FROM vllm-node\nRUN apt-get update -q && apt-get install -qy --no-install-recommends g++ python3-dev\n' > Dockerfile
 DOCKER_BUILDKIT=0 docker build -q -t vllm-compiler .
 """
 
 
 def test_nothing_that_a_compiled_start_leaves_can_be_read_by_others(box):
-    """The image of the tests has no C++ compiler, which torch.compile needs on a CPU; here it gets one."""
+    """The image of the tests has no C++ compiler and no headers of Python, which torch.compile needs on a CPU; here it gets them."""
     box.run(COMPILER)
     compiled = {**server("a", 8000), "cuda_graphs": "auto", "args": {"dtype": "float32"}}
     box.wish(gb10_image={"source": "existing", "name": "vllm-compiler"}, gb10_servers=[compiled])

@@ -151,3 +151,38 @@ def test_a_moving_tag_is_pulled_once_and_named(august):
 def test_a_registry_with_a_port(august):
     august.build(source="prebuilt", image="office.example:5000/ai/vllm:7", digest="sha256:" + "c" * 64)
     assert august.calls("pull")[0]["arguments"][1] == "office.example:5000/ai/vllm@sha256:" + "c" * 64
+
+
+def test_mods_are_layers_and_their_digests_are_inputs(august):
+    mod = august.source / "mods" / "fix-it"
+    mod.mkdir(parents=True)
+    (mod / "run.sh").write_text("echo fixed > /fixed\n")
+    august.commit()
+    result = august.build("main", mods=["mods/fix-it"])
+    layer = august.calls("build")[-1]
+    assert layer["dockerfile"].startswith("FROM gb10-vllm-build-") and "COPY mods/fix-it /workspace/mods/fix-it" in layer["dockerfile"]
+    ((name, digest),) = [one.split() for one in result["inputs"]["mods"]]
+    assert name == "mods/fix-it" and len(digest) == 40
+    august.forget()
+    assert not august.build("main", mods=["mods/fix-it"])["changed"] and august.calls("build") == []
+    (mod / "run.sh").write_text("echo again > /fixed\n")
+    august.commit()
+    assert august.build("main", mods=["mods/fix-it"])["inputs"]["mods"] != result["inputs"]["mods"]
+    with pytest.raises(GB10Error, match="has no mod mods/other; it has fix-it"):
+        august.build("main", mods=["mods/other"])
+    (mod / "run.sh").write_text("echo 3 > /proc/sys/vm/drop_caches\n")
+    august.commit()
+    with pytest.raises(GB10Error, match="needs privilege on the box"):
+        august.build("main", mods=["mods/fix-it"])
+
+
+def test_a_pull_request_is_checked_where_the_dockerfile_writes_its_diff(august):
+    with pytest.raises(GB10Error, match="no Dockerfile of .* applies pull requests"):
+        august.build("main", vllm_prs={"634": "a" * 64})
+    text = (august.source / "Dockerfile").read_text()
+    lines = 'ARG VLLM_PRS\nRUN for pr in $VLLM_PRS; do \\\n    git diff --binary a b > "$patch_file"; \\\n    git apply "$patch_file"; done\n'
+    (august.source / "Dockerfile").write_text(text.replace("RUN uv pip install vllm\n", lines))
+    august.commit()
+    august.build("main", vllm_prs={"634": f"sha256:{'a' * 64}"})
+    built = next(call for call in august.calls("build") if "vllm-export" in call["arguments"])
+    assert f"634) gb10_said={'a' * 64};;" in built["dockerfile"]

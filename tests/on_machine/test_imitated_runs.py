@@ -154,3 +154,25 @@ def test_the_guard_keeps_a_server_down_that_would_starve_the_box_and_the_run_say
     boxes.ask(ONE, "systemctl start gb10-vllm-tiny.service", check=False)
     assert "failed" in boxes.ask(ONE, "systemctl is-active gb10-vllm-tiny.service", check=False) and not boxes.answers(ONE)
     assert "1 box: 1 ok" in boxes.play("site", "-l", ONE) and boxes.answers(ONE)
+
+
+def test_a_recipe_in_the_inventory_is_planned_served_and_written_again(boxes, tmp_path):
+    recipe = tmp_path / "other.yaml"
+    command = "vllm serve other --port {port} --host 0.0.0.0 --max-model-len 2048 --max-num-seqs 4 --gpu-memory-utilization 0.9 --trust-remote-code"
+    head = 'recipe_version: "1"\nname: Other\nmodel: other\ncontainer: vllm-node\nsolo_only: true\ndefaults: {port: 8000}\nenv: {VLLM_LOGGING_LEVEL: INFO}\n'
+    recipe.write_text(f"{head}pre_exec: [touch {tmp_path}/run]\ncommand: {command}\n")
+    entry = {"name": "tiny", "recipe": str(recipe), "address": "0.0.0.0", "concurrency": 2}
+    boxes.wish(gb10_servers=[entry])
+    refused = flat(boxes.play("site", "--check", code=2))
+    assert "line 8, `pre_exec`: commands that the author wants run on your machines" in refused and "Nothing was changed" in refused
+    boxes.wish(gb10_servers=[{**entry, "recipe_without": ["pre_exec"]}])
+    assert "other" in boxes.play("plan", "-l", ONE) and boxes.serves(ONE) == ("tiny", True)
+    boxes.play("site", "--check", "-l", ONE)
+    boxes.play("site", "-l", ONE)
+    assert boxes.serves(ONE) == ("other", True) and not (tmp_path / "run").exists()
+    assert "--max-num-seqs 4" in " ".join(boxes.record(ONE, "deployment")["container"]["command"])
+    assert boxes.play("site", "-l", ONE).count("changed=0") == 1
+    written = tmp_path / "out.yaml"
+    boxes.play("recipe", "-l", ONE, "-e", "export=tiny", "-e", "format=v1", "-e", f"dest={written}")
+    text = written.read_text()
+    assert "vllm serve other" in text and "--max-num-seqs 4" in text and "VLLM_LOGGING_LEVEL: INFO" in text

@@ -11,6 +11,7 @@ guard. Docker, systemd and the engines are played (imitated/world.py). Needs roo
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import shutil
@@ -18,6 +19,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,10 +38,11 @@ STATE = "/var/lib/gb10-vllm"
 class Boxes:
     """A fleet of them: spark-01 and so on."""
 
-    def __init__(self, folder: Path, count: int) -> None:
+    def __init__(self, folder: Path, count: int, routers: tuple[str, ...] = ()) -> None:
         self.folder = folder
         self.inventory = folder / "inventory"
         self.names = [f"spark-{number:02}" for number in range(1, count + 1)]
+        self.routers = routers
         self.processes: list[subprocess.Popen] = []
         self.variables: dict[str, Any] = {}
         self.kept: dict[str, Any] = {}
@@ -50,14 +53,17 @@ class Boxes:
         for name in ("tiny", "other"):
             config = {**TINY_LLAMA, "vocab_size": 512 if name == "tiny" else 640}
             write_model(models / name, config, list(dense(config)))
-        for name in self.names:
+        everybody = [*self.names, *self.routers]
+        for name in everybody:
             (self.folder / name).mkdir()
             inside = ["/bin/sh", "-c", f"{sys.executable} {WORLD}/world.py {self.folder / name} {name}; exit"]
             unshare = ["unshare", "--mount", "--net", "--uts", "--pid", "--fork", "--mount-proc", "--kill-child", "--propagation", "private"]
             with (self.folder / name / "log").open("w") as log:
                 self.processes.append(subprocess.Popen([*unshare, *inside], stdout=log, stderr=log, stdin=subprocess.DEVNULL))
-        for name, process in zip(self.names, self.processes, strict=True):
+        for name, process in zip(everybody, self.processes, strict=True):
             self._wait_for(name, process)
+        if self.routers:
+            self._join()
         self.inventory.mkdir()
         self.wish(
             ansible_connection="imitated",
@@ -91,6 +97,30 @@ class Boxes:
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         (self.folder / name / "pid").write_text(children[0])
 
+    def _join(self) -> None:
+        """One network for all, a bridge on the first router; boxes are at .11 and up, routers at .1 and up."""
+        hub = self.pid(self.routers[0])
+        self._ip(hub, "link add hub type bridge", f"addr add {self.address(self.routers[0])}/24 dev hub", "link set hub up")
+        for number, name in enumerate([*self.names, *self.routers[1:]]):
+            port = f"port{number}"
+            self._ip(hub, f"link add {port} type veth peer name box netns {self.pid(name)}", f"link set {port} master hub up")
+            self._ip(self.pid(name), f"addr add {self.address(name)}/24 dev box", "link set box up")
+
+    @staticmethod
+    def _ip(pid: str, *lines: str) -> None:
+        for line in lines:
+            subprocess.run(["nsenter", "-t", pid, "-n", "ip", *line.split()], check=True)
+
+    def cut(self, box: str, state: str = "down") -> None:
+        """Cut the link of a box, or mend it (``up``)."""
+        self._ip(self.pid(self.routers[0]), f"link set port{self.names.index(box)} {state}")
+
+    def address(self, name: str) -> str:
+        return f"10.77.0.{11 + self.names.index(name) if name in self.names else 1 + self.routers.index(name)}"
+
+    def pid(self, name: str) -> str:
+        return (self.folder / name / "pid").read_text()
+
     def down(self) -> None:
         for process in self.processes:
             process.kill()
@@ -99,19 +129,22 @@ class Boxes:
     def wish(self, **variables: Any) -> None:
         """What the inventory says; None takes a variable out."""
         self.variables = {key: value for key, value in {**self.variables, **variables}.items() if value is not None}
-        hosts = {name: {"imitated_box": str(self.folder / name)} for name in self.names}
-        (self.inventory / "hosts.yml").write_text(json.dumps({"gb10": {"hosts": hosts, "vars": self.variables}}))
+        where = {name: {"ansible_host": self.address(name)} if self.routers else {} for name in [*self.names, *self.routers]}
+        hosts, routers = ({name: {"imitated_box": str(self.folder / name), **where[name]} for name in some} for some in (self.names, self.routers))
+        ways = {key: value for key, value in self.variables.items() if key.startswith("ansible_")}
+        more = {"fleet_routers": {"hosts": routers, "vars": ways}} if routers else {}
+        (self.inventory / "hosts.yml").write_text(json.dumps({"gb10": {"hosts": hosts, "vars": self.variables}, **more}))
 
     def rules(self, box: str, *rules: dict[str, Any]) -> None:
         """How engines of a box behave (world.py)."""
         (self.folder / box / "rules.json").write_text(json.dumps(rules))
 
-    def box(self, box: str, word: str) -> None:
-        """``save`` a box as it is, or ``restore`` it to that."""
+    def box(self, box: str, *words: str) -> None:
+        """``save`` a box as it is, or ``restore`` it to that, or to the moment (without its ending) that is named."""
         connection = socket.socket(socket.AF_UNIX)
         with connection, contextlib.chdir(f"/proc/{(self.folder / box / 'pid').read_text()}/root/run"):
             connection.connect("docker.sock")
-            body = json.dumps({"name": "box", "words": [word]}).encode()
+            body = json.dumps({"name": "box", "words": words}).encode()
             connection.sendall(b"POST /command HTTP/1.0\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
             answer = b"".join(iter(lambda: connection.recv(65536), b""))
         assert b"200 OK" in answer, (answer, (self.folder / box / "log").read_text())
@@ -132,10 +165,26 @@ class Boxes:
         shutil.copytree(self.inventory, self.folder / "kept-inventory")
         self.kept = dict(self.variables)
 
+    def moments(self, box: str, name: str, *arguments: str, code: int = 0) -> list[str]:
+        """Each state of a box between two modules of a run, in their order: what that run leaves that is killed there."""
+        folder = self.folder / box / "moments"
+        folder.mkdir()
+        self.play(name, *arguments, code=code)
+        kept = folder.rename(folder.with_name(f"moments-{len(list(folder.parent.glob('moments-*')))}"))
+        states = {str(path.with_suffix("")): state(path.with_suffix("")) for path in sorted(kept.glob("*.json"))}
+        return [moment for (moment, now), before in zip(states.items(), [None, *states.values()], strict=False) if now != before]
+
+    def at(self, box: str, moment: str) -> None:
+        """The box as it was then, and the lock file of the boxes as they were kept."""
+        self.box(box, "restore", moment)
+        shutil.copy(self.folder / "kept-inventory" / "gb10.lock.yml", self.inventory)
+
     def restore(self) -> None:
         for name in self.names:
             for left in ("off", "vanish", "short", "rules.json", "asked"):
                 (self.folder / name / left).unlink(missing_ok=True)
+            for left in (self.folder / name).glob("moments*"):
+                shutil.rmtree(left)
             self.box(name, "restore")
         shutil.rmtree(self.inventory)
         shutil.copytree(self.folder / "kept-inventory", self.inventory)
@@ -195,7 +244,7 @@ class Boxes:
         """All that a playbook printed; fails unless it ended with ``code``."""
         process = self.start(name, *arguments)
         try:
-            output, _none = process.communicate(timeout=900)
+            output, _none = process.communicate(timeout=1800)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             raise
@@ -218,9 +267,18 @@ class Boxes:
         raise AssertionError(f"no task {task!r}:\n{seen}")
 
 
+def state(moment: Path) -> tuple[Any, ...]:
+    """What there is to tell two moments of a box apart: its files but for the lock, its containers, its units."""
+    with tarfile.open(f"{moment}.tar") as files:
+        content = {one.name: (one.mode, (files.extractfile(one) or io.BytesIO()).read() if one.isfile() else one.type) for one in files}
+    containers, _logs, units = json.loads(Path(f"{moment}.json").read_text())
+    running = {name: (one["Id"], one["State"]["Status"]) for name, one in containers.items()}
+    return {name: one for name, one in content.items() if "run.lock" not in name}, running, units
+
+
 @contextlib.contextmanager
-def boxes(folder: Path, count: int) -> Iterator[Boxes]:
-    fleet = Boxes(folder, count)
+def boxes(folder: Path, count: int, routers: tuple[str, ...] = ()) -> Iterator[Boxes]:
+    fleet = Boxes(folder, count, routers)
     try:
         fleet.up()
         yield fleet

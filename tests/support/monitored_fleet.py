@@ -18,6 +18,7 @@ import subprocess
 import sys
 import threading
 import urllib.parse
+import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -55,6 +56,20 @@ class Recorded:
             return 401, b""
         self.asked += 1
         return 200, self.texts[min(self.asked // 3, len(self.texts) - 1)]
+
+
+class Live(Recorded):
+    """What a real engine says at this moment, to whoever has the key: in the fleet, the collection's own guard asks for it."""
+
+    def __init__(self, url: str, key: str) -> None:
+        self.url, self.key, self.asked = url, key, 0
+
+    def answer(self, key: str) -> tuple[int, bytes]:
+        if key != f"Bearer {self.key}":
+            return 401, b""
+        self.asked += 1
+        with urllib.request.urlopen(self.url, timeout=10) as reply:
+            return 200, reply.read()
 
 
 @contextlib.contextmanager
@@ -157,10 +172,10 @@ def faster(text: str, times: int) -> str:
 class Fleet:
     """``engine`` and ``router``: what they say; ``url``: of Prometheus."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, engine: Recorded | None = None) -> None:
         self.folder = folder
         self.url, self.alerts_url = f"http://{MANAGEMENT}:{PORTS['port']}", f"http://{MANAGEMENT}:{PORTS['alertmanager_port']}"
-        self.engine = Recorded("vllm-0.32.0-cpu-before", "vllm-0.32.0-cpu-after", key=KEY)
+        self.engine = engine or Recorded("vllm-0.32.0-cpu-before", "vllm-0.32.0-cpu-after", key=KEY)
         self.router = Recorded("haproxy-2.6.12-before", "haproxy-2.6.12-after")
         server = {"name": "tiny", "model": "tiny-llama", "port": SERVER_PORT, "address": MANAGEMENT}
         self.hostvars = {
@@ -213,6 +228,24 @@ class Fleet:
 
     def firing(self) -> set[str]:
         return {one["metric"]["alertname"] for one in self.ask('ALERTS{alertstate="firing"}')}
+
+    def silence(self, **labels: str) -> str:
+        """Silence what has these labels, as the docs say it with amtool; returns the id of the silence."""
+        matchers = [f"{name}={value}" for name, value in labels.items()]
+        command = [
+            f"{PROGRAMS}/amtool",
+            f"--alertmanager.url={self.alerts_url}",
+            "silence",
+            "add",
+            *matchers,
+            "--duration=2h",
+            "--comment=work",
+            "--author=test",
+        ]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    def speak(self, silence: str) -> None:
+        subprocess.run([f"{PROGRAMS}/amtool", f"--alertmanager.url={self.alerts_url}", "silence", "expire", silence], check=True)
 
     def told(self) -> set[str]:
         """What Alertmanager tells at this moment."""

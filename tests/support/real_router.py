@@ -111,8 +111,9 @@ def handler(stub: StubEngine) -> type[BaseHTTPRequestHandler]:
             self.send_header("Content-Type", "text/event-stream")
             self.send_header("Transfer-Encoding", "chunked")
             self.end_headers()
-            for number in [*range(tokens), None]:
-                line = f"data: {'[DONE]' if number is None else json.dumps({'by': stub.name, 'token': number})}\n\n".encode()
+            usage = [{"choices": [], "usage": {"completion_tokens": tokens}}] if asked.get("stream_options") else []
+            for number in [*({"by": stub.name, "token": one} for one in range(tokens)), *usage, None]:
+                line = f"data: {'[DONE]' if number is None else json.dumps(number)}\n\n".encode()
                 self.wfile.write(f"{len(line):x}\r\n".encode() + line + b"\r\n")
                 self.wfile.flush()
                 time.sleep(0 if number is None else stub.token_s)

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import threading
@@ -96,6 +97,22 @@ class Box(SshBox):
         print(f"\n{playbook} {' '.join(arguments)}: {time.monotonic() - began:.0f} s, rc {done.returncode}")
         assert done.returncode == rc, done.stdout[-6000:]
         return done.stdout
+
+    def killed(self, playbook: str, task: str, after: str) -> None:
+        """Kill a run as soon as it says that a task has begun which follows the task ``after``."""
+        environment = dict(os.environ, ANSIBLE_NOCOLOR="1", ANSIBLE_COLLECTIONS_PATH=str(ROOT / ".ansible" / "collections"), PYTHONUNBUFFERED="1")
+        line = [str(ANSIBLE_PLAYBOOK), f"gb10.vllm.{playbook}", "-i", str(self.folder / "hosts.yml")]
+        seen = ""
+        with subprocess.Popen(
+            line, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True, start_new_session=True
+        ) as process:
+            assert process.stdout
+            for said in process.stdout:
+                seen += said
+                if said.startswith("TASK [") and task in said and after in seen:
+                    os.killpg(process.pid, signal.SIGKILL)
+                    return
+        raise AssertionError(f"no task {task!r} after {after!r}:\n{seen[-6000:]}")
 
     def ask(self, port: int, key: str | None = None, path: str = "/v1/completions", model: str = "tiny-llama", timeout: float = 20) -> int:
         """HTTP status of one request from outside the box; 0 when nothing answers."""

@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import collections
+import importlib.machinery
+import importlib.util
 import sys
 from pathlib import Path
 
@@ -46,3 +48,13 @@ def test_the_tests_see_the_change_and_the_file_is_as_it_was(run, tmp_path, monke
     assert run.verdict(tmp_path, run.Mutant("m", "low", "doubled.py", "2 * x", "3 * x", "test_it.py")) == verdict
     assert seen == [("def double(x):\n    return 3 * x\n", {"test_it.py"})]
     assert file.read_text() == "def double(x):\n    return 2 * x\n"
+
+
+def test_every_promise_can_still_be_broken(run):
+    """`make mutants-planted` breaks them; its tests are those of tests/on_machine/test_imitated_runs.py."""
+    loader = importlib.machinery.SourceFileLoader("planted", str(MUTANTS / "planted"))
+    planted = importlib.util.module_from_spec(importlib.util.spec_from_loader("planted", loader))
+    loader.exec_module(planted)
+    assert [problem for one in planted.HARMS if (problem := planted.problem(one))] == []
+    there = (MUTANTS.parent / "on_machine" / "test_imitated_runs.py").read_text()
+    assert [one.test for one in planted.HARMS if f"def {one.test}(" not in there] == []

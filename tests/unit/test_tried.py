@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.machinery
 import importlib.util
+import re
 from pathlib import Path
 
 import pytest
@@ -17,16 +18,9 @@ ROOT = Path(__file__).parents[2]
 # Variables that no test sets through the roles yet: those of features that came together with this table.
 UNSET = {
     "gb10_agent_port",
-    "gb10_benchmark_cool_c",
-    "gb10_benchmark_key",
-    "gb10_benchmark_page",
-    "gb10_benchmark_timeout_s",
     "gb10_drain_go_on",
     "gb10_drain_last",
     "gb10_drain_timeout_s",
-    "gb10_fabric_all_gather",
-    "gb10_management_address",
-    "gb10_prometheus_url",
     "gb10_router_address",
     "gb10_router_affinity",
     "gb10_router_body_kib",
@@ -41,36 +35,12 @@ UNSET = {
     "gb10_router_timeout_s",
     "gb10_router_tls",
     "gb10_router_tls_name",
-    "gb10_routers",
-    "gb10_server_address",
-    "gb10_tune_aim",
-    "gb10_tune_box",
-    "gb10_tune_dir",
-    "gb10_tune_most",
-    "gb10_tune_parameters",
-    "gb10_tune_server",
-    "gb10_tune_settings",
 }
 # Ways that no test goes down, each with the reason.
 UNTRIED = {
     ("playbooks/router.yml", "Put a router in front of the boxes"): "not looked at yet: came together with this table",
     ("roles/router/tasks/change.yml", "Get HAProxy onto {{ router_host }}"): "not looked at yet: came together with this table",
-    ("playbooks/benchmark.yml", "Measure while no other run changes the boxes"): "not looked at yet: came together with this table",
-    ("playbooks/fabric.yml", "Set up or examine the fabric"): "not looked at yet: came together with this table",
-    ("playbooks/host.yml", "Set up hosts while no other run changes them"): "not looked at yet: came together with this table",
-    ("playbooks/monitoring.yml", "Change the boxes while no other run does"): "not looked at yet: came together with this table",
-    ("playbooks/monitoring.yml", "Change the monitoring host while no other run does"): "not looked at yet: came together with this table",
-    ("playbooks/tune.yml", "Search while no other run changes the box"): "not looked at yet: came together with this table",
-    ("roles/benchmark/tasks/measure.yml", "Measure {{ benchmark_name }}"): "not looked at yet: came together with this table",
-    ("roles/fabric/tasks/keep.yml", "Keep the network once the box was reached again"): "not looked at yet: came together with this table",
-    ("roles/monitoring/tasks/programs.yml", "Install the distribution's packages"): "not looked at yet: came together with this table",
-    ("roles/monitoring/tasks/receivers.yml", "Write the receivers"): "not looked at yet: came together with this table",
-    ("roles/tune/tasks/main.yml", "Try one candidate after the other, and put back what ran"): "not looked at yet: came together with this table",
-    ("roles/tune/tasks/try.yml", "Try candidate {{ tune_candidate.number }}"): "not looked at yet: came together with this table",
-    ("roles/server/tasks/repair.yml", "Repair and try again: {{ server_wanted.name }}"): "not yet: needs a server that fails after its repair, too",
-    ("roles/server/tasks/restore.yml", "Put back what served before {{ server_wanted.name }}"): "not yet: needs one whose former deployment fails, too",
     ("roles/server/tasks/restore.yml", "Put back what moved together with {{ server_wanted.name }}"): "both of two that swapped would have to fail twice",
-    ("playbooks/status.yml", "Plan for each box"): "a plan that cannot be computed on a box that serves needs a model that was damaged meanwhile",
 }
 
 
@@ -109,3 +79,8 @@ def test_a_name_is_a_whole_word_and_a_sentence_about_it_in_another_file_is_none(
 
 def test_the_page_is_what_the_tree_says(tried):
     assert tried.main(["--check"]) == 0, "tests/tried writes it anew"
+
+
+def test_what_the_page_names_is_there():
+    named = set(re.findall(r"`([\w/]+\.py::\w+)`", (ROOT / "docs" / "testing.md").read_text()))
+    assert len(named) > 50 and [test for test in sorted(named) if not exists(test)] == []

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.module_utils._image import dockerfile
+from ansible_collections.gb10.vllm.plugins.module_utils._image import dockerfile, pull_requests
 from ansible_collections.gb10.vllm.plugins.module_utils._image import inputs as image_inputs
 from ansible_collections.gb10.vllm.plugins.module_utils._image import log as image_log
+from ansible_collections.gb10.vllm.plugins.module_utils._image import mods as image_mods
 from ansible_collections.gb10.vllm.plugins.module_utils._image import recipe as image_recipe
 from ansible_collections.gb10.vllm.plugins.module_utils._image.options import Options
 from ansible_collections.gb10.vllm.plugins.module_utils._image.store import Image, ImageStore
@@ -72,10 +73,16 @@ def prepare(tree: Path, options: Options, where: str) -> None:
         if ignore.exists():
             ignore.write_text(ignore.read_text().rstrip("\n") + f"\n!{CA_NAME}\n")
     declared: set[str] = set()
+    guarded = False
     for path in files:
         text = path.read_text()
         declared |= dockerfile.declared_arguments(text)
         path.write_text(dockerfile.prepare(text, environment=settings, copy=copy, arguments=options.build_args, name=f"{path.name} of {where}"))
+        if options.vllm_prs and "VLLM_PRS" in text:
+            path.write_text(pull_requests.guarded(path.read_text(), pull_requests.checked(options.vllm_prs), f"{path.name} of {where}"))
+            guarded = True
+    if options.vllm_prs and not guarded:
+        raise GB10Error(f"no Dockerfile of {where} applies pull requests of vLLM; leave vllm_prs out or use a newer ref")
     unknown = sorted(set(options.build_args) - declared)
     if unknown:
         raise GB10Error(f"no Dockerfile of {where} has an ARG {', '.join(unknown)}; build_args can set {', '.join(sorted(declared))}")
@@ -120,6 +127,8 @@ class Build:
             "transformers": o.transformers,
             "arguments": o.arguments or None,
             "build_args": o.build_args or None,
+            "mods": self._mods(commit) or None,
+            "vllm_prs": [f"{reference} {digest}" for reference, digest in pull_requests.checked(o.vllm_prs).items()] or None,
             "uv_http_timeout_s": o.uv_http_timeout_s,
             "uv_http_retries": o.uv_http_retries,
             "ca_bundle": _bundle_sha256(o.ca_bundle) if o.ca_bundle else None,
@@ -156,7 +165,40 @@ class Build:
                     f"{SCRIPT} of {where} ended without an error but made no image {temporary}; see the log {self.work.log_path}",
                     log=str(self.work.log_path),
                 )
+            if self.o.mods:
+                temporary = self._with_mods(tree, temporary, where)
+                image = self.store.image(temporary) or image
             return self._labelled(image, temporary, inputs)
+
+    def _mods(self, commit: str | None) -> list[str]:
+        """Each mod with git's own digest of it at the commit, in their order; nothing where the commit is not on the box yet."""
+        names = image_mods.names(self.o.mods)
+        there = self.checkout.trees(commit, "mods") if names else {}
+        missing = next((name for name in names if name not in there), None)
+        if there and missing:
+            known = ", ".join(sorted(name.removeprefix("mods/") for name in there))
+            raise GB10Error(f"spark-vllm-docker at {str(commit)[:12]} has no mod {missing}; it has {known}. Correct gb10_image.mods or use another ref")
+        return [f"{name} {there[name]}" for name in names if there]
+
+    def _with_mods(self, tree: Path, temporary: str, where: str) -> str:
+        """The name of the image with one more layer for each mod. GB10Error for one that is not there or can be no layer."""
+        names = image_mods.names(self.o.mods)
+        for name in names:
+            script = tree / name / image_mods.SCRIPT
+            if not script.is_file():
+                raise GB10Error(f"{name} of {where} has no {image_mods.SCRIPT}, so it is no mod; correct gb10_image.mods or use another ref")
+            why = image_mods.against(script.read_text(errors="replace"))
+            if why:
+                raise GB10Error(f"{name} of {where} can be no layer of an image: {why}. Take it out of gb10_image.mods")
+        made = f"{self.temporary}:mods"
+        recipe = tree / "gb10-mods.Dockerfile"
+        recipe.write_text(image_mods.dockerfile(temporary, names))
+        (tree / "gb10-mods.Dockerfile.dockerignore").write_text("")
+        command = [self.store.docker, "build", "--progress", "plain", "-t", made, "-f", str(recipe), str(tree)]
+        status, log = self.work.follow(command, cwd=tree, environment=self._environment, phase="build")
+        if status or self.store.image(made) is None:
+            raise self._failed(status or 1, log, 1, f"the mods {', '.join(names)} of {where}")
+        return made
 
     def _arguments(self, tree: Path, where: str, temporary: str) -> list[str]:
         """The script's arguments, judged before anything starts."""
@@ -180,6 +222,7 @@ class Build:
             transformers=self.o.transformers,
             rebuild=tuple(self.o.rebuild),
             arguments=tuple(self.o.arguments),
+            vllm_prs=tuple(pull_requests.checked(self.o.vllm_prs)),
         )
         return image_recipe.translate(wanted, offer, temporary, where=where)
 

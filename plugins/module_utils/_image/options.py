@@ -38,6 +38,8 @@ class Options:
     rebuild: list[str] = field(default_factory=list)
     arguments: list[str] = field(default_factory=list)
     build_args: dict[str, str] = field(default_factory=dict)
+    mods: list[str] = field(default_factory=list)
+    vllm_prs: dict[str, str] = field(default_factory=dict)
     uv_http_timeout_s: int = 300
     uv_http_retries: int = 5
     ca_bundle: str = ""
@@ -61,8 +63,9 @@ def argument_spec() -> dict[str, dict[str, Any]]:
 def from_params(params: Mapping[str, Any]) -> Options:
     """The options from a module's parameters; what Options does not know is left out."""
     given = {one.name: params[one.name] for one in fields(Options) if params.get(one.name) is not None}
-    if "build_args" in given:
-        given["build_args"] = {key: str(value) for key, value in given["build_args"].items()}
+    for name in ("build_args", "vllm_prs"):
+        if name in given:
+            given[name] = {str(key): str(value) for key, value in given[name].items()}
     return Options(**given)
 
 

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._image import pull_requests
 
 REBUILD = ("all", "vllm", "flashinfer", "deps")
 
@@ -28,7 +29,12 @@ VERSIONS = {
     "transformers": "commits from 2025-12-21 to 2026-06-29; later ones have Transformers 5 without asking",
     "--vllm-ref": "commits from 2025-12-14 on",
     "--build-jobs": "commits from 2025-12-18 on",
+    pull_requests.FLAG: "commits that offer it, for example 358bf26e3d7d315450a6159ccdc0b38cbbd6b855",
 }
+
+# Builds of another vLLM than the project's wheels hold, which the script makes or pulls by itself; the second one knows no flag for wheels at all.
+PRESETS = ("--exp-b12x", "--experimental-b12x", "--exp-mxfp4", "--experimental-mxfp4")
+PINNED = PRESETS[2:]
 
 # From 2026-02-09 to 02-16 the script asks on the terminal whether one really wants a build from wheels, known not to work.
 _WARNS = re.compile(r"""read\s+-p\s+["'][^"']*wheels""", re.IGNORECASE)
@@ -66,6 +72,7 @@ class Wanted:
     transformers: str = "default"
     rebuild: tuple[str, ...] = ()
     arguments: tuple[str, ...] = field(default=())
+    vllm_prs: tuple[str, ...] = field(default=())
 
 
 def parse_help(text: str) -> dict[str, Flag]:
@@ -117,11 +124,14 @@ def translate(wanted: Wanted, offer: Offer, tag: str, where: str = "this version
     elif wheels == "prebuilt" and not offer.downloads_wheels_unasked:
         arguments.append("--use-wheels")
     rebuild = _rebuild(wanted.rebuild, offer, wheels, where)
-    if wheels == "none" and "prebuilt" in offer.wheels and "--rebuild-vllm" in offer.flags and not wanted.vllm_ref:
+    pinned = any(word in PINNED for word in wanted.arguments)
+    if wheels == "none" and "prebuilt" in offer.wheels and "--rebuild-vllm" in offer.flags and not wanted.vllm_ref and not pinned:
         rebuild.setdefault("vllm", "--rebuild-vllm")  # without a flag these versions pull or download instead
     arguments += list(dict.fromkeys(rebuild.values()))
     if wanted.vllm_ref:
         arguments += [_need(offer, "--vllm-ref", f"vllm_ref={wanted.vllm_ref}", where), wanted.vllm_ref]
+    for reference in wanted.vllm_prs:
+        arguments += [_need(offer, pull_requests.FLAG, "vllm_prs", where), reference]
     if wanted.jobs:
         arguments += [_need(offer, "--build-jobs", f"jobs={wanted.jobs}", where), str(wanted.jobs)]
     if wanted.transformers == "pre":
@@ -140,7 +150,7 @@ def _wheels(wanted: Wanted, offer: Offer, where: str) -> str:
     wheels = wanted.wheels
     if wheels == "auto":
         wheels = next(w for w in ("prebuilt", "release", "nightly", "none") if w in offer.wheels)
-        if wanted.vllm_ref:
+        if wanted.vllm_ref or wanted.vllm_prs or any(word in PRESETS for word in wanted.arguments):
             wheels = "none"
     if wheels not in offer.wheels:
         raise GB10Error(
@@ -151,6 +161,8 @@ def _wheels(wanted: Wanted, offer: Offer, where: str) -> str:
             f"vllm_ref={wanted.vllm_ref} needs vLLM compiled from source, but wheels={wheels} installs one that is already built; "
             "set wheels to none (about 30 minutes on a GB10) or drop vllm_ref"
         )
+    if wanted.vllm_prs and wheels != "none":
+        raise GB10Error(f"vllm_prs change vLLM's source, but wheels={wheels} installs one that is already built; set wheels to none or drop vllm_prs")
     return wheels
 
 
@@ -180,6 +192,8 @@ def _checked(arguments: Sequence[str], offer: Offer, where: str) -> list[str]:
             if position == 0:
                 raise GB10Error(f"arguments must begin with a flag, not with {word!r}")
             continue
+        if word == pull_requests.FLAG:
+            raise GB10Error(f"arguments may not hold {word}: name the pull request with the checksum of its diff in vllm_prs")
         if word in RESERVED:
             raise GB10Error(f"arguments may not hold {word}: the collection decides that itself")
         if word not in offer.flags:

@@ -104,6 +104,13 @@ class Checkout:
                 found += dockerfile.base_images(self.git("show", f"{commit}:{path}").stdout, build_args)
         return list(dict.fromkeys(found))
 
+    def trees(self, commit: str | None, folder: str) -> dict[str, str]:
+        """Git's digests of the directories in a folder at a commit, by path; {} where the commit or the folder is not there."""
+        if not commit or not self.exists():
+            return {}
+        listed = self.git("ls-tree", "-d", commit, f"{folder}/").stdout.splitlines()
+        return {path: words.split()[2] for words, _tab, path in (line.partition("\t") for line in listed) if path}
+
     def refuse_changes(self, commit: str) -> None:
         """GB10Error when somebody changed files in the checkout and may believe that they are built."""
         lines = self.git("status", "--porcelain", "--untracked-files=no").stdout.split("\n")

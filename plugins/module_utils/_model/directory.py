@@ -128,7 +128,7 @@ def describe(
         "code_elsewhere": _code_elsewhere(config, where, sizes, read),
         "files": [{"name": s.name, "bytes": s.size_bytes} for s in shards],
         "beside": read_beside(where, sizes, read),
-        "names": sorted(name for name in known if name.endswith((".json", ".safetensors"))),
+        "names": sorted(name for name in known if name.endswith((".json", ".safetensors")) or name.startswith("tokenizer.model")),
     }
 
 

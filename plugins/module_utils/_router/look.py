@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import json
 import os
 import re
 import time
@@ -26,8 +27,10 @@ PROGRAM = "/usr/sbin/haproxy"
 LEAST_LEFT_S = 30 * 86400
 """A certificate that we made is made anew this long before its end, and each is named."""
 DRAINS, SERVERS = "drains.json", "servers.json"
+KEEPALIVED = "/etc/keepalived/keepalived.conf"
 OURS = (
-    "/etc/haproxy/haproxy.cfg", "/etc/haproxy/gb10-*", "/etc/systemd/system/haproxy.service.d/gb10-vllm.conf", "/usr/local/lib/gb10-vllm/keep-state",
+    KEEPALIVED, "/etc/haproxy/haproxy.cfg", "/etc/haproxy/gb10-*", "/etc/systemd/system/haproxy.service.d/gb10-vllm.conf",
+    "/usr/local/lib/gb10-vllm/keep-state",
 )  # fmt: skip
 
 
@@ -62,6 +65,15 @@ def digests() -> dict[str, Any]:
     return {path: read_file_digest(path) for pattern in OURS for path in sorted(glob.glob(pattern)) if os.path.isfile(path)}
 
 
+def interfaces() -> dict[str, str]:
+    """{address: the interface that has it} of this host."""
+    try:
+        found = json.loads(run(["ip", "-j", "address", "show"]).stdout or "[]")
+    except ValueError:
+        return {}
+    return {one["local"]: link.get("ifname", "") for link in found for one in link.get("addr_info") or [] if one.get("local")}
+
+
 def drains(records: str = haproxy.RECORDS) -> dict[str, Any]:
     """{"SERVER/BOX": {owner, run, at, why}}: what runs of this collection drained and did not make ready again."""
     found = read_json(os.path.join(records, DRAINS))
@@ -94,6 +106,8 @@ def router() -> dict[str, Any]:
         "problem": "",
         "certificate": None,
         "stale_certificate": False,
+        "floating": {"present": os.path.exists(KEEPALIVED), "ours": _text(KEEPALIVED).startswith(haproxy.MARK)},
+        "interfaces": interfaces(),
     }
     if not found["version"]:
         return found

@@ -218,7 +218,7 @@ ARGUMENTS: dict[str, Argument] = {
     "kda_prefill_backend": _neutral(TEXT),
     "kernel_config": _neutral(JSON),
     "kv_cache_dtype": _counted(TEXT, "kv_cache"),
-    "kv_cache_dtype_skip_layers": _neutral(LIST),
+    "kv_cache_dtype_skip_layers": _counted(LIST, "kv_cache"),
     "kv_cache_memory_bytes": _counted(WHOLE, "kv_cache"),
     "kv_cache_metrics": _neutral(TRUTH),
     "kv_cache_metrics_sample": _neutral(NUMBER),

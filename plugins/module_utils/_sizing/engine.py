@@ -71,6 +71,8 @@ class Engine:
     enable_chunked_prefill: bool | None = None
     performance_mode: str = "balanced"
     allow_long_max_model_len: bool = False  # VLLM_ALLOW_LONG_MAX_MODEL_LEN
+    latent: bool = True  # latent attention is kept as such; not with VLLM_MLA_DISABLE
+    kv_cache_dtype_skip_layers: tuple[str, ...] = ()  # numbers of layers, or sliding_window
     layer_partition: tuple[int, ...] | None = None  # VLLM_PP_LAYER_PARTITION: layers of each pipeline stage
     cpu_amx: bool = True
     cpu_avx512_bf16: bool = True

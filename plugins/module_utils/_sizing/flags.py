@@ -53,10 +53,6 @@ REMOVED = {
 }
 SECRET_ARGS = ("api_key", "hf_token", "ssl_keyfile_password")
 
-# Variables of a server's environment that the plan has to know: they change what vLLM accepts.
-ALLOW_LONG = "VLLM_ALLOW_LONG_MAX_MODEL_LEN"
-PLANNED_ENV = (ALLOW_LONG, "VLLM_PP_LAYER_PARTITION")
-
 # Arguments that the plan has to know, with the server key they stand for.
 PLANNED_ARGS = {
     "max_model_len": "max_model_len",
@@ -179,7 +175,17 @@ def unknown_names(args: Mapping[str, Any], version: str) -> list[str]:
         if head not in ARGUMENTS:
             meant = f": {REMOVED[head]}" if head in REMOVED else f"; did you mean {near[0]}?" if near else ", so it refuses to start with it"
             found.append(f"no vLLM from 0.26 to 0.33 has the argument {head}{meant}")
+            continue
+        since, until = ARGUMENTS[head].since, ARGUMENTS[head].until
+        if (until and release_of(version)[:2] > _two(until)) or (since and release_of(version)[:2] < _two(since)):
+            found.append(
+                f"vLLM has the argument {head} {f'until {until}' if until else f'since {since}'} only, so {version} refuses to start with it: leave it out"
+            )
     return found
+
+
+def _two(release: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in release.split("."))
 
 
 def refuse_lost_length(args: Mapping[str, Any], version: str, server: str) -> None:

@@ -34,7 +34,7 @@ def mla(build: Build) -> Iterator[tuple[int, Layer]]:
     nope, rope = text.optional("qk_nope_head_dim", 0, 65_536) or 0, text.optional("qk_rope_head_dim", 0, 65_536) or 0
     if facts.text_model_type == "deepseek" or not (nope or rope):
         layer = attention(build)
-    elif text.get("kv_lora_rank") is None or not text.flag("is_causal", True):
+    elif text.get("kv_lora_rank") is None or not text.flag("is_causal", True) or not build.engine.latent:
         layer = attention(build, kv_heads=facts.num_attention_heads, head_size=nope + rope, head_size_v=nope + rope)
     else:
         layer = latent_layer(build)

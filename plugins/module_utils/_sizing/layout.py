@@ -214,7 +214,7 @@ def _base_block(facts: ModelFacts, engine: Engine) -> tuple[int, int]:
 def block_size_for(facts: ModelFacts, engine: Engine, layers: Sequence[Layer], kv_dtype: str, dtype_bytes: int, mode: str) -> tuple[int, int | None]:
     """Tokens per block, and the page states are padded to (``platforms/interface.py _align_hybrid_block_size``)."""
     base, multiple = _base_block(facts, engine)
-    if engine.block_size is not None:
+    if engine.block_size is not None and layers:
         if engine.block_size % multiple:
             raise GB10Error(f"block_size {engine.block_size} is not accepted by the attention backend of {facts.architecture}: give a multiple of {multiple}.")
         base = engine.block_size
@@ -235,9 +235,33 @@ def block_size_for(facts: ModelFacts, engine: Engine, layers: Sequence[Layer], k
     return block, page
 
 
+def _with_skipped(facts: ModelFacts, engine: Engine, sizes: tuple[int, int | None], kv_dtype: str, dtype_bytes: int) -> tuple[int, int | None, int | None]:
+    """Block and state page where some layers keep the model's dtype beside a smaller one, and the page all windows are padded to.
+
+    ``platforms/interface.py _align_heterogeneous_kv_block_size``: blocks grow until one of the smaller dtype holds the least of the larger.
+    """
+    block, state_page = sizes
+    if not engine.kv_cache_dtype_skip_layers:
+        return block, state_page, None
+    smaller, larger = (_alignment_token_bytes(facts, engine, dtype, dtype_bytes) for dtype in (kv_dtype, "auto"))
+    if smaller >= larger:
+        return block, state_page, None
+    least = max(larger * GPU_BLOCK, state_page or 0)
+    block = max(block, block * cdiv(least, block * smaller))
+    return block, state_page and block * smaller, block * smaller
+
+
+def _in_padded_pages(layer: Layer, page: int | None, engine: Engine, kv_dtype: str, dtype_bytes: int) -> Layer:
+    """A window's layer whose page is padded to ``page``, with as many tokens as fit (``Attention.get_kv_cache_spec``)."""
+    if page is None or layer.kind != SLIDING:
+        return layer
+    tokens = page // token_bytes(layer, engine, kv_dtype, dtype_bytes) // GPU_BLOCK * GPU_BLOCK
+    return replace(layer, own_block=max(GPU_BLOCK, tokens), alignment=page)
+
+
 def _alignment_token_bytes(facts: ModelFacts, engine: Engine, kv_dtype: str, dtype_bytes: int) -> int:
     """Bytes of one token of one attention layer as the alignment sees it: from the model's own heads."""
-    if facts.family in registry.MLA_FAMILIES:
+    if facts.family in registry.MLA_FAMILIES and facts.text.get("kv_lora_rank") is not None:
         size = facts.text.integer("kv_lora_rank", 1, 65_536) + (facts.text.optional("qk_rope_head_dim", 0, 65_536) or 0)
         return token_bytes(Layer(MLA, head_size=size), engine, kv_dtype, dtype_bytes)
     size = facts.head_dim
@@ -310,7 +334,7 @@ def _takes_pieces(facts: ModelFacts, engine: Engine) -> bool:
     """Whether a prompt may be computed in pieces (``config/model.py is_chunked_prefill_supported``); pooling over all of it forbids that."""
     if facts.kind in ("encoder_decoder", "encoder_only") or _plain_cpu_mla(facts, engine):
         return False
-    return facts.runner != "pooling" or not set(facts.pooling) & {"MEAN", "CLS", "STEP"}
+    return not set(facts.pooling) & {"MEAN", "CLS", "STEP"}
 
 
 def _cache_mode(facts: ModelFacts, engine: Engine, has_states: bool, pooling: bool) -> tuple[str, bool]:
@@ -415,11 +439,15 @@ def _layout_of(facts: ModelFacts, engine: Engine, draft_config: Mapping[str, Any
     rules, pooling = engine.rules, facts.runner == "pooling"
     dtype = resolve_dtype(facts, engine, pooling)
     dtype_bytes = DTYPE_BYTES[dtype]
+    if dtype == "float32" and facts.family in registry.MLA_FAMILIES and engine.latent and engine.platform == "gb10":
+        raise GB10Error(f"dtype float32 is taken by none of vLLM's backends for the latent attention of {facts.architecture}: use bfloat16 or auto.")
     kv_dtype = resolve_kv_cache_dtype(facts, engine)
     layers = _layers(facts, engine, dtype_bytes, draft_config)
+    mode, caching = _cache_mode(facts, engine, any(layer.kind == STATE for _index, layer in layers), pooling)
+    sizes = block_size_for(facts, engine, [layer for _index, layer in layers], kv_dtype, dtype_bytes, mode)
+    block, state_page, padded = _with_skipped(facts, engine, sizes, kv_dtype, dtype_bytes)
+    layers = [(index, _in_padded_pages(layer, padded, engine, kv_dtype, dtype_bytes)) for index, layer in layers]
     caches = [layer for _index, layer in layers]
-    mode, caching = _cache_mode(facts, engine, any(layer.kind == STATE for layer in caches), pooling)
-    block, state_page = block_size_for(facts, engine, caches, kv_dtype, dtype_bytes, mode)
     default_seqs, default_tokens = _default_batch(facts, engine)
     layout = KVLayout(
         architecture=facts.architecture,

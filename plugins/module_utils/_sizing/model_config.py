@@ -9,6 +9,7 @@ A bad value is refused in one sentence that names its key (`config`). vLLM: ``tr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -328,7 +329,7 @@ def _limits(root: Config, text: Config, served: Served, runner: str, window: int
     positions = root.get("position_embedding_type") or text.defaults.get("position_embedding_type")
     return Limits(
         window=window if served.disable_sliding_window else None,
-        tokenizer=served.beside.get("tokenizer_max_length") if runner == "pooling" and positions == "absolute" else None,
+        tokenizer=served.beside.get("tokenizer_max_length", math.inf) if runner == "pooling" and positions == "absolute" else math.inf,
         sentence=(served.beside["sentence_max_length"] or 0) if "sentence_max_length" in served.beside else None,
     )
 
@@ -353,9 +354,10 @@ def model_facts(
     window = _window(text, text_model_type)
     types = _types(text, text_model_type, shape.layers, window) if family != "encoder_only" else None
     quant_method, kv_scheme = _quantization(root, text)
+    runner = runner_of(served, kind, architecture)
     if not text.flag("is_causal", True) and family == "uniform":
-        family, kind = "encoder_only", "encoder_only"
-    runner, multimodal = runner_of(served, kind, architecture), architecture in registry.WRAPPERS or architecture in registry.FLAT_MULTIMODAL
+        family, kind = "encoder_only", "encoder_only" if runner == "pooling" else kind
+    multimodal = architecture in registry.WRAPPERS or architecture in registry.FLAT_MULTIMODAL
     length = model_length(text, text_model_type, rules, _limits(root, text, served, runner, window))
     if served.disable_sliding_window:
         window = None
@@ -366,7 +368,7 @@ def model_facts(
         text_model_type=text_model_type,
         kind=kind,
         runner=runner,
-        pooling=tuple(served.beside.get("pooler") or served.beside.get("pooling", ())),
+        pooling=tuple(served.beside.get("pooler") or (served.beside.get("pooling", ()) if runner == "pooling" else ())),
         multimodal=multimodal,
         auto_map=bool(root.get("auto_map")),
         num_layers=shape.layers,

@@ -59,7 +59,7 @@ class Limits(NamedTuple):
     """What besides the configuration limits a length: its window where windows are turned off, the tokenizer's and sentence-transformers' files."""
 
     window: int | None = None
-    tokenizer: Any = None
+    tokenizer: Any = math.inf
     sentence: Any = None
 
 
@@ -70,6 +70,11 @@ def model_length(text: Config, model_type: str, rules: Rules, limits: Limits = N
     """The length of the language model ``text``; GB10Error when no model has it."""
     ropes = _ropes(text)
     named, key = _named_length(text)
+    if not isinstance(limits.tokenizer, (int, float)):
+        raise GB10Error(
+            f"model_max_length in tokenizer_config.json is {shown(limits.tokenizer)}, which vLLM compares with the model's length and ends its start over:"
+            " write a number, or take the line out."
+        )
     for value, name in ((limits.window, "sliding_window"), (limits.tokenizer, "model_max_length in tokenizer_config.json")):
         # a tokenizer without a limit of its own says 10**30
         if _is_number(value) and value < (named or math.inf):

@@ -11,7 +11,19 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing import arguments, beside, beside_arguments, budget, checks, flags, learned, quantization
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing import (
+    arguments,
+    beside,
+    beside_arguments,
+    budget,
+    checks,
+    choices,
+    environment,
+    flags,
+    learned,
+    object_keys,
+    quantization,
+)
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.budget import GIB, Part
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.engine import Engine, engine_of
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layer import STATE
@@ -82,7 +94,9 @@ def need_of(server: Server, info: ModelInfo, record: Mapping[str, Any], common: 
     """Sizes of one server's parts; the variants with another KV dtype or without graphs are computed only when something does not fit."""
     beside_arguments.refuse(server["args"], f"server {server['name']}", common.identity["platform"])
     check_gpus(server, common.identity["platform"])
+    _check_arguments(server, common.identity.get("vllm_version") or "")
     flags.refuse_lost_length(server["args"], common.identity.get("vllm_version") or "", server["name"])
+    choices.check_files(server["load_format"], server["args"], info.get("names"), f"server {server['name']}")
     info = _as_read(server, info)
     config = overridden(info["config"], server["args"].get("hf_overrides"), f"server {server['name']}")
     if config is not info["config"]:
@@ -98,6 +112,13 @@ def need_of(server: Server, info: ModelInfo, record: Mapping[str, Any], common: 
     if need.graph.value and not server["graphs_stated"]:
         alternatives["eager"] = lambda: _size(replace(variant, eager=True))
     return replace(need, alternatives=alternatives)
+
+
+def _check_arguments(server: Server, version: str) -> None:
+    """GB10Error for an argument that vLLM's parser or one of its configuration classes refuses, where the release is one whose values are known."""
+    choices.refuse(server["args"], version, f"server {server['name']}")
+    if choices.is_known(version):
+        object_keys.refuse(server["args"], f"server {server['name']}")
 
 
 def _as_read(server: Server, info: ModelInfo) -> ModelInfo:
@@ -121,12 +142,20 @@ def _as_read(server: Server, info: ModelInfo) -> ModelInfo:
 
 def check_length(length: int | None, layout: KVLayout, who: str) -> None:
     """GB10Error for a context longer than the model was made for, unless its user has told vLLM to allow that."""
-    if length is not None and length > layout.derived_max_model_len > 0 and not layout.engine.allow_long_max_model_len:
-        key = layout.facts.derived_max_model_len_key
+    key = layout.facts.derived_max_model_len_key
+    if key and length is not None and length > layout.derived_max_model_len > 0 and not layout.engine.allow_long_max_model_len:
         raise GB10Error(
-            f"{who}: max_model_len {length} is more than the {layout.derived_max_model_len} tokens the model was made for"
-            f"{f' ({key})' if key else ''}: use at most that, or auto"
+            f"{who}: max_model_len {length} is more than the {layout.derived_max_model_len} tokens the model was made for ({key}): use at most that, or auto"
         )
+
+
+def check_kind(args: Mapping[str, Any], layout: KVLayout, who: str) -> None:
+    """GB10Error for arguments that go with other kinds of model only (``config/vllm.py``, ``config/model.py``)."""
+    facts = layout.facts
+    if args.get("enable_expert_parallel") is True and not facts.num_experts and choices.is_known(layout.engine.vllm_version):
+        raise GB10Error(f"{who}: args.enable_expert_parallel needs a model with experts, and {facts.architecture} has none: leave it out")
+    if args.get("model_impl") == "terratorch" and facts.architecture != "Terratorch":
+        raise GB10Error(f"{who}: args.model_impl terratorch is for models of that library, and {facts.architecture} is none: leave it out")
 
 
 def check_batch(length: int, layout: KVLayout, who: str) -> None:
@@ -167,8 +196,11 @@ def _engine_settings(server: Server, info: ModelInfo, common: Common) -> dict[st
         settings["layer_partition"] = read_partition(server["env"].get("VLLM_PP_LAYER_PARTITION"))
     if info.get("kind") == "embedding" and "beside" not in info:
         settings.setdefault("runner", "pooling")  # facts of an earlier version of this collection: modules.json was there
-    if server["env"].get(flags.ALLOW_LONG, "0").strip().lower() in ("1", "true"):
+    if server["env"].get(environment.ALLOW_LONG, "0").strip().lower() in ("1", "true"):
         settings["allow_long_max_model_len"] = True
+    settings["latent"] = server["env"].get(environment.NO_LATENT, "0").strip() in ("", "0")
+    skipped = args.get("kv_cache_dtype_skip_layers") or ()
+    settings["kv_cache_dtype_skip_layers"] = tuple(map(str, skipped if isinstance(skipped, (list, tuple)) else str(skipped).split()))
     wanted = speculation(args, name)
     if wanted:
         draft = draft_of(wanted, common.models)
@@ -190,6 +222,7 @@ def _size(variant: _Variant) -> Need:
         beside=_beside(variant),
     )
     check_length(server["max_model_len"], layout, f"server {server['name']}")
+    check_kind(server["args"], layout, f"server {server['name']}")
     check_batch(server["max_model_len"] or layout.default_max_model_len, layout, f"server {server['name']}")
     batch = layout.batch_tokens(server["max_model_len"] or layout.default_max_model_len)
     args, who = {**arguments.by_name(server["args"]), "speculative_config": variant.speculation}, f"server {server['name']}"
@@ -228,6 +261,7 @@ def _size(variant: _Variant) -> Need:
         kv_cache_bytes=server["kv_cache_bytes"],
         kv_cache_most_bytes=server["kv_cache_most_bytes"],
         utilization=server["utilization"],
+        ceiling=server["ceiling"],
         quantization=_quantization(variant, layout),
     )
 

@@ -76,11 +76,11 @@ def resolved(declared: str | None, asked: Any, where: str, *, model_type: str = 
 
     ``names``: files of the checkpoint; some formats are described in one of their own. GB10Error where the two contradict each other.
     """
-    if asked in (None, "", "none", "None", "null"):
+    if asked in (None, "", "None"):
         asked = None
     elif not isinstance(asked, str):
         raise GB10Error(f"{where}: args.quantization is {shown(asked)}: write the name of a method, such as fp8")
-    asked = SAME.get(asked, asked)
+    asked = SAME.get(asked.lower(), asked.lower()) if asked else None
     if declared is None and asked in READING and not any(name in names for name in READING[asked]):
         raise GB10Error(f"{where}: args.quantization {asked} only reads weights that are quantised so, and this model's are not: leave it out, or use fp8")
     if declared is None or asked == "humming":
@@ -100,8 +100,12 @@ def check_known(method: str | None, where: str, version: tuple[int, int, int], a
         raise GB10Error(f"{where}: args.quantization online needs quantization_config, which says what is made of which layers: add it, or write fp8")
     if method in DEPRECATED and version >= DEPRECATED_SINCE and not args.get("allow_deprecated_quantization"):
         raise GB10Error(f"{where}: vLLM takes the quantisation {method} only with allow_deprecated_quantization: add it to args, or use another model")
-    if method and method not in KNOWN:
+    if method and (method not in KNOWN or (method in GONE and version >= DEPRECATED_SINCE)):
         raise GB10Error(f"{where}: the quantisation {shown(method)} is none that vLLM has: use the original model, or one in FP8, NVFP4, AWQ or GPTQ")
+
+
+GONE = frozenset(("bitblas", "cpu_awq", "cpu_gptq", "deepspeedfp", "gptq_bitblas", "gptq_marlin_24", "hqq", "ipex", "petit_nvfp4", "rtn", "tpu_int8"))
+"""Methods of earlier releases that neither 0.32 nor 0.33 has."""
 
 
 def _fixed(declared: str, model_type: str, algorithm: str | None) -> str | None:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 
 from ansible_collections.gb10.vllm.plugins.module_utils._model.content import not_verified
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing import beside_arguments, flags, quantization
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing import beside_arguments, choices, environment, flags, quantization
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.budget import GIB
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.outcome import Outcome
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.rules import release_of
@@ -78,6 +78,8 @@ def warnings(outcome: Outcome, models: Mapping[str, ModelInfo]) -> list[str]:
     if isinstance(names, str) and " " in names.strip():
         found.append(f"served_model_name {names!r} is one name with spaces in it: write a list where several names are meant")
     found += flags.unknown_names(server["args"], outcome.layout.engine.vllm_version)
+    found += choices.doubts(server["args"], server["load_format"], outcome.layout.engine.vllm_version)
+    found += environment.doubts(server["env"], server["name"])
     found += quantization.doubts(outcome.need.quantization, release_of(outcome.layout.engine.vllm_version))
     found += beside_arguments.unknown(server["args"])
     found += server["rank"].notes if server["rank"] else ()

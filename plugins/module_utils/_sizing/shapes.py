@@ -110,6 +110,7 @@ class WantedServer(TypedDict, total=False):
     max_model_len: Any
     concurrency: Any
     gpu_memory_utilization: Any
+    gpu_memory_ceiling: Any
     kv_cache_memory_gib: Any
     reserve_gib: Any
     kv_cache_memory_bytes: Any
@@ -146,6 +147,7 @@ class Server(TypedDict):
     max_model_len: int | None
     concurrency: int
     utilization: float | None
+    ceiling: float | None
     kv_cache_bytes: int | None
     kv_cache_dtype: str
     served_model_name: Any

@@ -39,6 +39,7 @@ class Need:
     kv_cache_bytes: int | None = None
     kv_cache_most_bytes: int | None = None
     utilization: float | None = None
+    ceiling: float | None = None  # share of the memory above which nothing is added to what is wanted
     quantization: str | None = None
     # The same server with another KV dtype or without graphs; each None or raising GB10Error where it cannot be.
     alternatives: dict[str, Callable[[], Need]] = field(default_factory=dict)
@@ -87,6 +88,10 @@ class Need:
         """``kv_bytes``, or what the floor of the box left of it when the server once ran; never less than what is wanted of the server takes."""
         most = self.kv_cache_most_bytes
         return kv_bytes if most is None else min(kv_bytes, max(most, self.least_kv_bytes))
+
+    def below_ceiling(self, kv_bytes: int, total_bytes: int) -> int:
+        """``kv_bytes``, or what its user's ceiling leaves of it."""
+        return kv_bytes if self.ceiling is None else min(kv_bytes, math.ceil(total_bytes * self.ceiling) - self.fixed_bytes)
 
     @property
     def most_kv_bytes(self) -> int:
@@ -165,7 +170,7 @@ def allocate(needs: Sequence[Need], usable_bytes: int, total_bytes: int) -> list
         share = remaining // (len(takers) - position)
         limit = math.ceil(total_bytes * (math.floor((grant.requested_bytes + share) * 1000 / total_bytes) / 1000))
         most = need.most_kv_bytes if len(needs) == 1 else bytes_for(need.layout, need.layout.derived_max_model_len, need.concurrency)
-        kv = max(grant.kv_cache_bytes, whole_blocks(need.layout, need.capped(min(limit - need.fixed_bytes, most))))
+        kv = max(grant.kv_cache_bytes, whole_blocks(need.layout, need.capped(need.below_ceiling(min(limit - need.fixed_bytes, most), total_bytes))))
         remaining -= kv - grant.kv_cache_bytes
         grants[i] = replace(grant, kv_cache_bytes=kv, requested_bytes=need.fixed_bytes + kv)
     for i, (need, grant) in enumerate(zip(needs, grants, strict=True)):

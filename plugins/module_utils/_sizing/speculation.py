@@ -47,6 +47,9 @@ def speculation(args: Mapping[str, Any], name: str) -> dict[str, Any]:
     if not isinstance(method or "", str) or not isinstance(model or "", str):
         raise GB10Error(f"server {name}: method and model of speculative_config must be text: write {{method: mtp, num_speculative_tokens: 1}}")
     found["method"] = _method(method, model)
+    if method is None and not found["method"] and not model:
+        raise GB10Error(f"server {name}: speculative_config names neither method nor model, which vLLM refuses: say one, such as {{method: mtp}} or ngram")
+    _check_lookup(found, name)
     if found["method"] not in (*WITH_MODEL, *WITHOUT_MODEL, ""):
         raise GB10Error(f"server {name}: speculative_config.method {method!r} is not sized here: use one of {', '.join(sorted((*WITH_MODEL, *WITHOUT_MODEL)))}")
     if found["method"] in WITHOUT_MODEL[1:]:
@@ -54,6 +57,13 @@ def speculation(args: Mapping[str, Any], name: str) -> dict[str, Any]:
     elif found["method"] in WITH_MODEL and not model:
         raise GB10Error(f"server {name}: speculative_config.method {method!r} needs the draft model as `model`: name its directory")
     return found
+
+
+def _check_lookup(found: Mapping[str, Any], name: str) -> None:
+    """GB10Error for n-grams whose least length is more than their greatest."""
+    least, most = found.get("prompt_lookup_min"), found.get("prompt_lookup_max")
+    if isinstance(least, int) and isinstance(most, int) and least > most and found["method"] in ("ngram", "ngram_gpu"):
+        raise GB10Error(f"server {name}: speculative_config.prompt_lookup_min {least} is more than prompt_lookup_max {most}: turn them round")
 
 
 def _method(method: str | None, model: str | None) -> str:
@@ -86,7 +96,7 @@ def draft_tokens(wanted: Mapping[str, Any], heads: int, where: str) -> int:
         if not found:
             raise GB10Error(f"{where}: speculative_config lacks num_speculative_tokens: say how many tokens are drafted at once, such as 3")
         return found
-    tokens = checks.whole(given, f"{where}: speculative_config.num_speculative_tokens", 0, 64)
+    tokens = checks.whole(given, f"{where}: speculative_config.num_speculative_tokens", 1, 64)
     if wanted.get("method") == "mtp" and heads and tokens > heads and tokens % heads:
         raise GB10Error(f"{where}: speculative_config.num_speculative_tokens {tokens} must be a multiple of the checkpoint's {heads} prediction layers")
     return tokens

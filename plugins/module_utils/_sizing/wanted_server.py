@@ -52,6 +52,7 @@ def read_server(server: WantedServer, repairs: Any = None, image_id: str = "") -
         "max_model_len": checks.tokens(merged.get("max_model_len"), f"{where}: max_model_len"),
         "concurrency": checks.whole(merged.get("concurrency") or 1, f"{where}: concurrency", 1, 1_000_000),
         "utilization": checks.fraction(merged.get("gpu_memory_utilization"), f"{where}: gpu_memory_utilization"),
+        "ceiling": checks.fraction(merged.get("gpu_memory_ceiling"), f"{where}: gpu_memory_ceiling"),
         "kv_cache_bytes": _kv_bytes(merged, where),
         "kv_cache_dtype": str(merged.get("kv_cache_dtype") or "auto"),
         "served_model_name": merged.get("served_model_name") or str(server.get("model") or name).rstrip("/").rpartition("/")[2],

@@ -20,7 +20,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._engine import footprint
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._model.content import contradict
 from ansible_collections.gb10.vllm.plugins.module_utils._names import LIBRARY_DIR
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing.flags import PLANNED_ENV
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing import environment
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.rules import parse_version
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import ranks
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.lacking import lacking
@@ -122,7 +122,7 @@ def without_secrets(server: Server) -> Server:
     """The same server without its key and environment: what may be shown and recorded. ``plan_env``: the few variables that change its plan."""
     shown = {key: value for key, value in server.items() if key not in SECRET_KEYS}
     env = server.get("env")
-    planned = {name: str(env[name]) for name in PLANNED_ENV if env.get(name) is not None} if isinstance(env, Mapping) else {}
+    planned = {name: str(env[name]) for name in environment.PLANNED if env.get(name) is not None} if isinstance(env, Mapping) else {}
     return cast(Server, shown | ({"plan_env": planned} if planned else {}))
 
 

@@ -166,6 +166,7 @@ class BackTo(TypedDict, total=False):
     deployment: Deployment
     models: dict[str, dict[str, Any]]
     reason: str
+    untouched: bool  # its container was never replaced: only its records have to come back
 
 
 class Options(TypedDict, total=False):
@@ -209,11 +210,12 @@ class File(TypedDict):
     mode: str
 
 
-class Fallback(TypedDict):
+class Fallback(TypedDict, total=False):
     """What comes back when a start fails ({}: nothing), and the sentence that says so."""
 
     deployment: Deployment
     outcome: str
+    stands: bool  # its container is there, and stays where a start fails before that is replaced
 
 
 class Order(TypedDict, total=False):

@@ -14,9 +14,12 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, cast
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._image import mods as image_mods
+from ansible_collections.gb10.vllm.plugins.module_utils._image import pull_requests
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.flags import plain_name
-from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import groups
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import environment, groups
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.deployment import is_loopback
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.flavours import image_settings
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.shapes import Server
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
@@ -44,6 +47,8 @@ EMPTY = (
     "tls",
 )
 HUB_URL = re.compile(r"https?://(?:www\.)?(?:huggingface\.co|hf\.co)/([\w.-]+/[\w.-]+)(?:/(?:tree|resolve|blob)/([^/?#]+))?")
+# ORG/NAME:Q4_K_M, as llama.cpp, Ollama and vLLM's GGUF plugin name one file of a repository.
+QUANTISED_FILE = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*:(?:UD-)?(?:I?Q\d\w*|TQ\d\w*|[BF]F?16|F32|MXFP4\w*|NVFP4)", re.IGNORECASE)
 PINNED = re.compile(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)[:@]([\w./-]+)")
 
 
@@ -60,6 +65,8 @@ def model_mistake(model: str) -> str:
         return f"`model: {model}` is an address of a web page: write `model: {url[1]}`{revision}"
     if "://" in model:
         return f"`model: {model}` is an address: write a directory of the box, or ORG/NAME for a repository of the hub"
+    if QUANTISED_FILE.fullmatch(model):
+        return f"`model: {model}` names one GGUF file of a repository, and GGUF is not supported: use the model's safetensors version"
     pinned = PINNED.fullmatch(model)
     if pinned and ":" in model:
         return f"`model: {model}` holds a revision: write `model: {pinned[1]}` and `revision: {pinned[2]}`"
@@ -76,9 +83,12 @@ def own_port(server: Mapping[str, Any], where: str) -> Any:
     named = {plain_name(key): value for key, value in args.items()} if isinstance(args, Mapping) else {}
     host = named.get("host")
     if host is not None and str(host).strip("[]") not in ("0.0.0.0", "::"):
+        said = "127.0.0.1" if str(host).lower() == "localhost" else host
         raise GB10Error(
-            f"{where}: args.host is {host}, on which nobody outside the container reaches vLLM; leave it out and say `address: {host}` for the server."
+            f"{where}: args.host is {host}, on which nobody outside the container reaches vLLM; leave it out and say `address: {said}` for the server."
         )
+    if "model" in named:
+        raise GB10Error(f"{where}: args.model names a second model beside `model`, and vLLM refuses to start with both; leave it out of args.")
     port, inner = server.get("port"), named.get("port")
     if inner is not None and port is not None and str(inner) != str(port):
         raise GB10Error(f"{where}: `port: {port}` and args.port {inner} say two things; keep `port`, which counts in the container and on the box.")
@@ -151,7 +161,7 @@ def normalise(servers: list[dict], models_dir: str, allow_open: bool = False, li
             raise GB10Error(f"{where}: {mistake}.")
         given = own_port(server, where)
         try:
-            port = int(given)
+            port = 0 if isinstance(given, bool) else int(given)
         except (TypeError, ValueError):
             port = 0
         if not 0 < port < 65536:
@@ -165,6 +175,8 @@ def normalise(servers: list[dict], models_dir: str, allow_open: bool = False, li
         if mistake:
             raise GB10Error(f"gb10_servers entry {position} ({name}): the model's path {path!r} {mistake}; give the directory another name.")
         is_loopback(address)
+        if server.get("env"):
+            server["env"] = environment.readable(server["env"], where)
         _check_access(server, f"gb10_servers entry {position} ({name})")
         policy = "given" if server.get("api_key") else "none" if allow_open else "generate"
         known: Server = {
@@ -212,6 +224,8 @@ def of_several_boxes(servers: list[dict], models_dir: str, box: str, allow_open:
 
 def _check_access(server: Mapping[str, Any], where: str) -> None:
     """GB10Error for a key in the wrong place and for a ``tls`` that does not name both files."""
+    if isinstance(server.get("api_key"), (list, tuple, Mapping)):
+        raise GB10Error(f"{where}: `api_key` must be one key as text; a server asks for one, and gb10_router_key opens all of a fleet beside it.")
     if "VLLM_API_KEY" in (server.get("env") or {}):
         raise GB10Error(f"{where}: VLLM_API_KEY in `env` would not reach the server; give the key as `api_key`.")
     tls = server.get("tls")
@@ -284,20 +298,40 @@ def image_mistakes(image: Mapping[str, Any]) -> list[str]:
         )
     arguments = image.get("build_args")
     for name, value in arguments.items() if isinstance(arguments, Mapping) else ():
-        if value not in (None, "") and (_names_a_secret(str(name)) or _is_secret(str(value))):
+        if value not in (None, "") and (names_a_secret(str(name)) or is_secret(str(value))):
             said.append(f"gb10_image.build_args.{name} looks like a secret, and build arguments stay readable in the image; leave it out (see docs/image.md).")
     words = image.get("arguments")
-    if any(_is_secret(str(word)) for word in (words if isinstance(words, (list, tuple)) else ())):
+    if any(is_secret(str(word)) for word in (words if isinstance(words, (list, tuple)) else ())):
         said.append("gb10_image.arguments holds what looks like a secret, and arguments stay readable in the image's labels; leave it out.")
-    return said
+    return said or _build_mistakes(image)
 
 
-def _names_a_secret(name: str) -> bool:
+def _build_mistakes(image: Mapping[str, Any]) -> list[str]:
+    """At most one sentence on what would only be found out when the image is built: a flavour, a mod or a pull request that cannot be."""
+    try:
+        settings = image_settings(image)
+        mods, requests = settings.get("mods") or [], settings.get("vllm_prs") or {}
+        image_mods.names(mods if isinstance(mods, (list, tuple)) else [mods])
+        pull_requests.checked(requests if isinstance(requests, Mapping) else {str(requests): ""})
+    except GB10Error as error:
+        text = str(error)
+        return [text if text.startswith("gb10_image") else f"gb10_image.{text}."]
+    if pull_requests.FLAG in (settings.get("arguments") or []):
+        return [f"gb10_image.arguments holds {pull_requests.FLAG}: name the pull request with the checksum of its diff in gb10_image.vllm_prs."]
+    if (mods or requests) and settings.get("source", "build") != "build":
+        which = "mods" if mods else "vllm_prs"
+        return [f"gb10_image.{which} needs an image that is built here, and its source is {settings['source']}; leave one of the two out."]
+    return []
+
+
+def names_a_secret(name: str) -> bool:
+    """Whether a variable's name says that its value is a secret."""
     words = [word for word in re.split(r"[^a-z0-9]+", name.lower()) if word]
     return bool(SECRET_WORDS & set(words)) or bool(SECRET_PAIRS & set(zip(words, words[1:], strict=False)))
 
 
-def _is_secret(text: str) -> bool:
+def is_secret(text: str) -> bool:
+    """Whether a text looks like a secret: credentials in an address, the key of a known service."""
     return bool(USERINFO.search(text) or KEYS.search(text))
 
 

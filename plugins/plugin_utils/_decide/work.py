@@ -49,8 +49,10 @@ def work_order(given: Given) -> Order:
     # Only what once proved itself is worth going back to, and what is left now by going back is not.
     proven = bool(before) and measured == before.get("spec") and not back
     held = record.get("history") or []
-    history = ([before] if proven and before["spec"] != deployment["spec"] else []) + [one for one in held if one["spec"] != deployment["spec"]]
-    previous: Deployment = {} if back else before if proven else held[0] if held else {}
+    # Each once: what a killed run left may be remembered and run at the same time.
+    listed = {deployment["spec"]} | ({before["spec"]} if proven else set())
+    history = ([before] if proven and before["spec"] != deployment["spec"] else []) + [one for one in held if one["spec"] not in listed]
+    previous: Deployment = {} if back else before if proven else history[0] if history else {}
     order: Order = {
         "name": name,
         "unit": unit_name(name),
@@ -67,7 +69,8 @@ def work_order(given: Given) -> Order:
         "before_proven": proven,
         "proven": measured == deployment["spec"],
         "image_id": deployment["container"]["image"] if back else image["id"],
-        "fallback": _fallback(decision["create"], previous),
+        # What an earlier run made and was killed over is as new as what this one makes.
+        "fallback": _fallback(decision["create"] or measured != deployment["spec"], previous, proven and _stands(before, given["box"])),
         "lost": {"deployment": {}, "outcome": LOST},
         "group": deployment.get("group") or {},
         "image_identity": _identity(given, deployment),
@@ -141,31 +144,39 @@ def _planned(given: Given) -> Mapping[str, Any]:
 
 def _going_back(given: Given) -> Decision:
     wish = given["back_to"]
-    return {"deployment": deployments.with_its_model(wish["deployment"], wish["models"]), "create": True, "reason": wish["reason"]}
+    return {"deployment": deployments.with_its_model(wish["deployment"], wish["models"]), "create": not wish.get("untouched"), "reason": wish["reason"]}
 
 
-def _fallback(create: bool, previous: Deployment) -> Fallback:
+def _fallback(new: bool, previous: Deployment, stands: bool) -> Fallback:
     if not previous:
         return {"deployment": {}, "outcome": NOTHING_BEFORE}
-    return {"deployment": previous, "outcome": PUT_BACK} if create else {"deployment": {}, "outcome": LEFT}
+    if not new:
+        return {"deployment": {}, "outcome": LEFT}
+    return {"deployment": previous, "outcome": PUT_BACK, **({"stands": True} if stands else {})}
+
+
+def _stands(deployment: Deployment, box: Mapping[str, Any]) -> bool:
+    """Whether the container of a deployment is there as it was made."""
+    labels = (one["labels"].get("gb10.vllm.spec") for one in box["docker"]["containers"] if one["name"] == deployment["container"]["name"])
+    return deployment["spec"] in labels
 
 
 def _files(given: Given, order: Order, record: Record) -> list[File]:
     """Records and unit of the server. First what can be gone back to, then what is wanted now: a run killed in between loses nothing.
 
-    Where a server goes back, what the box held when it was read says nothing about what it holds now; repairs tried since then are not its own.
+    Where a server goes back, what the box held when it was read says nothing about what it holds now; repairs tried since then are not its own, and
+    that it can be gone back to is forgotten only when it answers (the role's settle.yml): a run killed before that can be run again.
     """
     back = bool(given.get("back_to"))
     folder = f"{given['settings']['state_dir']}/servers/{order['name']}"
     unit = f"{UNIT_DIR}/{order['unit']}"
     held = ((given["box"].get("files") or {}).get(unit) or {}).get("sha256")
     repairs = order["deployment"].get("repairs") or {}
-    return [
-        _file(f"{folder}/history.json", nice_json(order["history"]), back or order["history"] != (record.get("history") or [])),
-        _file(f"{folder}/deployment.json", nice_json(order["deployment"]), back or order["deployment"] != record.get("deployment")),
-        _file(unit, given["unit_text"], back or order["unit_digest"] != held, "0644"),
-        _file(f"{folder}/repairs.json", nice_json(repairs), back and repairs != (record.get("repairs") or {})),
-    ]
+    history = _file(f"{folder}/history.json", nice_json(order["history"]), order["history"] != (record.get("history") or []))
+    deployment = _file(f"{folder}/deployment.json", nice_json(order["deployment"]), back or order["deployment"] != record.get("deployment"))
+    unit_file = _file(unit, given["unit_text"], back or order["unit_digest"] != held, "0644")
+    made = _file(f"{folder}/repairs.json", nice_json(repairs), back and repairs != (record.get("repairs") or {}))
+    return [made, unit_file, deployment] if back else [history, deployment, unit_file, made]
 
 
 def _load(deployment: Deployment, wanted: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, int]:

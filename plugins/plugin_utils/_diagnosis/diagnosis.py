@@ -40,7 +40,7 @@ class Hit:
     @property
     def is_wrapper(self) -> bool:
         """Whether it names a consequence or a marker, never a root cause."""
-        return self.entry.priority >= WRAPPER_PRIORITY
+        return self.entry.marker or self.entry.priority >= WRAPPER_PRIORITY
 
 
 def evidence(box: str, log: list[str], kernel_log: list[str], has_key: bool) -> tuple[dict[str, str], set[str]]:
@@ -153,7 +153,7 @@ def diagnose(logs: dict[str, str], entries: list[Entry], context: frozenset[str]
         placed = [hit for hit in fatal if hit.entry.raised_in and _is_first(hit, read)]
         unexplained = None if placed else _unexplained(read, explained)
         if unexplained is not None:
-            return {**unexplained, "also": _also(fatal), "notes": notes}
+            return {**unexplained, "todo": _ending(root, unexplained["todo"]), "also": _also(fatal), "notes": notes}
         root = placed[0] if placed else root
     root = root or next((hit for hit in hits if hit.entry.severity == "degraded" and hit.entry.stage == "runtime" and _REFUSAL.search(hit.line)), None)
     if root is None:
@@ -169,8 +169,8 @@ def diagnose(logs: dict[str, str], entries: list[Entry], context: frozenset[str]
         shown = next((number for number in sorted(same) if reading.is_error(lines[number]) and not reading.is_wrapper(lines[number])), shown)
     return {
         **NOTHING,
-        "verdict": "known",
-        "found": True,
+        "verdict": "unknown" if root.entry.marker else "known",
+        "found": not root.entry.marker,
         "id": root.entry.id,
         "stage": root.entry.stage,
         "node": root.node,
@@ -184,6 +184,13 @@ def diagnose(logs: dict[str, str], entries: list[Entry], context: frozenset[str]
         "also": _also(others),
         "notes": notes,
     }
+
+
+def _ending(root: Hit | None, todo: str) -> str:
+    """What to look at, with what is known of the way it ended."""
+    if root is None or not root.entry.marker:
+        return todo
+    return f"{fill(root.entry.cause, root.groups)} {fill(root.entry.fix, root.groups)} {todo}"
 
 
 def _is_harmless(hit: Hit, started: dict[str, int]) -> bool:

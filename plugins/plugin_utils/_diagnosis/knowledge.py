@@ -42,6 +42,7 @@ _OPTIONAL: dict[str, type | tuple[type, ...]] = {
     "also_stages": list,
     "counter_example": (str, list),
     "raised_in": str,
+    "marker": bool,
 }
 _AUTO = {"level": str, "action": str, "why": str, "set": dict, "env": dict, "unset": list, "unset_env": list, "container": dict}
 
@@ -77,6 +78,8 @@ class Entry:
     counter_examples: tuple[str, ...] = ()
     raised_in: re.Pattern | None = None
     """Where the traceback above a match has to end: an expression for the deepest frame that says something (``reading.place_of``)."""
+    marker: bool = False
+    """Whether it only tells how something ended; such an entry never names a cause."""
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -121,6 +124,7 @@ def parse_entry(raw: object, where: str) -> Entry:
         also_stages=tuple(raw.get("also_stages", ())),
         counter_examples=(counter,) if isinstance(counter, str) else tuple(counter),
         raised_in=_compiled(raw["raised_in"], f"{where}: raised_in") if raw.get("raised_in") else None,
+        marker=raw.get("marker", False),
     )
     _check_examples(entry, where)
     return entry

@@ -17,6 +17,7 @@ from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet.lock import short
 from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet.speed import words
 from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet.status import certificate_words, named
 from ansible_collections.gb10.vllm.plugins.plugin_utils._report.words import gib
+from ansible_collections.gb10.vllm.plugins.plugin_utils._router.view import HEAD
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 COLUMNS = ("box", "server", "runs", "vLLM", "health", "KV tokens", "concurrency", "memory left", "drift")
@@ -42,7 +43,10 @@ def page(fleet: Mapping[str, Any], pictures: Mapping[str, str], title: str = "GB
     servers = [server for box in boxes for server in box["servers"]]
     answering, drifted = sum(server["answers"] for server in servers), sum(bool(server["drift"]) for server in servers)
     summary = f"{len(boxes)} boxes, {answering} of {len(servers)} servers answer, {drifted} differ from what is wanted or locked"
-    return _template().render(title=title, summary=summary, made_at=fleet["made_at"], columns=COLUMNS, numbers=NUMBERS, boxes=boxes, past=past)
+    routers = fleet.get("routers") or {}
+    return _template().render(
+        title=title, summary=summary, made_at=fleet["made_at"], columns=COLUMNS, numbers=NUMBERS, boxes=boxes, past=past, routers=routers, routed=HEAD
+    )
 
 
 @lru_cache(maxsize=1)

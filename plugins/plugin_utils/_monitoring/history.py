@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The last day of a fleet: what Prometheus is asked for the status page, and its answers as charts. Pure."""
+"""The last hours of a fleet: what Prometheus is asked for the status page, and its answers as charts. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from urllib.parse import urlencode
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 
-HOURS = 24
+HOURS = 24.0
+MOST_HOURS = 24 * 366
 POINTS = 288
 MOST_LINES = 8
 """Of one chart; of more, those with the highest values are drawn and the others are counted."""
@@ -63,6 +64,12 @@ class History(TypedDict):
     start: float
     end: float
     problem: str
+
+
+def span(seconds: float) -> str:
+    """How long the past is that is shown, as people say it."""
+    hours = round(seconds / 3600, 2)
+    return "hour" if hours == 1 else f"{hours:g} hours" if hours > 1 else f"{max(1, seconds / 60):.0f} minutes"
 
 
 def step_s(hours: float) -> int:

@@ -41,7 +41,7 @@ def settings(given: Mapping[str, Any]) -> dict[str, Any]:
         raise GB10Error(f"gb10_monitoring.state is {known['state']!r}; it is present or absent.")
     for name, (least, most) in BOUNDS.items():
         value = known[name]
-        if isinstance(value, bool) or not str(value).isdigit() or not least <= int(value) <= most:
+        if isinstance(value, bool) or not str(value).isdecimal() or not least <= int(value) <= most:
             raise GB10Error(f"gb10_monitoring.{name} is {value!r}; give it a whole number from {least} to {most}.")
         known[name] = int(value)
     twice = [(one, other) for one in PORTS for other in PORTS if one < other and known[one] == known[other]]

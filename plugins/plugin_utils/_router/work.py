@@ -12,9 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.deployment import is_loopback
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.deployment import endpoint, is_loopback
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.ranks import head_or_alone
-from ansible_collections.gb10.vllm.plugins.plugin_utils._router import configuration
+from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.expand import with_recipes
+from ansible_collections.gb10.vllm.plugins.plugin_utils._router import configuration, floating
 from ansible_collections.gb10.vllm.plugins.plugin_utils._router.configuration import Settings
 from ansible_collections.gb10.vllm.plugins.plugin_utils._router.servers import Behind, behind, is_address, listen_address, merged, model_names, router_hosts
 
@@ -45,6 +46,7 @@ DEFAULTS: dict[str, Any] = {
     "gb10_router_key": "",
     "gb10_router_maxconn": None,
     "gb10_router_tls": {},
+    "gb10_router_floating": {},
 }
 
 
@@ -146,8 +148,27 @@ def _entries(router: str, box: str, known: Mapping[str, Any], maxconn: Any, alon
     return found, notes
 
 
+def routers_addresses(routers: Sequence[str], hosts: Hosts) -> dict[str, str]:
+    """{router: where the others reach it}."""
+    return {router: host_address(router, hosts[router]) for router in routers}
+
+
+def _floating(question: Mapping[str, Any], given: Mapping[str, Any], listen: str, hosts: Hosts) -> dict[str, Any]:
+    """{wanted: keepalived's configuration or "", stale: whether the router has another one}. GB10Error where there can be none, or there is somebody's."""
+    found, routers = question["found"], question["routers"]
+    there = found.get("floating") or {"present": False, "ours": False}
+    if not given:
+        return {"wanted": "", "stale": there["ours"]}
+    addresses = routers_addresses(routers, hosts)
+    floating.check(given, listen, addresses)
+    if there["present"] and not there["ours"]:
+        raise GB10Error(f"{floating.CONFIG} is somebody's and is left as it is; move it away, or leave gb10_router_floating out. Nothing was changed there.")
+    text = floating.configuration(question["router"], given, addresses, found.get("interfaces") or {})
+    return {"wanted": text, "stale": not _as_written(floating.CONFIG, text, found["files"])}
+
+
 def work(question: Mapping[str, Any], hosts: Hosts) -> dict[str, Any]:
-    """{problem, notes, changed, files, record, certificate, names, left}: what a router has to be given.
+    """{problem, notes, changed, files, record, certificate, names, left, url, floating}: what a router has to be given.
 
     ``question``: ``router`` (one of ``routers``), ``boxes`` (the fleet), ``proven`` (boxes of this run) and ``found`` (of the module
     router_info). ``files`` holds keys.
@@ -156,7 +177,8 @@ def work(question: Mapping[str, Any], hosts: Hosts) -> dict[str, Any]:
     router, boxes, found = question["router"], list(question["boxes"]), question["found"]
     if found["config"]["present"] and not found["config"]["ours"] and not found["config"]["stock"]:
         return {"problem": f"Router {router}: {OTHERS}"}
-    hosts = {name: hosts[name] for name in dict.fromkeys([router, *boxes])}
+    hosts = {name: hosts[name] for name in dict.fromkeys([router, *question["routers"], *boxes])}
+    shared = option("gb10_router_floating", router, boxes, hosts) or {}
     try:
         given = settings(router, boxes, hosts)
         now: list[Behind] = []
@@ -167,27 +189,34 @@ def work(question: Mapping[str, Any], hosts: Hosts) -> dict[str, Any]:
             now, notes = [*now, *entries], [*notes, *said]
         servers = merged(found["record"].get("servers") or [], now, read, boxes)
         files = configuration.files(servers, given, [int(part) for part in found["version"].split(".")[:2]])
+        moving = _floating(question, shared, given["address"], hosts)
     except GB10Error as error:
         return {"problem": f"Router {router}: {error}"}
     digest = next(line.split()[-1] for line in files["haproxy.cfg"].splitlines() if "description gb10" in line)
-    address = host_address(router, hosts[router])
+    own = host_address(router, hosts[router])
+    address = str(floating.address(shared).ip) if shared else own
     tls = {name: str(path) for name, path in (option("gb10_router_tls", router, boxes, hosts) or {}).items()}
     return {
         "problem": "",
         "notes": notes,
-        "changed": found["running"] != digest or found["stale_certificate"] or _differs(files, found["files"]),
+        "changed": found["running"] != digest or found["stale_certificate"] or moving["stale"] or _differs(files, found["files"]),
         "files": files,
         "record": {"servers": servers, "certificate": tls},
         "certificate": tls,
-        "names": list(dict.fromkeys([router, address, "localhost", "127.0.0.1"])),
+        "names": list(dict.fromkeys([router, own, address, "localhost", "127.0.0.1"])),
         "left": [{"server": server, "box": box} for server, _slash, box in (name.partition("/") for name in found["drains"]) if box in question["proven"]],
-        "url": f"https://{address}:{given['port']}/v1",
+        "url": f"https://{endpoint(address, given['port'])}/v1",
+        "floating": moving,
     }
+
+
+def _as_written(path: str, text: str, digests: Mapping[str, Mapping[str, Any]]) -> bool:
+    return (digests.get(path) or {}).get("sha256") == hashlib.sha256(text.encode()).hexdigest()
 
 
 def _differs(files: Mapping[str, str], digests: Mapping[str, Mapping[str, Any]]) -> bool:
     """Whether a file on the router is not what it should be, also by hand."""
-    return any((digests.get(f"/etc/haproxy/{name}") or {}).get("sha256") != hashlib.sha256(text.encode()).hexdigest() for name, text in files.items())
+    return not all(_as_written(f"/etc/haproxy/{name}", text, digests) for name, text in files.items())
 
 
 def mistakes(question: Mapping[str, Any], hosts: Hosts) -> list[str]:
@@ -202,7 +231,9 @@ def mistakes(question: Mapping[str, Any], hosts: Hosts) -> list[str]:
             return []
         known = {name: hosts[name] for name in dict.fromkeys([*routers, *boxes])}
         for router in routers:
-            settings(router, boxes, known)
+            given = settings(router, boxes, known)
+            if shared := option("gb10_router_floating", router, boxes, known):
+                floating.check(shared, given["address"], routers_addresses(routers, known))
         _check_reach(routers, boxes, known)
         model_names(_as_wanted(boxes, known), one_port=True)
     except GB10Error as error:
@@ -214,7 +245,7 @@ def _as_wanted(boxes: Iterable[str], hosts: Hosts) -> list[Behind]:
     """The servers as the inventory wants them, as far as their names and ports go."""
     found: list[Behind] = []
     for box in boxes:
-        for one in hosts[box].get("gb10_servers") or []:
+        for one in with_recipes(hosts[box].get("gb10_servers") or []):
             if not isinstance(one, Mapping):
                 continue
             names = one.get("served_model_name") or str(one.get("model") or "").rstrip("/").rpartition("/")[2]
@@ -272,3 +303,20 @@ def idle(names: Sequence[Mapping[str, str]], known: Mapping[str, Any], config_di
     records = box_as_read(known).get("servers") or {}
     deployed = {one["server"]: (records.get(one["server"]) or {}).get("deployment") for one in names}
     return [{"name": name, "base_url": found["probe_url"], "api_key_file": f"{config_dir}/{name}/key.env"} for name, found in deployed.items() if found]
+
+
+def refusals(told: Iterable[Mapping[str, Any]], required: bool) -> list[str]:
+    """Why a batch must not be touched, by what each router answered to the module router_drain; nothing where all of them spare it.
+
+    ``told``: the results of a loop over routers, each with its ``router_host``; ``required``: whether one that cannot be reached counts.
+    """
+    answers = list(told)
+    silent = [str(one["router_host"]) for one in answers if one.get("unreachable")]
+    found = [str(one["msg"]) for one in answers if one.get("msg") and not one.get("unreachable")]
+    if silent and required:
+        found.insert(
+            0,
+            f"{', '.join(silent)} cannot be reached, so nobody can tell it to spare this batch. Bring it up, or go on without it with "
+            "-e gb10_router_required=false. Nothing was changed.",
+        )
+    return list(dict.fromkeys(found))

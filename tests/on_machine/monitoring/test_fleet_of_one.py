@@ -109,5 +109,12 @@ def test_an_engine_that_stands_still_is_wedged_and_nothing_else(fleet):
     until(lambda: "Gb10ServerWedged" in fleet.told(), 90)
     time.sleep(3)
     assert fleet.told() == {"Gb10ServerWedged"}
+    # A box that somebody works on: silenced as the docs say, it tells nothing, and what stands still goes on standing still.
+    silence = fleet.silence(box="spark-01")
+    until(lambda: not fleet.told())
+    time.sleep(3)
+    assert fleet.told() == set() and "Gb10ServerWedged" in fleet.firing()
+    fleet.speak(silence)
+    until(lambda: fleet.told() == {"Gb10ServerWedged"})
     fleet.engine.says("vllm-0.32.0-cpu-after")
     until(lambda: not fleet.firing() or None, 60)

@@ -27,6 +27,7 @@ import sys
 import threading
 import time
 import urllib.parse
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,11 @@ def memory(text: str) -> None:
     (FOLDER / "scratch" / "meminfo").write_text(text)
 
 
+def boot() -> None:
+    """A boot has an id of its own."""
+    (FOLDER / "scratch" / "boot_id").write_text(f"{uuid.uuid4()}\n")
+
+
 def furnish() -> None:
     """Mounts: what the box writes stays in memory that goes with it; no other box and no part of this machine sees it."""
     scratch = FOLDER / "scratch"
@@ -62,9 +68,14 @@ def furnish() -> None:
         work.mkdir()
         sh("mount", "-t", "overlay", "overlay", "-o", f"lowerdir={place},upperdir={upper},workdir={work}", place)
     sh("mount", "-t", "tmpfs", "-o", "mode=755", "run", "/run")
+    Path("/run/haproxy").mkdir()
     memory(MEMINFO)
     sh("mount", "--bind", str(scratch / "meminfo"), "/proc/meminfo")
-    for name in ("docker", "systemctl", "journalctl"):
+    boot()
+    sh("mount", "--bind", str(scratch / "boot_id"), "/proc/sys/kernel/random/boot_id")
+    for path in filter(os.path.exists, ("/usr/sbin/shutdown", "/sbin/shutdown")):  # of systemd, which would look for its own
+        sh("mount", "--bind", str(HERE / "command"), os.path.realpath(path))
+    for name in ("docker", "systemctl", "journalctl", "shutdown"):
         target = Path("/usr/local/sbin") / name
         target.unlink(missing_ok=True)
         target.write_text((HERE / "command").read_text())
@@ -149,7 +160,7 @@ class Docker:
         lines = Path(rule["log"]).read_text().splitlines() if "log" in rule else [] if rank else HEALTHY
         self.logs[name] += [f"{now()} {line}" for line in lines]
         if "exit" in rule:
-            threading.Timer(0.2, self.ended, (name, container["Id"], rule["exit"])).start()
+            threading.Timer(0.2, self.ended, (name, container["Id"], rule)).start()
         else:
             self.engines[name] = RankEngine(name, container) if rank else Engine(container)
 
@@ -163,12 +174,14 @@ class Docker:
         fitting = (one for one in rules if one.get("only", "") in text and not (one.get("unless") and one["unless"] in text))
         return next(fitting, {})
 
-    def ended(self, name: str, identity: str, status: int) -> None:
+    def ended(self, name: str, identity: str, rule: dict[str, Any]) -> None:
         container = self.containers.get(name)
         if container and container["Id"] == identity and container["State"]["Running"]:
-            self.stop(name, status)
+            if rule.get("short"):  # somebody else took its memory
+                memory(SHORT)
+            self.stop(name, rule["exit"])
             if not systemd.program(f"{name}.service"):  # a rank's notices it by itself
-                systemd.engine_ended(f"{name}.service", status)
+                systemd.engine_ended(f"{name}.service", rule["exit"])
 
     def stop(self, name: str, status: int = 143) -> None:
         state = self.container(name)["State"]
@@ -210,12 +223,40 @@ class Docker:
             "logs": lambda: "\n".join(self.logs[self.container(names[-1])["Name"].lstrip("/")]),
             "top": lambda: "PID\n1",
             "stop": lambda: [self.stop(name) for name in names] and "",
+            "rm": lambda: "",
+            "run": lambda: self.load(words),
         }
         if verb == "start":
             return self.attached(names[0])
         if verb not in answers:
             raise Missing(f"an imitated box has no docker {' '.join(words)}")
         return answers[verb]()
+
+    def load(self, words: list[str]) -> str:
+        """``vllm bench serve`` in a container: a result as the server's rule has it (``itl``: seconds between its tokens), or its death (``load``)."""
+        flags = {word: words[index + 1] for index, word in enumerate(words[:-1]) if word.startswith("--")}
+        out = next(word.split(":")[0] for word in words if word.endswith(":/out:rw"))
+        server = next((one for one in self.containers.values() if flags["--base-url"].rpartition(":")[2] in self.ports(one)), None)
+        if not server or not server["State"]["Running"]:
+            raise Missing("ClientConnectorError: nothing answers")
+        rule = self.rule(server)
+        if rule.get("load") == "dies":
+            self.ended(server["Name"].lstrip("/"), server["Id"], 1)
+            raise Missing("ServerDisconnectedError: the server is gone")
+        prompts, output, prompt = (int(flags[name]) for name in ("--num-prompts", "--random-output-len", "--random-input-len"))
+        itl = rule.get("itl", 0.02) * (1 + int(flags["--seed"]) % 3 / 1000)
+        seconds = 0.1 + itl * (output - 1)
+        result = {
+            "completed": prompts, "failed": 0, "duration": seconds, "total_output_tokens": prompts * output, "output_throughput": prompts * output / seconds,
+            "start_times": [0.0] * prompts, "ttfts": [0.1] * prompts, "itls": [[itl] * (output - 1)] * prompts, "input_lens": [prompt] * prompts,
+            "output_lens": [output] * prompts, "errors": [""] * prompts, **{f"p{p}_{name}_ms": 100.0 for p in (50, 95, 99) for name in ("ttft", "itl")},
+        }  # fmt: skip
+        Path(out, "result.json").write_text(json.dumps(result))
+        return ""
+
+    @staticmethod
+    def ports(one: dict[str, Any]) -> set[str]:
+        return {binding["HostPort"] for each in one["HostConfig"]["PortBindings"].values() for binding in each}
 
     def attached(self, name: str) -> str:
         """What `docker start --attach` does: it ends with the container, with its exit code."""
@@ -247,12 +288,18 @@ class Engine(socketserver.ThreadingMixIn, http.server.HTTPServer):
             binding = next(iter(container["HostConfig"]["PortBindings"].values()))[0]
         self.model = words[words.index("--served-model-name") + 1] if "--served-model-name" in words else "?"
         self.keys = Path("/etc/gb10-vllm", container["Name"].removeprefix("/gb10-vllm-"))
+        self.token_s = 0.1
+        self.asked: set[socket.socket] = set()
         super().__init__((binding["HostIp"] or "0.0.0.0", int(binding["HostPort"])), Answer)
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
 
     def shutdown(self) -> None:
+        """What is being answered is cut off, as it is where an engine ends."""
         super().shutdown()
         self.server_close()
+        for connection in list(self.asked):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def known(self, header: str | None) -> bool:
         """Whether a request may be answered; the files are read each time, as the guard of the keys does."""
@@ -313,22 +360,61 @@ class Answer(http.server.BaseHTTPRequestHandler):
             return self.reply(401, {"error": "Unauthorized"})
         if self.path == "/v1/models":
             return self.reply(200, {"data": [{"id": self.server.model, "max_model_len": 2048}]})
+        if self.path == "/metrics":
+            return self.text(f'vllm:num_requests_running{{engine="0"}} {len(self.server.asked)}.0\n')
         paths = {"/v1/models": {}, "/v1/completions": {}, "/v1/chat/completions": {}}
-        return (
-            self.reply(200, {"paths": paths} if self.path == "/openapi.json" else {})
-            if self.path in ("/health", "/metrics", "/openapi.json")
-            else self.reply(404, {})
-        )
+        return self.reply(200, {"paths": paths} if self.path == "/openapi.json" else {}) if self.path in ("/health", "/openapi.json") else self.reply(404, {})
+
+    def text(self, text: str) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def stream(self, tokens: int) -> None:
+        """As many tokens as asked for, one after the other, and how many they were."""
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        said: list[Any] = [{"choices": [{"text": "a"}]}] * tokens
+        for one in [*said, {"choices": [], "usage": {"completion_tokens": tokens}}, None]:
+            line = f"data: {'[DONE]' if one is None else json.dumps(one)}\n\n".encode()
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(line), line))
+            time.sleep(self.server.token_s)
+        self.wfile.write(b"0\r\n\r\n")
 
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if not self.server.known(self.headers.get("Authorization")):
             return self.reply(401, {"error": "Unauthorized"})
+        if b'"stream": true' in body:
+            self.server.asked.add(self.connection)
+            try:
+                return self.stream(int(json.loads(body)["max_tokens"]))
+            finally:
+                self.server.asked.discard(self.connection)
         choice = {"message": {"role": "assistant", "content": "Hello."}, "text": "Hello.", "finish_reason": "stop"}
         return self.reply(200, {"model": self.server.model, "choices": [choice], "usage": {"prompt_tokens": 2, "completion_tokens": 2}})
 
     def log_message(self, *_arguments: Any) -> None:
         pass
+
+
+class Listener(socketserver.ThreadingTCPServer):
+    """A socket unit: its service is run for each connection, as its standard input and output."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+
+    def __init__(self, address: str, command: list[str]) -> None:
+        class Accepted(socketserver.BaseRequestHandler):
+            def handle(self) -> None:
+                subprocess.run(command, stdin=self.request.fileno(), stdout=self.request.fileno(), timeout=5, check=False)
+
+        host, _colon, port = address.rpartition(":")
+        super().__init__((host, int(port)), Accepted)
+        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
 
 
 class Systemd:
@@ -337,6 +423,7 @@ class Systemd:
     def __init__(self) -> None:
         self.state: dict[str, dict[str, str]] = {}
         self.journal: dict[str, list[str]] = {}
+        self.listeners: dict[str, Listener] = {}
         self.processes: dict[str, subprocess.Popen] = {}
         self.era = 0
 
@@ -380,6 +467,9 @@ class Systemd:
     def command(self, words: list[str]) -> tuple[int, str, str]:
         verb = next(word for word in words if not word.startswith("-"))
         units = [word for word in words[words.index(verb) + 1 :] if not word.startswith("-")]
+        if units == ["haproxy.service"]:  # the real one, in the files and the network of this box
+            done = subprocess.run([HERE.parent / "router_host" / "systemctl", *words], capture_output=True, text=True, check=False)
+            return done.returncode, done.stdout, done.stderr
         if verb == "show":
             if not units:
                 return 0, "", ""
@@ -421,7 +511,11 @@ class Systemd:
     def start(self, unit: str) -> None:
         if self.state[unit]["ActiveState"] == "active":
             return
-        if not unit.endswith(".timer"):
+        if unit.endswith(".socket"):
+            command = self.lines(unit.replace(".socket", "@.service"), "ExecStart")[0].lstrip("-")
+            self.listeners[unit] = Listener(self.lines(unit, "ListenStream")[0], shlex.split(command))
+            self.state[unit].update(ActiveState="active", SubState="listening", Result="success")
+        elif not unit.endswith(".timer"):
             if (FOLDER / "short").exists():  # whoever looked before saw more
                 memory(SHORT)
             if self.hook(unit, "ExecStartPre"):
@@ -436,6 +530,10 @@ class Systemd:
             self.state[unit].update(ActiveState="active", SubState="waiting", Result="success")
 
     def stop(self, unit: str) -> None:
+        if unit in self.listeners:
+            listener = self.listeners.pop(unit)
+            listener.shutdown()
+            listener.server_close()
         if unit.endswith(".service") and self.state[unit]["ActiveState"] == "active":
             if unit in self.processes:
                 self.state[unit].update(ActiveState="deactivating")
@@ -458,6 +556,20 @@ class Systemd:
         if self.state[unit]["ActiveState"] == "failed":
             self.state[unit].update(ActiveState="inactive", SubState="dead", Result="success")
 
+    def shut_down(self) -> None:
+        """A reboot: nobody reaches the box meanwhile, what is enabled comes back. With ``stays-off`` in its folder the box does not."""
+        (FOLDER / "off").touch()
+        running = [unit for unit, one in self.state.items() if one["ActiveState"] == "active"]
+        for unit in running:
+            self.stop(unit)
+        time.sleep(2)
+        boot()
+        for unit in running:
+            if self.state[unit]["UnitFileState"] == "enabled":
+                self.start(unit)
+        if not (FOLDER / "stays-off").exists():
+            (FOLDER / "off").unlink()
+
     def engine_ended(self, unit: str, status: int) -> None:
         """systemd waits before it starts the unit again: here for ever."""
         self.hook(unit, "ExecStopPost", SERVICE_RESULT="exit-code", EXIT_CODE="exited", EXIT_STATUS=str(status))
@@ -469,22 +581,22 @@ class Kept:
 
     PLACES = "/etc/gb10-vllm /var/lib/gb10-vllm /usr/local/lib/gb10-vllm /etc/systemd/system/gb10-vllm-*"
 
-    def save(self) -> None:
-        subprocess.run(f"tar --ignore-failed-read -cf {FOLDER}/kept.tar {self.PLACES} 2>/dev/null", shell=True, check=False)
-        (FOLDER / "kept.json").write_text(json.dumps([docker.containers, docker.logs, systemd.state]))
+    def save(self, moment: str = f"{FOLDER}/kept") -> None:
+        subprocess.run(f"tar --ignore-failed-read -cf {moment}.tar {self.PLACES} 2>/dev/null", shell=True, check=False)
+        Path(f"{moment}.json").write_text(json.dumps([docker.containers, docker.logs, systemd.state]))
 
-    def restore(self) -> None:
+    def restore(self, moment: str = f"{FOLDER}/kept") -> None:
         systemd.era += 1
         for pid in filter(str.isdigit, os.listdir("/proc")):
-            if int(pid) not in (1, os.getpid()):
+            if int(pid) not in (1, os.getpid(), warm.pid):
                 with contextlib.suppress(OSError):
                     os.kill(int(pid), signal.SIGKILL)
         for name in list(docker.containers):
             docker.stop(name)
         memory(MEMINFO)
         systemd.journal.clear()
-        docker.containers, docker.logs, systemd.state = json.loads((FOLDER / "kept.json").read_text())
-        script = f"umount -l {STATE} {STATE}/servers/* 2>/dev/null; rm -rf {self.PLACES} /run/gb10-vllm*; tar -xf {FOLDER}/kept.tar -C /"
+        docker.containers, docker.logs, systemd.state = json.loads(Path(f"{moment}.json").read_text())
+        script = f"umount -l {STATE} {STATE}/servers /etc/gb10-vllm 2>/dev/null; rm -rf {self.PLACES} /run/gb10-vllm*; tar -xf {moment}.tar -C /"
         subprocess.run(script, shell=True, check=True)
         for name, one in docker.containers.items():
             if one["State"]["Running"] and systemd.program(f"{name}.service"):
@@ -553,7 +665,10 @@ class Api(http.server.BaseHTTPRequestHandler):
 def commanded(asked: dict[str, Any]) -> dict[str, Any]:
     """What a command prints and its exit status."""
     if asked["name"] == "box":
-        {"save": kept.save, "restore": kept.restore}[asked["words"][0]]()
+        {"save": kept.save, "restore": kept.restore}[asked["words"][0]](*asked["words"][1:])
+        return {"code": 0, "out": "", "err": ""}
+    if asked["name"] == "shutdown":
+        threading.Timer(0.2, systemd.shut_down).start()
         return {"code": 0, "out": "", "err": ""}
     if asked["name"] == "journalctl":
         unit = asked["words"][asked["words"].index("--unit") + 1]
@@ -578,6 +693,9 @@ docker, systemd, kept = Docker(), Systemd(), Kept()
 
 if __name__ == "__main__":
     furnish()
+    warm = subprocess.Popen([sys.executable, str(HERE / "warm.py")])
+    while not Path("/run/modules.sock").exists():
+        time.sleep(0.02)
     with Socket("/run/docker.sock", Api) as server:
         (FOLDER / "up").write_text("")
         server.serve_forever()

@@ -54,7 +54,9 @@ def test_it_fails_in_one_sentence(tmp_path, group, words, variables, said):
     assert "Finalization of task args" not in text and "Traceback" not in text and "NoneType" not in text
 
 
-@pytest.mark.parametrize("name", ["plan", "status", "stop", "rollback", "report", "unbundle", "diagnose"])
+@pytest.mark.parametrize(
+    "name", ["plan", "status", "stop", "rollback", "report", "unbundle", "diagnose", "benchmark", "monitoring", "tune", "fabric", "host", "router", "maintain"]
+)
 def test_every_playbook_that_goes_to_boxes_says_that_there_are_none(tmp_path, name):
     status, text = play(tmp_path, name, "sparks")
     assert status == 2 and "No box of the inventory is in the group gb10, so there is nothing to do." in text
@@ -62,6 +64,11 @@ def test_every_playbook_that_goes_to_boxes_says_that_there_are_none(tmp_path, na
     assert status == 2 and "None of the hosts of --limit elsewhere is in the group gb10, so there is nothing to do." in text
     status, text = play(tmp_path, name, "gb10", "--tags", "some")
     assert status == 2 and "The playbooks have no tags to choose by (--tags)" in text
+
+
+def test_a_search_on_a_box_that_is_none_says_so(tmp_path):
+    status, text = play(tmp_path, "tune", "gb10", "-e", "gb10_tune_box=spark-09")
+    assert status == 2 and "gb10_tune_box is spark-09, which is none of the boxes of this run: spark-01. Nothing was changed." in text
 
 
 def test_a_log_needs_no_box(tmp_path):

@@ -406,3 +406,21 @@ def test_what_moved_together_goes_back_together(failed, touched, moved):
     assert rendered_all("{{ server_moved }}", {**found, "server_lost": True}) == [], "what is another run's is left alone"
     again = [one for one in tasks("roles/server/tasks/restore.yml") if "ansible.builtin.include_tasks" in one]
     assert len(again) == 2 and all(one["vars"]["server_steps"] == [] for one in again), "going back stops nothing that has just been put back"
+
+
+@pytest.mark.parametrize(("asked", "problem", "runs"), [(None, "", False), (True, "", True), ("no", "", False), (True, "no cable", False)])
+def test_an_all_gather_runs_where_it_is_asked_for_and_there_is_a_fabric(asked, problem, runs):
+    given = {} if asked is None else {"gb10_fabric_all_gather": asked}
+    task = named("fabric", "Measure an all-gather with the served image")
+    assert task["ansible.builtin.include_tasks"] == "all_gather.yml"
+    assert rendered_all("{{ " + task["when"] + " }}", {**rendered.variables_of("fabric"), "fabric_plan": {"problem": problem}, **given}) is runs
+
+
+@pytest.mark.parametrize("role", ["server", "fleet", "preflight"])
+def test_a_server_listens_where_its_box_says_that_a_router_comes_in(role):
+    """gb10_server_address: of a box whose name is no address; else its servers stay on loopback."""
+    variables = {**rendered.variables_of(role), **HOST, "ansible_host": "10.0.0.7", "gb10_server_address": "10.0.0.8"}
+    here = next(name for name in (f"{role}_reach", f"{role}_here") if name in variables)
+    assert rendered_all(variables[here], variables) == {"box": "spark-01", "host": "10.0.0.7", "given": "10.0.0.8"}
+    del variables["gb10_server_address"]
+    assert rendered_all(variables[here], variables)["given"] == ""

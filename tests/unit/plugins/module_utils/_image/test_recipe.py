@@ -127,3 +127,20 @@ def test_help_lines_without_a_blank_before_the_colon():
     assert flags["--use-wheels"].takes == "none"
     assert flags["--pre-tf"].text.startswith("Deprecated")
     assert parse_help(JANUARY)["--use-wheels"].takes == "optional"
+
+
+class TestOtherBuilds:
+    OFFER = AUGUST + "  --exp-b12x, --experimental-b12x : B12X\n  --exp-mxfp4 : MXFP4\n  --apply-vllm-pr <pr-or-url> : a patch\n"
+
+    def test_a_preset_is_never_built_from_the_projects_wheels(self):
+        assert said(self.OFFER, wheels="auto", arguments=("--exp-b12x",)) == ["--rebuild-vllm", "--full-log", "--exp-b12x"]
+        assert said(self.OFFER, wheels="none", arguments=("--exp-mxfp4",)) == ["--full-log", "--exp-mxfp4"]
+
+    def test_a_pull_request_is_named_with_its_checksum_and_compiled(self):
+        assert said(self.OFFER, vllm_prs=("634", "7")) == ["--rebuild-vllm", "--apply-vllm-pr", "634", "--apply-vllm-pr", "7", "--full-log"]
+        with pytest.raises(GB10Error, match="vllm_prs change vLLM's source"):
+            said(self.OFFER, vllm_prs=("634",), wheels="prebuilt")
+        with pytest.raises(GB10Error, match="has no --apply-vllm-pr flag"):
+            said(AUGUST, vllm_prs=("634",))
+        with pytest.raises(GB10Error, match="with the checksum of its diff"):
+            said(self.OFFER, arguments=("--apply-vllm-pr", "634"))

@@ -47,6 +47,7 @@ COUNTED = {
     "gpu_memory_utilization": (0.6, 0.7, {}),
     "hf_overrides": ({}, {"text_config": {"num_hidden_layers": 4}}, {}),
     "kv_cache_dtype": ("auto", "fp8", {}),
+    "kv_cache_dtype_skip_layers": ([], ["0"], {"kv_cache_dtype": "fp8"}),
     "kv_cache_memory_bytes": (10 * GIB, 20 * GIB, {}),
     "kv_offloading_size": (0, 20, {}),
     "kv_transfer_config": ({}, {"kv_connector": "OffloadingConnector", "kv_connector_extra_config": {"cpu_bytes_to_use": 5 * GIB}}, {}),

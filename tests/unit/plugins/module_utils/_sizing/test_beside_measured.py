@@ -18,6 +18,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._sizing.plan import plan
 
 GPU = Path(__file__).resolve().parents[4] / "gpu"
 sys.path.insert(0, str(GPU))
+import group  # noqa: E402
 import shapes  # noqa: E402
 
 GIB = 2**30
@@ -73,3 +74,13 @@ def test_a_second_start_takes_what_the_first_one_taught():
     for first, second in AGAIN:
         assert second["planned_beside"]["source"] == "measured"
         assert abs(second["beside_bytes"] - first["beside_bytes"]) <= 0.3 * GIB
+
+
+@pytest.mark.parametrize("row", map(json.loads, (GPU / "group.jsonl").read_text().splitlines()), ids=lambda row: row["name"])
+def test_so_it_is_for_each_rank_of_a_server_over_two_gpus_whose_tokens_are_exact(row):
+    entries = group.ranks(*group.SHARED_OUT[row["name"]], Path("/m"), row)
+    assert row["facts"][0]["kv_tokens"] == row["planned"][0]["kv_tokens"]
+    for entry, planned, device, host, facts in zip(entries, row["planned"], row["device_bytes"], row["host_bytes"], row["facts"], strict=True):
+        assert abs(facts["weights_bytes"] - planned["weights_bytes"]) < 0.05 * GIB
+        took = device + host - planned["weights_bytes"] - planned["kv_cache_bytes"]
+        assert 0 <= entry["beside_bytes"]["value"] - took <= GIB

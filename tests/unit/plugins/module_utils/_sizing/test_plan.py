@@ -523,3 +523,15 @@ class TestOtherEngines:
 
 def test_nothing_wanted_is_a_plan_too():
     assert plan()["verdict"] == "fits" and plan()["servers"] == []
+
+
+class TestCeiling:
+    def test_the_cache_is_not_enlarged_beyond_it_and_what_is_wanted_is_granted(self):
+        free, capped = only(plan(server())), only(plan(server(gpu_memory_ceiling=0.6)))
+        assert capped["verdict"] == "fits" and capped["requested_bytes"] <= 0.601 * 119.7 * GIB < free["requested_bytes"]
+        tight = only(plan(server(max_model_len=65536, concurrency=4, gpu_memory_ceiling=0.1)))
+        assert tight["verdict"] == "fits" and tight["requested_bytes"] > 0.1 * 119.7 * GIB, "a ceiling is no demand: what is wanted is granted"
+
+    def test_what_is_no_share_is_refused(self):
+        with pytest.raises(GB10Error, match="gpu_memory_ceiling is 7"):
+            plan(server(gpu_memory_ceiling=7))

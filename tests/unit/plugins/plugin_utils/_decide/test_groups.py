@@ -288,7 +288,7 @@ def test_tensor_parallel_size_of_one_box_offers_a_group():
 def test_a_group_is_shown():
     found = plans({"one": inputs(server()), "two": inputs(server())})
     text = plan_table(found)
-    assert "big 1/2" in text and "big 2/2" in text and "talk between boxes: 1.00 GiB, assumed" in text
+    assert "big 1/2" in text and "big 2/2" in text and "talk between boxes: 1.50 GiB, assumed" in text
     assert "<svg" in plan_picture(found["two"], "two")
 
 

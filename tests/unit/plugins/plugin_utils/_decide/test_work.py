@@ -20,7 +20,7 @@ UNIT = f"gb10-vllm-{NAME}.service"
 WATCH = f"gb10-vllm-watch@{NAME}.timer"
 UNIT_TEXT = "[Unit]\n"
 KEY_FILE = f"/etc/gb10-vllm/{NAME}/key.env"
-FILES = ["history.json", "deployment.json", UNIT, "repairs.json"]
+BACK = ["repairs.json", UNIT, "deployment.json"]
 GUARDED = ["--middleware", "guard_keys.GuardKeys"]
 REPAIR = {"id": "KB-109", "set": {"max_num_batched_tokens": 4096}, "reason": "r", "wait_for_memory": True}
 
@@ -96,8 +96,17 @@ def test_what_changed_makes_a_new_container_and_keeps_what_served(change, reason
     done = order(running(before), **change)
     assert done["create"] and done["start"] and done["reason"] == reason
     assert done["history"] == [before] == [done["previous"]] and needed(done) == ["history.json", "deployment.json"]
-    assert done["fallback"] == {"deployment": before, "outcome": work.PUT_BACK} and done["lost"] == {"deployment": {}, "outcome": work.LOST}
+    assert done["fallback"] == {"deployment": before, "outcome": work.PUT_BACK, "stands": True} and done["lost"] == {"deployment": {}, "outcome": work.LOST}
     assert done["reset_failed"] and not done["proven"] and done["image_id"] == change.get("image", IMAGE)
+
+
+def test_what_served_stands_where_it_answered_and_its_container_is_as_it_was_made():
+    """What may be left running where a start fails before it is replaced."""
+    unproven, by_hand = running(fresh(), history=[fresh(image=OTHER_IMAGE)]), running(fresh())
+    del unproven["servers"][NAME]["measured"]
+    by_hand["docker"]["containers"][0]["labels"] = {}
+    for on in (unproven, by_hand):
+        assert "stands" not in order(on, one=server(max_model_len=1), arguments=["--max-model-len", "1"])["fallback"]
 
 
 def test_a_plan_that_moved_with_a_measurement_changes_nothing():
@@ -113,6 +122,18 @@ def test_only_what_answered_is_worth_going_back_to():
     assert not done["before_proven"] and done["history"] == [first] and done["previous"] == first
     del failed["servers"][NAME]["measured"]
     assert order(failed, one=server(max_model_len=1), arguments=["--max-model-len", "1"])["previous"] == first
+
+
+def test_what_a_killed_run_left_starting_is_put_back_too_when_it_fails():
+    first, second = fresh(), fresh(image=OTHER_IMAGE)
+    killed = running(second, history=[first])
+    killed["servers"][NAME]["measured"] = {"spec": first["spec"]}
+    done = order(killed, image=OTHER_IMAGE)
+    assert not done["create"] and not done["proven"] and done["previous"] == first
+    assert done["fallback"] == {"deployment": first, "outcome": work.PUT_BACK}
+    alone = running(second)
+    del alone["servers"][NAME]["measured"]
+    assert order(alone, image=OTHER_IMAGE)["fallback"] == {"deployment": {}, "outcome": work.NOTHING_BEFORE}
 
 
 def test_the_history_names_each_deployment_once_and_has_an_end():
@@ -227,7 +248,7 @@ class TestGoingBack:
         first, second = fresh(), fresh(image=OTHER_IMAGE)
         done = self.back(running(second, history=[first], repairs={"image_id": OTHER_IMAGE, "applied": [REPAIR]}), first)
         assert done["deployment"] == first and done["create"] and done["start"] and done["reason"] == "a rollback was asked for"
-        assert needed(done) == FILES and json.loads(done["files"][3]["content"]) == {}
+        assert needed(done) == BACK and json.loads(done["files"][0]["content"]) == {}
         assert done["image_id"] == IMAGE and done["reset_failed"]
 
     def test_does_not_remember_what_is_left(self):
@@ -241,7 +262,23 @@ class TestGoingBack:
         done = self.back(running(fresh(image=OTHER_IMAGE), history=[first], repairs=made), first)
         assert done["repairs"] == [] and not done["may_repair"]
         same = self.back(running(fresh(image=OTHER_IMAGE), repairs=first["repairs"]), first)
-        assert needed(same) == FILES[:3], "its own repairs are there already"
+        assert needed(same) == BACK[1:], "its own repairs are there already"
+
+    def test_can_be_done_again_until_it_answers(self):
+        """What a run leaves that was killed after it wrote the records: the same deployment is still the one to go back to, and nothing is lost."""
+        first, second = fresh(), fresh(image=OTHER_IMAGE)
+        killed = running(first, history=[first])
+        killed["servers"][NAME]["measured"] = {"spec": second["spec"]}
+        again = self.back(killed, first)
+        assert again["deployment"] == first and again["create"] and again["history"] == []
+        failing = order(running(first, history=[first]), image=OTHER_IMAGE)
+        assert failing["history"] == [first] and failing["previous"] == first, "and it is remembered once"
+
+    def test_leaves_a_container_alone_that_was_not_replaced(self):
+        first = fresh()
+        wish = {"deployment": first, "models": {first["model_path"]: {"manifest": first["manifest"]}}, "reason": "r", "untouched": True}
+        done = order(running(first), image="", plan={}, models={}, back_to=wish)
+        assert not done["create"] and done["start"] and needed(done) == BACK[1:]
 
     def test_leaves_the_secrets_as_they_are(self):
         done = self.back(

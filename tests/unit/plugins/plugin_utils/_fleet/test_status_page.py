@@ -101,3 +101,15 @@ def test_what_does_not_answer_is_not_green():
     assert '<td class="good">answers in 0.2 s</td>' in html and 'class="bad"' not in html
     html, _reader = read({"a": seen(box(deployed()), answers={"devstral": {"phase": "failed", "reason": "it exited with code 1"}})})
     assert '<td class="bad">failed</td>' in html and 'class="good"' not in html
+
+
+def test_shows_what_each_router_thinks_and_where_it_disagrees():
+    one = {"server": "devstral", "box": "a", "status": "DOWN", "why": "L4CON", "sessions": 3, "queue": 4}
+    config = {"ours": True, "stock": False, "present": True}
+    drains = {"devstral/a": {"owner": "<b>anna", "run": "1", "at": 0, "why": "a rollout"}}
+    facts = {"version": "3.0", "problem": "", "config": config, "servers": [one], "drains": drains, "certificate": None}
+    fleet = status.status({"a": seen(box(deployed()))}, "2026-11-23 14:02", {"r1": facts, "r2": None}, 0.0)
+    html = status_page.page(fleet, {})
+    assert 'data-router="r1" data-box="a"' in html and "the box answers, but the router does not use it (DOWN L4CON)" in html
+    assert "taken out by &lt;b&gt;anna" in html and "it cannot be reached" in html and '<td class="number">4</td>' in html
+    assert "data-router" not in status_page.page(status.status({"a": seen(box(deployed()))}, "2026-11-23 14:02"), {})

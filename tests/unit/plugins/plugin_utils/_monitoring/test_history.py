@@ -28,6 +28,17 @@ def answer(*series):
     return {"status": "success", "data": {"result": [{"metric": labels, "values": values} for labels, values in series]}}
 
 
+@pytest.mark.parametrize(("hours", "words"), [(1, "hour"), (24, "24 hours"), (1.5, "1.5 hours"), (0.5, "30 minutes"), (168, "168 hours"), (1e-9, "1 minutes")])
+def test_how_long_the_past_is_in_words(hours, words):
+    assert history.span(hours * 3600) == words
+
+
+@pytest.mark.parametrize("hours", [0, -1, float("nan"), float("inf"), 1e9])
+def test_hours_that_are_none_are_a_sentence_and_nobody_is_asked(hours):
+    found = asked.history("http://127.0.0.1:9", hours, 5)
+    assert found["problem"].startswith(f"gb10_status_hours is {hours:g}, so nothing") and fleet_page(FLEET, {}, history=found).count("<svg") == 0
+
+
 def test_values_come_in_the_unit_that_is_shown_and_nan_is_no_point():
     (line,) = history.chart(QUESTION, answer(({"box": "a", "server": "s", "job": "x"}, [[10, str(2**30)], [20, "NaN"], [30, "+Inf"]])))["lines"]
     assert line == {"label": "a s", "points": [[10.0, 1.0]]}
@@ -112,7 +123,7 @@ def test_each_question_is_asked_once_and_of_no_proxy(prometheus, monkeypatch):
 
 @pytest.mark.parametrize(
     ("status", "text", "words"),
-    [(503, "", "could not be asked for the last day"), (200, "<html>", "could not be asked"), (200, "{}", "no answer of Prometheus")],
+    [(503, "", "could not be asked for the last 24 hours"), (200, "<html>", "could not be asked"), (200, "{}", "no answer of Prometheus")],
 )
 def test_a_prometheus_that_does_not_answer_is_a_sentence_and_asked_no_more(prometheus, status, text, words):
     url, handler = prometheus

@@ -38,6 +38,7 @@ def test_defaults():
     [
         ({"port": 0}, "gb10_monitoring.port is 0; give it a whole number from 1 to 65535."),
         ({"scrape_interval_s": 1}, "scrape_interval_s is 1"),
+        ({"scrape_interval_s": "²"}, "scrape_interval_s is '²'; give it a whole number"),
         ({"retention_days": "30d"}, "retention_days is '30d'"),
         ({"disk_gib": True}, "disk_gib is True"),
         ({"port": 9100}, "node_exporter_port and port are both 9100"),

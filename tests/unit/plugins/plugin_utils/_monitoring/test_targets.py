@@ -95,6 +95,25 @@ def test_the_report_says_who_does_not_answer_and_why():
     ]
 
 
+SINCE = "Thu, 26 Nov 2026 06:00:10 GMT"
+
+
+@pytest.mark.parametrize(
+    ("asked", "unknown"),
+    [
+        ("2026-11-26T06:00:09.999999999Z", 1),
+        ("2026-11-26T06:00:10.000000001Z", 0),
+        ("2026-11-26T07:00:09.5+01:00", 1),
+        ("2026-11-26T07:00:11+01:00", 0),
+        ("0001-01-01T00:00:00Z", 1),
+    ],
+)
+def test_who_was_asked_before_all_was_started_is_not_said_to_be_down(asked, unknown):
+    answer = {"data": {"activeTargets": [{"labels": {"job": "a"}, "health": "down", "lastError": "connection refused", "lastScrape": asked}]}}
+    report = monitoring.targets_report(answer, since=SINCE)
+    assert report["unknown"] == unknown and ("does not" in report["text"]) is not bool(unknown)
+
+
 @pytest.mark.parametrize("answer", [None, {}, {"data": None}, {"data": {"activeTargets": [{}]}}, "text"])
 def test_an_answer_of_any_shape_ends_in_a_sentence(answer):
     with pytest.raises(monitoring.GB10Error, match="did not say which targets"):

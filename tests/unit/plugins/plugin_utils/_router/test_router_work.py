@@ -153,3 +153,14 @@ def test_engines_that_have_to_be_idle():
     known = box("10.0.0.1")
     asked = work.idle([{"box": "spark-01", "server": "tiny"}, {"box": "spark-01", "server": "new"}], known, "/etc/gb10-vllm")
     assert asked == [{"name": "tiny", "base_url": "http://x:8000", "api_key_file": "/etc/gb10-vllm/tiny/key.env"}]
+
+
+def test_why_a_batch_must_not_be_touched():
+    spared = {"router_host": "r1", "drained": ["tiny/spark-01"], "busy": {}}
+    refused = {"router_host": "r2", "msg": "tiny of spark-01 is the last one.", "failed": False}
+    silent = {"router_host": "r3", "unreachable": True, "msg": "Failed to connect to the host via ssh"}
+    assert work.refusals([spared], True) == []
+    assert work.refusals([spared, refused, {**refused, "router_host": "r4"}], True) == ["tiny of spark-01 is the last one."]
+    (said,) = work.refusals([spared, silent], True)
+    assert said.startswith("r3 cannot be reached") and said.endswith("Nothing was changed.")
+    assert work.refusals([spared, silent], False) == []
