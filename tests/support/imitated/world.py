@@ -503,7 +503,7 @@ class Systemd:
     def hook(self, unit: str, key: str, **more: str) -> int:
         codes = []
         for line in self.lines(unit, key):
-            done = subprocess.run(shlex.split(line), env={**self.environment(unit), **more}, capture_output=True, text=True, check=False)
+            done = subprocess.run(shlex.split(line.removeprefix("-")), env={**self.environment(unit), **more}, capture_output=True, text=True, check=False)
             self.journal.setdefault(unit, []).extend([*done.stdout.splitlines(), *done.stderr.splitlines()])
             codes.append(done.returncode)
         return max(codes, default=0)
