@@ -9,7 +9,7 @@ BIN := .venv/bin
 STAGE := tests/stage
 DEEP := engine_failures/test_engine_failures.py engine_config/test_all_combinations.py test_fleet.py test_supply_play.py test_imitated_tune.py test_fabric.py monitoring/test_role.py engine_failures/test_stopped_engine.py
 BOXES_PREPARE := $(STAGE) boxes python3 tests/boxes/boxes prepare
-PYTHON_FILES := . tests/tree tests/boxes/boxes tests/boxes/demo tests/boxes/demo-failure
+PYTHON_FILES := . tests/tree tests/corpus tests/catalogue tests/boxes/boxes tests/boxes/demo tests/boxes/demo-failure
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ANSIBLE_FORCE_COLOR ?= 0
 

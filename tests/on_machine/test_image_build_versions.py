@@ -185,4 +185,4 @@ def test_a_pull_request_is_checked_where_the_dockerfile_writes_its_diff(august):
     august.commit()
     august.build("main", vllm_prs={"634": f"sha256:{'a' * 64}"})
     built = next(call for call in august.calls("build") if "vllm-export" in call["arguments"])
-    assert f"634) gb10_said={'a' * 64};;" in built["dockerfile"]
+    assert f"634) expected={'a' * 64};;" in built["dockerfile"]

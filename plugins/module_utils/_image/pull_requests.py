@@ -54,12 +54,12 @@ def guarded(text: str, sums: Mapping[str, str], name: str) -> str:
 
 
 def _lines(sums: Mapping[str, str], indent: str) -> str:
-    cases = " ".join(f"{reference}) gb10_said={digest};;" for reference, digest in sorted(sums.items()))
+    cases = " ".join(f"{reference}) expected={digest};;" for reference, digest in sorted(sums.items()))
     lines = [
-        f'case "$pr" in {cases} *) gb10_said=nothing;; esac; \\',
-        'gb10_found="$(sha256sum < "$patch_file" | cut -c 1-64)"; \\',
-        'if [ "$gb10_found" != "$gb10_said" ]; then \\',
-        '    echo "ERROR: the diff of vLLM pull request $pr has the SHA-256 $gb10_found and not $gb10_said"; exit 1; \\',
+        f'case "$pr" in {cases} *) expected=nothing;; esac; \\',
+        'actual="$(sha256sum < "$patch_file" | cut -c 1-64)"; \\',
+        'if [ "$actual" != "$expected" ]; then \\',
+        '    echo "ERROR: the diff of vLLM pull request $pr has the SHA-256 $actual and not $expected"; exit 1; \\',
         "fi; \\",
     ]
     return "".join(f"{indent}{line}\n" for line in lines)

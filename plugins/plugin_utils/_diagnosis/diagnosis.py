@@ -147,9 +147,10 @@ def diagnose(logs: dict[str, str], entries: list[Entry], context: frozenset[str]
     started = {log.node: log.started for log in read if log.kind == SERVER}
     # What was said before a server came up did not keep it from coming up.
     fatal = [hit for hit in hits if hit.entry.severity == "fatal" and hit.line_number >= started.get(hit.node, 0) and not _is_harmless(hit, started)]
-    root = _named_in(fatal[0], hits) if fatal else None
+    own = _end_of_another(fatal, read)
+    root = own or (_named_in(fatal[0], hits) if fatal else None)
     explained = _explained([hit for hit in fatal if hit.entry.raised_in is None])
-    if root is None or root.is_wrapper or _passes_by(root, read, explained):
+    if own is None and (root is None or root.is_wrapper or _passes_by(root, read, explained)):
         placed = [hit for hit in fatal if hit.entry.raised_in and _is_first(hit, read)]
         unexplained = None if placed else _unexplained(read, explained)
         if unexplained is not None:
@@ -184,6 +185,15 @@ def diagnose(logs: dict[str, str], entries: list[Entry], context: frozenset[str]
         "also": _also(others),
         "notes": notes,
     }
+
+
+def _end_of_another(fatal: list[Hit], logs: list[Log]) -> Hit | None:
+    """Where the most important one is a rank's waiting for another: what the log of that other one says of its own end. None elsewhere."""
+    servers = {log.node for log in logs if log.kind == SERVER}
+    if len(servers) < 2 or "multinode" not in fatal[0].entry.stages:
+        return None
+    elsewhere = (hit for hit in fatal if hit.node in servers - {fatal[0].node} and "multinode" not in hit.entry.stages)
+    return next((hit for hit in elsewhere if hit.entry.marker or not hit.is_wrapper), None)
 
 
 def _ending(root: Hit | None, todo: str) -> str:
@@ -338,7 +348,10 @@ def fill(text: str, groups: dict) -> str:
 
 
 # Lines that stand in every log and decide nothing.
-_FILLER = re.compile(r"NCCL INFO|^(?:Traceback|\s|\[?[WIE]\d{4}[ :]|Found ulimit|Route: |non-default args|During handling|The above exception)|Warning: ")
+_FILLER = re.compile(
+    r"NCCL INFO|^(?:Traceback|\s|\[?[WIE]\d{4}[ :]|Found ulimit|Route: |non-default args|During handling|The above exception)|Warning: "
+    r"|^\S+\.(?:service|scope|timer|mount): |^(?:Start(?:ing|ed)|Finished|Stopp(?:ing|ed)|Created|Mounted) \S+\.|No available shared memory broadcast block"
+)
 
 
 def _shape(line: str) -> str:

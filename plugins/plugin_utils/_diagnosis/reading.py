@@ -90,7 +90,8 @@ _TOOL = re.compile(
     r" ?(?:\[\w+\])?:? |^\s*(?:docker|git|uv|pip|curl|wget|tar): "
     r"|: (?:fatal )?error:? |: error \w*\d+|Error response from daemon|^× |^\s*[├╰]─▶ |: No such file or directory$"
     r"|: [Pp]ermission denied$|: not found$|cannot stat|No space left on device"
-    r"|Out of memory|(?:CUDA|[Ee]rror).{0,400}out of memory|NCCL WARN |oom-kill|Killed process|\bXid\b|undefined symbol|cannot open shared object"
+    r"|Out of memory|(?:CUDA|[Ee]rror).{0,400}out of memory|NCCL WARN |oom-kill(?!:constraint)|Killed process|\bXid\b"
+    r"|undefined symbol|cannot open shared object"
 )
 _TRACEBACK = re.compile(r"^Traceback \(most recent call last\)|^\s+File \"")
 _CHAIN = re.compile(r"^(?:During handling of the above exception|The above exception was the direct cause)")

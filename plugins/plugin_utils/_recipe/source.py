@@ -24,6 +24,7 @@ SUFFIXES = (".yaml", ".yml")
 MOST = 500
 """Recipes of one directory."""
 _URL = re.compile(r"(?:(?:https|http|ssh|git|file)://|[A-Za-z0-9._-]+@[A-Za-z0-9._-]+:)\S+")
+_PAGE = re.compile(r"(https?://[^/]+/[^/]+/[^/]+)/(?:-/)?(?:blob|raw|tree|edit)/[^/]+/(.+)")
 _CLONE_S = 120.0
 _SKIPPED = ("benchmarking", "benchmarks", "tuning", "mods", "node_modules")
 
@@ -47,6 +48,12 @@ def find(given: str, base: str = "") -> Found:
     """The recipes that ``given`` names: FILE, DIR or GIT_URL#PATH. ``base``: where relative paths begin. GB10Error in one sentence."""
     given = given.strip()
     address, sign, path = given.partition("#")
+    if given.startswith("@"):
+        raise GB10Error(f"recipe: {given[:80]} is a name in a registry of sparkrun; name the registry's repository and the path in it, as GIT_URL#PATH.")
+    page = _PAGE.fullmatch(address)
+    if page or (not sign and address.startswith(("https://", "http://")) and address.endswith(SUFFIXES)):
+        instead = f"{page[1]}.git#{page[2]}" if page else "GIT_URL#PATH"
+        raise GB10Error(f"recipe: {given[:200]} is the address of a page or file; name it in its repository, as {instead}, or fetch it and name the file.")
     if _URL.fullmatch(address):
         return _in_repository(address, path)
     if "::" in address or (sign and "://" in address):

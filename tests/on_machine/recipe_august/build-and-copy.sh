@@ -35,6 +35,7 @@ while [ $# -gt 0 ]; do
         --rebuild-flashinfer) compile_flashinfer=true ;;
         --force-vllm-download|--force-flashinfer-download) again=true ;;
         --vllm-ref) vllm_ref=$2; compile_vllm=true; shift ;;
+        --apply-vllm-pr) compile_vllm=true; shift ;;
         -j|--build-jobs) jobs=$2; shift ;;
         --full-log) more+=(--progress=plain) ;;
         --network) more+=(--network "$2"); shift ;;

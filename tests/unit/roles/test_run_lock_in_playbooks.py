@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[3]
 PLAYBOOKS = {path.stem: yaml.safe_load(path.read_text()) for path in sorted((ROOT / "playbooks").glob("*.yml"))}
 LOCK = "gb10.vllm.run_lock"
 # Only looks, or works on the controller.
-LOOKS = {"plan", "status", "diagnose"}
+LOOKS = {"plan", "status", "diagnose", "recipe"}
 # Roles, and entries of roles, that change nothing on a box.
 HARMLESS = {"gb10.vllm.preflight", "gb10.vllm.plan", ("gb10.vllm.fleet", "observe"), ("gb10.vllm.fleet", "kept"), ("gb10.vllm.fleet", "lacking"),
             ("gb10.vllm.fleet", "lock_file"), ("gb10.vllm.fleet", "locked"), ("gb10.vllm.fleet", "unlock"), ("gb10.vllm.fleet", "chosen")}  # fmt: skip

@@ -369,3 +369,44 @@ def test_the_log_of_another_server_is_named_as_such(entries):
     log = "main: HTTP server is listening, hostname: 0.0.0.0, port: 8080\nload_tensors: offloaded 37/37 layers to GPU\n"
     found = diagnosis.diagnose({"box1": log}, entries)
     assert found["verdict"] == "nothing" and "llama.cpp" in found["why"] and found["lines"] == [log.split("\n", maxsplit=1)[0]]
+
+
+STARTED = "(APIServer pid=1) INFO 11-25 18:17:19 [api_server.py:1] vLLM API server version 0.33.0\n"
+
+
+@pytest.mark.parametrize(
+    ("last", "entry"),
+    [
+        ("Worker proc VllmWorker-0 died unexpectedly (exit code: -9), shutting down executor.", "GB-012"),
+        ("Fatal Python error: Segmentation fault", "GB-942"),
+    ],
+)
+def test_what_only_tells_how_it_ended_names_no_cause(entries, last, entry):
+    found = diagnosis.diagnose({"box1": f"{STARTED}{last}\n"}, entries)
+    assert (found["verdict"], found["found"], found["id"], found["what"]) == ("unknown", False, entry, last)
+    assert found["why"] and found["todo"]
+
+
+def test_the_advice_of_an_ending_goes_with_an_error_that_nobody_knows(entries):
+    error = "frob.FrobError: the frob is odd"
+    log = f"{STARTED}Traceback (most recent call last):\n{error}\nWorker proc VllmWorker-0 died unexpectedly (exit code: -9), shutting down executor.\n"
+    found = diagnosis.diagnose({"box1": log}, entries)
+    assert (found["verdict"], found["found"], found["what"]) == ("unknown", False, error)
+    assert "signal 9" in found["todo"] and found["todo"].endswith(diagnosis.ADD)
+
+
+def test_an_error_that_nobody_knows_is_quoted_where_its_own_words_say_why(entries):
+    for text in ("the frobs (128) exceed the 64 that fit", "frobs are not supported by odd models", "the variable FROB is not set"):
+        found = diagnosis.diagnose({"box1": f"{STARTED}Traceback (most recent call last):\nRuntimeError: {text}\n"}, entries)
+        assert found["found"] and text in found["why"], text
+    silent = diagnosis.diagnose({"box1": f"{STARTED}Traceback (most recent call last):\nValueError: too many values to unpack (expected 2)\n"}, entries)
+    assert not silent["found"]
+
+
+def test_a_kill_in_the_kernels_log_comes_before_the_shortage_that_led_to_it(entries):
+    log = (
+        "[ 812.0] NVRM: nvCheckOkFailedNoLog: Check failed: Out of memory [NV_ERR_NO_MEMORY] (0x00000051) returned from x\n"
+        "[ 812.1] Out of memory: Killed process 6021 (VLLM::Worker_TP) total-vm:1kB\n"
+    )
+    found = diagnosis.diagnose({"box1 (kernel)": log}, entries)
+    assert (found["id"], "VLLM::Worker_TP" in found["why"]) == ("KB-122", True)

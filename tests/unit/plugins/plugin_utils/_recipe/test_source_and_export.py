@@ -90,6 +90,9 @@ def test_a_link_in_a_repository_leads_nowhere(repository, tree):
         ("https://a:b@nowhere.invalid/a.git#x", "holds a password"),
         ("file:///x#../../etc", "leaves the repository"),
         ("ftp://x/y#z", "no address git reads"),
+        ("@official/glm-4.7-flash", "is a name in a registry of sparkrun"),
+        ("https://github.com/a/b/blob/main/recipes/c.yaml", r"as https://github.com/a/b.git#recipes/c.yaml, or fetch it"),
+        ("https://example.invalid/c.yaml", "is the address of a page or file"),
     ],
 )
 def test_what_cannot_be_reached_is_one_sentence(given, said, tmp_path):
