@@ -50,9 +50,9 @@ def places(server: str, boxes: Mapping[str, Mapping[str, Any]]) -> dict[str, Pla
     for box, facts in boxes.items():
         for interface, held in facts["addresses"].items():
             for one in held:
-                address = ipaddress.ip_interface(one)
-                if address.version == 4 and not address.ip.is_loopback and not address.ip.is_link_local:
-                    networks.setdefault(str(address.network), {}).setdefault(box, (interface, str(address.ip)))
+                end = ipaddress.ip_interface(one)
+                if end.version == 4 and not end.ip.is_loopback and not end.ip.is_link_local:
+                    networks.setdefault(str(end.network), {}).setdefault(box, (interface, str(end.ip)))
     common = {network: ends for network, ends in networks.items() if len({address for _interface, address in ends.values()}) == len(boxes) == len(ends)}
     if not common:
         held = "; ".join(f"{box} has {_shown(facts)}" for box, facts in boxes.items())
@@ -146,6 +146,9 @@ def unequal(orders: Mapping[str, Order], environments: Mapping[str, Any]) -> str
     ``orders``: of this server by box; ``environments``: its ``env`` by box, which is compared and never shown.
     """
     made = {box: order["deployment"] for box, order in orders.items()}
+    said = _differing({box: one["container"]["image"] for box, one in made.items()}, "the image")
+    if said and _differing({box: order["image_identity"] for box, order in orders.items()}, "the image"):
+        return said
     for what, of in CHECKS:
         said = _differing({box: of(one) for box, one in made.items()}, what)
         if said:
@@ -191,7 +194,6 @@ def _environment(deployment: Deployment) -> dict[str, str]:
 
 
 CHECKS = (
-    ("the image", lambda one: one["container"]["image"]),
     ("the files of the model", lambda one: one["manifest"]),
     ("the group", lambda one: {key: value for key, value in (one.get("group") or {}).items() if key != "number"}),
     ("the argument", _arguments),
@@ -216,7 +218,7 @@ def compared(name: str, hostvars: Mapping[str, Any], boxes: Sequence[str]) -> di
     if absent:
         problem = f"{absent[0]}, which is one of its boxes, is not part of this batch or could not be reached"
         return {"boxes": members, "problem": problem, "start": False, "failed": absent, "fell": []}
-    given = {box: next((one for one in hostvars[box].get("gb10_servers") or [] if one.get("name") == name), {}).get("env") for box in members}
+    given = {box: _env_of(name, hostvars[box]) for box in members}
     orders = {box: orders[box] for box in members}
     return {
         "boxes": members,
@@ -225,6 +227,12 @@ def compared(name: str, hostvars: Mapping[str, Any], boxes: Sequence[str]) -> di
         "failed": [box for box in members if hostvars[box].get("server_failures")],
         "fell": [box for box in members if hostvars[box].get("server_rank_failed") == name],
     }
+
+
+def _env_of(name: str, known: Mapping[str, Any]) -> Any:
+    """``env`` of a server as the inventory gives it to one box."""
+    wanted: Sequence[Mapping[str, Any]] = known.get("gb10_servers") or []
+    return next((one.get("env") for one in wanted if one.get("name") == name), None)
 
 
 def unstarted(name: str, hostvars: Mapping[str, Any], boxes: Sequence[str]) -> list[str]:

@@ -258,6 +258,7 @@ class Order(TypedDict, total=False):
     fallback: Fallback
     lost: Fallback
     group: Mapping[str, Any]  # as its deployment has it; {} for a server of one box
+    image_identity: str  # what is the same of its image on all boxes
 
 
 class Seen(TypedDict, total=False):

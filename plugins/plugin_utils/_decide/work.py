@@ -73,6 +73,7 @@ def work_order(given: Given) -> Order:
         "fallback": _fallback(decision["create"] or measured != deployment["spec"], previous, proven and _stands(before, given["box"])),
         "lost": {"deployment": {}, "outcome": LOST},
         "group": deployment.get("group") or {},
+        "image_identity": _identity(given, deployment),
     }
     order["load"] = _load(deployment, given["wanted"], (given.get("models") or {}).get(deployment["model_path"]) or {})
     # What ran before gives its memory back a while after it has ended.
@@ -97,6 +98,13 @@ def _image(given: Given, record: Record) -> Image:
     if image.get("id"):
         return {"id": image["id"], "name": name, "vllm_version": image.get("vllm_version")}
     return {"id": (runs.get("container") or {}).get("image") or "", "name": name, "vllm_version": runs.get("vllm_version") or ""}
+
+
+def _identity(given: Given, deployment: Deployment) -> str:
+    """What is the same of one image on all boxes; its id is not, where their Docker engines keep images in different ways."""
+    image, names = deployment["container"]["image"], (given["box"].get("docker") or {}).get("images") or {}
+    known = [one for one in [given.get("image") or {}, *names.values()] if one.get("id") == image]
+    return next((str(one["identity"]) for one in known if one.get("identity")), image)
 
 
 def _decision(given: Given, record: Record, image: Image) -> Decision:

@@ -34,7 +34,7 @@ import urllib.parse
 STATE_DIR = os.environ.get("GB10_STATE_DIR", "/var/lib/gb10-vllm")
 GUARD = os.environ.get("GB10_GUARD", "/usr/local/lib/gb10-vllm/guard")
 LOOK_S = float(os.environ.get("GB10_LOOK_S", "5"))
-PATIENCE_LOOKS = 4
+PATIENCE_LOOKS = 3
 """So often in a row a box may not answer before it counts as lost."""
 ASK_S = 3.0
 STOP_S = 10
@@ -152,7 +152,7 @@ class Tie:
         if word.startswith("waiting"):
             raise Lost(f"{self.box} has left the group: its rank is {word}")
         if self.silent >= PATIENCE_LOOKS:
-            raise Lost(f"{self.box} ({self.address}) has not answered for {self.silent * LOOK_S:.0f} s: the box is off, or the network between us is cut")
+            raise Lost(f"{self.box} ({self.address}) has not answered for {self.silent} looks: the box is off, or the network between us is cut")
 
 
 def docker(*arguments: str) -> str:

@@ -437,7 +437,9 @@ class Systemd:
         while self.era == era and self.state[unit]["ActiveState"] == "active":
             process = subprocess.Popen(self.program(unit), env=self.environment(unit) | {"GB10_LOOK_S": "0.3"}, stderr=subprocess.PIPE, text=True)
             self.processes[unit] = process
-            self.journal.setdefault(unit, []).extend((process.communicate()[1] or "").splitlines())
+            for line in process.stderr or ():
+                self.journal.setdefault(unit, []).append(line.rstrip())
+            process.wait()
             if self.era != era or self.state[unit]["ActiveState"] != "active":
                 return
             code = str(process.returncode)
@@ -501,7 +503,7 @@ class Systemd:
     def hook(self, unit: str, key: str, **more: str) -> int:
         codes = []
         for line in self.lines(unit, key):
-            done = subprocess.run(shlex.split(line), env={**self.environment(unit), **more}, capture_output=True, text=True, check=False)
+            done = subprocess.run(shlex.split(line.removeprefix("-")), env={**self.environment(unit), **more}, capture_output=True, text=True, check=False)
             self.journal.setdefault(unit, []).extend([*done.stdout.splitlines(), *done.stderr.splitlines()])
             codes.append(done.returncode)
         return max(codes, default=0)

@@ -227,7 +227,7 @@ def test_what_an_earlier_start_left_is_ended_first(together):
     together.until("answered")
 
 
-def test_a_box_that_does_not_answer_any_more_is_given_up_after_four_looks(together):
+def test_a_box_that_does_not_answer_any_more_is_given_up_after_three_looks(together):
     os.kill(together.units[1].pid, signal.SIGSTOP)  # its connections stay, as after a cut link
     assert together.ended(0, 40) == 1
     assert "two (127.0.0.2) has not answered for" in together.said(0)
