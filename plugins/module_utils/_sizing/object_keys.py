@@ -109,10 +109,10 @@ def refuse(args: Mapping[str, Any], who: str) -> None:
                 near = difflib.get_close_matches(plain, known, n=1, cutoff=0.75)
                 meant = RENAMED.get((name, plain)) or (f"did you mean {near[0]}?" if near else "leave it out")
                 raise GB10Error(f"{who}: args.{name} has the key {plain[:60]}, over which vLLM refuses to start: {meant}")
-    for name, key, known in POOLING:
+    for name, key, values in POOLING:
         value = given.get(key) if isinstance(given := args.get(name), Mapping) else None
-        if value is not None and value not in known:
-            raise GB10Error(f"{who}: args.{name}.{key} is {str(value)[:40]!r}: vLLM takes one of {', '.join(known)}, in capitals")
+        if value is not None and value not in values:
+            raise GB10Error(f"{who}: args.{name}.{key} is {str(value)[:40]!r}: vLLM takes one of {', '.join(values)}, in capitals")
     compiled = args.get("compilation_config")
     if args.get("cudagraph_capture_sizes") and isinstance(compiled, Mapping) and compiled.get("cudagraph_capture_sizes"):
         raise GB10Error(f"{who}: args says cudagraph_capture_sizes twice, also in compilation_config, which vLLM refuses: keep one of them")
