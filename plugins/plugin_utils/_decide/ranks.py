@@ -108,10 +108,10 @@ def as_rank(container: Container, group: Mapping[str, Any], place: Place, addres
         "env": {**container["env"], **environment(place), **own},
         "published_ports": [],
         "network_mode": "host",
-        "ulimits": [*container["ulimits"], "nofile:1048576:1048576"],
     }
+    # Limits that a Docker without all of root's rights (a container, rootless) may not raise.
     if place["infiniband"]:
-        found["ulimits"] = [*found["ulimits"], "memlock:-1:-1"]
+        found["ulimits"] = [*container["ulimits"], "nofile:1048576:1048576", "memlock:-1:-1"]
         found["devices"] = ["/dev/infiniband:/dev/infiniband"]
     return found
 

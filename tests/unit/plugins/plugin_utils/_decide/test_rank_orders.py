@@ -110,7 +110,7 @@ def test_a_rank_has_the_network_of_its_box_and_rdma_and_never_all_privileges():
     assert container["devices"] == ["/dev/infiniband:/dev/infiniband"] and container["ulimits"] == ["nofile:1048576:1048576", "memlock:-1:-1"]
     bare = {box: {**place, "infiniband": False} for box, place in meet(a=network(1), b=network(2)).items()}
     assert "devices" not in order(1, places=bare)["deployment"]["container"]
-    assert order(1, places=bare)["deployment"]["container"]["ulimits"] == ["nofile:1048576:1048576"]
+    assert order(1, places=bare)["deployment"]["container"]["ulimits"] == []
 
 
 def test_without_a_known_network_nothing_is_deployed():
