@@ -115,7 +115,7 @@ def test_a_batch_that_nobody_knows_is_not_guessed():
         (ATTENTION, {"args": {"attention_backend": "FLASHINFER"}}, {"args": {"--attention-backend": None}}),
         (ATTENTION, {"kv_cache_dtype": "fp8"}, {"kv_cache_dtype": "auto"}),
         (GONE, {"args": {"swap_space": 4}}, {"args": {"--swap-space": None}}),
-        (CAPTURE, {"args": {"compilation_config": {"level": 3}}}, {"args": {"--compilation-config": {"level": 3, "cudagraph_mode": "PIECEWISE"}}}),
+        (CAPTURE, {"args": {"compilation_config": {"mode": 3}}}, {"args": {"--compilation-config": {"mode": 3, "cudagraph_mode": "PIECEWISE"}}}),
         (NOTHING_LEFT, {"gpu_memory_utilization": 0.6}, {"gpu_memory_utilization": 0.65}),
     ],
 )

@@ -61,6 +61,8 @@ IMAGE = {
     "rebuild": ["vllm"],
     "arguments": ["--x"],
     "build_args": {"A": "b"},
+    "mods": ["mods/a"],
+    "vllm_prs": {"12345": "0" * 64},
     "image": "registry/x:1",
     "digest": "sha256:1",
     "archive": "/x.tar",
@@ -320,7 +322,7 @@ def test_the_next_batch_is_planned_with_what_the_canary_measured(built, learned,
     task = named("playbooks/activate.yml", "Plan again with the engine that was built")
     hostvars = {"spark-01": {"server_learned": learned}, "spark-02": {"inventory_hostname": "spark-02"}, "spark-03": {"server_learned": [{"where": "own"}]}}
     variables = {
-        **rendered.trusted({key: play["vars"][key] for key in ("activate_others", "activate_learned")}),
+        **rendered.trusted({key: play["vars"][key] for key in ("activate_others", "activate_learners", "activate_learned")}),
         "activate_built": built, "hostvars": hostvars,
         "ansible_play_hosts_all": list(hostvars), "ansible_play_batch": ["spark-03"], "plan_result": {"plan": {"engine": {"vllm_version": "0.33.0"}}},
     }  # fmt: skip
