@@ -285,7 +285,7 @@ MUTANTS = [
     ),
     Mutant("role-lock-planned", "high", "playbooks/supply.yml", '            planned: "{{ preflight_result.box.servers }}"\n', "", WIRING_TEST),
     Mutant("role-history", "medium", "roles/server/vars/main.yml", "'history': server_history | int", "'history': 5", WIRING_TEST),
-    Mutant("role-restarts", "medium", "roles/server/templates/server.service.j2", "Burst={{ server_restarts | int + (3 if server_is_rank else 1) }}", "Burst=4", WIRING_TEST),
+    Mutant("role-restarts", "medium", "roles/server/templates/server.service.j2", "Burst={{ server_restarts | int +", "Burst={{ 3 +", WIRING_TEST),
     Mutant(
         "role-window",
         "low",
@@ -330,7 +330,7 @@ MUTANTS = [
     Mutant("guard-no-memory", "medium", GUARD, "    if lasting or refused:", "    if lasting:", GUARD_TEST),
     Mutant("guard-proxy-key", "medium", GUARD, 'status, text = ask(base_url, "/metrics", key,', 'status, text = ask(base_url, "/metrics", "",', GUARD_TEST),
     Mutant("role-wedged", "medium", "roles/server/templates/gb10-vllm-watch@.service.j2", "{{ server_wedged_s }}", "900", WIRING_TEST),
-    Mutant("role-starts", "medium", "roles/server/templates/server.service.j2", "ANSWER={{ server_restarts | int + (3 if server_is_rank else 1) }}", "ANSWER=4", WIRING_TEST),
+    Mutant("role-starts", "medium", "roles/server/templates/server.service.j2", "ANSWER={{ server_restarts | int +", "ANSWER={{ 3 +", WIRING_TEST),
     Mutant("role-reload", "medium", "roles/server/tasks/guard.yml", "    daemon_reload: true\n", "    daemon_reload: false\n", WIRING_TEST),
 ]
 
