@@ -35,7 +35,7 @@ def readable(env: Any, where: str) -> dict[str, Any]:
             raise GB10Error(f"{where}: env.{name} is a {_kind(value)}: an environment holds text, so write JSON in quotes.")
         if value is not None:
             done[name] = _switch(name, value)
-    devices = str(done.get(GPUS, "0")).strip().split(",")[0]
+    devices = str(done.get(GPUS, "0")).strip().split(",", maxsplit=1)[0]
     if devices == "-1" or (devices.isdigit() and int(devices) > 0):
         raise GB10Error(f"{where}: env.{GPUS} names a GPU that a GB10 has not, so vLLM would find none: leave it out.")
     port = str(done.get("VLLM_PORT", "0"))
