@@ -7,7 +7,7 @@ DEEP_PARTS := order engines judge supply light network monitoring server group m
 BOXES ?= 1
 BIN := .venv/bin
 STAGE := tests/stage
-DEEP := engine_failures/test_engine_failures.py engine_config/test_all_combinations.py test_fleet.py test_supply_play.py test_imitated_tune.py test_fabric.py monitoring/test_role.py engine_failures/test_stopped_engine.py test_router_under_load.py test_imitated_router.py test_imitated_kills.py
+DEEP := engine_failures/test_engine_failures.py engine_config/test_all_combinations.py test_fleet.py test_supply_play.py test_imitated_tune.py test_fabric.py monitoring/test_role.py engine_failures/test_stopped_engine.py test_router_under_load.py test_imitated_router.py test_imitated_kills.py test_imitated_faults.py test_imitated_groups.py
 BOXES_PREPARE := $(STAGE) boxes python3 tests/boxes/boxes prepare
 PYTHON_FILES := . tests/tree tests/corpus tests/catalogue tests/boxes/boxes tests/boxes/demo tests/boxes/demo-failure
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -119,7 +119,7 @@ deep-server: setup      # a server that is killed in every way, two that swap po
 
 deep-group: setup       # one server over two boxes, killed in every way
 	@$(BOXES_PREPARE)
-	@$(STAGE) $@ pytest -q -s tests/e2e/test_group.py
+	@$(STAGE) $@ pytest -q -s tests/on_machine/test_imitated_groups.py tests/e2e/test_group.py
 
 deep-memory: setup      # what a server takes, seen from outside, and a floor that is kept
 	@$(BOXES_PREPARE)
@@ -142,8 +142,8 @@ deep-benchmark: setup   # the servers measured and tuned, with the real tool and
 	@$(BOXES_PREPARE)
 	@$(STAGE) $@ pytest -q -s tests/on_machine/test_imitated_tune.py tests/e2e/test_benchmark.py tests/e2e/test_tune.py
 
-deep-faults: setup      # runs over imitated boxes that are killed; GB10_ALL_MOMENTS=1: between any two modules
-	@$(STAGE) $@ pytest -q tests/on_machine/test_imitated_kills.py
+deep-faults: setup      # imitated boxes whose disks fill, that vanish, and runs that are killed; GB10_ALL_MOMENTS=1: between any two modules
+	@$(STAGE) $@ pytest -q tests/on_machine/test_imitated_faults.py tests/on_machine/test_imitated_kills.py
 
 deep-router: setup      # the real HAProxy under load while engines die, links break and boxes are rolled out and rebooted
 	@tests/setup --router
