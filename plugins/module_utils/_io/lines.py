@@ -39,6 +39,7 @@ _PREFIXES = tuple(
         r"^(?:[A-Z][a-z]{2} )?[A-Z][a-z]{2} [ \d]\d (?:\d{4} )?\d\d:\d\d:\d\d(?:\.\d+)? [\w.-]+ [\w@.:/-]+?(?:\[\d+\])?: ",  # journald, syslog
         rf"^(?:[A-Z][a-z]{{2}} )?{_DATE}{_ZONE} [\w.-]+ [\w@.:/-]+?\[\d+\]: ",  # journald, ISO dates
         r"^[\w.-]+ (?:systemd|docker|containerd|podman|kubelet|vllm|gb10|python|bash|sh|ray)[\w.@-]*\[\d+\]: ",  # journald with its dates cut off
+        r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{7,9}Z (?=- )",  # docker logs -t: a dash behind it is the program's own
         rf"^\[?{_DATE}{_ZONE}\]?(?: - |[ \t]|:|$)",  # docker logs -t, Docker Desktop, python's logging
         r"^\d{10}\.\d{3,6} [\w.-]+ [\w@./-]+\[\d+\]: ",  # journald, short-unix
         r"^(?:[\w.-]+ )?kernel: (?=\S)",
@@ -71,7 +72,7 @@ _TRACE_KEYS = ("exc_info", "exception", "stack_trace", "stacktrace", "traceback"
 
 def clean_line(line: str) -> str:
     """``line`` without colours, time stamps, names of processes, containers and loggers; its own indentation stays."""
-    return _undressed(line)
+    return _without_repeats(_undressed(line))
 
 
 def cut(line: str) -> str:
@@ -87,6 +88,11 @@ def _undressed(line: str) -> str:
             line = prefix.sub("", line, count=1)
         if line == before:
             break
+    return line
+
+
+def _without_repeats(line: str) -> str:
+    """Without what Ray adds at the end; not before JSON is taken apart, whose end would go with it."""
     return _REPEATED.sub("", line).rstrip()
 
 
@@ -104,7 +110,7 @@ def _unpacked(line: str, depth: int = 3) -> list[str]:
         if texts and value is not None:
             texts += [value[key] for key in _TRACE_KEYS if isinstance(value.get(key), str)]
             return [one for text in texts for part in split_lines(text) for one in _unpacked(part, depth - 1)]
-    return [bare]
+    return [_without_repeats(bare)]
 
 
 def split_lines(text: str) -> list[str]:

@@ -75,6 +75,16 @@ def test_a_programs_own_words_stay(line):
     assert lines.clean_lines(line) == [line]
 
 
+def test_what_ray_adds_does_not_keep_json_from_being_read():
+    said = "(pid=9) ValueError: no [repeated 2x across cluster] (Ray deduplicates logs by default.)"
+    assert lines.clean_lines(said) == lines.clean_lines('{"log": "%s\\n", "stream": "stderr"}' % said) == ["ValueError: no"]
+
+
+def test_a_dash_behind_the_time_of_docker_is_the_programs_own():
+    assert lines.clean_line("2026-11-25T10:11:12.123456789Z - Compute capability: 121") == "- Compute capability: 121"
+    assert lines.clean_line("2026-11-25 10:11:12,123 - Compute capability: 121") == "Compute capability: 121"
+
+
 def test_a_hostile_line_costs_no_time():
     for text in ("(" * 1_000_000, "a-1 " * 250_000, "> " * 500_000, "[" * 1_000_000, "2026-11-25 " * 90_000, "{" * 1_000_000 + "}", "x" * 1_000_000):
         began = time.perf_counter()
