@@ -163,3 +163,22 @@ def test_names_of_tasks_are_told_apart():
         if repeated:
             twice[role] = repeated
     assert twice == {}
+
+
+def _remembered(tasks):
+    """Names that these tasks and the blocks in them keep by set_fact."""
+    for task in tasks or []:
+        yield from task.get("ansible.builtin.set_fact") or {}
+        for part in ("block", "rescue", "always"):
+            yield from _remembered(task.get(part))
+
+
+def test_what_a_run_remembers_is_at_most_begun_with_and_never_derived_under_the_same_name():
+    """What set_fact keeps hides a role's variable of that name from then on, so the two must not mean different things."""
+    hidden = []
+    for role in sorted(path for path in (ROOT / "roles").iterdir() if path.is_dir()):
+        files = [role / name / "main.yml" for name in ("defaults", "vars")]
+        values = {name: value for path in files if path.exists() for name, value in (yaml.safe_load(path.read_text()) or {}).items()}
+        kept = {name for path in (role / "tasks").glob("*.yml") for name in _remembered(yaml.safe_load(path.read_text()))}
+        hidden += [name for name in sorted(kept & set(values)) if "{{" in str(values[name])]
+    assert hidden == []
