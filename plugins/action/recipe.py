@@ -11,23 +11,11 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.modules.recipe import OPTIONS
 from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe import export, report, source
 from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.document import read
 from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.expand import left_over
 from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.mapping import imported
-
-SPECIFICATION = {
-    "recipe": {"type": "str"},
-    "base": {"type": "path"},
-    "name": {"type": "str"},
-    "without": {"type": "list", "elements": "str", "default": []},
-    "boxes": {"type": "int", "default": 0},
-    "deployment": {"type": "dict"},
-    "format": {"type": "str", "choices": ["v1", "v2"], "default": "v2"},
-    "env": {"type": "dict", "default": {}},
-    "image": {"type": "dict", "default": {}},
-    "dest": {"type": "path"},
-}
 
 
 class ActionModule(ActionBase):
@@ -40,7 +28,7 @@ class ActionModule(ActionBase):
     def run(self, tmp: Any = None, task_vars: dict | None = None) -> dict[str, Any]:
         """See the module."""
         result = super().run(tmp, task_vars)
-        _parsed, given = self.validate_argument_spec(SPECIFICATION)
+        _parsed, given = self.validate_argument_spec(OPTIONS)
         try:
             if given["deployment"]:
                 return {**result, **self._export(given)}
@@ -58,9 +46,10 @@ class ActionModule(ActionBase):
         document = read(one.text, one.name)
         made = imported(document, one.mods)
         name = str(given["name"] or report.server_name(one.name))
-        self._display.display(report.text(made, document, found.commit))
+        text = report.text(made, document, found.commit)
+        self._display.display(text)
         data = report.as_data(made, name, document)
-        answer = {"changed": False, "recipes": [data], "commit": found.commit, "text": report.text(made, document, found.commit), "files": []}
+        answer = {"changed": False, "recipes": [data], "commit": found.commit, "text": text, "files": []}
         left = left_over(made, {"recipe_without": given["without"]})
         if left:
             hint = " Name it in -e without=... to go on without it." if made.server else ""

@@ -111,23 +111,22 @@ files:
 
 from ansible.module_utils.basic import AnsibleModule
 
+OPTIONS = {
+    "recipe": {"type": "str"},
+    "base": {"type": "path"},
+    "name": {"type": "str"},
+    "without": {"type": "list", "elements": "str", "default": []},
+    "boxes": {"type": "int", "default": 0},
+    "deployment": {"type": "dict"},
+    "format": {"type": "str", "choices": ["v1", "v2"], "default": "v2"},
+    "env": {"type": "dict", "default": {}},
+    "image": {"type": "dict", "default": {}},
+    "dest": {"type": "path"},
+}
+
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            "recipe": {"type": "str"},
-            "base": {"type": "path"},
-            "name": {"type": "str"},
-            "without": {"type": "list", "elements": "str", "default": []},
-            "boxes": {"type": "int", "default": 0},
-            "deployment": {"type": "dict"},
-            "format": {"type": "str", "choices": ["v1", "v2"], "default": "v2"},
-            "env": {"type": "dict", "default": {}},
-            "image": {"type": "dict", "default": {}},
-            "dest": {"type": "path"},
-        },
-        supports_check_mode=True,
-    )
+    module = AnsibleModule(argument_spec=OPTIONS, supports_check_mode=True)
     module.fail_json(msg="gb10.vllm.recipe runs on the controller, through its action plugin of the same name.")
 
 

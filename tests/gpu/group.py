@@ -25,8 +25,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
@@ -132,15 +130,7 @@ def rank(number: int, words: list[str], log: Path) -> Iterator[subprocess.Popen]
 
 def ask(path: str, body: dict[str, Any] | None, timeout_s: float) -> tuple[int, str]:
     """(HTTP status, body) of the head; status 0 when nothing answered."""
-    data = json.dumps(body).encode() if body is not None else None
-    request = urllib.request.Request(f"http://{ASKED_AT}:{measure.PORT}{path}", data, {"Content-Type": "application/json"})
-    try:
-        with urllib.request.urlopen(request, timeout=timeout_s) as answer:
-            return answer.status, answer.read().decode(errors="replace")
-    except urllib.error.HTTPError as error:
-        return error.code, error.read().decode(errors="replace")[:500]
-    except OSError as error:
-        return 0, str(error)
+    return measure.ask(path, body, timeout_s, ASKED_AT)
 
 
 def ready(processes: list[subprocess.Popen], longest_s: float) -> float:

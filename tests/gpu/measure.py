@@ -125,10 +125,10 @@ def family(pid: int) -> dict[int, str]:
         found |= more
 
 
-def ask(path: str, body: dict[str, Any] | None, timeout_s: float) -> tuple[int, str]:
+def ask(path: str, body: dict[str, Any] | None, timeout_s: float, host: str = "127.0.0.1") -> tuple[int, str]:
     """(HTTP status, body) of the server; status 0 when nothing answered."""
     data = json.dumps(body).encode() if body is not None else None
-    request = urllib.request.Request(f"http://127.0.0.1:{PORT}{path}", data, {"Content-Type": "application/json"})
+    request = urllib.request.Request(f"http://{host}:{PORT}{path}", data, {"Content-Type": "application/json"})
     try:
         with urllib.request.urlopen(request, timeout=timeout_s) as answer:
             return answer.status, answer.read().decode(errors="replace")
