@@ -184,7 +184,7 @@ def test_the_watch_asks_nothing_of_a_rank_without_an_api_nor_of_one_that_waits(t
     together.kill_engine(1)
     assert together.ended(1) != 0 and together.ended(0) == 1
     together.start(0)
-    together.wait(lambda: together.word(0).startswith("waiting"))
+    together.wait(lambda: together.word(0).startswith("waiting for"))  # it says "waiting" before the guard knows
     guard[0] = together.folder / "0" / "guard"
     assert subprocess.run(guard, env=together.environment(0), capture_output=True, text=True, check=True).stdout == ""
 

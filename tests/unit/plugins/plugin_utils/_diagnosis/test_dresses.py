@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from functools import cache
 from pathlib import Path
@@ -77,7 +78,7 @@ def test_a_programs_own_words_stay(line):
 
 def test_what_ray_adds_does_not_keep_json_from_being_read():
     said = "(pid=9) ValueError: no [repeated 2x across cluster] (Ray deduplicates logs by default.)"
-    assert lines.clean_lines(said) == lines.clean_lines('{"log": "%s\\n", "stream": "stderr"}' % said) == ["ValueError: no"]
+    assert lines.clean_lines(said) == lines.clean_lines(json.dumps({"log": f"{said}\n", "stream": "stderr"})) == ["ValueError: no"]
 
 
 def test_a_dash_behind_the_time_of_docker_is_the_programs_own():
