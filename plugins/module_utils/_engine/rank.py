@@ -60,7 +60,7 @@ def waiting(container: str, words: str, last: dict[str, Any], stall_s: float) ->
 
 def left(container: str, since: float | None) -> str:
     """Why the program of this rank ended its container because of another rank, since ``since`` (seconds of the clock); "" where it did not."""
-    unit = ["journalctl", "--quiet", f"--unit={container}.service", "--output=cat", "--lines=50", *([f"--since=@{since:.0f}"] if since else [])]
+    unit = ["journalctl", "--quiet", "--unit", f"{container}.service", "--output=cat", "--lines=50", *([f"--since=@{since:.0f}"] if since else [])]
     found = [match["why"] for line in run(unit, ASK_S).stdout.splitlines() if (match := LEFT.match(line.strip()))]
     return found[-1] if found else ""
 
