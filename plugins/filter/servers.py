@@ -91,6 +91,7 @@ class FilterModule:
                 "deployment_decision": deployment.decision,
                 "first_failure": first_failure,
                 "fleet_keys": work.fleet_keys,
+                "private_texts": work.private_texts,
                 "fleet_lacks": lacking.fleet_text,
                 "image_mistakes": wanted.image_mistakes,
                 "image_settings": image_settings,

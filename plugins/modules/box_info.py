@@ -92,6 +92,12 @@ options:
       - What is found is returned in C(box.named).
     type: dict
     default: {}
+  private:
+    description:
+      - The texts that private files of servers should hold, by path.
+      - C(same) of a file in C(box.files) says whether it does. Neither a text nor a digest of one is returned.
+    type: dict
+    default: {}
   allow_missing:
     description: Return C(present=false) for one of O(models) that does not exist, instead of a problem.
     type: bool
@@ -223,7 +229,7 @@ import time
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gb10.vllm.plugins.module_utils._box import run_lock
 from ansible_collections.gb10.vllm.plugins.module_utils._box.certificates import read_certificate
-from ansible_collections.gb10.vllm.plugins.module_utils._box.facts import read_box
+from ansible_collections.gb10.vllm.plugins.module_utils._box.facts import read_box, say_which_are_as_wanted
 from ansible_collections.gb10.vllm.plugins.module_utils._box.findings import findings
 from ansible_collections.gb10.vllm.plugins.module_utils._box.memory import wait_for_memory
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
@@ -253,6 +259,7 @@ OPTIONS = {
     "models": {"type": "list", "elements": "path", "default": []},
     "parts": {"type": "list", "elements": "path", "default": []},
     "named": {"type": "dict", "default": {}},
+    "private": {"type": "dict", "default": {}, "no_log": True},
     "host": {"type": "dict", "default": {}},
     "allow_missing": {"type": "bool", "default": False},
     "kept": {"type": "bool", "default": False},
@@ -291,6 +298,7 @@ def main() -> None:
         images=wanted["images"],
         config_dir=wanted["config_dir"],
     )
+    say_which_are_as_wanted(box["files"], wanted["private"])
     spoken = {server["name"]: server["tls"] for server in wanted["servers"] if server.get("tls")}
     box["certificates"] = {name: read_certificate(str(tls.get("certificate")), str(tls.get("key"))) for name, tls in spoken.items()}
     box["named"] = named(wanted["named"])

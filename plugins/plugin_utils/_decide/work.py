@@ -12,13 +12,14 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from ansible_collections.gb10.vllm.plugins.module_utils._names import unit_name, watch_name
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import deployment as deployments
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import mounts, ranks
-from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.shapes import Decision, Deployment, Fallback, File, Given, Image, Order, Record
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.rehearsal import env_text
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.shapes import Decision, Deployment, Fallback, File, Given, Image, Order, Record, Server
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.repair import MOST_REPAIRS, flags_of
 
 SIGHT = ("vision_config", "vision_encoder", "visual", "img_processor")
@@ -226,8 +227,8 @@ def _kept_back(server: Mapping[str, Any], repairs: list[dict[str, Any]]) -> floa
 def _secrets(given: Given, order: Order, before: Deployment) -> dict[str, Any]:
     """Which private files have to be written and which are nobody's any more.
 
-    What the inventory gives is compared on the box each time: no digest of a key or of an environment is read. The keys of the whole fleet are long
-    enough to be told apart by theirs. A server that goes back keeps the files it has: what is wanted now may name another key.
+    What the inventory gives is compared on the box (``private_texts``): no digest of a key or of an environment is read. The keys of the whole fleet are
+    long enough to be told apart by theirs. A server that goes back keeps the files it has: what is wanted now may name another key.
     """
     server, deployment, folder = given["wanted"], order["deployment"], f"{given['settings']['config_dir']}/{given['wanted']['name']}"
     there: Mapping[str, Any] = given["box"].get("files") or {}
@@ -241,14 +242,34 @@ def _secrets(given: Given, order: Order, before: Deployment) -> dict[str, Any]:
     # What an earlier release left without a key on loopback goes on without one until it is replaced.
     due = live or not deployments.is_loopback(server["address"])
     missing = f"{folder}/key.env" not in there
-    found["write_key"] = key == "given" or (key == "generated" and due and (missing or found["new_key"]))
-    found["write_env"] = bool(server.get("env"))
+
+    def as_given(file: str) -> bool:
+        about = there.get(f"{folder}/{file}") or {}
+        return bool(about.get("same")) and (about.get("mode"), about.get("uid")) == ("0600", 0)
+
+    found["write_key"] = (key == "given" and not as_given("key.env")) or (key == "generated" and due and (missing or found["new_key"]))
+    found["write_env"] = bool(server.get("env")) and not as_given("server.env")
     fleet = fleet_keys(given["options"]) if live else ""
     found["write_fleet"] = bool(fleet) and (there.get(f"{folder}/fleet.env") or {}).get("sha256") != _sha256(fleet)
-    unwanted = [("key.env", key == "none" and "key" in deployment), ("fleet.env", not fleet), ("server.env", not found["write_env"])]
+    unwanted = [("key.env", key == "none" and "key" in deployment), ("fleet.env", not fleet), ("server.env", not server.get("env"))]
     found["remove_secrets"] = [f"{folder}/{file}" for file, gone in unwanted if gone and f"{folder}/{file}" in there]
     # The container read it at its start.
     found["env_removed"] = f"{folder}/server.env" in found["remove_secrets"] and not order["create"]
+    return found
+
+
+def private_texts(servers: Sequence[Server], config_dir: str, api_key: str = "") -> dict[str, str]:
+    """What the inventory gives to private files of its servers, by path: the key of a server that is given one, and its environment.
+
+    ``api_key``: of all servers that name none.
+    """
+    found = {}
+    for server in servers:
+        folder = f"{config_dir}/{server['name']}"
+        if key := server.get("api_key", api_key):
+            found[f"{folder}/key.env"] = f"VLLM_API_KEY={shlex.quote(str(key))}\n"
+        if server.get("env"):
+            found[f"{folder}/server.env"] = env_text(server)
     return found
 
 

@@ -180,3 +180,15 @@ def test_what_a_gpu_does_is_read_with_what_it_is(said, figures):
 )
 def test_whether_logind_removes_what_is_shared(texts, removes):
     assert box.parse_removes_ipc(texts) is removes
+
+
+def test_whether_a_private_file_holds_what_is_wanted_is_said_without_its_digest(tmp_path):
+    path, link, gone = tmp_path / "key.env", tmp_path / "link", tmp_path / "gone"
+    path.write_text("VLLM_API_KEY=k\n")
+    path.chmod(0o600)
+    link.symlink_to(path)
+    files = {str(one): box.read_file_digest(str(one)) for one in (path, link, gone)}
+    box.say_which_are_as_wanted(files, {str(one): "VLLM_API_KEY=k\n" for one in (path, link, gone)})
+    assert files[str(path)] == {"sha256": None, "mode": "0600", "uid": path.stat().st_uid, "same": True} and files[str(link)] is files[str(gone)] is None
+    box.say_which_are_as_wanted(files, {str(path): "VLLM_API_KEY=other\n"})
+    assert files[str(path)]["same"] is False

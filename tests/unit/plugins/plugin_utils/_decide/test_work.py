@@ -383,6 +383,31 @@ class TestSecrets:
             done = order(running(fresh(one=one)), one=one, options={"history": 5, "repair": True, **options})
             assert (done["write_key"], done["write_env"]) == writes and done["start"] == any(writes)
 
+    @pytest.mark.parametrize(
+        ("about", "starts"),
+        [
+            ({"same": True, "mode": "0600", "uid": 0}, False),
+            ({"same": False, "mode": "0600", "uid": 0}, True),
+            ({"same": True, "mode": "0644", "uid": 0}, True),
+            ({"same": True, "mode": "0600", "uid": 1000}, True),
+            ({"mode": "0600", "uid": 0}, True),
+        ],
+    )
+    def test_what_the_box_says_it_has_is_not_written_again(self, about, starts):
+        """Else each run would go through all that a start takes, and drain the server at its routers."""
+        one = server(api_key="k", env={"OMP_NUM_THREADS": 1})
+        held = running(fresh(one=one))
+        texts = work.private_texts([one], "/etc/gb10-vllm")
+        assert texts == {KEY_FILE: "VLLM_API_KEY=k\n", KEY_FILE.replace("key.env", "server.env"): "OMP_NUM_THREADS=1\n"}
+        held["files"] |= {path: dict(about) for path in texts}
+        done = order(held, one=one)
+        assert (done["write_key"], done["write_env"], done["start"]) == (starts, starts, starts) and done["remove_secrets"] == []
+
+    def test_whose_key_a_server_is_given(self):
+        given = [server(api_key="k 1"), {**server(), "name": "b"}, {**server(api_key=""), "name": "c"}]
+        assert list(work.private_texts(given, "/etc").values()) == ["VLLM_API_KEY='k 1'\n"]
+        assert work.private_texts(given, "/etc", "all")["/etc/b/key.env"] == "VLLM_API_KEY=all\n" and len(work.private_texts(given, "/etc", "all")) == 2
+
     def test_a_key_is_generated_once(self):
         for one in (server(address="0.0.0.0"), server()):
             held = running(fresh(one=one))
