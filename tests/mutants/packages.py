@@ -36,6 +36,9 @@ PACKAGES = {
     "_model/record": Package(
         [f"{UTILS}/_model/record.py"], [f"{UNIT}/_model/test_record.py", f"{UNIT}/_model/test_model_store.py", f"{UNIT}/_model/test_versions.py"]
     ),
+    "_io/env_file": Package([f"{UTILS}/_io/env_file.py"], [f"{UNIT}/_io/test_env_file.py"]),
+    "_model/versions": Package([f"{UTILS}/_model/versions.py"], [f"{UNIT}/_model/test_versions.py", f"{UNIT}/_model/test_model_store.py"]),
+    "_image/store": Package([f"{UTILS}/_image/store.py"], [f"{UNIT}/_image/test_store.py"]),
     "_model": utils("_model", "tests/on_machine/test_model_links.py"),
     "_transfer": utils("_transfer"),
     "_io": utils("_io"),
@@ -94,3 +97,6 @@ _equivalent("a certificate is ASCII, which every encoding of a box reads", PEM, 
 _equivalent("None is as false as False", "context.check_hostname = False", "context.check_hostname = None")
 PROBE = "with socket.socket(found[0], socket.SOCK_STREAM) as probe:"
 _equivalent("a stream is what a socket is unless something else is said", PROBE, PROBE.replace("socket.SOCK_STREAM", ""))
+LINK = "os.link(os.path.realpath(old), target, follow_symlinks=False)"
+_equivalent("a real path is no link", LINK, LINK.replace("False", "None"), LINK.replace("False", "True"), LINK.replace("follow_symlinks=False", ""))
+_equivalent("no sum is as empty as an empty one", 'digest = ""', "digest = None")
