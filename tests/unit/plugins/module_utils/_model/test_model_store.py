@@ -286,3 +286,9 @@ def test_what_arrives_still_stays_and_what_is_none_keeps_no_other(final, monkeyp
     os.utime(partial, (1000, 1000))
     assert store.prune_partial([final], 30) == []
     assert store.prune_partial([other, final], 5) == [partial]
+
+
+def test_docker_is_asked_nothing_where_nothing_would_go(final, monkeypatch):
+    beside(final, "@2")
+    monkeypatch.setattr(store, "mounted", lambda _docker: pytest.fail("asked"))
+    assert store.prune([final], 1) == []
