@@ -100,3 +100,14 @@ _equivalent("a stream is what a socket is unless something else is said", PROBE,
 LINK = "os.link(os.path.realpath(old), target, follow_symlinks=False)"
 _equivalent("a real path is no link", LINK, LINK.replace("False", "None"), LINK.replace("False", "True"), LINK.replace("follow_symlinks=False", ""))
 _equivalent("no sum is as empty as an empty one", 'digest = ""', "digest = None")
+LIBRARY = 'rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)'
+_equivalent(
+    "errno is not read",
+    LIBRARY,
+    LIBRARY.replace("use_errno=True", "use_errno=None"),
+    LIBRARY.replace("use_errno=True", "use_errno=False"),
+    LIBRARY.replace("use_errno=True", ""),
+)
+_equivalent("both names are absolute, so that nobody asks where they are looked up from", "at_cwd = -100", "at_cwd = None", "at_cwd = +100", "at_cwd = -101")
+SWAP = "return rename is not None and rename(at_cwd, os.fsencode(one), at_cwd, os.fsencode(other), 2) == 0"
+_equivalent("as above", SWAP, SWAP.replace("rename(at_cwd,", "rename(None,"), SWAP.replace("(one), at_cwd,", "(one), None,"))

@@ -194,3 +194,57 @@ def test_what_a_hub_calls_a_revision_is_no_path_unless_it_is_a_commit(final, rev
     bring(final, revision, "x")
     assert os.path.dirname(versions.directory_of(final)) == os.path.dirname(final) and held_by(final) == "x"
     assert versions.version_of(versions.directory_of(final)) == record.files_digest(record.read_record(final))[:14]
+
+
+def left_as(final, version, **origin):
+    """A version of a model as a run leaves it."""
+    place = f"{final}@{version}"
+    os.makedirs(place)
+    record.write_record(place, {"repo_id": "acme/m", **origin})
+    return place
+
+
+def test_a_version_is_told_by_all_that_follows_the_name_where_it_was_brought(final):
+    assert versions.version_of(left_as(final, "a@b")) == "a@b"
+    assert versions.version_of(final) is None is versions.version_of(final + "@c")
+    assert versions.version_of(left_as(final + "-plain", "")) is None
+
+
+def test_what_was_left_last_comes_first_whatever_it_is_called(final, monkeypatch):
+    times = {left_as(final, name): at for at, name in enumerate(["0a", "0c", "0b"])}
+    stat = os.stat
+    monkeypatch.setattr(versions.os, "stat", lambda path, **how: type("Status", (), {"st_ctime": times[path]}) if path in times else stat(path, **how))
+    assert versions.all_of(final) == [f"{final}@0b", f"{final}@0c", f"{final}@0a"]
+
+
+def test_a_commit_is_found_by_its_repository_and_its_own_name(final):
+    left_as(final, "0a", revision=OLD)
+    assert versions.find(final, "acme/m", OLD) == f"{final}@0a"
+    assert [versions.find(final, *asked) for asked in (("acme/m", NEW), ("acme/other", OLD), ("", OLD))] == [None] * 3
+
+
+def test_two_names_are_swapped_in_one_step_or_left(final, tmp_path):
+    one, other = str(tmp_path / "one"), str(tmp_path / "other")
+    os.mkdir(one)
+    os.symlink("nowhere", other)
+    assert versions.exchange(one, other) is True
+    assert os.path.islink(one) and os.path.isdir(other) and not os.path.islink(other)
+    assert versions.exchange(one, str(tmp_path / "missing")) is False and os.path.islink(one)
+
+
+def test_a_c_library_without_it_swaps_nothing(monkeypatch):
+    monkeypatch.setattr(versions.ctypes, "CDLL", lambda _name, **_how: object())
+    assert versions.exchange("/nonexistent/one", "/nonexistent/other") is False
+
+
+def test_a_name_that_is_its_owners_is_never_settled_and_docker_is_the_one_that_was_named(final, monkeypatch):
+    place = left_as(final, "0a")
+    os.makedirs(final)  # the owner's own
+    os.symlink(os.path.basename(place), final + "@next")
+    assert versions.settle(final, NOBODY) is False and os.path.isdir(final) and not os.path.islink(final)
+    os.rmdir(final)
+    os.symlink(os.path.basename(left_as(final, "0b")), final)
+    asked = []
+    monkeypatch.setattr(versions, "named", lambda _path, docker: bool(asked.append(docker)))
+    assert versions.settle(final, "/the/docker") is True and set(asked) == {"/the/docker"}
+    assert os.path.realpath(final) == place
