@@ -111,3 +111,5 @@ _equivalent(
 _equivalent("both names are absolute, so that nobody asks where they are looked up from", "at_cwd = -100", "at_cwd = None", "at_cwd = +100", "at_cwd = -101")
 SWAP = "return rename is not None and rename(at_cwd, os.fsencode(one), at_cwd, os.fsencode(other), 2) == 0"
 _equivalent("as above", SWAP, SWAP.replace("rename(at_cwd,", "rename(None,"), SWAP.replace("(one), at_cwd,", "(one), None,"))
+VERSION = 'if entry.name.startswith(f"{name}@") and _VERSION.fullmatch(entry.name[len(name) + 1 :]) and entry.is_dir(follow_symlinks=False)'
+_equivalent("None is as false as False", VERSION, VERSION.replace("=False", "=None"))

@@ -248,3 +248,51 @@ def test_a_name_that_is_its_owners_is_never_settled_and_docker_is_the_one_that_w
     monkeypatch.setattr(versions, "named", lambda _path, docker: bool(asked.append(docker)))
     assert versions.settle(final, "/the/docker") is True and set(asked) == {"/the/docker"}
     assert os.path.realpath(final) == place
+
+
+@pytest.mark.parametrize("leads_to", ["elsewhere/m@0a", "other", "../m@0a"])
+def test_a_link_to_anything_but_a_version_beside_it_is_its_owners(final, leads_to):
+    target = os.path.join(os.path.dirname(final), leads_to)
+    os.makedirs(target)
+    record.write_record(target, {"repo_id": "acme/m"})
+    os.symlink(leads_to, final)
+    assert not versions.is_ours(final)
+
+
+@pytest.fixture
+def noon(monkeypatch):
+    """A moment in UTC, whatever the machine's own time is."""
+    monkeypatch.setattr(versions.time, "gmtime", lambda: versions.time.struct_time((2026, 1, 2, 12, 4, 5, 0, 2, 0)))
+    return "20260102120405"
+
+
+def test_what_nothing_names_is_called_by_its_time_and_a_taken_name_by_what_it_holds(final, noon):
+    assert versions.place_for(final, {}) == f"{final}@{noon}"
+    held = {"revision": OLD, "files": {"w": {"size": 1, "sha256": "s"}}}
+    assert versions.place_for(final, held) == f"{final}@{OLD[:14]}"
+    os.makedirs(f"{final}@{OLD[:14]}")
+    assert versions.place_for(final, held) == f"{final}@{OLD[:14]}-{record.files_digest(held)[:8]}"
+    os.makedirs(f"{final}@{OLD[:14]}-{record.files_digest(held)[:8]}")
+    assert versions.place_for(final, held) == f"{final}@{OLD[:14]}-{noon}"
+
+
+def test_what_an_earlier_release_brought_twice_is_set_aside_under_a_name_of_its_own(final, noon):
+    for place in (final, f"{final}@{OLD[:14]}"):
+        os.makedirs(place)
+        with open(os.path.join(place, "w"), "w") as stream:
+            stream.write("x")
+        times = os.stat(os.path.join(place, "w")).st_mtime_ns
+        record.write_record(place, {"revision": OLD, "files": {"w": {"size": 1, "sha256": "s", "mtime_ns": times}}})
+    assert versions.set_aside(final) == f"{final}@{OLD[:14]}-{noon}"
+    assert os.path.realpath(final) == f"{final}@{OLD[:14]}-{noon}"
+
+
+def test_what_is_left_is_marked_as_left_now_and_what_stays_is_not(final):
+    one, two = left_as(final, "0a"), left_as(final, "0b")
+    os.symlink(os.path.basename(one), final)
+    for place in (one, two):
+        os.utime(place, (1000, 1000))
+    versions.point(final, one, NOBODY)
+    assert os.stat(one).st_mtime == 1000
+    versions.point(final, two, NOBODY)
+    assert os.stat(one).st_mtime > 1000 and os.stat(two).st_mtime == 1000
