@@ -36,6 +36,9 @@ PACKAGES = {
     "_model/record": Package(
         [f"{UTILS}/_model/record.py"], [f"{UNIT}/_model/test_record.py", f"{UNIT}/_model/test_model_store.py", f"{UNIT}/_model/test_versions.py"]
     ),
+    "_io/env_file": Package([f"{UTILS}/_io/env_file.py"], [f"{UNIT}/_io/test_env_file.py"]),
+    "_model/versions": Package([f"{UTILS}/_model/versions.py"], [f"{UNIT}/_model/test_versions.py", f"{UNIT}/_model/test_model_store.py"]),
+    "_image/store": Package([f"{UTILS}/_image/store.py"], [f"{UNIT}/_image/test_store.py"]),
     "_model": utils("_model", "tests/on_machine/test_model_links.py"),
     "_transfer": utils("_transfer"),
     "_io": utils("_io"),
@@ -94,3 +97,19 @@ _equivalent("a certificate is ASCII, which every encoding of a box reads", PEM, 
 _equivalent("None is as false as False", "context.check_hostname = False", "context.check_hostname = None")
 PROBE = "with socket.socket(found[0], socket.SOCK_STREAM) as probe:"
 _equivalent("a stream is what a socket is unless something else is said", PROBE, PROBE.replace("socket.SOCK_STREAM", ""))
+LINK = "os.link(os.path.realpath(old), target, follow_symlinks=False)"
+_equivalent("a real path is no link", LINK, LINK.replace("False", "None"), LINK.replace("False", "True"), LINK.replace("follow_symlinks=False", ""))
+_equivalent("no sum is as empty as an empty one", 'digest = ""', "digest = None")
+LIBRARY = 'rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)'
+_equivalent(
+    "errno is not read",
+    LIBRARY,
+    LIBRARY.replace("use_errno=True", "use_errno=None"),
+    LIBRARY.replace("use_errno=True", "use_errno=False"),
+    LIBRARY.replace("use_errno=True", ""),
+)
+_equivalent("both names are absolute, so that nobody asks where they are looked up from", "at_cwd = -100", "at_cwd = None", "at_cwd = +100", "at_cwd = -101")
+SWAP = "return rename is not None and rename(at_cwd, os.fsencode(one), at_cwd, os.fsencode(other), 2) == 0"
+_equivalent("as above", SWAP, SWAP.replace("rename(at_cwd,", "rename(None,"), SWAP.replace("(one), at_cwd,", "(one), None,"))
+VERSION = 'if entry.name.startswith(f"{name}@") and _VERSION.fullmatch(entry.name[len(name) + 1 :]) and entry.is_dir(follow_symlinks=False)'
+_equivalent("None is as false as False", VERSION, VERSION.replace("=False", "=None"))

@@ -59,7 +59,7 @@ def test_a_box_that_vanishes_between_two_tasks_fails_its_batch(boxes):
 def test_a_full_disk_leaves_what_serves_and_is_said(boxes, place):
     """Records, or keys: one of them cannot be written."""
     before = boxes.containers(ONE)
-    boxes.ask(ONE, f"cp -a {place} /run/there; mount -t tmpfs -o size=1m,mode=700 full {place}; cp -a /run/there/. {place}")
+    boxes.ask(ONE, f"there=$(mktemp -d); cp -a {place}/. $there; mount -t tmpfs -o size=1m,mode=700 full {place}; cp -a $there/. {place}; rm -r $there")
     boxes.ask(ONE, f"head -c 2m /dev/zero > {place}/filler", check=False)
     boxes.wish(gb10_servers=[dict(OTHER, env={"HF_TOKEN": "x" * 9000})])
     failed = boxes.play("site", "-l", ONE, code=2)

@@ -426,3 +426,10 @@ def test_a_server_listens_where_its_box_says_that_a_router_comes_in(role):
     assert rendered_all(variables[here], variables) == {"box": "spark-01", "host": "10.0.0.7", "given": "10.0.0.8"}
     del variables["gb10_server_address"]
     assert rendered_all(variables[here], variables)["given"] == ""
+
+
+def test_a_box_that_serves_what_is_wanted_already_keeps_no_other_from_rehearsing():
+    task = named("fleet", "Ask vLLM")
+    box = {"preflight_result": {"box": {"memory": {"available_bytes": 1}}}}
+    given = {"inventory_hostname": "one", "ansible_play_hosts": ["one", "two"], "hostvars": {"one": {**box, "fleet_asked": {"a": "x"}}, "two": box}}
+    assert rendered_all(task["vars"]["fleet_rehearses"], {**rendered.trusted(task["vars"]), **given}) == ["a"]

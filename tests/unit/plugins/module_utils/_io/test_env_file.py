@@ -21,6 +21,8 @@ from hypothesis import strategies as st
         ("A=1\nB=\n", {"A": "1", "B": ""}),
         ("# A=1\n\nB = 2 3 \r\n", {"B": "2 3"}),
         ("export TOKEN=x\n", {"TOKEN": "x"}),
+        ("# not set\nA=1\n", {"A": "1"}),
+        ("A= 'two \nlines'\n", {"A": "two \nlines"}),
         ("A=a=b=c", {"A": "a=b=c"}),
         ("A='a b\\c'\nB=\"hf_x\"\n", {"A": "a b\\c", "B": "hf_x"}),
         ("A='two\nlines'\nB=1\n", {"A": "two\nlines", "B": "1"}),

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -182,3 +183,112 @@ def test_what_an_interrupted_transfer_left_goes_after_a_while(final):
     assert store.prune_partial([final], 10**12) == [] and os.path.exists(partial)
     assert store.prune_partial([final], 60, check=True) == [partial] and os.path.exists(partial)
     assert store.prune_partial([final], 60) == [partial] and not os.path.exists(partial)
+
+
+def test_origin_counts_by_its_parts():
+    origins = [{}, {"repo_id": "a"}, {"repo_id": "b"}, {"revision": "a"}, {"revision": "b"}, {"repo_id": "a", "revision": "b"}]
+    assert len({store.identity_of([], origin) for origin in origins}) == len(origins)
+
+
+def test_content_is_told_by_names_sizes_and_sums_of_all_files_in_any_order():
+    one, two = {"name": "a", "size": 1, "sha256": "s"}, {"name": "b", "size": 2, "sha256": "t"}
+    assert store.content_of([two, one]) == hashlib.sha256(b'[["a", 1, "s"], ["b", 2, "t"]]').hexdigest()
+    assert store.content_of([one, {**two, "sha256": None}]) is None is store.content_of([{"name": "a", "size": 1}, two])
+
+
+def test_what_cannot_be_sent_is_named_for_what_it_is(final, tmp_path):
+    (tmp_path / "out").write_text("x")
+    os.symlink(tmp_path / "out", os.path.join(final, "x"))
+    with pytest.raises(GB10Error, match="x is a link that leads out of the model's directory"):
+        store.list_files(final)
+    os.unlink(os.path.join(final, "x"))
+    os.mkfifo(os.path.join(final, "x"))
+    with pytest.raises(GB10Error, match="x is no plain file in the model's directory"):
+        store.list_files(final)
+
+
+def test_room_that_is_there_and_room_that_is_needed_are_said_as_they_are(final, monkeypatch):
+    monkeypatch.setattr(store.shutil, "disk_usage", lambda _place: SimpleNamespace(free=2 * 2**30))
+    with pytest.raises(GB10Error, match=r"has 2\.0 GiB free and .* needs 5\.0 GiB "):
+        store.check_space(final, 5 * 2**30)
+
+
+def test_a_directory_without_a_record_spares_nothing_and_is_not_even_read(final):
+    os.symlink("/nonexistent/blob", os.path.join(final, "x"))
+    assert store.reuse(store.prepare_partial(final, "new"), final, [{"name": "w", "size": 7, "sha256": SUM}]) == 0
+
+
+def test_what_cannot_be_linked_is_left_to_the_transfer_and_the_others_are_counted(final, monkeypatch):
+    names = ("u", "v", "w")
+    for name in names:
+        with open(os.path.join(final, name), "wb") as stream:
+            stream.write(b"weights")
+    times = {name: os.stat(os.path.join(final, name)).st_mtime_ns for name in names}
+    store.write_record(final, {"files": {name: {"size": 7, "mtime_ns": times[name], "sha256": SUM} for name in names}})
+    link = os.link
+
+    def not_u(old, new, **how):
+        if new.endswith("/u"):
+            raise OSError(31, "Too many links")
+        link(old, new, **how)
+
+    monkeypatch.setattr(store.os, "link", not_u)
+    partial = store.prepare_partial(final, "new")
+    assert store.reuse(partial, final, [{"name": name, "size": 7, "sha256": SUM} for name in names]) == 14
+    assert sorted(name for name in os.listdir(partial) if name in names) == ["v", "w"]
+
+
+def test_who_brings_a_model_waits_for_another_that_does_and_is_the_only_one_then(final, monkeypatch):
+    monkeypatch.setattr(store, "FOLLOW_S", 0)
+    partial, calls = store.own_directory(final + ".partial"), []
+    other, third = os.open(partial, os.O_RDONLY), os.open(partial, os.O_RDONLY)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    with store.arriving(final, lambda: calls.append(fcntl.flock(other, fcntl.LOCK_UN))) as waited:
+        assert waited and len(calls) == 1
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(third, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    fcntl.flock(third, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(third)
+    with store.arriving(final, lambda: calls.append(None)) as waited:
+        assert not waited and len(calls) == 1
+    os.close(other)
+
+
+@pytest.mark.parametrize("sums", [{"../w": {"size": 7, "sha256": SUM}}, {"w": 7}])
+def test_sums_of_what_cannot_be_a_file_are_refused(final, sums):
+    store.write_record(final, {"repo_id": "acme/m"})
+    beside(final, ".partial")
+    with pytest.raises(GB10Error, match="which cannot be a file of a model; make the bundle anew"):
+        store.adopt(final, sums)
+
+
+def test_a_file_of_another_size_did_not_arrive_whole_and_is_not_even_read(final):
+    store.write_record(final, {"repo_id": "acme/m"})
+    beside(final, ".partial")
+    heard = []
+    with pytest.raises(GB10Error, match="w of .* did not arrive whole"):
+        store.adopt(final, {"w": {"size": 8, "sha256": SUM}}, heard.append)
+    assert heard == []
+
+
+def test_what_is_adopted_is_put_in_place_by_the_docker_that_was_named(final, monkeypatch):
+    store.write_record(final, {"repo_id": "acme/m"})
+    beside(final, ".partial")
+    monkeypatch.setattr(store, "put_in_place", lambda _partial, _final, _record, *docker: docker)
+    assert store.adopt(final, {"w": {"size": 7, "sha256": SUM}}, docker="/the/docker") == ("/the/docker",)
+
+
+def test_what_arrives_still_stays_and_what_is_none_keeps_no_other(final, monkeypatch):
+    partial, other = beside(final, ".partial", mtime=1000), final + "-without"
+    monkeypatch.setattr(store.time, "time", lambda: 1060.0)
+    assert store.prune_partial([final], 60) == [] and store.prune_partial([final], 59, check=True) == [partial]
+    os.utime(os.path.join(partial, "w"), (1050, 1050))
+    os.utime(partial, (1000, 1000))
+    assert store.prune_partial([final], 30) == []
+    assert store.prune_partial([other, final], 5) == [partial]
+
+
+def test_docker_is_asked_nothing_where_nothing_would_go(final, monkeypatch):
+    beside(final, "@2")
+    monkeypatch.setattr(store, "mounted", lambda _docker: pytest.fail("asked"))
+    assert store.prune([final], 1) == []

@@ -194,3 +194,105 @@ def test_what_a_hub_calls_a_revision_is_no_path_unless_it_is_a_commit(final, rev
     bring(final, revision, "x")
     assert os.path.dirname(versions.directory_of(final)) == os.path.dirname(final) and held_by(final) == "x"
     assert versions.version_of(versions.directory_of(final)) == record.files_digest(record.read_record(final))[:14]
+
+
+def left_as(final, version, **origin):
+    """A version of a model as a run leaves it."""
+    place = f"{final}@{version}"
+    os.makedirs(place)
+    record.write_record(place, {"repo_id": "acme/m", **origin})
+    return place
+
+
+def test_a_version_is_told_by_all_that_follows_the_name_where_it_was_brought(final):
+    assert versions.version_of(left_as(final, "a@b")) == "a@b"
+    assert versions.version_of(final) is None is versions.version_of(final + "@c")
+    assert versions.version_of(left_as(final + "-plain", "")) is None
+
+
+def test_what_was_left_last_comes_first_whatever_it_is_called(final, monkeypatch):
+    times = {left_as(final, name): at for at, name in enumerate(["0a", "0c", "0b"])}
+    stat = os.stat
+    monkeypatch.setattr(versions.os, "stat", lambda path, **how: type("Status", (), {"st_ctime": times[path]}) if path in times else stat(path, **how))
+    assert versions.all_of(final) == [f"{final}@0b", f"{final}@0c", f"{final}@0a"]
+
+
+def test_a_commit_is_found_by_its_repository_and_its_own_name(final):
+    left_as(final, "0a", revision=OLD)
+    assert versions.find(final, "acme/m", OLD) == f"{final}@0a"
+    assert [versions.find(final, *asked) for asked in (("acme/m", NEW), ("acme/other", OLD), ("", OLD))] == [None] * 3
+
+
+def test_two_names_are_swapped_in_one_step_or_left(final, tmp_path):
+    one, other = str(tmp_path / "one"), str(tmp_path / "other")
+    os.mkdir(one)
+    os.symlink("nowhere", other)
+    assert versions.exchange(one, other) is True
+    assert os.path.islink(one) and os.path.isdir(other) and not os.path.islink(other)
+    assert versions.exchange(one, str(tmp_path / "missing")) is False and os.path.islink(one)
+
+
+def test_a_c_library_without_it_swaps_nothing(monkeypatch):
+    monkeypatch.setattr(versions.ctypes, "CDLL", lambda _name, **_how: object())
+    assert versions.exchange("/nonexistent/one", "/nonexistent/other") is False
+
+
+def test_a_name_that_is_its_owners_is_never_settled_and_docker_is_the_one_that_was_named(final, monkeypatch):
+    place = left_as(final, "0a")
+    os.makedirs(final)  # the owner's own
+    os.symlink(os.path.basename(place), final + "@next")
+    assert versions.settle(final, NOBODY) is False and os.path.isdir(final) and not os.path.islink(final)
+    os.rmdir(final)
+    os.symlink(os.path.basename(left_as(final, "0b")), final)
+    asked = []
+    monkeypatch.setattr(versions, "named", lambda _path, docker: bool(asked.append(docker)))
+    assert versions.settle(final, "/the/docker") is True and set(asked) == {"/the/docker"}
+    assert os.path.realpath(final) == place
+
+
+@pytest.mark.parametrize("leads_to", ["elsewhere/m@0a", "other", "../m@0a"])
+def test_a_link_to_anything_but_a_version_beside_it_is_its_owners(final, leads_to):
+    target = os.path.join(os.path.dirname(final), leads_to)
+    os.makedirs(target)
+    record.write_record(target, {"repo_id": "acme/m"})
+    os.symlink(leads_to, final)
+    assert not versions.is_ours(final)
+
+
+@pytest.fixture
+def noon(monkeypatch):
+    """A moment in UTC, whatever the machine's own time is."""
+    monkeypatch.setattr(versions.time, "gmtime", lambda: versions.time.struct_time((2026, 1, 2, 12, 4, 5, 0, 2, 0)))
+    return "20260102120405"
+
+
+def test_what_nothing_names_is_called_by_its_time_and_a_taken_name_by_what_it_holds(final, noon):
+    assert versions.place_for(final, {}) == f"{final}@{noon}"
+    held = {"revision": OLD, "files": {"w": {"size": 1, "sha256": "s"}}}
+    assert versions.place_for(final, held) == f"{final}@{OLD[:14]}"
+    os.makedirs(f"{final}@{OLD[:14]}")
+    assert versions.place_for(final, held) == f"{final}@{OLD[:14]}-{record.files_digest(held)[:8]}"
+    os.makedirs(f"{final}@{OLD[:14]}-{record.files_digest(held)[:8]}")
+    assert versions.place_for(final, held) == f"{final}@{OLD[:14]}-{noon}"
+
+
+def test_what_an_earlier_release_brought_twice_is_set_aside_under_a_name_of_its_own(final, noon):
+    for place in (final, f"{final}@{OLD[:14]}"):
+        os.makedirs(place)
+        with open(os.path.join(place, "w"), "w") as stream:
+            stream.write("x")
+        times = os.stat(os.path.join(place, "w")).st_mtime_ns
+        record.write_record(place, {"revision": OLD, "files": {"w": {"size": 1, "sha256": "s", "mtime_ns": times}}})
+    assert versions.set_aside(final) == f"{final}@{OLD[:14]}-{noon}"
+    assert os.path.realpath(final) == f"{final}@{OLD[:14]}-{noon}"
+
+
+def test_what_is_left_is_marked_as_left_now_and_what_stays_is_not(final):
+    one, two = left_as(final, "0a"), left_as(final, "0b")
+    os.symlink(os.path.basename(one), final)
+    for place in (one, two):
+        os.utime(place, (1000, 1000))
+    versions.point(final, one, NOBODY)
+    assert os.stat(one).st_mtime == 1000
+    versions.point(final, two, NOBODY)
+    assert os.stat(one).st_mtime > 1000 and os.stat(two).st_mtime == 1000
