@@ -153,6 +153,11 @@ class Docker:
         self.stop(name, 137)
         del self.containers[container["Name"].lstrip("/")]
 
+    def untag(self, name: str) -> None:
+        image = self.image(name)
+        image["RepoTags"] = [tag for tag in image["RepoTags"] if name not in (tag, image["Id"])]
+        self.images = [one for one in self.images if one["RepoTags"]]
+
     def start(self, name: str) -> None:
         container = self.container(name)
         container["State"].update(Status="running", Running=True, StartedAt=now(), ExitCode=0, Pid=1)
@@ -223,7 +228,8 @@ class Docker:
             "logs": lambda: "\n".join(self.logs[self.container(names[-1])["Name"].lstrip("/")]),
             "top": lambda: "PID\n1",
             "stop": lambda: [self.stop(name) for name in names] and "",
-            "rm": lambda: "",
+            "rm": lambda: [self.remove(name) for name in names] and "",
+            "rmi": lambda: [self.untag(name) for name in names] and "",
             "run": lambda: self.load(words),
         }
         if verb == "start":
