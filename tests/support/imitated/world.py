@@ -140,6 +140,7 @@ class Docker:
         mounts = [one.split(":") for one in host.get("Binds") or []]
         self.containers[name] = {
             "Id": identity, "Name": f"/{name}", "Image": self.image(body["Image"])["Id"], "Created": now(), "RestartCount": 0, "Config": body,
+            "Path": (body.get("Cmd") or [""])[0], "Args": (body.get("Cmd") or [])[1:],
             "HostConfig": host, "Mounts": [{"Type": "bind", "Source": m[0], "Destination": m[1], "RW": "ro" not in m[2:]} for m in mounts],
             "NetworkSettings": {"Networks": {"bridge": {"NetworkID": "b", "IPAddress": ""}}, "Ports": host.get("PortBindings")},
             "State": {"Status": "created", "Running": False, "Paused": False, "OOMKilled": False, "ExitCode": 0, "Error": "", "Pid": 0,
