@@ -176,3 +176,16 @@ def test_a_recipe_in_the_inventory_is_planned_served_and_written_again(boxes, tm
     boxes.play("recipe", "-l", ONE, "-e", "export=tiny", "-e", "format=v1", "-e", f"dest={written}")
     text = written.read_text()
     assert "vllm serve other" in text and "--max-num-seqs 4" in text and "VLLM_LOGGING_LEVEL: INFO" in text
+
+
+def test_what_a_later_release_deployed_is_refused_and_left(boxes):
+    before = boxes.containers(*boxes.names)
+    boxes.ask(ONE, "echo format 2 > /usr/local/lib/gb10-vllm/format")
+    for name in ("site", "rollback"):
+        said = flat(boxes.play(name, "-l", ONE, code=2))
+        assert "its records are of format 2, and this release of gb10.vllm reads up to format 1" in said and "run `remove` of the later release" in said
+    assert boxes.containers(*boxes.names) == before and boxes.answers(ONE) and boxes.held() == []
+    # A release that wrote no format is an earlier one: what it deployed is kept, and the format is written down.
+    boxes.ask(ONE, "rm /usr/local/lib/gb10-vllm/format")
+    boxes.play("site", "-l", ONE)
+    assert boxes.ask(ONE, "cat /usr/local/lib/gb10-vllm/format") == "format 1\n" and boxes.containers(*boxes.names) == before
