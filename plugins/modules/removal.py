@@ -63,7 +63,7 @@ stays:
   elements: str
   sample: ["1 model directory below /srv/models (-e gb10_remove_models=true takes those too)"]
 parts:
-  description: The parts of the collection that something is removed of, among C(server), C(host), C(fabric), C(router), C(monitoring), C(prepared), C(model).
+  description: The parts of the collection that something is removed of, among C(server), C(host), C(fabric), C(router), C(monitoring), C(model).
   returned: success
   type: list
   elements: str

@@ -48,7 +48,6 @@ def found(state_dir: str, config_dir: str, models_dir: str) -> dict[str, Any]:
     files["server"] = [*server, *mine]
     _drop_doubles(files)
     known = Record(Path(state_dir) / "build").read()
-    prepared = read_json(os.path.join(state_dir, "prepared.json"))
     return {
         "units": _units(),
         "containers": containers,
@@ -60,7 +59,7 @@ def found(state_dir: str, config_dir: str, models_dir: str) -> dict[str, Any]:
         "models_dir": models_dir,
         "settings": sorted(f"gb10_host.{part}" for part in read_json(os.path.join(state_dir, "host.json")) or {}),
         "router": [PROGRAMS[path] for path in configured],
-        "files": {**files, "prepared": [path for path in (prepared or {}).get("files", []) if os.path.exists(path)]},
+        "files": files,
         "foreign": _foreign(state_dir, [*places.in_state(state_dir), *(os.path.join(state_dir, one) for one in places.LOCK)])
         + _foreign(config_dir, places.in_config(config_dir)),
         "packages": _packages([part for part, paths in files.items() if paths]),

@@ -19,7 +19,7 @@ RECORDS = "/var/lib/gb10-vllm-router"
 MONITORING = "/etc/gb10-vllm-monitoring"
 
 # Both directories may be the user's choice, and hold something of his: only what we put there goes, and they themselves where they are empty then.
-IN_STATE = ("servers", "cache", "build", "transfer", "bundle", "benchmark", "models", "host.json", "fabric.json", "prepared.json")
+IN_STATE = ("servers", "cache", "build", "transfer", "bundle", "benchmark", "models", "host.json", "fabric.json")
 IN_CONFIG = ("hub.env", "*/key.env", "*/server.env", "*/fleet.env", "*/benchmark.env")
 LOCK = ("run.lock", "run.lock.*")
 

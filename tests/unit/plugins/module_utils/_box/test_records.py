@@ -44,7 +44,7 @@ def test_each_run_writes_down_the_format_that_it_reads():
     shared = yaml.safe_load((ROOT / "roles/server/vars/main.yml").read_text())["server_shared_files"]
     (written,) = [one for one in shared if one["dest"].endswith("/format")]
     assert written["content"] == f"format {RECORD_FORMAT}\n" and written["dest"] == "{{ server_guard | dirname }}/format"
-    assert "/usr/local/lib/gb10-vllm/format" == FORMAT_FILE
+    assert FORMAT_FILE == "/usr/local/lib/gb10-vllm/format"
 
 
 def test_records_of_the_first_release_are_read_and_what_they_lack_is_named(tmp_path):
