@@ -15,7 +15,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 
 MOST = 1024
 """Addresses that are asked at most in one run."""
-SHARED = ipaddress.ip_network("100.64.0.0/10")
+SHARED = ipaddress.IPv4Network("100.64.0.0/10")
 """Addresses of carriers and of private networks over the internet."""
 GONE = ("FAILED", "INCOMPLETE", "NOARP", "NONE")
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
@@ -44,7 +44,7 @@ def _one(word: str) -> list[str]:
         raise GB10Error(f"gb10_range={word} has {network.num_addresses} addresses, and at most {MOST} are asked; name a smaller one (/{least} or longer).")
     if network.is_multicast or network.is_unspecified or network.is_loopback:
         raise GB10Error(f"gb10_range={word} is no network with boxes in it; name the one that your boxes are in.")
-    if network.version == 4 and not (network.is_private or network.subnet_of(SHARED)):
+    if isinstance(network, ipaddress.IPv4Network) and not (network.is_private or network.subnet_of(SHARED)):
         raise GB10Error(f"gb10_range={word} is not a private network, and others' machines are not asked; name the network that your boxes are in.")
     return [str(one) for one in network.hosts()] or [str(network.network_address)]
 

@@ -103,7 +103,7 @@ def _one(server: Mapping[str, Any]) -> Adopted:
     if entry and not any("API_KEY" in one.upper().replace("-", "_") for one in secrets):
         rows.append(Row("key", 0, CHANGED, "", "it asked nobody for a key; here a server does (docs/access.md), unless gb10_allow_open says otherwise"))
     broken = any(row.state == REFUSED for row in rows)
-    first = {"name": _slug(name), **{key: entry[key] for key in ("model", "served_model_name", "port") if key in entry}}
+    first: dict[str, Any] = {"name": _slug(name), **{key: entry[key] for key in ("model", "served_model_name", "port") if key in entry}}
     return Adopted(name, {} if broken or not entry else {**first, **entry, "name": first["name"]}, image, rows, [_hint(one, first["name"]) for one in secrets])
 
 
