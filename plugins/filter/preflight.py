@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from ansible_collections.gb10.vllm.plugins.module_utils._host import settings
 from ansible_collections.gb10.vllm.plugins.plugin_utils._as_filter import as_filters
-from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import options, preflight
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import options, preflight, prepare
 
 
 class FilterModule:
@@ -24,6 +24,7 @@ class FilterModule:
                 "option_mistakes": options.option_mistakes,
                 "box_problem": preflight.box_problem,
                 "named_twice": preflight.named_twice,
+                "preparation": prepare.preparation,
                 "models_refused": preflight.models_refused,
             }
         )

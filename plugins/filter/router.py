@@ -25,5 +25,6 @@ class FilterModule:
                 "router_targets": work.targets,
                 "router_idle": work.idle,
                 "router_refusals": work.refusals,
+                "router_sends": work.sends,
             }
         )

@@ -14,7 +14,7 @@ from ansible_collections.gb10.vllm.plugins.plugin_utils._as_filter import as_fil
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import deployment, groups, lacking, mounts, ranks, rehearsal, sequence, wanted, work
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.flavours import image_settings
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.vulnerabilities import exposure_verdict
-from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe import expand
+from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe import adopted, expand
 
 REFUSED = "not started: "
 """How the guard (roles/server/files/guard.py) begins what it says of a start that it refuses."""
@@ -76,6 +76,7 @@ class FilterModule:
     def filters(self) -> dict[str, Callable]:
         return as_filters(
             {
+                "adopted": adopted.adopted,
                 "servers": servers,
                 "server_groups": server_groups,
                 "group_servers": groups.placed,

@@ -19,6 +19,11 @@ RUN_DIR = "/run/gb10-vllm"
 """What must not survive a reboot."""
 LIBRARY_DIR = "/usr/local/lib/gb10-vllm"
 
+RECORD_FORMAT = 1
+"""Of the records on a box. It grows when an earlier release would misread what this one writes; what an earlier one wrote is always read."""
+FORMAT_FILE = f"{LIBRARY_DIR}/format"
+"""What says on a box of which format its records are: ``format 1``. Releases before it wrote none, which is format 1."""
+
 IMAGE = "vllm-node"
 """The image that the upstream project builds by default."""
 LONGEST_S = 14400

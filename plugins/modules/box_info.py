@@ -232,6 +232,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._box.certificates import
 from ansible_collections.gb10.vllm.plugins.module_utils._box.facts import read_box, say_which_are_as_wanted
 from ansible_collections.gb10.vllm.plugins.module_utils._box.findings import findings
 from ansible_collections.gb10.vllm.plugins.module_utils._box.memory import wait_for_memory
+from ansible_collections.gb10.vllm.plugins.module_utils._box.records import refuse_newer
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._host.facts import pending
 from ansible_collections.gb10.vllm.plugins.module_utils._model.reach import named
@@ -284,6 +285,10 @@ def main() -> None:
         free_bytes = {path: int(float(gib) * GIB) for path, gib in wanted["least_free_gib"].items()}
     except (TypeError, ValueError):
         module.fail_json(msg=f"least_free_gib must map paths to numbers of GiB, not {wanted['least_free_gib']!r}.")
+    try:
+        refuse_newer()
+    except GB10Error as error:
+        module.fail_json(msg=str(error), **error.details)
     if wanted["lock"] and not module.check_mode:
         try:
             result["lock"] = run_lock.acquire(wanted["state_dir"], wanted["owner"] or {}, wanted["ttl_s"], wanted["take_over"], wanted["planned"])

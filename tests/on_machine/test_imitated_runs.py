@@ -176,3 +176,32 @@ def test_a_recipe_in_the_inventory_is_planned_served_and_written_again(boxes, tm
     boxes.play("recipe", "-l", ONE, "-e", "export=tiny", "-e", "format=v1", "-e", f"dest={written}")
     text = written.read_text()
     assert "vllm serve other" in text and "--max-num-seqs 4" in text and "VLLM_LOGGING_LEVEL: INFO" in text
+
+
+def test_what_a_later_release_deployed_is_refused_and_left(boxes):
+    before = boxes.containers(*boxes.names)
+    boxes.ask(ONE, "echo format 2 > /usr/local/lib/gb10-vllm/format")
+    for name in ("site", "rollback"):
+        said = flat(boxes.play(name, "-l", ONE, code=2))
+        assert "its records are of format 2, and this release of gb10.vllm reads up to format 1" in said and "run `remove` of the later release" in said
+    assert boxes.containers(*boxes.names) == before and boxes.answers(ONE) and boxes.held() == []
+    # A release that wrote no format is an earlier one: what it deployed is kept, and the format is written down.
+    boxes.ask(ONE, "rm /usr/local/lib/gb10-vllm/format")
+    boxes.play("site", "-l", ONE)
+    assert boxes.ask(ONE, "cat /usr/local/lib/gb10-vllm/format") == "format 1\n" and boxes.containers(*boxes.names) == before
+
+
+def test_a_bare_box_is_told_what_it_lacks_and_prepared_where_that_is_asked_for(boxes):
+    stale = "mkdir -p /etc/cdi && echo 'hostPath: /nowhere/libcuda.so.1' > /etc/cdi/nvidia.yaml"
+    tool = "/usr/local/bin/nvidia-ctk"
+    boxes.ask(ONE, f"{stale}; printf '#!/bin/sh\\necho \"$@\" > /etc/cdi/nvidia.yaml\\n' > {tool}; chmod 755 {tool}")
+    assert "Write it anew: nvidia-ctk cdi generate" in flat(boxes.play("site", "-l", ONE)) and "nowhere" in boxes.ask(ONE, "cat /etc/cdi/nvidia.yaml")
+    assert "gb10_prepare would do this: nvidia-ctk cdi generate" in flat(boxes.play("site", "-l", ONE, "-e", "gb10_prepare=true", "--check"))
+    assert "nowhere" in boxes.ask(ONE, "cat /etc/cdi/nvidia.yaml")
+    done = boxes.play("site", "-l", ONE, "-e", "gb10_prepare=true")
+    assert "changed=1" in done and boxes.ask(ONE, "cat /etc/cdi/nvidia.yaml").strip() == "cdi generate --output=/etc/cdi/nvidia.yaml"
+    assert "changed=0" in boxes.play("site", "-l", ONE, "-e", "gb10_prepare=true") and boxes.held() == []
+    boxes.ask(ONE, f"{stale}; printf '#!/bin/sh\\nexit 3\\n' > {tool}")
+    assert f"{ONE} could not be prepared: non-zero return code" in flat(boxes.play("site", "-l", ONE, "-e", "gb10_prepare=true", code=2))
+    boxes.ask(ONE, f"rm -r {tool} /etc/cdi")
+    assert boxes.held() == [] and boxes.answers(ONE)

@@ -215,7 +215,8 @@ def _seed(fleet: Fleet) -> None:
         }
     ]
     measured = {"spec": deployment["spec"], "image_id": container["image"], "facts": {"kv_tokens": 4096, "concurrency": 2.0}}
-    there = SHARED if (folder / COLLECTION / "roles/server/files/guard_keys.py").exists() else SHARED[1:]  # a tree of before it is measured too
+    known = (folder / COLLECTION / "roles/server/vars/main.yml").read_text()  # a tree of before some of them is measured too
+    there = [path for path in SHARED if path.endswith("/guard") or f"/{path.rpartition('/')[2]}" in known]
     shared = {path: fleet.ask(1, "cat", f"/{path}") for path in there}
     texts = {
         "var/lib/light/docker.json": json.dumps(held),
@@ -235,6 +236,7 @@ def _seed(fleet: Fleet) -> None:
 CLOSE = "cd /var/lib/gb10-vllm; for one in servers servers/* servers/*/* cache cache/* build /etc/gb10-vllm; do [ ! -e $one ] || chmod go= $one; done"
 SHARED = (
     "usr/local/lib/gb10-vllm/engine/guard_keys.py",
+    "usr/local/lib/gb10-vllm/format",
     "usr/local/lib/gb10-vllm/guard",
     "etc/systemd/system/gb10-vllm-watch@.service",
     "etc/systemd/system/gb10-vllm-watch@.timer",

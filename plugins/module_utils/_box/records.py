@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from typing import Any
+
+from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._names import FORMAT_FILE, RECORD_FORMAT
 
 RECORD_KINDS = ("deployment", "measured", "repairs", "history", "starting", "benchmark")
 
@@ -30,3 +34,18 @@ def read_records(state_dir: str) -> dict[str, dict[str, Any]]:
             except (ValueError, RecursionError):
                 records[name].setdefault("unreadable", []).append(kind)
     return records
+
+
+def refuse_newer(path: str = FORMAT_FILE) -> None:
+    """GB10Error where a later release wrote the records of this box: this one would misread them, and replace what runs for it."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            found = re.fullmatch(r"format ([0-9]{1,9})\s*", stream.read(100))
+    except OSError:
+        return
+    if found and int(found[1]) > RECORD_FORMAT:
+        raise GB10Error(
+            f"its records are of format {found[1]}, and this release of gb10.vllm reads up to format {RECORD_FORMAT}: a later release deployed it. "
+            "Nothing was changed; use that release or a later one (ansible-galaxy collection install --upgrade gb10.vllm). To go back to this one, "
+            "run `remove` of the later release first, which keeps the models."
+        )

@@ -129,6 +129,15 @@ def release(state_dir: str, run: str) -> bool:
         return ours
 
 
+def remove(state_dir: str) -> None:
+    """Take away every trace of the lock, also this run's: nothing is left here that it could guard."""
+    if os.path.isdir(state_dir):
+        with _alone(state_dir):
+            for path in glob.glob(os.path.join(glob.escape(state_dir), f"{NAME}*")):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path)
+
+
 @contextlib.contextmanager
 def _alone(state_dir: str) -> Iterator[None]:
     try:

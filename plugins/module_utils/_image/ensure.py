@@ -104,7 +104,7 @@ class ImageBuild:
             if changed:
                 self.store.give_name(after.id, self.o.name, self.o.keep_previous)
             self._sweep()
-            self.record.made(self.o.name, after.id, inputs, self.work.base_images, self.store.ids())
+            self.record.made(self.o.name, after.id, inputs, self.work.base_images, self.store.ids(), found=not changed)
             result = self._result(after, changed=changed, inputs=inputs, changed_inputs=changed_inputs)
             self.work.progress("finished", f"{self.o.name} is {after.id[7:19]}")
             return result | said

@@ -24,7 +24,7 @@ class Record:
         state = read_json(self.path)
         if not isinstance(state, dict):
             return {}
-        tables = {key: value for key, value in state.items() if key not in ("names", "metadata", "damaged") or isinstance(value, dict)}
+        tables = {key: value for key, value in state.items() if key not in ("names", "metadata", "damaged", "received") or isinstance(value, dict)}
         if "names" in tables:
             tables["names"] = {name: entry for name, entry in tables["names"].items() if isinstance(entry, dict)}
         return tables
@@ -42,20 +42,28 @@ class Record:
         """Note what was found in an image."""
         self._change("metadata", image_id, versions)
 
-    def made(self, name: str, image_id: str, inputs: Mapping[str, Any], base_images: Mapping[str, str], present: Iterable[str]) -> None:
-        """Note what ``name`` was made from; what is known of images that are gone (not ``present``) is forgotten."""
+    def made(self, name: str, image_id: str, inputs: Mapping[str, Any], base_images: Mapping[str, str], present: Iterable[str], *, found: bool = False) -> None:
+        """Note what ``name`` was made from; what is known of images that are gone (not ``present``) is forgotten. ``found``: it was there before us."""
         state, there = self.read(), set(present)
         state["metadata"] = {key: value for key, value in state.get("metadata", {}).items() if key in there}
         damaged = {key: value for key, value in state.pop("damaged", {}).items() if key in there}
         entry: dict[str, Any] = {"image_id": image_id, "inputs": inputs}
         if base_images:
             entry["base_images"] = base_images
-        state.setdefault("names", {})[name] = entry
+        before = state.setdefault("names", {}).get(name) or {}
+        # Said once: what we brought and bring again was not found.
+        if before.get("found") if before.get("image_id") == image_id else found:
+            entry["found"] = True
+        state["names"][name] = entry
         self._write(state | ({"damaged": damaged} if damaged else {}))
 
     def keep_damage(self, image_id: str, reason: str) -> None:
         """Note that Docker cannot read this image any more, so that another box sends it in future."""
         self._change("damaged", image_id, reason)
+
+    def keep_received(self, image_id: str, name: str) -> None:
+        """Note that another box sent this image, and under which name."""
+        self._change("received", image_id, name)
 
     def forget_damage(self, image_id: str) -> None:
         """The image was read or written whole."""

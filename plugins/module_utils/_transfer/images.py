@@ -147,6 +147,7 @@ class Images:
     def _load(self, archive: Mapping[str, Any], name: str, on_progress: Callable[[int], None], keep: int) -> str:
         image_id = self.store.load(archive, self.blobs, name, on_progress, keep)
         self.record.forget_damage(image_id)
+        self.record.keep_received(image_id, name)
         return image_id
 
     def _has(self, blob: str, size: int) -> bool:

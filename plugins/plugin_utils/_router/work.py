@@ -320,3 +320,26 @@ def refusals(told: Iterable[Mapping[str, Any]], required: bool) -> list[str]:
             "-e gb10_router_required=false. Nothing was changed.",
         )
     return list(dict.fromkeys(found))
+
+
+def sends(told: Mapping[str, Mapping[str, Any]], box: str) -> list[str]:
+    """Why a box must not be taken away, a sentence for each router that still sends requests there, or does not say; ``told``: what each answered.
+
+    A result of router_info by router. One that is DOWN, drained or in maintenance gets none; its requests of before may be at work still.
+    """
+    found = []
+    for router, result in told.items():
+        facts = result.get("router") or {}
+        problem = "cannot be reached" if not facts else f"does not say what it does ({facts['problem']})" if facts.get("problem") else ""
+        # Where it is no router of ours there is nothing to ask.
+        if problem and (not facts or (facts.get("version") and (facts.get("config") or {}).get("ours"))):
+            found.append(f"{router} {problem}, so nobody knows whether it sends requests to {box}. Bring it up, or go on with -e gb10_remove_routed=true.")
+            continue
+        used = [one for one in facts.get("servers") or [] if one["box"] == box and (one["status"].startswith(("UP", "no check")) or one["sessions"])]
+        if used:
+            names = ", ".join(f"{one['server']} ({one['status']}, {one['sessions']} at work)" for one in used)
+            found.append(
+                f"{router} still sends requests to {box}: {names}. Run the playbook stop for it first, which drains it, or go on with "
+                "-e gb10_remove_routed=true."
+            )
+    return found

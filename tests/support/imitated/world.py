@@ -140,6 +140,7 @@ class Docker:
         mounts = [one.split(":") for one in host.get("Binds") or []]
         self.containers[name] = {
             "Id": identity, "Name": f"/{name}", "Image": self.image(body["Image"])["Id"], "Created": now(), "RestartCount": 0, "Config": body,
+            "Path": (body.get("Cmd") or [""])[0], "Args": (body.get("Cmd") or [])[1:],
             "HostConfig": host, "Mounts": [{"Type": "bind", "Source": m[0], "Destination": m[1], "RW": "ro" not in m[2:]} for m in mounts],
             "NetworkSettings": {"Networks": {"bridge": {"NetworkID": "b", "IPAddress": ""}}, "Ports": host.get("PortBindings")},
             "State": {"Status": "created", "Running": False, "Paused": False, "OOMKilled": False, "ExitCode": 0, "Error": "", "Pid": 0,
@@ -152,6 +153,11 @@ class Docker:
         container = self.container(name)
         self.stop(name, 137)
         del self.containers[container["Name"].lstrip("/")]
+
+    def untag(self, name: str) -> None:
+        image = self.image(name)
+        image["RepoTags"] = [tag for tag in image["RepoTags"] if name not in (tag, image["Id"])]
+        self.images = [one for one in self.images if one["RepoTags"]]
 
     def start(self, name: str) -> None:
         container = self.container(name)
@@ -223,7 +229,8 @@ class Docker:
             "logs": lambda: "\n".join(self.logs[self.container(names[-1])["Name"].lstrip("/")]),
             "top": lambda: "PID\n1",
             "stop": lambda: [self.stop(name) for name in names] and "",
-            "rm": lambda: "",
+            "rm": lambda: [self.remove(name) for name in names] and "",
+            "rmi": lambda: [self.untag(name) for name in names] and "",
             "run": lambda: self.load(words),
         }
         if verb == "start":

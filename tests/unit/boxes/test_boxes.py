@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -99,3 +100,9 @@ def test_the_demo_shows_the_plan_of_what_runs_and_not_the_one_before_its_image_w
     head = "box       server  weights  KV/token"
     first, last = [head, "spark-01  tiny    524,304", ""], [head, "spark-01  tiny    262,272", ""]
     assert module.plan_table([*first, "TASK [x] ***", *last, "more"]) == last[:2]
+
+
+def test_the_demo_says_at_each_step_what_a_real_box_would_do():
+    program = PROGRAM.with_name("demo")
+    told = re.findall(r'REALLY\["(\w+)"\]', program.read_text())
+    assert len(told) == 8 and set(told) == set(SourceFileLoader("demo_to_read", str(program)).load_module().REALLY)

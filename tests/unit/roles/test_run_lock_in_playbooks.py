@@ -15,10 +15,11 @@ ROOT = Path(__file__).parents[3]
 PLAYBOOKS = {path.stem: yaml.safe_load(path.read_text()) for path in sorted((ROOT / "playbooks").glob("*.yml"))}
 LOCK = "gb10.vllm.run_lock"
 # Only looks, or works on the controller.
-LOOKS = {"plan", "status", "diagnose", "recipe"}
+LOOKS = {"adopt", "plan", "status", "diagnose", "discover", "recipe"}
 # Roles, and entries of roles, that change nothing on a box.
 HARMLESS = {"gb10.vllm.preflight", "gb10.vllm.plan", ("gb10.vllm.fleet", "observe"), ("gb10.vllm.fleet", "kept"), ("gb10.vllm.fleet", "lacking"),
-            ("gb10.vllm.fleet", "lock_file"), ("gb10.vllm.fleet", "locked"), ("gb10.vllm.fleet", "unlock"), ("gb10.vllm.fleet", "chosen")}  # fmt: skip
+            ("gb10.vllm.fleet", "lock_file"), ("gb10.vllm.fleet", "locked"), ("gb10.vllm.fleet", "unlock"), ("gb10.vllm.fleet", "chosen"),
+            ("gb10.vllm.fleet", "discover")}  # fmt: skip
 # Completes what another playbook of the run has locked.
 GOES_ON = {"report"}
 

@@ -164,3 +164,30 @@ def test_why_a_batch_must_not_be_touched():
     (said,) = work.refusals([spared, silent], True)
     assert said.startswith("r3 cannot be reached") and said.endswith("Nothing was changed.")
     assert work.refusals([spared, silent], False) == []
+
+
+def seen(status, sessions=0, **more):
+    server = {"server": "tiny", "box": "spark-01", "status": status, "sessions": sessions, "queue": 0}
+    return {"router": {"version": "3.0", "config": {"ours": True}, "problem": "", "servers": [server]} | more}
+
+
+@pytest.mark.parametrize("answer", [seen("DRAIN"), seen("MAINT"), seen("DOWN"), seen("UP", servers=[]), seen("UP", version="", servers=[], problem="no")])
+def test_a_router_that_sends_no_requests_lets_a_box_go(answer):
+    assert work.sends({"router-1": answer}, "spark-01") == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (seen("UP"), "router-1 still sends requests to spark-01: tiny (UP, 0 at work)."),
+        (seen("UP 1/3"), "still sends requests"),
+        (seen("no check"), "still sends requests"),
+        (seen("DRAIN", 2), "tiny (DRAIN, 2 at work)"),
+        ({"unreachable": True}, "router-1 cannot be reached, so nobody knows whether it sends requests to spark-01."),
+        (seen("UP", problem="HAProxy does not answer"), "does not say what it does (HAProxy does not answer)"),
+    ],
+)
+def test_a_box_that_a_router_uses_stays(answer, said):
+    (found,) = work.sends({"router-1": answer}, "spark-01")
+    assert said in found and "gb10_remove_routed=true" in found
+    assert work.sends({"router-1": answer}, "spark-02") == [] or "servers" not in answer.get("router", {}) or "does not say" in said
