@@ -32,10 +32,11 @@ def test_every_filter_is_documented():
 
 
 def test_fragments_use_the_sections_of_the_changelog():
-    sections = {name for name, _title in read("changelogs/config.yaml")["sections"]}
+    sections = {name for name, _title in read("changelogs/config.yaml")["sections"]} | {"release_summary"}
     for path in (ROOT / "changelogs/fragments").glob("*"):
         content = read(path)
         assert set(content) <= sections, path.name
+        assert isinstance(content.pop("release_summary", ""), str), path.name
         assert all(isinstance(entry, str) for entries in content.values() for entry in entries), path.name
 
 
