@@ -69,6 +69,8 @@ def test_every_option_is_read(module):
 
 # What Ansible itself knows of any result.
 ANYWHERE = {"changed", "msg", "failed", "skipped", "warnings", "diff", "exception"}
+# What a module hands to its action plugin, which makes the result of it.
+BETWEEN = {"diagnose": {"containers"}}
 
 
 def given(path: Path) -> set[str]:
@@ -97,7 +99,7 @@ def imported(path: Path) -> list[Path]:
 def test_every_result_is_documented_and_every_documented_result_comes(module):
     places = [PLUGINS / "modules" / f"{module}.py", PLUGINS / "action" / f"{module}.py"]
     results = set(text_of(module, "RETURN"))
-    assert set().union(*(given(place) for place in places)) - results - ANYWHERE == set()
+    assert set().union(*(given(place) for place in places)) - results - ANYWHERE - BETWEEN.get(module, set()) == set()
     near = [*places, *(one for place in places for one in imported(place))]
     assert results - {word for place in near for word in words(place)} - ANYWHERE == set()
 
