@@ -93,7 +93,9 @@ def test_no_link_leads_nowhere():
 
 def test_the_reader_of_links_sees_what_leads_nowhere(tmp_path, monkeypatch):
     monkeypatch.setitem(globals(), "SITE", tmp_path)
-    (tmp_path / "a.html").write_text('<a href="b.html#here"></a><a href="b.html#there"></a><a href="c.html"></a><a href="#x"></a><a href="https://x.example/"></a>')
+    (tmp_path / "a.html").write_text(
+        '<a href="b.html#here"></a><a href="b.html#there"></a><a href="c.html"></a><a href="#x"></a><a href="https://x.example/"></a>'
+    )
     (tmp_path / "b.html").write_text('<p id="here">')
     assert broken(tmp_path / "a.html") == ["a.html: b.html#there", "a.html: c.html", "a.html: #x"]
 
@@ -116,7 +118,9 @@ def test_everything_public_has_its_page():
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (apt-get install chromium)")
-@pytest.mark.parametrize("name", ["index.html", "README.html", "docs/recipes.html", "collections/box_info_module.html", "collections/server_role.html", "CHANGELOG.html"])
+@pytest.mark.parametrize(
+    "name", ["index.html", "README.html", "docs/recipes.html", "collections/box_info_module.html", "collections/server_role.html", "CHANGELOG.html"]
+)
 def test_a_browser_draws_it_and_asks_nobody(name, tmp_path):
     page = SITE / name
     looked_at = page.with_name(f"looked-at-{page.name}")

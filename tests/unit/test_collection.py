@@ -81,6 +81,11 @@ def test_the_reader_of_links_sees_what_leads_nowhere(tmp_path):
     assert leads_nowhere(tmp_path / "a.md") == ["#four", "b.md"]
 
 
+def test_the_archive_that_is_told_of_is_that_of_this_version():
+    named = re.findall(r"gb10-vllm-(\S+?)\.tar\.gz", (ROOT / "README.md").read_text())
+    assert named and set(named) == {read("galaxy.yml")["version"]}
+
+
 def named_options(options):
     for name, option in (options or {}).items():
         yield from (re.split(r"[=.\[]", one)[0] for one in re.findall(r"\bO\(([^)]*)\)", str(option.get("description", ""))))
