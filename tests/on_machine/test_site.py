@@ -26,6 +26,7 @@ FLAGS = [
     "--disable-component-update", "--disable-sync", "--hide-scrollbars", "--allow-file-access-from-files",
 ]  # fmt: skip
 pytestmark = pytest.mark.skipif(not (SITE / "index.html").exists(), reason="tests/release site has not made it")
+LOOKED_AT = ["index", "README", "CHANGELOG", "docs/recipes", "collections/box_info_module", "collections/server_role"]
 # Runs in the page after it was drawn.
 MEASURE = """
 <script>
@@ -122,7 +123,7 @@ def test_everything_public_has_its_page():
     "name", ["index.html", "README.html", "docs/recipes.html", "collections/box_info_module.html", "collections/server_role.html", "CHANGELOG.html"]
 )
 def test_a_browser_draws_it_and_asks_nobody(name, tmp_path):
-    page = SITE / name
+    page = SITE / f"{name}.html"
     looked_at = page.with_name(f"looked-at-{page.name}")
     looked_at.write_text(page.read_text().replace("</body>", f"{MEASURE}</body>"))
     try:

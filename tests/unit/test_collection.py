@@ -87,7 +87,7 @@ def test_the_archive_that_is_told_of_is_that_of_this_version():
 
 
 def named_options(options):
-    for name, option in (options or {}).items():
+    for option in (options or {}).values():
         yield from (re.split(r"[=.\[]", one)[0] for one in re.findall(r"\bO\(([^)]*)\)", str(option.get("description", ""))))
         yield from named_options(option.get("options"))
 
