@@ -90,6 +90,8 @@ NEW = One("variable", "gb10_new", "str", "server")
         ([*BEFORE[:3], One("variable", "gb10_kind", "str, one of a", "server")], "1.3.0", "gb10_kind", "needs version 2.0.0"),
         ([*BEFORE, One("module", "show", "", "show"), One("module", "show: option text", "str", "show")], "1.3.0", "show is a new module", ""),
         ([*BEFORE, One("module", "box_info: option other", "str", "box_info")], "1.3.0", "box_info has more", "no fragment"),
+        ([*BEFORE, One("module", "box_info: option other", "str", "box_info")], "1.3.0", "- box_info has more\n- any other thing", "no fragment"),
+        ([*BEFORE, One("module", "box_info: option other", "str", "box_info")], "1.3.0", "- box_info - new option ``other``", ""),
     ],
 )
 def test_semantic_versioning(now, version, fragments, said):
