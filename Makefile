@@ -1,15 +1,15 @@
 # gb10.vllm: what to type. Everything sets itself up; see README.md and tests/boxes/README.md.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-failure demo-down quick test lint yamllint ruff mypy ansible-lint sanity unit integration molecule e2e deep compat coverage mutants mutants-known mutants-planted build clean
+.PHONY: help setup demo demo-failure demo-down quick test lint yamllint ruff mypy ansible-lint sanity unit integration molecule e2e deep compat coverage release mutants mutants-known mutants-planted build clean
 DEEP_PARTS := order engines judge supply light network monitoring server group memory bundle upgrade fleet benchmark faults router
 .PHONY: $(DEEP_PARTS:%=deep-%)
 BOXES ?= 1
 BIN := .venv/bin
 STAGE := tests/stage
-DEEP := engine_failures/test_engine_failures.py engine_config/test_all_combinations.py test_fleet.py test_supply_play.py test_imitated_tune.py test_fabric.py monitoring/test_role.py engine_failures/test_stopped_engine.py test_router_under_load.py test_imitated_router.py test_imitated_kills.py test_imitated_faults.py test_imitated_groups.py
+DEEP := test_site.py engine_failures/test_engine_failures.py engine_config/test_all_combinations.py test_fleet.py test_supply_play.py test_imitated_tune.py test_fabric.py monitoring/test_role.py engine_failures/test_stopped_engine.py test_router_under_load.py test_imitated_router.py test_imitated_kills.py test_imitated_faults.py test_imitated_groups.py
 BOXES_PREPARE := $(STAGE) boxes python3 tests/boxes/boxes prepare
-PYTHON_FILES := . tests/covered tests/tree tests/corpus tests/catalogue tests/boxes/boxes tests/boxes/demo tests/boxes/demo-failure
+PYTHON_FILES := . tests/covered tests/tree tests/corpus tests/catalogue tests/public tests/readmes tests/release tests/compat tests/boxes/boxes tests/boxes/demo tests/boxes/demo-failure
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ANSIBLE_FORCE_COLOR ?= 0
 
@@ -22,6 +22,7 @@ help:
 	@echo "make deep          what takes too long for every change; in parts: $(DEEP_PARTS:%=deep-%)"
 	@echo "make compat        the archive in ansible-core 2.18, 2.19, 2.20 and 2.21 (not part of make test)"
 	@echo "make coverage      how many lines of plugins/ run in the tests that need no Docker; goes on where it stopped (docs/testing.md)"
+	@echo "make release       what a release has to pass and what is made for it, in .cache/release; STEPS=\"archive site\" some of it (not part of make test)"
 	@echo "make mutants-known harmful changes that no test found once: each must be found now (not part of make test)"
 	@echo "make mutants PACKAGE=_io   every small change to a package, and whether a test finds it; goes on where it stopped (docs/testing.md)"
 	@echo "make build         the archive that ansible-galaxy collection install takes"
@@ -158,6 +159,11 @@ compat: setup
 coverage: setup        # file by file what needs no Docker; tests/covered --lines FILE shows what nothing runs
 	@tests/setup --router
 	@$(STAGE) $@ python3 tests/covered
+
+release: setup          # changelog, archive, Galaxy's importer, ansible-builder, the site, the corpus, every ansible-core with its sanity tests
+	@tests/setup --release
+	@tests/setup --browser
+	@$(STAGE) $@ tests/release $(STEPS)
 
 mutants-known: setup   # harmful changes that no test found once, made one at a time in a copy of the tree
 	@$(STAGE) $@ python3 tests/mutants/run.py

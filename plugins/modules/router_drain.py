@@ -10,7 +10,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: router_drain
 short_description: Take servers out of a router before a box is touched, and back
-version_added: "0.2.0"
+version_added: "1.0.0"
 author:
   - gb10.vllm contributors (@gb10)
 description:

@@ -10,7 +10,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: server_idle
 short_description: Wait until no request is in the vLLM servers of a box
-version_added: "0.2.0"
+version_added: "1.0.0"
 author:
   - gb10.vllm contributors (@gb10)
 description:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 HELD = {
-    "FILES.json", "LICENSE", "MANIFEST.json", "README.md", "SECURITY.md", "changelogs", "docs", "inventory", "meta", "playbooks", "plugins", "roles", "tests",
+    "CHANGELOG.md", "FILES.json", "LICENSE", "MANIFEST.json", "README.md", "SECURITY.md", "docs", "inventory", "meta", "playbooks", "plugins", "roles", "tests",
 }  # fmt: skip
 # Galaxy runs the sanity tests of what is uploaded; this says for which Python.
 TESTS = {"tests/config.yml"}

@@ -7,10 +7,11 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
 from pathlib import Path
 
-from playbook import play
+from playbook import ROOT, play
 
 FAILED = "(EngineCore_DP0 pid=9) ERROR 11-25 10:11:12 [core.py:1] torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.\n"
 PEER = "[rank0]: torch.distributed.DistBackendError: NCCL error: remote process exited or there was a network error\n"
@@ -26,7 +27,8 @@ def test_a_file_is_explained_and_the_result_is_kept_as_data(tmp_path):
     (tmp_path / "vllm.log").write_text(FAILED)
     said = diagnose(tmp_path, "log=vllm.log", "json=found.json")
     assert "vllm.log: this is what went wrong" in said and "Source: KB-109" in said
-    assert "For an issue (look through it first):\n```text\nvLLM of unknown version, gb10.vllm 0." in said
+    version = re.search(r"^version: (.*)$", (ROOT / "galaxy.yml").read_text(), re.M).group(1)
+    assert f"For an issue (look through it first):\n```text\nvLLM of unknown version, gb10.vllm {version}" in said
     (finding,) = json.loads((tmp_path / "found.json").read_text())
     assert (finding["diagnosis"]["verdict"], finding["diagnosis"]["id"], finding["healthy"]) == ("known", "KB-109", False)
     assert stat.S_IMODE((tmp_path / "found.json").stat().st_mode) == 0o600

@@ -27,6 +27,7 @@ def test_a_recipe_becomes_lines_for_an_inventory(tmp_path):
     (tmp_path / "a.yaml").write_text(RECIPE)
     done = play("gb10.vllm.recipe", "-e", "recipe=a.yaml", "-e", "dest=out.yml", "-e", "server=qwen", cwd=tmp_path, PWD=str(tmp_path))
     assert done.returncode == 0, done.stdout
+    assert "Could not match supplied host pattern" not in done.stdout, "there is no inventory, so nothing is amiss"
     assert "command -tp" in done.stdout and "of 10 fields and arguments" in done.stdout
     made = yaml.safe_load((tmp_path / "out.yml").read_text())
     assert made["gb10_image"] == {"flavour": "b12x"}

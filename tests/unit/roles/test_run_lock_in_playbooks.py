@@ -26,7 +26,7 @@ GOES_ON = {"report"}
 
 def whole(name):
     """The plays of a playbook in their order, those of imported ones among them."""
-    return [play for one in PLAYBOOKS[name] for play in (whole(one["import_playbook"].rpartition(".")[2]) if "import_playbook" in one else [one])]
+    return [play for one in PLAYBOOKS[name] for play in (whole(one["import_playbook"].removesuffix(".yml")) if "import_playbook" in one else [one])]
 
 
 def flat(tasks):
