@@ -72,6 +72,8 @@ def _find(logs: list[Log], entries: list[Entry], context: frozenset[str] | set[s
         for entry in entries:
             if context.intersection(entry.unless) or not _of_its_kind(entry, log):
                 continue
+            if entry.beside is not None and not entry.beside.search(text):
+                continue
             for match in entry.matches(text, _acceptable(entry, log, starts)):
                 number = bisect_right(starts, match.start()) - 1
                 if _may_act(entry, log, number):
