@@ -385,7 +385,10 @@ def decisive_lines(lines: list[str], root: int, others: list[int], same: list[in
     told_before = [number for number in plain if root - number <= NEAR_LINES and reading.is_error(lines[number]) and not reading.is_wrapper(lines[number])]
     if lines[root].startswith("AssertionError"):  # the assertion itself is the line above
         told_before = [number for number in range(root - 1, max(-1, root - 3), -1) if lines[number].lstrip().startswith("assert ")] + told_before
-    before = [*(number for number in again if number < root), *told_before[:1], *(number for number in plain if not reading.is_wrapper(lines[number])), *plain]
+    shapes = {_shape(lines[number]) for number in [root, *own]}
+    second = [number for number in errors if not reading.is_wrapper(lines[number]) and _shape(lines[number]) not in shapes][:1]
+    before = [*(number for number in again if number < root), *told_before[:1], *second]
+    before += [*(number for number in plain if not reading.is_wrapper(lines[number])), *plain]
     further = [number for number in sorted(others) if not reading.is_wrapper(lines[number])]
     later = [*below, *own, *further, *(number for number in again if number > root), *sorted(others), *errors]
     for candidates, most in ((later, 2), (before, 3), (later, 3)):
