@@ -42,6 +42,11 @@ class Hit:
         """Whether it names a consequence or a marker, never a root cause."""
         return self.entry.marker or self.entry.priority >= WRAPPER_PRIORITY
 
+    @property
+    def names_a_cause(self) -> bool:
+        """Whether it is an answer; what this collection itself says of a container (``gb10.vllm: it exited``) is one where nothing else is known."""
+        return not self.is_wrapper or (not self.entry.marker and self.line.startswith("gb10.vllm: "))
+
 
 def evidence(box: str, log: list[str], kernel_log: list[str], has_key: bool) -> tuple[dict[str, str], set[str]]:
     """Logs and context, as ``diagnose`` takes them, of a server in one of our containers; ``has_key``: whether it has an API key."""
@@ -172,8 +177,8 @@ def diagnose(logs: dict[str, str], entries: list[Entry], context: frozenset[str]
         shown = next((number for number in sorted(same) if reading.is_error(lines[number]) and not reading.is_wrapper(lines[number])), shown)
     return {
         **NOTHING,
-        "verdict": "unknown" if root.entry.marker else "known",
-        "found": not root.entry.marker,
+        "verdict": "known" if root.names_a_cause else "unknown",
+        "found": root.names_a_cause,
         "id": root.entry.id,
         "stage": root.entry.stage,
         "node": root.node,
