@@ -140,6 +140,12 @@ def head_or_alone(deployment: Deployment) -> bool:
     return not (deployment.get("group") or {}).get("number")
 
 
+def share(deployment: Mapping[str, Any]) -> str:
+    """What stands behind the name of a server in tables where the deployment is one of several ranks: " 1/2"; "" where it is none."""
+    group = deployment.get("group") or {}
+    return f" {group['number'] + 1}/{len(group['boxes'])}" if group else ""
+
+
 def unequal(orders: Mapping[str, Order], environments: Mapping[str, Any]) -> str:
     """One sentence on the first thing that the ranks of a server do not have in common and must, with the boxes; "" where all of it is equal.
 
@@ -210,7 +216,8 @@ def orders_of(name: str, hostvars: Mapping[str, Any], boxes: Sequence[str]) -> d
 def compared(name: str, hostvars: Mapping[str, Any], boxes: Sequence[str]) -> dict[str, Any]:
     """{boxes, problem, start, failed, fell}: the boxes of a server and why they must not start as they are, without its remedy, "" where nothing is.
 
-    ``boxes``: those of this batch. ``start``: whether one of them has something to do; ``failed``: those that failed in this run, ``fell``: over this server.
+    ``boxes``: those of this batch. ``start``: whether one of them has something to do; ``failed``: those that failed in this run, ``fell``: over this
+    server, by themselves: those that were ended because of another one only where all of them were.
     """
     orders = orders_of(name, hostvars, boxes)
     members = next((order["deployment"]["group"]["boxes"] for order in orders.values() if order["deployment"].get("group")), list(orders))
@@ -220,12 +227,13 @@ def compared(name: str, hostvars: Mapping[str, Any], boxes: Sequence[str]) -> di
         return {"boxes": members, "problem": problem, "start": False, "failed": absent, "fell": []}
     given = {box: _env_of(name, hostvars[box]) for box in members}
     orders = {box: orders[box] for box in members}
+    fell = [box for box in members if hostvars[box].get("server_rank_failed") == name]
     return {
         "boxes": members,
         "problem": unequal(orders, given),
         "start": any(order["start"] for order in orders.values()),
         "failed": [box for box in members if hostvars[box].get("server_failures")],
-        "fell": [box for box in members if hostvars[box].get("server_rank_failed") == name],
+        "fell": [box for box in fell if not hostvars[box].get("server_rank_left")] or fell,
     }
 
 
