@@ -62,10 +62,11 @@ def one(signature, text, queue):
 def main():
     checkout, limit = sys.argv[1], float(sys.argv[2]) if len(sys.argv) > 2 else 5.0
     entries = yaml.safe_load((Path(checkout) / "plugins/plugin_utils/_diagnosis/diagnoses.yml").read_text())
+    examples = yaml.safe_load((Path(checkout) / "tests/unit/plugins/plugin_utils/_diagnosis/examples.yml").read_text())
     slow = []
     for entry in entries:
         worst = (0.0, "")
-        for what, text in strings(entry["example"]).items():
+        for what, text in strings(examples[entry["id"]]["example"]).items():
             queue = multiprocessing.SimpleQueue()
             child = multiprocessing.Process(target=one, args=(entry["signature"], cleaned(text), queue))
             child.start()

@@ -36,9 +36,9 @@ _PREFIXES = tuple(
         rf"^{_DATE}{_ZONE} (?:stdout|stderr) [FP] ",  # containerd
         r"^(?:[\w.-]+-\d+|[\w.-]+_\d+|[a-z][\w.-]*) +\| ?",  # docker compose: the service and a bar
         r"^\[\d\d[-/]\d\d[-/]\d{2,4} \d\d:\d\d:\d\d\] ?",  # rich
-        r"^(?:[A-Z][a-z]{2} )?[A-Z][a-z]{2} [ \d]\d (?:\d{4} )?\d\d:\d\d:\d\d(?:\.\d+)? [\w.-]+ [\w@.:/-]+?(?:\[\d+\])?: ",  # journald, syslog
-        rf"^(?:[A-Z][a-z]{{2}} )?{_DATE}{_ZONE} [\w.-]+ [\w@.:/-]+?\[\d+\]: ",  # journald, ISO dates
-        r"^[\w.-]+ (?:systemd|docker|containerd|podman|kubelet|vllm|gb10|python|bash|sh|ray)[\w.@-]*\[\d+\]: ",  # journald with its dates cut off
+        r"^(?:[A-Z][a-z]{2} )?[A-Z][a-z]{2} [ \d]\d (?:\d{4} )?\d\d:\d\d:\d\d(?:\.\d+)? [\w.-]+ (?:(?=systemd-oomd\[)|[\w@.:/-]+?(?:\[\d+\])?: )",  # syslog
+        rf"^(?:[A-Z][a-z]{{2}} )?{_DATE}{_ZONE} [\w.-]+ (?:(?=systemd-oomd\[)|[\w@.:/-]+?\[\d+\]: )",  # journald, ISO dates
+        r"^[\w.-]+ (?!systemd-oomd\[)(?:systemd|docker|containerd|podman|kubelet|vllm|gb10|python|bash|sh|ray)[\w.@-]*\[\d+\]: ",  # dates cut off
         r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{7,9}Z (?=- )",  # docker logs -t: a dash behind it is the program's own
         rf"^\[?{_DATE}{_ZONE}\]?(?: - |[ \t]|:|$)",  # docker logs -t, Docker Desktop, python's logging
         r"^\d{10}\.\d{3,6} [\w.-]+ [\w@./-]+\[\d+\]: ",  # journald, short-unix

@@ -42,6 +42,11 @@ class Hit:
         """Whether it names a consequence or a marker, never a root cause."""
         return self.entry.marker or self.entry.priority >= WRAPPER_PRIORITY
 
+    @property
+    def names_a_cause(self) -> bool:
+        """Whether it is an answer; what this collection itself says of a container (``gb10.vllm: it exited``) is one where nothing else is known."""
+        return not self.is_wrapper or (not self.entry.marker and self.line.startswith("gb10.vllm: "))
+
 
 def evidence(box: str, log: list[str], kernel_log: list[str], has_key: bool) -> tuple[dict[str, str], set[str]]:
     """Logs and context, as ``diagnose`` takes them, of a server in one of our containers; ``has_key``: whether it has an API key."""
@@ -71,6 +76,8 @@ def _find(logs: list[Log], entries: list[Entry], context: frozenset[str] | set[s
         text = "\n".join(words)
         for entry in entries:
             if context.intersection(entry.unless) or not _of_its_kind(entry, log):
+                continue
+            if entry.beside is not None and not entry.beside.search(text):
                 continue
             for match in entry.matches(text, _acceptable(entry, log, starts)):
                 number = bisect_right(starts, match.start()) - 1
@@ -170,8 +177,8 @@ def diagnose(logs: dict[str, str], entries: list[Entry], context: frozenset[str]
         shown = next((number for number in sorted(same) if reading.is_error(lines[number]) and not reading.is_wrapper(lines[number])), shown)
     return {
         **NOTHING,
-        "verdict": "unknown" if root.entry.marker else "known",
-        "found": not root.entry.marker,
+        "verdict": "known" if root.names_a_cause else "unknown",
+        "found": root.names_a_cause,
         "id": root.entry.id,
         "stage": root.entry.stage,
         "node": root.node,
@@ -383,7 +390,10 @@ def decisive_lines(lines: list[str], root: int, others: list[int], same: list[in
     told_before = [number for number in plain if root - number <= NEAR_LINES and reading.is_error(lines[number]) and not reading.is_wrapper(lines[number])]
     if lines[root].startswith("AssertionError"):  # the assertion itself is the line above
         told_before = [number for number in range(root - 1, max(-1, root - 3), -1) if lines[number].lstrip().startswith("assert ")] + told_before
-    before = [*(number for number in again if number < root), *told_before[:1], *(number for number in plain if not reading.is_wrapper(lines[number])), *plain]
+    shapes = {_shape(lines[number]) for number in [root, *own]}
+    second = [number for number in errors if not reading.is_wrapper(lines[number]) and _shape(lines[number]) not in shapes][:1]
+    before = [*(number for number in again if number < root), *told_before[:1], *second]
+    before += [*(number for number in plain if not reading.is_wrapper(lines[number])), *plain]
     further = [number for number in sorted(others) if not reading.is_wrapper(lines[number])]
     later = [*below, *own, *further, *(number for number in again if number > root), *sorted(others), *errors]
     for candidates, most in ((later, 2), (before, 3), (later, 3)):

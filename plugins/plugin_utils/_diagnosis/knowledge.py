@@ -42,6 +42,7 @@ _OPTIONAL: dict[str, type | tuple[type, ...]] = {
     "also_stages": list,
     "counter_example": (str, list),
     "raised_in": str,
+    "beside": str,
     "marker": bool,
 }
 _AUTO = {"level": str, "action": str, "why": str, "set": dict, "env": dict, "unset": list, "unset_env": list, "container": dict}
@@ -78,6 +79,8 @@ class Entry:
     counter_examples: tuple[str, ...] = ()
     raised_in: re.Pattern | None = None
     """Where the traceback above a match has to end: an expression for the deepest frame that says something (``reading.place_of``)."""
+    beside: re.Pattern | None = None
+    """What has to stand elsewhere in the same log: it tells this cause from others with the same words."""
     marker: bool = False
     """Whether it only tells how something ended; such an entry never names a cause."""
 
@@ -97,12 +100,15 @@ class Entry:
         return found
 
 
-def parse_entry(raw: object, where: str) -> Entry:
-    """One validated entry; GB10Error says which field of which entry is wrong and how."""
+def parse_entry(raw: object, where: str, *, with_example: bool = True) -> Entry:
+    """One validated entry; GB10Error says which field of which entry is wrong and how.
+
+    :param with_example: whether it must bring its own example; those of our own entries lie with the tests.
+    """
     if not isinstance(raw, dict):
         raise GB10Error(f"{where} is not a mapping of fields such as id, signature, cause and fix.")
     where = f"{where} ({raw['id']})" if isinstance(raw.get("id"), str) else where
-    _check_fields(raw, where)
+    _check_fields(raw if with_example else {"example": "-", **raw}, where)
     auto = raw.get("auto", {"level": "never"})
     _check_auto(auto, where)
     counter = raw.get("counter_example", ())
@@ -110,7 +116,7 @@ def parse_entry(raw: object, where: str) -> Entry:
         id=raw["id"],
         stage=raw["stage"],
         signature=_compiled(raw["signature"], f"{where}: the signature"),
-        example=raw["example"],
+        example=raw.get("example", ""),
         cause=raw["cause"].strip(),
         fix=raw["fix"].strip(),
         source=tuple(str(item) for item in raw["source"]),
@@ -124,9 +130,11 @@ def parse_entry(raw: object, where: str) -> Entry:
         also_stages=tuple(raw.get("also_stages", ())),
         counter_examples=(counter,) if isinstance(counter, str) else tuple(counter),
         raised_in=_compiled(raw["raised_in"], f"{where}: raised_in") if raw.get("raised_in") else None,
+        beside=_compiled(raw["beside"], f"{where}: beside") if raw.get("beside") else None,
         marker=raw.get("marker", False),
     )
-    _check_examples(entry, where)
+    if with_example or entry.example:
+        _check_examples(entry, where)
     return entry
 
 
@@ -191,13 +199,13 @@ def _one_of(value: object, allowed: tuple[str, ...], what: str) -> None:
 
 def _check_signature(entry: Entry, where: str) -> None:
     """A user's expression is not measured as ours are, so what may run for long is refused."""
-    for name, expression in (("signature", entry.signature), ("raised_in", entry.raised_in)):
+    for name, expression in (("signature", entry.signature), ("raised_in", entry.raised_in), ("beside", entry.beside)):
         why = expressions.problem(expression.pattern) if expression else ""
         if why:
             raise GB10Error(f"{where} ({entry.id}): the {name} may run for very long on a hostile log: {why}.")
 
 
-def read_file(path: Path) -> list[Entry]:
+def read_file(path: Path, *, with_examples: bool = True) -> list[Entry]:
     """Entries of one YAML file; GB10Error names the file and the entry."""
     try:
         raw = yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
@@ -207,7 +215,7 @@ def read_file(path: Path) -> list[Entry]:
         raise GB10Error(f"The file of diagnoses {path} is not YAML: {' '.join(str(error).split())}.") from error
     if not isinstance(raw, list):
         raise GB10Error(f"The file of diagnoses {path} must be a list of entries, each beginning with `- id:`.")
-    entries = [parse_entry(item, f"{path.name}, entry {number}") for number, item in enumerate(raw, 1)]
+    entries = [parse_entry(item, f"{path.name}, entry {number}", with_example=with_examples) for number, item in enumerate(raw, 1)]
     seen: set[str] = set()
     for entry in entries:
         if entry.id in seen:
@@ -219,7 +227,7 @@ def read_file(path: Path) -> list[Entry]:
 @lru_cache(maxsize=1)
 def builtin() -> tuple[Entry, ...]:
     """The collection's own knowledge."""
-    return tuple(read_file(BUILTIN))
+    return tuple(read_file(BUILTIN, with_examples=False))
 
 
 def load(extra: list[str] | tuple[str, ...] = ()) -> list[Entry]:

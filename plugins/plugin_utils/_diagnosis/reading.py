@@ -82,7 +82,7 @@ _NATIVE = re.compile(
     r"|PassManager::run failed|Pass(?:es)? manager"
 )
 _EXCEPTION = re.compile(
-    r"^(?:E\s+)?(?:[A-Za-z_][\w.]*\.)?[A-Z]\w*(?:Error|Exception|Interrupt|Exit|Warning|Timeout|Failure)\b(?::|$| \()"
+    r"^(?:E\s+)?(?:(?:[A-Za-z_][\w.]*\.)?[A-Z]|(?:[a-z_]\w*\.)+[a-z])\w*(?:Error|Exception|Interrupt|Exit|Warning|Timeout|Failure)\b(?::|$| \()"
     r"|^(?:[a-z_]\w*\.)+[A-Z]\w+: "
 )
 _TOOL = re.compile(
@@ -91,7 +91,7 @@ _TOOL = re.compile(
     r"|: (?:fatal )?error:? |: error \w*\d+|Error response from daemon|^× |^\s*[├╰]─▶ |: No such file or directory$"
     r"|: [Pp]ermission denied$|: not found$|cannot stat|No space left on device"
     r"|Out of memory|(?:CUDA|[Ee]rror).{0,400}out of memory|NCCL WARN |oom-kill(?!:constraint)|Killed process|\bXid\b"
-    r"|undefined symbol|cannot open shared object"
+    r"|undefined symbol|cannot open shared object|option requires BuildKit|^(?:[\w-]+\[\d+\]: )?Killed \S+ due to memory"
 )
 _TRACEBACK = re.compile(r"^Traceback \(most recent call last\)|^\s+File \"")
 _CHAIN = re.compile(r"^(?:During handling of the above exception|The above exception was the direct cause)")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+import known_failures
 import pytest
 import recipe
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import knowledge, repair
@@ -63,7 +64,7 @@ def log_of(entry: knowledge.Entry, before: str) -> str:
 @pytest.mark.parametrize("name", FAILURES)
 def test_what_a_gpu_would_say_is_explained(engine, stand_in, tmp_path, name):
     before, change = FAILURES[name]
-    entry = next(one for one in knowledge.load() if one.id == name)
+    entry = next(one for one in known_failures.known() if one.id == name)
     (tmp_path / "log").write_text(log_of(entry, before))
     engine.image = stand_in
     engine.start("good", options=("--volume", f"{tmp_path}:/cuda:ro"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import known_failures
 import pytest
 import yaml
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
@@ -33,7 +34,7 @@ ENTRY = {
 
 @pytest.fixture(scope="module")
 def entries():
-    return knowledge.load()
+    return list(known_failures.known())
 
 
 def read(name: str) -> str:
@@ -41,7 +42,7 @@ def read(name: str) -> str:
 
 
 def test_recall_and_false_alarms(entries, capsys):
-    """Loading refuses an entry that misses its own example, so what is tried here is the noise: other words before it, a process's name in each line."""
+    """``known_failures`` refuses an entry that misses its own example, so what is tried here is the noise before it and a process's name in each line."""
     known = [entry for entry in entries if entry.id.startswith("KB-")]
     found = 0
     for entry in known:
@@ -410,3 +411,35 @@ def test_a_kill_in_the_kernels_log_comes_before_the_shortage_that_led_to_it(entr
     )
     found = diagnosis.diagnose({"box1 (kernel)": log}, entries)
     assert (found["id"], "VLLM::Worker_TP" in found["why"]) == ("KB-122", True)
+
+
+def test_what_stands_beside_tells_one_cause_from_another(entries):
+    failed = "NVRM: GPU 000f:01:00.0: RmInitAdapter failed! (0x62:0x1a:2631)"
+    assert diagnosis.diagnose({"box1": failed}, entries)["id"] == "GB-615"
+    told = diagnosis.diagnose({"box1": f"{failed}\n$ modinfo nvidia | grep license\nlicense:        NVIDIA"}, entries)
+    assert (told["id"], "open modules" in told["todo"]) == ("GB-1003", True)
+
+
+def test_what_only_reports_a_failure_is_no_answer(entries):
+    log = "(APIServer pid=1) vLLM API server version 0.33.0\n(APIServer pid=1) RuntimeError: Engine core initialization failed. See root cause above."
+    result = diagnosis.diagnose({"box1": log}, entries)
+    assert (result["verdict"], result["found"], result["what"][:32]) == ("unknown", False, "RuntimeError: Engine core initia")
+
+
+def test_who_killed_a_server_stays_in_the_line(entries):
+    line = "systemd-oomd[840]: Killed /user.slice/x.scope due to memory pressure for /user.slice being 51.07% > 50.00% for > 20s"
+    for dress in ("Dec 18 19:34:56 ws01 ", "2025-12-18T19:34:56+0100 ws01 ", ""):
+        result = diagnosis.diagnose({"box1": dress + line}, entries)
+        assert (result["id"], result["what"]) == ("GB-1001", line)
+
+
+def test_an_error_after_the_cause_is_shown_before_a_line_that_tells_nothing(entries):
+    log = "\n".join(
+        [
+            "NCCL version 2.28.9+cuda13.0",
+            "a:1:2 [0] NCCL WARN MESH QP RTR transition failed after 3 attempts: errno=22 (Invalid argument), dest_qp=318, gid_index=3",
+            "a:1:2 [0] NCCL WARN MESH Failed to receive remote QP info: got 0 bytes, expected 40",
+            "a:1:2 [0] NCCL WARN MESH connect: Bidirectional handshake failed",
+        ]
+    )
+    assert diagnosis.diagnose({"box1": log}, entries)["lines"] == log.split("\n")[1:]

@@ -12,6 +12,7 @@ import random
 import re
 import time
 
+import known_failures
 import pytest
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._io import lines
@@ -25,7 +26,7 @@ ROOM = "ansible_collections.gb10.vllm.plugins."
 
 @functools.cache
 def known():
-    return knowledge.builtin()
+    return known_failures.known()
 
 
 @pytest.mark.parametrize("part", range(8))

@@ -24,8 +24,8 @@ GPU_LOGS = Path(__file__).resolve().parents[4] / "gpu" / "logs"
 CASES = Path(__file__).parent / "cases"
 COUNTED_SET = "kept_out"
 """The folder that was counted last."""
-KEPT_OUT_DIGEST = "0e6b130fafbf8c3477c0f698f9faf7a0b6e4a80aacc2a43879ea85c973a5dd2d"
-COUNTED = {"found": 28, "wrong": 8, "alarms": 0, "without_decisive_line": 8}
+KEPT_OUT_DIGEST = "7a803b94d25e9cc44283f85cd9730168dd82c809d5be3c7a2c53e1a86aae6f0b"
+COUNTED = {"found": 43, "wrong": 6, "alarms": 0, "without_decisive_line": 1}
 """What was counted once, when the entries were finished. The goal (90 % found, nothing wrong, no false alarm) is not reached; it must not get worse."""
 LEARNED = sorted(path.name for path in CASES.iterdir() if (path / "index.yml").exists() and path.name != "kept_out")
 

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import known_failures
 import pytest
 from ansible_collections.gb10.vllm.plugins.module_utils._engine.log import format_admission, format_kv_too_small, parse_facts
-from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import diagnosis, knowledge, repair
+from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import diagnosis, repair
 from hypothesis import given
 from hypothesis import strategies as st
 
 GIB = 2**30
-ENTRIES = knowledge.load()
+ENTRIES = list(known_failures.known())
 CAPTURE = "torch.AcceleratorError: CUDA error: operation not permitted when stream is capturing"
 
 
