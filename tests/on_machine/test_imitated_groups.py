@@ -89,6 +89,17 @@ def test_a_failed_rank_is_explained_from_its_own_log_and_both_boxes_go_back(boxe
     wait_for(boxes)
 
 
+def test_what_vllm_refuses_of_one_rank_is_refused_before_anything_is_stopped(boxes):
+    before = boxes.containers(*boxes.names)
+    boxes.wish(gb10_servers=[BIG | {"max_model_len": 1024}])
+    boxes.rules(ONE, {"refuses": "vllm: error: argument --headless: not with this model", "only": "--node-rank 1"})
+    failed = flat(boxes.play("site", code=2))
+    assert f"{ONE}: vLLM refuses big, asked before anything was stopped." in failed and "phase Supply" in failed
+    assert boxes.containers(*boxes.names) == before and answered(boxes) and length(boxes) == {2048} and boxes.held() == []
+    head, other = (boxes.rehearsed(box) for box in (TWO, ONE))
+    assert len(head) == len(other) == 1 and "--node-rank 0" in head[0] and "--host 127.0.0.1" in head[0] and "--headless" in other[0]
+
+
 def test_unequal_arguments_are_refused_with_the_boxes_and_what_runs_goes_on(boxes):
     folder = boxes.inventory / "host_vars"
     folder.mkdir(exist_ok=True)

@@ -181,7 +181,7 @@ class Boxes:
 
     def restore(self) -> None:
         for name in self.names:
-            for left in ("off", "vanish", "short", "rules.json", "asked"):
+            for left in ("off", "vanish", "short", "rules.json", "asked", "rehearsed"):
                 (self.folder / name / left).unlink(missing_ok=True)
             for left in (self.folder / name).glob("moments*"):
                 shutil.rmtree(left)
@@ -230,6 +230,11 @@ class Boxes:
         lines = file.read_text().split() if file.exists() else []
         file.unlink(missing_ok=True)
         return lines
+
+    def rehearsed(self, box: str) -> list[str]:
+        """The commands of the engines that were rehearsed on a box."""
+        file = self.folder / box / "rehearsed"
+        return file.read_text().splitlines() if file.exists() else []
 
     def start(self, name: str, *arguments: str) -> subprocess.Popen:
         environment = playbook.environment(
