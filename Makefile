@@ -147,7 +147,8 @@ deep-faults: setup      # imitated boxes whose disks fill, that vanish, and runs
 
 deep-router: setup      # the real HAProxy under load while engines die, links break and boxes are rolled out and rebooted
 	@tests/setup --router
-	@$(STAGE) $@ pytest -q tests/on_machine/test_router_under_load.py tests/on_machine/test_imitated_router.py
+	@$(BOXES_PREPARE)
+	@$(STAGE) $@ sh -c 'pytest -q tests/on_machine/test_router_under_load.py tests/on_machine/test_imitated_router.py && molecule test -s router'
 
 compat: setup
 	@$(BOXES_PREPARE)

@@ -140,6 +140,12 @@ def head_or_alone(deployment: Deployment) -> bool:
     return not (deployment.get("group") or {}).get("number")
 
 
+def share(deployment: Mapping[str, Any]) -> str:
+    """What stands behind the name of a server in tables where the deployment is one of several ranks: " 1/2"; "" where it is none."""
+    group = deployment.get("group") or {}
+    return f" {group['number'] + 1}/{len(group['boxes'])}" if group else ""
+
+
 def unequal(orders: Mapping[str, Order], environments: Mapping[str, Any]) -> str:
     """One sentence on the first thing that the ranks of a server do not have in common and must, with the boxes; "" where all of it is equal.
 

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from ansible_collections.gb10.vllm.plugins.module_utils._io.redaction import everywhere
 from ansible_collections.gb10.vllm.plugins.module_utils._model.content import not_verified
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import ranks
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.deployment import endpoint, version
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.lacking import more, sentence
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.shapes import Record, Seen
@@ -62,7 +63,8 @@ def _row(name: str, seen: Seen, wanted_model: str | None) -> dict[str, Any]:
         "image_id": deployed["container"]["image"] if deployed else None,
         "vllm_version": (deployed or {}).get("vllm_version"),
         "spec": (deployed or {}).get("spec"),
-        "endpoint": endpoint(deployed["address"], deployed["port"]) if deployed else None,
+        "endpoint": endpoint(deployed["address"], deployed["port"]) if deployed and ranks.head_or_alone(deployed) else None,
+        "share": ranks.share(deployed or {}),
         "key_file": _key_file(name, box) if deployed else None,
         "certificate": (box.get("certificates") or {}).get(name),
         "drift": _differs(name, seen, wanted_model is not None, bool(deployed)),
@@ -153,7 +155,7 @@ def status_table(fleet: Mapping[str, Any]) -> str:
             runs = f"{named(server)} on {short(server['image_id'])}" if server["image_id"] else "-"
             mark = "unknown" if state == "unreachable" else f"{len(server['drift'])} below" if server["drift"] else "none"
             earlier = str(len(server["history"]) or "-")
-            rows.append((name, server["server"], runs, server["vllm_version"] or "-", state, tokens, times, left, earlier, mark))
+            rows.append((name, server["server"] + server["share"], runs, server["vllm_version"] or "-", state, tokens, times, left, earlier, mark))
             notes += [f"{name} {server['server']}: {one}." for one in server["drift"]]
             notes += [f"{name} {server['server']} {text}." for text in (sentence(server["lacking"]), more(server["gain"]), words(server["speed"])) if text]
             notes += [f"{name} {server['server']}: {certificate_words(server['certificate'])}."] if server["certificate"] else []
@@ -188,6 +190,7 @@ def report_table(seen: Mapping[str, Read]) -> str:
                 continue
             planned, measured = deployed.get("planned") or {}, measured_figures(record.get("measured"))
             was, is_now = planned.get("kv_tokens"), measured.get("kv_tokens")
+            answers = ranks.head_or_alone(deployed)
             weights = planned.get("weights_bytes") or {}
             spare = idle(planned, record.get("measured"))
             if spare:
@@ -198,11 +201,11 @@ def report_table(seen: Mapping[str, Read]) -> str:
             rows.append(
                 (
                     name,
-                    server,
+                    server + ranks.share(deployed),
                     f"{named({'model': deployed['model'], 'model_version': version(deployed)})} on {short(deployed['container']['image'])}",
                     deployed.get("vllm_version") or "-",
-                    endpoint(deployed["address"], deployed["port"]),
-                    f"{is_now:,}" if is_now else "not measured",
+                    endpoint(deployed["address"], deployed["port"]) if answers else "-",
+                    f"{is_now:,}" if is_now else "not measured" if answers else "-",
                     f"{was:,}" if was else "-",
                     f"{(is_now - was) / was:+.1%}" if was and is_now else "-",
                     f"{measured['concurrency']:.2f}x" if measured.get("concurrency") else "-",
