@@ -71,6 +71,17 @@ def length(boxes):
     return {boxes.record(box, "deployment", "big")["planned"]["max_model_len"] for box in boxes.names}
 
 
+def test_what_each_rank_takes_beside_weights_and_cache_is_measured_and_planned_with(boxes):
+    boxes.wish(gb10_servers=[BIG | {"max_model_len": 1024, "kv_cache_memory_gib": 2}])
+    for box, beside in ((TWO, 6), (ONE, 5)):
+        boxes.rules(box, {"takes": (2 + beside) * 2**30, "only": "--max-model-len 1024"})
+    boxes.play("site")
+    seen = [boxes.record(box, "measured", "big")["facts"] for box in (TWO, ONE)]
+    assert [round(one["beside_bytes"] / 2**30, 1) for one in seen] == [6.0, 5.0], seen
+    said = flat(boxes.play("plan"))
+    assert "measured here by a start of the same image, model and flags: 6.00 GiB" in said and "flags: 5.00 GiB" in said, said
+
+
 def test_a_rank_that_dies_takes_the_other_along_and_they_answer_again(boxes):
     boxes.ask(ONE, f"docker stop {UNIT}")
     deadline = time.monotonic() + 90

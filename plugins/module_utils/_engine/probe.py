@@ -151,6 +151,8 @@ class Follower:
             result["progress"] = "the container is paused (docker unpause continues it)"
         elif self.rank and not self.rank.head:
             result.update(self.rank.behind_its_head(phase, progress))
+            if self.proof is not None and result["phase"] == "ready":
+                result["facts"].update(self.proof.measure_rank(result["facts"], details.get("Config", {}).get("Cmd") or []))
         elif engine_log.says_started(lines) or _log_began_late(entries, started):
             self._prove(result, lines, started)
         self._judge_activity(result, entries, now)

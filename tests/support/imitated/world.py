@@ -52,6 +52,11 @@ def memory(text: str) -> None:
     (FOLDER / "scratch" / "meminfo").write_text(text)
 
 
+def less(taken: int) -> str:
+    """What /proc/meminfo says where an engine has taken so many bytes."""
+    return re.sub(r"(MemAvailable: )(\d+)", lambda found: f"{found[1]}{int(found[2]) - taken // 1024}", MEMINFO)
+
+
 def boot() -> None:
     """A boot has an id of its own."""
     (FOLDER / "scratch" / "boot_id").write_text(f"{uuid.uuid4()}\n")
@@ -157,6 +162,8 @@ class Docker:
         container = self.container(name)
         container["State"].update(Status="running", Running=True, StartedAt=now(), ExitCode=0, Pid=1)
         rule, rank = self.rule(container), container["HostConfig"].get("NetworkMode") == "host"
+        if "takes" in rule:
+            memory(less(rule["takes"]))
         lines = Path(rule["log"]).read_text().splitlines() if "log" in rule else [] if rank else HEALTHY
         self.logs[name] += [f"{now()} {line}" for line in lines]
         if "exit" in rule:
@@ -193,6 +200,8 @@ class Docker:
         if engine:
             engine.shutdown()
         if state["Running"]:
+            if "takes" in self.rule(self.container(name)):
+                memory(MEMINFO)
             state.update(Status="exited", Running=False, ExitCode=status, FinishedAt=now(), Pid=0)
 
     # The command
