@@ -11,7 +11,7 @@ import time
 
 import imitation
 import pytest
-from imitated_fleet import ONE, TWO, flat, needs_root
+from imitated_fleet import LOGS, ONE, TWO, flat, needs_root
 
 pytestmark = needs_root
 BIG = {"name": "big", "model": "tiny", "port": 8000, "address": "0.0.0.0", "boxes": [TWO, ONE], "max_model_len": 2048, "concurrency": 2}
@@ -24,7 +24,8 @@ DIES = """\
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory):
     folder = tmp_path_factory.mktemp("imitated-groups")
-    (folder / "dies.log").write_text(DIES)
+    for name, text in {**LOGS, "dies": DIES}.items():
+        (folder / f"{name}.log").write_text(text)
     with imitation.boxes(folder, 2) as up:
         up.cable()
         up.wish(gb10_servers=[BIG])
@@ -111,6 +112,27 @@ def test_what_vllm_refuses_of_one_rank_is_refused_before_anything_is_stopped(box
     assert len(head) == len(other) == 1 and "--node-rank 0" in head[0] and "--host 127.0.0.1" in head[0] and "--headless" in other[0]
 
 
+def test_what_one_rank_fails_of_is_mended_on_all_alike(boxes):
+    boxes.wish(gb10_servers=[BIG | {"max_model_len": 1024}])
+    boxes.rules(ONE, {"log": str(boxes.folder / "no-graphs.log"), "exit": 1, "only": "--max-model-len 1024", "unless": "PIECEWISE"})
+    said = flat(boxes.play("site"))
+    assert all(f"{box}: repairing big: capturing CUDA graphs failed" in said for box in boxes.names), said
+    assert answered(boxes) and length(boxes) == {1024} and boxes.locked(ONE, "big")
+    assert boxes.record(ONE, "repairs", "big") == boxes.record(TWO, "repairs", "big")
+    assert all("PIECEWISE" in str(boxes.record(box, "deployment", "big")["container"]["command"]) for box in boxes.names)
+    assert boxes.play("site").count("changed=0") == 2
+
+
+def test_what_no_repair_mends_goes_back_on_both_boxes(boxes):
+    boxes.wish(gb10_servers=[BIG | {"max_model_len": 1024}])
+    boxes.rules(ONE, {"log": str(boxes.folder / "no-graphs.log"), "exit": 1, "only": "--max-model-len 1024"})
+    failed = flat(boxes.play("site", code=2))
+    assert "run without them" in failed and f"{TWO} goes back because {ONE} failed" in failed
+    assert length(boxes) == {2048} and boxes.held() == []
+    wait_for(boxes)
+    assert not any(boxes.record(box, "repairs", "big").get("applied") for box in boxes.names)
+
+
 def test_unequal_arguments_are_refused_with_the_boxes_and_what_runs_goes_on(boxes):
     folder = boxes.inventory / "host_vars"
     folder.mkdir(exist_ok=True)
@@ -138,3 +160,20 @@ def test_status_names_the_box_that_is_waited_for_and_site_starts_it_again(boxes)
         assert time.monotonic() < deadline, said
     boxes.play("site")
     assert answered(boxes)
+
+
+def test_a_batch_that_fails_later_takes_all_ranks_of_an_earlier_server_back(tmp_path):
+    (tmp_path / "dies.log").write_text(DIES)
+    with imitation.boxes(tmp_path, 3) as up:
+        up.cable()
+        small = {"kv_cache_memory_gib": 2, "max_model_len": 2048}
+        first, second = BIG | small | {"boxes": [ONE, TWO]}, BIG | small | {"name": "late", "port": 8001, "boxes": [ONE, "spark-03"]}
+        up.wish(gb10_servers=[first, second], gb10_rollout=["100%"])
+        up.play("site")
+        before = [up.record(box, "deployment", "big")["spec"] for box in (ONE, TWO)]
+        up.wish(gb10_servers=[first | {"max_model_len": 1024}, second | {"max_model_len": 1024}])
+        up.rules("spark-03", {"log": str(tmp_path / "dies.log"), "exit": 1, "only": "--max-model-len 1024"})
+        failed = flat(up.play("site", code=2))
+        assert "Free memory on device" in failed and "big went back too, as on the other boxes that serve it." in failed
+        assert [up.record(box, "deployment", "big")["spec"] for box in (ONE, TWO)] == before
+        assert up.answers(ONE, "big") and up.answers(ONE, "late", 8001) and up.held() == []
