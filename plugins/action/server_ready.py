@@ -145,6 +145,9 @@ class ActionModule(ActionBase):
 
     def _explain(self, seen: dict, entries: list, box: str, server: str, given: dict) -> dict:
         log = seen.pop("log", None) or seen.get("log_tail", [])
+        if seen.get("left"):  # what happened, the other rank's own log says
+            message = f"Server {server} on {box} was ended: {seen['left']}. All of its boxes start together or not at all."
+            return {**seen, "failed": True, "changed": False, "msg": message, "repair": None}
         logs, context = diagnosis.evidence(box, log, seen.pop("kernel_log", []), bool(given.get("api_key_file")))
         found = diagnosis.diagnose(logs, entries, context)
         found["phase"] = seen["phase"]

@@ -166,6 +166,10 @@ reason:
   description: Why it failed or stalled, empty otherwise.
   type: str
   returned: always
+left:
+  description: Why the start was ended because of another rank (O(rank)).
+  type: str
+  returned: when it was
 elapsed_s:
   description: Seconds since the container was started.
   type: float

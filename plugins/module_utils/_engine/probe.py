@@ -27,7 +27,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._engine.container import
     memory_available_bytes,
 )
 from ansible_collections.gb10.vllm.plugins.module_utils._engine.proof import Proof
-from ansible_collections.gb10.vllm.plugins.module_utils._engine.rank import Rank, waiting
+from ansible_collections.gb10.vllm.plugins.module_utils._engine.rank import Rank, left, waiting
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._io import env_file, redaction
 
@@ -109,7 +109,8 @@ class Follower:
         details = inspect(self.container)
         if details is None:
             return self._missing()
-        if self.rank and (waits := self.rank.waits(details["State"]["Status"] == "running")):
+        waits = self.rank.waits(details["State"]["Status"] == "running") if self.rank else ""
+        if waits and not self.start:
             return waiting(self.container, waits, self.last, self.stall_s)
         state = details["State"]
         started_at = state["StartedAt"]
@@ -139,12 +140,18 @@ class Follower:
                 "image": details.get("Config", {}).get("Image", ""),
             },
         }
-        if restarted:
+        ended = waits or restarted or state["Status"] in ("exited", "dead")
+        if ended and self.rank and (why := left(self.container, started)):
+            result["left"] = why
+            self._fail(result, why, lines, started)
+        elif restarted:
             self._fail(result, "the container ended and was started again meanwhile", lines, started)
         elif state["Status"] == "created" and state.get("Error"):
             self._fail(result, readiness.exit_reason(state), lines, now)
         elif state["Status"] in ("exited", "dead"):
             self._fail(result, readiness.exit_reason(state), lines, started)
+        elif waits:
+            self._fail(result, f"its start ended: it is {waits} again", lines, started)
         elif state["Status"] == "restarting":
             self._fail(result, f"Docker is restarting it over and over (last exit code {state.get('ExitCode')})", lines, started)
         elif state["Status"] == "paused":

@@ -10,14 +10,17 @@ The program that answers is the role server's file rank.py.
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import time
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.gb10.vllm.plugins.module_utils._engine.container import memory_available_bytes
+from ansible_collections.gb10.vllm.plugins.module_utils._engine.container import memory_available_bytes, run
 
 ASK_S = 3.0
+LEFT = re.compile(r"^(?P<why>.+)\. All ranks of \S+ start again together\.$")
+"""What the program says when it ends a rank because of another one."""
 
 
 def ask(address: str, port: int) -> str:
@@ -53,6 +56,13 @@ def waiting(container: str, words: str, last: dict[str, Any], stall_s: float) ->
         result.update(phase="stalled", reason=f"it has been {words} for {now - since:.0f} s", kernel_log=[])
         result["log"] = [f"gb10.vllm: {result['reason']}"]
     return result
+
+
+def left(container: str, since: float | None) -> str:
+    """Why the program of this rank ended its container because of another rank, since ``since`` (seconds of the clock); "" where it did not."""
+    unit = ["journalctl", "--quiet", "--unit", f"{container}.service", "--output=cat", "--lines=50", *([f"--since=@{since:.0f}"] if since else [])]
+    found = [match["why"] for line in run(unit, ASK_S).stdout.splitlines() if (match := LEFT.match(line.strip()))]
+    return found[-1] if found else ""
 
 
 class Rank:

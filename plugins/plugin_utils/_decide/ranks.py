@@ -216,13 +216,14 @@ def orders_of(name: str, hostvars: Mapping[str, Any], boxes: Sequence[str]) -> d
 def compared(name: str, hostvars: Mapping[str, Any], boxes: Sequence[str]) -> dict[str, Any]:
     """{boxes, problem, start, failed, fell, repair}: the boxes of a server and why they must not start as they are, without its remedy, "" where nothing is.
 
-    ``boxes``: those of this batch. ``start``: whether one of them has something to do; ``failed``: those that failed in this run, ``fell``: over this server;
-    ``repair``: see ``repair_for_all``.
+    ``boxes``: those of this batch. ``start``: whether one of them has something to do; ``failed``: those that failed in this run, ``fell``: over this
+    server, by themselves: those that were ended because of another one only where all of them were. ``repair``: see ``repair_for_all``.
     """
     orders = orders_of(name, hostvars, boxes)
     members = next((order["deployment"]["group"]["boxes"] for order in orders.values() if order["deployment"].get("group")), list(orders))
     absent = [box for box in members if box not in orders]
-    fell = [box for box in orders if hostvars[box].get("server_rank_failed") == name]
+    fell = [box for box in members if box in orders and hostvars[box].get("server_rank_failed") == name]
+    fell = [box for box in fell if not hostvars[box].get("server_rank_left")] or fell
     if absent:
         problem = f"{absent[0]}, which is one of its boxes, is not part of this batch or could not be reached"
         return {"boxes": members, "problem": problem, "start": False, "failed": absent, "fell": fell, "repair": {}}
@@ -233,8 +234,8 @@ def compared(name: str, hostvars: Mapping[str, Any], boxes: Sequence[str]) -> di
         "problem": unequal(orders, given),
         "start": any(order["start"] for order in orders.values()),
         "failed": [box for box in members if hostvars[box].get("server_failures")],
-        "fell": [box for box in members if box in fell],
-        "repair": repair_for_all(orders, {box: hostvars[box] for box in members if box in fell}),
+        "fell": fell,
+        "repair": repair_for_all(orders, {box: hostvars[box] for box in fell}),
     }
 
 

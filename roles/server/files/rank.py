@@ -138,6 +138,7 @@ class Tie:
         self.group, self.box, self.address = group, box, address
         self.held: set[tuple[str, int, str, int]] = set()
         self.silent = 0
+        self.begun = False
 
     def look(self, held: set[tuple[str, int, str, int]]) -> None:
         """Lost where the other rank is not the one any more that this one met."""
@@ -145,11 +146,12 @@ class Tie:
         if self.held and not now & self.held:
             raise Lost(f"{self.box} has left the group: its rank ended or began anew")
         self.held = now or self.held
-        if not self.held:
-            return
         word = ask(self.address, self.group.port)
         self.silent = 0 if word else self.silent + 1
-        if word.startswith("waiting"):
+        waits = word.startswith("waiting")
+        self.begun = self.begun or bool(word and not waits)
+        # One that waits before it was seen to begin is a moment late; one that began and ended before they met would leave this one waiting for ever.
+        if waits and (self.held or self.begun):
             raise Lost(f"{self.box} has left the group: its rank is {word}")
         if self.silent >= PATIENCE_LOOKS:
             raise Lost(f"{self.box} ({self.address}) has not answered for {self.silent} looks: the box is off, or the network between us is cut")

@@ -442,7 +442,7 @@ class Systemd:
 
     def __init__(self) -> None:
         self.state: dict[str, dict[str, str]] = {}
-        self.journal: dict[str, list[str]] = {}
+        self.journal: dict[str, list[tuple[float, str]]] = {}
         self.listeners: dict[str, Listener] = {}
         self.processes: dict[str, subprocess.Popen] = {}
         self.era = 0
@@ -458,7 +458,7 @@ class Systemd:
             process = subprocess.Popen(self.program(unit), env=self.environment(unit) | {"GB10_LOOK_S": "0.3"}, stderr=subprocess.PIPE, text=True)
             self.processes[unit] = process
             for line in process.stderr or ():
-                self.journal.setdefault(unit, []).append(line.rstrip())
+                self.journal.setdefault(unit, []).append((time.time(), line.rstrip()))
             process.wait()
             if self.era != era or self.state[unit]["ActiveState"] != "active":
                 return
@@ -524,7 +524,7 @@ class Systemd:
         codes = []
         for line in self.lines(unit, key):
             done = subprocess.run(shlex.split(line.removeprefix("-")), env={**self.environment(unit), **more}, capture_output=True, text=True, check=False)
-            self.journal.setdefault(unit, []).extend([*done.stdout.splitlines(), *done.stderr.splitlines()])
+            self.journal.setdefault(unit, []).extend((time.time(), line) for line in [*done.stdout.splitlines(), *done.stderr.splitlines()])
             codes.append(done.returncode)
         return max(codes, default=0)
 
@@ -692,7 +692,8 @@ def commanded(asked: dict[str, Any]) -> dict[str, Any]:
         return {"code": 0, "out": "", "err": ""}
     if asked["name"] == "journalctl":
         unit = asked["words"][asked["words"].index("--unit") + 1]
-        return {"code": 0, "out": "\n".join(systemd.journal.get(unit, [])), "err": ""}
+        since = max((float(word.removeprefix("--since=@")) for word in asked["words"] if word.startswith("--since=@")), default=0.0)
+        return {"code": 0, "out": "\n".join(line for at, line in systemd.journal.get(unit, []) if at >= since), "err": ""}
     if asked["name"] == "systemctl":
         code, out, err = systemd.command(asked["words"])
         return {"code": code, "out": out, "err": err}

@@ -25,8 +25,9 @@ FILES = Path(__file__).parents[3] / "roles" / "server" / "files"
 ADDRESSES = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
 # A rank as the network sees it: the head listens where ranks meet and has an API, the others hold a connection to it.
 ENGINE = """
-import http.server, json, socket, sys, threading, time
+import http.server, json, pathlib, socket, sys, threading, time
 number, address, master, port = int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+if pathlib.Path(sys.argv[6]).exists(): time.sleep(0.5); sys.exit(1)
 class Api(http.server.BaseHTTPRequestHandler):
     def do_GET(self): self.say({})
     def do_POST(self): self.rfile.read(int(self.headers["Content-Length"])); self.say({"choices": [{"text": "a"}]})
@@ -83,7 +84,7 @@ class Boxes:
             (here / "servers" / "duo").mkdir(parents=True)
             (here / "bin").mkdir()
             words = {"here": here, "python": sys.executable, "folder": folder, "files": FILES}
-            arguments = f"{number} {ADDRESSES[number]} {self.master} {self.api} {count - 1}"
+            arguments = f"{number} {ADDRESSES[number]} {self.master} {self.api} {count - 1} {here}/fails"
             self.program(here / "bin" / "docker", DOCKER.format(arguments=arguments, **words))
             self.program(here / "bin" / "systemctl", "#!/bin/sh\n")
             for version in ("", "6"):
@@ -213,6 +214,29 @@ def test_a_rank_that_began_anew_is_no_company_for_the_old_head(together):
     assert together.ended(0) == 1
     together.start(0)
     together.until("answered")
+
+
+@pytest.mark.parametrize(("dies", "other"), [(1, 0), (0, 1)])
+def test_a_rank_that_ends_before_they_met_does_not_leave_the_other_one_waiting(boxes, dies, other):
+    """As where its box lacks memory: the other engine would wait for it until its own time-out, which is minutes."""
+    (boxes.folder / str(dies) / "fails").touch()
+    boxes.start(0, 1)
+    boxes.wait(lambda: boxes.word(other) == "starting")
+    assert boxes.ended(dies) == 1
+    boxes.start(dies)  # as systemd does
+    assert boxes.ended(other, 10) == 1 and "All ranks of duo start again together." in boxes.said(other)
+    (boxes.folder / str(dies) / "fails").unlink()
+    boxes.start(other)
+    if boxes.units[dies].poll() is not None:
+        boxes.start(dies)
+    boxes.until("answered")
+
+
+def test_a_rank_that_stays_down_before_they_met_is_given_up(boxes):
+    (boxes.folder / "1" / "fails").touch()
+    boxes.start(0, 1)
+    assert boxes.ended(1) == 1
+    assert boxes.ended(0, 10) == 1 and "two (127.0.0.2) has not answered for 3 looks" in boxes.said(0)
 
 
 def test_what_an_earlier_start_left_is_ended_first(together):

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import time
 
 import pytest
@@ -70,6 +71,29 @@ def test_a_rank_without_an_api_is_ready_when_its_head_has_answered_and_fails_by_
     assert seen["phase"] == phase and re.search(words, seen["reason"] or seen["progress"])
     if phase == "failed":
         assert seen["log"][0].startswith("Model loading took")
+
+
+JOURNAL = """\
+starts as rank 1
+spark-01 has left the group: its rank ended or began anew. All ranks of duo start again together.
+waiting for spark-01 (10.0.0.1), which waits itself
+"""
+
+
+@pytest.mark.parametrize(
+    ("state", "journal", "left", "reason"),
+    [
+        ({"Status": "exited", "ExitCode": 137}, JOURNAL, "spark-01 has left the group: its rank ended or began anew", "spark-01 has left the group"),
+        ({"Status": "exited", "ExitCode": 1}, "starts as rank 1\n", None, "it exited with code 1"),
+        ({"Status": "running"}, "", None, "its start ended: it is waiting for spark-01"),
+    ],
+)
+def test_a_start_that_was_followed_has_ended_when_its_rank_waits_again(look, monkeypatch, state, journal, left, reason):
+    """It would count as not begun, and its own container as the cause, although another rank's is."""
+    monkeypatch.setattr(engine_rank, "ask", lambda address, port: "waiting for spark-01 (10.0.0.1), which waits itself")
+    monkeypatch.setattr(engine_rank, "run", lambda command, timeout_s: subprocess.CompletedProcess(command, 0, journal, ""))
+    seen = look(state, ["Model loading took 1.50 GiB memory and 3.5 seconds"], start=STARTED, rank=GROUP)
+    assert seen["phase"] == "failed" and seen.get("left") == left and reason in seen["reason"]
 
 
 def test_the_head_is_ready_as_any_server_and_one_that_waits_too_long_is_stalled(look, monkeypatch):

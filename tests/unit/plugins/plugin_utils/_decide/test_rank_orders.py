@@ -168,6 +168,10 @@ def test_what_the_boxes_of_a_server_know_of_each_other():
     hostvars["b"]["server_rank_failed"] = "duo"
     hostvars["a"]["server_ranks_up"] = ["duo"]
     assert ranks.compared("duo", hostvars, ["a", "b"])["fell"] == ["b"] and ranks.unstarted("duo", hostvars, ["a", "b"]) == ["b"]
+    hostvars["a"] |= {"server_rank_failed": "duo", "server_rank_left": "b has left the group"}
+    assert ranks.compared("duo", hostvars, ["a", "b"])["fell"] == ["b"], "a was only ended because of b"
+    hostvars["b"]["server_rank_left"] = "a has not answered for 3 looks"
+    assert ranks.compared("duo", hostvars, ["a", "b"])["fell"] == ["a", "b"]
 
 
 @pytest.mark.parametrize(

@@ -79,10 +79,10 @@ def test_a_server_over_two_boxes_is_one_server_in_two_rows():
     ranks = [{**deployed(), "group": {"number": number, "boxes": ["a", "b"]}} for number in (0, 1)]
     unmeasured = [box(rank) for rank in ranks]
     del unmeasured[1]["servers"]["devstral"]["measured"]
-    lines = statuses.report_table({name: {"box": one} for name, one in zip("ab", unmeasured)}).splitlines()
+    lines = statuses.report_table({name: {"box": one} for name, one in zip("ab", unmeasured, strict=True)}).splitlines()
     assert lines[1].split()[:8] == ["a", "devstral", "1/2", "devstral-24b", "on", "aaaaaaaaaaaa", "0.32.0", "127.0.0.1:8000"]
     assert lines[2].split()[:11] == ["b", "devstral", "2/2", "devstral-24b", "on", "aaaaaaaaaaaa", "0.32.0", "-", "-", "393,216", "-"]
-    status = statuses.status({name: seen(one) for name, one in zip("ab", unmeasured)}, "now")
+    status = statuses.status({name: seen(one) for name, one in zip("ab", unmeasured, strict=True)}, "now")
     assert [status["boxes"][name]["servers"][0]["endpoint"] for name in "ab"] == ["127.0.0.1:8000", None], "only the head answers"
     assert "b    devstral 2/2" in statuses.status_table(status)
 
