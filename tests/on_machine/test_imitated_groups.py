@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import time
 
 import imitation
@@ -160,6 +161,53 @@ def test_status_names_the_box_that_is_waited_for_and_site_starts_it_again(boxes)
         assert time.monotonic() < deadline, said
     boxes.play("site")
     assert answered(boxes)
+
+
+def test_a_box_that_is_gone_leaves_the_other_waiting_and_named_and_nothing_loops(boxes):
+    fabric = f"nsenter -t {boxes.pid(TWO)} -n ip link set fab0".split()
+    subprocess.run([*fabric, "down"], check=True)
+    (boxes.folder / ONE / "off").touch()
+    try:
+        deadline = time.monotonic() + 90
+        while f"waiting for {ONE}" not in (said := flat(boxes.play("status"))):
+            assert time.monotonic() < deadline, said
+        assert f"{ONE}" in said and "unreachable" in said.lower()
+        before = journal(boxes, TWO)
+        time.sleep(10)
+        assert journal(boxes, TWO) == before, "it waits, and starts nothing"
+        assert boxes.ask(TWO, f"docker inspect --format '{{{{.State.Running}}}}' {UNIT}").strip() == "false", "and holds no memory"
+    finally:
+        subprocess.run([*fabric, "up"], check=True)
+        (boxes.folder / ONE / "off").unlink()
+    wait_for(boxes)
+
+
+def journal(boxes, box):
+    return boxes.ask(box, f"journalctl --quiet --unit {UNIT}.service")
+
+
+def test_another_image_on_one_box_is_refused_and_what_runs_goes_on(boxes):
+    folder = boxes.inventory / "host_vars"
+    folder.mkdir(exist_ok=True)
+    (folder / f"{ONE}.json").write_text(json.dumps({"gb10_image": {"source": "existing", "name": "vllm-other"}}))
+    before = boxes.containers(*boxes.names)
+    failed = flat(boxes.play("site", code=2))
+    assert f"the image is not the same: {TWO} has sha256:1" in failed and f"{ONE} has sha256:2" in failed, failed
+    assert boxes.containers(*boxes.names) == before and answered(boxes) and boxes.held() == []
+
+
+def test_memory_that_is_held_on_one_box_ends_in_a_state_that_says_so(boxes):
+    boxes.wish(gb10_servers=[BIG | {"max_model_len": 1024}])
+    (boxes.folder / ONE / "short").touch()
+    failed = flat(boxes.play("site", code=2))
+    assert "GiB are available; that would leave" in failed and f"{TWO} goes back because {ONE} failed" in failed
+    assert "does not answer either" in failed and boxes.held() == [] and length(boxes) == {2048}
+    said = flat(boxes.play("status"))
+    assert f"waiting for {ONE}" in said, said
+    (boxes.folder / ONE / "short").unlink()
+    boxes.box(ONE, "relieve")
+    boxes.play("site")
+    assert answered(boxes) and length(boxes) == {1024}
 
 
 def test_a_batch_that_fails_later_takes_all_ranks_of_an_earlier_server_back(tmp_path):

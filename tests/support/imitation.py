@@ -138,7 +138,7 @@ class Boxes:
         (self.folder / box / "rules.json").write_text(json.dumps(rules))
 
     def box(self, box: str, *words: str) -> None:
-        """``save`` a box as it is, or ``restore`` it to that, or to the moment (without its ending) that is named."""
+        """``save`` a box as it is, or ``restore`` it to that, or to the moment (without its ending) that is named; ``relieve`` it of what holds its memory."""
         connection = socket.socket(socket.AF_UNIX)
         with connection, contextlib.chdir(f"/proc/{(self.folder / box / 'pid').read_text()}/root/run"):
             connection.connect("docker.sock")
