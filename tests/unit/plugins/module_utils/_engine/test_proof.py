@@ -185,7 +185,14 @@ def test_an_engine_that_logs_no_weights_is_measured_by_the_planned_ones(box):
 
 
 def moment(available, ours=0):
-    return {"total_bytes": 119 * GIB, "available_bytes": available * GIB, "ours_bytes": ours, "others_bytes": GIB, "device_bytes": None, "device_total_bytes": 0}
+    return {
+        "total_bytes": 119 * GIB,
+        "available_bytes": available * GIB,
+        "ours_bytes": ours,
+        "others_bytes": GIB,
+        "device_bytes": None,
+        "device_total_bytes": 0,
+    }
 
 
 @pytest.mark.parametrize("words", [["--kv-cache-memory-bytes", str(2 * GIB)], [f"--kv-cache-memory-bytes={2 * GIB}"]])
