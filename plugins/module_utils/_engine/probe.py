@@ -129,16 +129,7 @@ class Follower:
             "memory_available_bytes": memory_available_bytes(),
             "facts": _facts(entries, started),
             "answer": None,
-            "container": {
-                "name": self.container,
-                "exists": True,
-                "status": state["Status"],
-                "started_at": started_at,
-                "exit_code": state.get("ExitCode"),
-                "oom_killed": bool(state.get("OOMKilled")),
-                "restart_count": details.get("RestartCount", 0),
-                "image": details.get("Config", {}).get("Image", ""),
-            },
+            "container": _container(self.container, details),
         }
         ended = waits or restarted or state["Status"] in ("exited", "dead")
         if ended and self.rank and (why := left(self.container, started)):
@@ -158,8 +149,7 @@ class Follower:
             result["progress"] = "the container is paused (docker unpause continues it)"
         elif self.rank and not self.rank.head:
             result.update(self.rank.behind_its_head(phase, progress))
-            if self.proof is not None and result["phase"] == "ready":
-                result["facts"].update(self.proof.measure_rank(result["facts"], details.get("Config", {}).get("Cmd") or []))
+            result["facts"].update(_measured(self.proof, result, details))
         elif engine_log.says_started(lines) or _log_began_late(entries, started):
             self._prove(result, lines, started)
         self._judge_activity(result, entries, now)
@@ -299,6 +289,28 @@ class Follower:
         self.unanswered += 1
         if self.unanswered >= MOST_UNANSWERED:
             self._fail(result, f"its API is up, but {self.unanswered} real requests in a row got no answer ({why})", lines, started)
+
+
+def _container(name: str, details: Mapping[str, Any]) -> dict[str, Any]:
+    """What a look says of the container itself."""
+    state = details["State"]
+    return {
+        "name": name,
+        "exists": True,
+        "status": state["Status"],
+        "started_at": state["StartedAt"],
+        "exit_code": state.get("ExitCode"),
+        "oom_killed": bool(state.get("OOMKilled")),
+        "restart_count": details.get("RestartCount", 0),
+        "image": details.get("Config", {}).get("Image", ""),
+    }
+
+
+def _measured(proof: Proof | None, result: Mapping[str, Any], details: Mapping[str, Any]) -> dict[str, Any]:
+    """Facts to add of a rank whose head has answered, where its start is measured."""
+    if proof is None or result["phase"] != "ready":
+        return {}
+    return proof.measure_rank(result["facts"], details.get("Config", {}).get("Cmd") or [])
 
 
 def error_or_status(status: int, body: str) -> str:
