@@ -214,21 +214,22 @@ def orders_of(name: str, hostvars: Mapping[str, Any], boxes: Sequence[str]) -> d
 
 
 def compared(name: str, hostvars: Mapping[str, Any], boxes: Sequence[str]) -> dict[str, Any]:
-    """{boxes, problem, start, failed, fell, repair}: the boxes of a server and why they must not start as they are, without its remedy, "" where nothing is.
+    """{boxes, problem, start, failed, fell, repair, lost}: the boxes of a server and why they must not start as they are, without its remedy, "" where nothing is.
 
     ``boxes``: those of this batch. ``start``: whether one of them has something to do; ``failed``: those that failed in this run, ``fell``: over this
-    server, by themselves: those that were ended because of another one only where all of them were. ``repair``: see ``repair_for_all``.
+    server, by themselves: those that were ended because of another one only where all of them were. ``repair``: see ``repair_for_all``. Where one of its
+    boxes is ``lost`` the others neither go back nor are repaired: it has what they have now, and would meet them with it when it is there again.
     """
     orders = orders_of(name, hostvars, boxes)
     members = next((order["deployment"]["group"]["boxes"] for order in orders.values() if order["deployment"].get("group")), list(orders))
     absent = [box for box in members if box not in orders]
-    fell = [box for box in members if box in orders and hostvars[box].get("server_rank_failed") == name]
-    fell = [box for box in fell if not hostvars[box].get("server_rank_left")] or fell
     if absent:
         problem = f"{absent[0]}, which is one of its boxes, is not part of this batch or could not be reached"
-        return {"boxes": members, "problem": problem, "start": False, "failed": absent, "fell": fell, "repair": {}}
+        return {"boxes": members, "problem": problem, "start": False, "failed": absent, "fell": [], "repair": {}, "lost": absent}
     given = {box: _env_of(name, hostvars[box]) for box in members}
     orders = {box: orders[box] for box in members}
+    fell = [box for box in members if hostvars[box].get("server_rank_failed") == name]
+    fell = [box for box in fell if not hostvars[box].get("server_rank_left")] or fell
     return {
         "boxes": members,
         "problem": unequal(orders, given),
@@ -236,6 +237,7 @@ def compared(name: str, hostvars: Mapping[str, Any], boxes: Sequence[str]) -> di
         "failed": [box for box in members if hostvars[box].get("server_failures")],
         "fell": fell,
         "repair": repair_for_all(orders, {box: hostvars[box] for box in fell}),
+        "lost": [],
     }
 
 

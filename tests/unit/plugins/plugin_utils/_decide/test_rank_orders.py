@@ -156,7 +156,8 @@ def test_a_box_that_is_not_there_is_named():
     seen = ranks.compared("duo", hostvars, ["a", "b"])
     assert seen["problem"] == "b, which is one of its boxes, is not part of this batch or could not be reached" and seen["failed"] == ["b"]
     hostvars["a"]["server_rank_failed"] = "duo"  # its company was lost while it started
-    assert ranks.compared("duo", hostvars, ["a"])["fell"] == ["a"]
+    seen = ranks.compared("duo", hostvars, ["a"])
+    assert seen["lost"] == ["b"] and seen["fell"] == [] and seen["repair"] == {}
 
 
 def test_what_the_boxes_of_a_server_know_of_each_other():
@@ -164,7 +165,7 @@ def test_what_the_boxes_of_a_server_know_of_each_other():
     hostvars = {box: {"server_orders": {"duo": copy.deepcopy(one)}, "gb10_servers": [{**SERVER, "env": {"X": 1}}]} for box, one in orders.items()}
     hostvars["a"]["server_orders"]["duo"]["start"] = False
     seen = ranks.compared("duo", hostvars, ["a", "b", "c"] if "c" in hostvars else ["a", "b"])
-    assert seen == {"boxes": ["a", "b"], "problem": "", "start": True, "failed": [], "fell": [], "repair": {}}
+    assert seen == {"boxes": ["a", "b"], "problem": "", "start": True, "failed": [], "fell": [], "repair": {}, "lost": []}
     hostvars["b"]["server_rank_failed"] = "duo"
     hostvars["a"]["server_ranks_up"] = ["duo"]
     assert ranks.compared("duo", hostvars, ["a", "b"])["fell"] == ["b"] and ranks.unstarted("duo", hostvars, ["a", "b"]) == ["b"]
