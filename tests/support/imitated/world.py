@@ -309,6 +309,9 @@ class Engine(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self.model = words[words.index("--served-model-name") + 1] if "--served-model-name" in words else "?"
         self.keys = Path("/etc/gb10-vllm", container["Name"].removeprefix("/gb10-vllm-"))
         self.token_s = 0.1
+        pinned = "--kv-cache-memory-bytes"
+        known = words[words.index(pinned) + 1] if pinned in words else "None"
+        self.cache = f'vllm:cache_config_info{{kv_cache_memory_bytes="{known}"}} 1.0\n'
         self.asked: set[socket.socket] = set()
         super().__init__((binding["HostIp"] or "0.0.0.0", int(binding["HostPort"])), Answer)
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
@@ -381,7 +384,7 @@ class Answer(http.server.BaseHTTPRequestHandler):
         if self.path == "/v1/models":
             return self.reply(200, {"data": [{"id": self.server.model, "max_model_len": 2048}]})
         if self.path == "/metrics":
-            return self.text(f'vllm:num_requests_running{{engine="0"}} {len(self.server.asked)}.0\n')
+            return self.text(f'vllm:num_requests_running{{engine="0"}} {len(self.server.asked)}.0\n{self.server.cache}')
         paths = {"/v1/models": {}, "/v1/completions": {}, "/v1/chat/completions": {}}
         return self.reply(200, {"paths": paths} if self.path == "/openapi.json" else {}) if self.path in ("/health", "/openapi.json") else self.reply(404, {})
 
