@@ -214,7 +214,7 @@ def orders_of(name: str, hostvars: Mapping[str, Any], boxes: Sequence[str]) -> d
 
 
 def compared(name: str, hostvars: Mapping[str, Any], boxes: Sequence[str]) -> dict[str, Any]:
-    """{boxes, problem, start, failed, fell, repair, lost}: the boxes of a server and why they must not start as they are, without its remedy, "" where nothing is.
+    """{boxes, problem, start, failed, fell, repair, lost}: the boxes of a server and why they must not start as they are, "" where nothing is against it.
 
     ``boxes``: those of this batch. ``start``: whether one of them has something to do; ``failed``: those that failed in this run, ``fell``: over this
     server, by themselves: those that were ended because of another one only where all of them were. ``repair``: see ``repair_for_all``. Where one of its
