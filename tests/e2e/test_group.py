@@ -98,7 +98,8 @@ def test_another_image_on_one_box_is_refused_and_what_runs_goes_on(served):
     folder = served.folder / "host_vars"
     folder.mkdir(exist_ok=True)
     for number, name in ((1, image), (2, "other-image")):
-        (folder / f"spark-0{number}.yml").write_text(yaml.safe_dump({"gb10_image": {"source": "existing", "name": name}}))
+        own = {"gb10_image": {"source": "existing", "name": name}, "gb10_distribution": {"method": "build_everywhere"}}  # else one image goes to all
+        (folder / f"spark-0{number}.yml").write_text(yaml.safe_dump(own))
     try:
         said = " ".join(served.play("site.yml", rc=2).split())
         assert "the image is not the same: spark-01 has sha256:" in said and "make the boxes equal" in said

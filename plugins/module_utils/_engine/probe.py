@@ -183,7 +183,7 @@ class Follower:
         return result
 
     def _fail(self, result: dict, reason: str, lines: list[str], since: float | None) -> None:
-        if self.proof is not None:
+        if self.proof is not None or self.rank:  # a rank is measured by a later look, which there will be none of
             sampling.end(self.container)
         result["phase"] = "failed"
         result["reason"] = reason
