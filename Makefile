@@ -1,7 +1,7 @@
 # gb10.vllm: what to type. Everything sets itself up; see README.md and tests/boxes/README.md.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-failure demo-down quick test lint yamllint ruff mypy ansible-lint sanity unit integration molecule e2e deep compat coverage release mutants mutants-known mutants-planted build clean
+.PHONY: help setup demo demo-failure demo-down quick test lint yamllint ruff mypy ansible-lint sanity unit integration molecule e2e group deep compat coverage release mutants mutants-known mutants-planted build clean
 DEEP_PARTS := order engines judge supply light network monitoring server group memory bundle upgrade fleet benchmark faults router
 .PHONY: $(DEEP_PARTS:%=deep-%)
 BOXES ?= 1
@@ -118,6 +118,10 @@ deep-monitoring: setup  # the packages of Prometheus set up, refused and taken a
 deep-server: setup      # a server that is killed in every way, two that swap ports and sizes
 	@$(BOXES_PREPARE)
 	@$(STAGE) $@ pytest -q -s tests/e2e/test_server.py tests/e2e/test_moves.py
+
+group: setup            # one server over two boxes, in short: started, answers, a rank is killed, answers again
+	@$(BOXES_PREPARE)
+	@$(STAGE) $@ pytest -q -s tests/e2e/test_whole_way_group.py
 
 deep-group: setup       # one server over two boxes, killed in every way
 	@$(BOXES_PREPARE)

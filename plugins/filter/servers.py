@@ -83,6 +83,7 @@ class FilterModule:
                 "group_split": groups.split_by_batches,
                 "group_compared": ranks.compared,
                 "group_unstarted": ranks.unstarted,
+                "going_back": ranks.going_back,
                 "rollout_batches": ranks.batches,
                 "server_mistakes": server_mistakes,
                 "directory_mistakes": wanted.directory_mistakes,

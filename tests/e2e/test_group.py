@@ -10,69 +10,23 @@ server that answers.
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import time
 
 import pytest
 import yaml
-from server_box import CLEAN, FLEET, Box, SshBox
+from group_boxes import DUO, pair_of_boxes
+from server_box import FLEET, STATE
 
 REUSE = bool(os.environ.get("GB10_E2E_REUSE"))  # while working on these tests: the boxes stay, with what the last run left on them
-ENV = {"TORCHDYNAMO_DISABLE": "1"}  # else a compiler would have to be in the image
-DUO = {
-    "name": "duo", "model": "tiny-llama", "port": 8000, "address": "0.0.0.0", "boxes": ["spark-01", "spark-02"], "max_model_len": 2048, "concurrency": 2,
-    "kv_cache_memory_gib": 0.25, "args": {"dtype": "float32", "enforce_eager": True}, "env": ENV,
-}  # fmt: skip
-
-
-class Pair(Box):
-    """The head, and the box beside it."""
-
-    def __init__(self, folder) -> None:
-        super().__init__(folder, {}, count=2)
-        self.other = SshBox(FLEET, "spark-02")
-        self.key = ""
-
-    def of(self, number: int, command: str, check: bool = True) -> str:
-        return self.run(command, check) if number == 0 else self.other.ssh(f"sudo sh -c '{command}'", check).strip()
-
-    def chat(self) -> int:
-        return self.ask(8000, self.key)
-
-    def site(self) -> str:
-        said = self.play("site.yml")
-        self.key = self.run(". /etc/gb10-vllm/duo/key.env; echo $VLLM_API_KEY")
-        return said
-
-    def started(self, number: int) -> str:
-        return self.of(number, "docker inspect -f {{.State.StartedAt}} gb10-vllm-duo", check=False)
-
-    def both_start_again(self, before: list[str], within_s: float = 300) -> float:
-        """Seconds until both containers run anew and the head answers."""
-        took = self.wait_until(lambda: all(self.started(number) not in (before[number], "") for number in (0, 1)) and self.chat() == 200, within_s)
-        print(f"answers again after {took:.0f} s")
-        return took
-
-    def journal_of(self, number: int) -> str:
-        return self.of(number, "journalctl --quiet --unit gb10-vllm-duo.service --lines 20 --output cat", check=False)
-
-    def now(self) -> list[str]:
-        return [self.started(number) for number in (0, 1)]
 
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory):
-    made = Pair(tmp_path_factory.mktemp("group"))
-    if not REUSE:
-        for number in (0, 1):
-            made.of(number, CLEAN, check=False)
-    made.wish(gb10_servers=[DUO], gb10_soak_s=0)
-    yield made
-    if not REUSE:
-        for number in (0, 1):
-            made.of(number, CLEAN, check=False)
-        subprocess.run(["python3", "tests/boxes/boxes", "--fleet", FLEET, "down", "--keep-images"], check=False)
+    with pair_of_boxes(tmp_path_factory.mktemp("group"), REUSE) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +65,79 @@ def test_a_cut_link_ends_both_within_half_a_minute_and_they_answer_when_it_is_ba
     finally:
         subprocess.run(["docker", "exec", box, "ip", "link", "set", "eth0", "up"], check=True)
     served.both_start_again(before)
+
+
+def test_a_box_that_is_rebooted_is_waited_for_and_they_answer_again(served):
+    before = served.now()
+    served.other.reboot()
+    print("after a reboot of the other box:")
+    served.both_start_again(before, 400)
+
+
+def test_a_box_that_is_gone_leaves_the_head_waiting_and_named_and_nothing_loops(served):
+    before = served.now()
+    box = f"gb10-{FLEET}-spark-02"
+    subprocess.run(["docker", "kill", box], check=True, capture_output=True)
+    try:
+        print(f"the head waits after {served.wait_until(served.waits, 90):.0f} s")
+        starts, journal = served.unit("duo", "NRestarts"), served.journal_of(0)
+        said = " ".join(served.play("status").split())
+        assert "spark-02" in said and "waiting for spark-02" in said
+        time.sleep(60)
+        assert served.waits() and served.unit("duo", "NRestarts") == starts and served.journal_of(0) == journal, "nothing loops"
+    finally:
+        subprocess.run(["docker", "start", box], check=True, capture_output=True)
+    # Its rank answered before the box went down, so nothing hung in a start: it comes back by itself.
+    served.both_start_again(before, 400)
+
+
+def test_another_image_on_one_box_is_refused_and_what_runs_goes_on(served):
+    before = served.now()
+    image = served.variables["gb10_image"].get("name", "vllm-node")
+    served.of(1, f"echo FROM {image} | docker build --quiet --label other=1 --tag other-image - >/dev/null")
+    folder = served.folder / "host_vars"
+    folder.mkdir(exist_ok=True)
+    for number, name in ((1, image), (2, "other-image")):
+        own = {"gb10_image": {"source": "existing", "name": name}, "gb10_distribution": {"method": "build_everywhere"}}  # else one image goes to all
+        (folder / f"spark-0{number}.yml").write_text(yaml.safe_dump(own))
+    try:
+        said = " ".join(served.play("site.yml", rc=2).split())
+        assert "the image is not the same: spark-01 has sha256:" in said and "make the boxes equal" in said
+    finally:
+        for number in (1, 2):
+            (folder / f"spark-0{number}.yml").unlink()
+        served.of(1, "docker rmi other-image", check=False)
+    assert served.now() == before and served.chat() == 200
+
+
+def test_occupied_memory_on_one_box_ends_in_a_state_that_says_so_and_goes_on_when_it_is_free(served):
+    record, before = f"{STATE}/servers/duo/deployment.json", served.now()
+    more = """'s/"floor_bytes": [0-9]*/"floor_bytes": 1099511627776/'"""
+    served.of(1, f"cp -p {record} /root/deployment.json; sed -i {more} {record}; docker kill gb10-vllm-duo")
+    served.wait_until(lambda: served.of(1, "systemctl is-failed gb10-vllm-duo", check=False) == "failed", 300)
+    served.wait_until(served.waits, 60)
+    assert "not started: duo takes " in served.of(1, "systemctl status gb10-vllm-duo --no-pager -n 30", check=False)
+    assert "waiting for spark-02" in " ".join(served.play("status").split())
+    served.of(1, f"mv /root/deployment.json {record}; systemctl reset-failed gb10-vllm-duo; systemctl start gb10-vllm-duo")
+    served.both_start_again(before)
+
+
+def test_what_vllm_refuses_is_refused_before_anything_is_stopped(served):
+    before = served.now()
+    served.wish(gb10_servers=[DUO | {"args": {**DUO["args"], "no-such-flag": True}}])
+    try:
+        said = " ".join(served.play("site.yml", rc=2).split())
+        assert "vLLM refuses duo, asked before anything was stopped." in said and "no-such-flag" in said and "phase Supply" in said
+    finally:
+        served.wish(gb10_servers=[DUO])
+    assert served.now() == before and served.chat() == 200
+
+
+def test_what_each_rank_takes_is_measured(served):
+    for number in (0, 1):
+        facts = json.loads(served.of(number, f"cat {STATE}/servers/duo/measured.json"))["facts"]
+        assert "beside_bytes" in facts or facts["memory"]["problem"], facts
+        print(f"rank {number}: {facts.get('beside_bytes', 0) / 2**30:.2f} GiB beside weights and KV cache, {facts['memory']}")
 
 
 def test_unequal_arguments_are_refused_and_what_runs_goes_on(served):

@@ -7,11 +7,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import time
 
 import imitation
 import pytest
-from imitated_fleet import ONE, TWO, flat, needs_root
+from imitated_fleet import LOGS, ONE, TWO, flat, needs_root
 
 pytestmark = needs_root
 BIG = {"name": "big", "model": "tiny", "port": 8000, "address": "0.0.0.0", "boxes": [TWO, ONE], "max_model_len": 2048, "concurrency": 2}
@@ -24,7 +25,8 @@ DIES = """\
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory):
     folder = tmp_path_factory.mktemp("imitated-groups")
-    (folder / "dies.log").write_text(DIES)
+    for name, text in {**LOGS, "dies": DIES}.items():
+        (folder / f"{name}.log").write_text(text)
     with imitation.boxes(folder, 2) as up:
         up.cable()
         up.wish(gb10_servers=[BIG])
@@ -71,6 +73,17 @@ def length(boxes):
     return {boxes.record(box, "deployment", "big")["planned"]["max_model_len"] for box in boxes.names}
 
 
+def test_what_each_rank_takes_beside_weights_and_cache_is_measured_and_planned_with(boxes):
+    boxes.wish(gb10_servers=[BIG | {"max_model_len": 1024, "kv_cache_memory_gib": 2}])
+    for box, beside in ((TWO, 6), (ONE, 5)):
+        boxes.rules(box, {"takes": (2 + beside) * 2**30, "only": "--max-model-len 1024"})
+    boxes.play("site")
+    seen = [boxes.record(box, "measured", "big")["facts"] for box in (TWO, ONE)]
+    assert [round(one["beside_bytes"] / 2**30, 1) for one in seen] == [6.0, 5.0], seen
+    said = flat(boxes.play("plan"))
+    assert "measured here by a start of the same image, model and flags: 6.00 GiB" in said and "flags: 5.00 GiB" in said, said
+
+
 def test_a_rank_that_dies_takes_the_other_along_and_they_answer_again(boxes):
     boxes.ask(ONE, f"docker stop {UNIT}")
     deadline = time.monotonic() + 90
@@ -87,6 +100,38 @@ def test_a_failed_rank_is_explained_from_its_own_log_and_both_boxes_go_back(boxe
     assert "Free memory on device" in failed and f"{TWO} goes back because" in failed
     assert length(boxes) == {2048} and boxes.held() == []
     wait_for(boxes)
+
+
+def test_what_vllm_refuses_of_one_rank_is_refused_before_anything_is_stopped(boxes):
+    before = boxes.containers(*boxes.names)
+    boxes.wish(gb10_servers=[BIG | {"max_model_len": 1024}])
+    boxes.rules(ONE, {"refuses": "vllm: error: argument --headless: not with this model", "only": "--node-rank 1"})
+    failed = flat(boxes.play("site", code=2))
+    assert f"{ONE}: vLLM refuses big, asked before anything was stopped." in failed and "phase Supply" in failed
+    assert boxes.containers(*boxes.names) == before and answered(boxes) and length(boxes) == {2048} and boxes.held() == []
+    head, other = (boxes.rehearsed(box) for box in (TWO, ONE))
+    assert len(head) == len(other) == 1 and "--node-rank 0" in head[0] and "--host 127.0.0.1" in head[0] and "--headless" in other[0]
+
+
+def test_what_one_rank_fails_of_is_mended_on_all_alike(boxes):
+    boxes.wish(gb10_servers=[BIG | {"max_model_len": 1024}])
+    boxes.rules(ONE, {"log": str(boxes.folder / "no-graphs.log"), "exit": 1, "only": "--max-model-len 1024", "unless": "PIECEWISE"})
+    said = flat(boxes.play("site"))
+    assert all(f"{box}: repairing big: capturing CUDA graphs failed" in said for box in boxes.names), said
+    assert answered(boxes) and length(boxes) == {1024} and boxes.locked(ONE, "big")
+    assert boxes.record(ONE, "repairs", "big") == boxes.record(TWO, "repairs", "big")
+    assert all("PIECEWISE" in str(boxes.record(box, "deployment", "big")["container"]["command"]) for box in boxes.names)
+    assert boxes.play("site").count("changed=0") == 2
+
+
+def test_what_no_repair_mends_goes_back_on_both_boxes(boxes):
+    boxes.wish(gb10_servers=[BIG | {"max_model_len": 1024}])
+    boxes.rules(ONE, {"log": str(boxes.folder / "no-graphs.log"), "exit": 1, "only": "--max-model-len 1024"})
+    failed = flat(boxes.play("site", code=2))
+    assert "run without them" in failed and f"{TWO} goes back because {ONE} failed" in failed
+    assert length(boxes) == {2048} and boxes.held() == []
+    wait_for(boxes)
+    assert not any(boxes.record(box, "repairs", "big").get("applied") for box in boxes.names)
 
 
 def test_unequal_arguments_are_refused_with_the_boxes_and_what_runs_goes_on(boxes):
@@ -116,3 +161,68 @@ def test_status_names_the_box_that_is_waited_for_and_site_starts_it_again(boxes)
         assert time.monotonic() < deadline, said
     boxes.play("site")
     assert answered(boxes)
+
+
+def test_a_box_that_is_gone_leaves_the_other_waiting_and_named_and_nothing_loops(boxes):
+    fabric = f"nsenter -t {boxes.pid(TWO)} -n ip link set fab0".split()
+    subprocess.run([*fabric, "down"], check=True)
+    (boxes.folder / ONE / "off").touch()
+    try:
+        deadline = time.monotonic() + 90
+        while f"waiting for {ONE}" not in (said := flat(boxes.play("status"))):
+            assert time.monotonic() < deadline, said
+        assert f"{ONE}" in said and "unreachable" in said.lower()
+        before = journal(boxes, TWO)
+        time.sleep(10)
+        assert journal(boxes, TWO) == before, "it waits, and starts nothing"
+        assert boxes.ask(TWO, f"docker inspect --format '{{{{.State.Running}}}}' {UNIT}").strip() == "false", "and holds no memory"
+    finally:
+        subprocess.run([*fabric, "up"], check=True)
+        (boxes.folder / ONE / "off").unlink()
+    wait_for(boxes)
+
+
+def journal(boxes, box):
+    return boxes.ask(box, f"journalctl --quiet --unit {UNIT}.service")
+
+
+def test_another_image_on_one_box_is_refused_and_what_runs_goes_on(boxes):
+    folder = boxes.inventory / "host_vars"
+    folder.mkdir(exist_ok=True)
+    (folder / f"{ONE}.json").write_text(json.dumps({"gb10_image": {"source": "existing", "name": "vllm-other"}}))
+    boxes.wish(gb10_distribution={"method": "build_everywhere"})  # else the image of one goes to all
+    before = boxes.containers(*boxes.names)
+    failed = flat(boxes.play("site", code=2))
+    assert f"the image is not the same: {TWO} has sha256:1" in failed and f"{ONE} has sha256:2" in failed, failed
+    assert boxes.containers(*boxes.names) == before and answered(boxes) and boxes.held() == []
+
+
+def test_memory_that_is_held_on_one_box_ends_in_a_state_that_says_so(boxes):
+    boxes.wish(gb10_servers=[BIG | {"max_model_len": 1024}])
+    (boxes.folder / ONE / "short").touch()
+    failed = flat(boxes.play("site", code=2))
+    assert "GiB are available; that would leave" in failed and f"{TWO} goes back because {ONE} failed" in failed
+    assert "does not answer either" in failed and boxes.held() == [] and length(boxes) == {2048}
+    said = flat(boxes.play("status"))
+    assert f"waiting for {ONE}" in said, said
+    (boxes.folder / ONE / "short").unlink()
+    boxes.box(ONE, "relieve")
+    boxes.play("site")
+    assert answered(boxes) and length(boxes) == {1024}
+
+
+def test_a_batch_that_fails_later_takes_all_ranks_of_an_earlier_server_back(tmp_path):
+    (tmp_path / "dies.log").write_text(DIES)
+    with imitation.boxes(tmp_path, 3) as up:
+        up.cable()
+        small = {"kv_cache_memory_gib": 2, "max_model_len": 2048}
+        first, second = BIG | small | {"boxes": [ONE, TWO]}, BIG | small | {"name": "late", "port": 8001, "boxes": [ONE, "spark-03"]}
+        up.wish(gb10_servers=[first, second], gb10_rollout=["100%"])
+        up.play("site")
+        before = [up.record(box, "deployment", "big")["spec"] for box in (ONE, TWO)]
+        up.wish(gb10_servers=[first | {"max_model_len": 1024}, second | {"max_model_len": 1024}])
+        up.rules("spark-03", {"log": str(tmp_path / "dies.log"), "exit": 1, "only": "--max-model-len 1024"})
+        failed = flat(up.play("site", code=2))
+        assert "Free memory on device" in failed and "big went back too, as on the other boxes that serve it." in failed
+        assert [up.record(box, "deployment", "big")["spec"] for box in (ONE, TWO)] == before
+        assert up.answers(ONE, "big") and up.answers(ONE, "late", 8001) and up.held() == []

@@ -79,14 +79,12 @@ class Boxes:
         )
 
     def cable(self) -> None:
-        """A network that the first two boxes have in common."""
-        one, two = (f"/proc/{(self.folder / name / 'pid').read_text()}/ns/net" for name in self.names[:2])
-        nets = [("nsenter", f"--net={net}", "ip") for net in (one, two)]
-        pids = [net.split("/")[2] for net in (one, two)]
-        subprocess.run(["ip", "link", "add", "fab0", "netns", pids[0], "type", "veth", "peer", "name", "fab0", "netns", pids[1]], check=True)
-        for number, net in enumerate(nets, 1):
-            subprocess.run([*net, "address", "add", f"192.168.177.{number}/24", "dev", "fab0"], check=True)
-            subprocess.run([*net, "link", "set", "fab0", "up"], check=True)
+        """A network that all boxes have in common: a bridge on the first, from which a cable goes to each other one."""
+        hub = self.pid(self.names[0])
+        self._ip(hub, "link add fab0 type bridge", "addr add 192.168.177.1/24 dev fab0", "link set fab0 up")
+        for number, name in enumerate(self.names[1:], 2):
+            self._ip(hub, f"link add to{number} type veth peer name fab0 netns {self.pid(name)}", f"link set to{number} master fab0 up")
+            self._ip(self.pid(name), f"addr add 192.168.177.{number}/24 dev fab0", "link set fab0 up")
 
     def _wait_for(self, name: str, process: subprocess.Popen) -> None:
         for _try in range(600):
@@ -140,7 +138,7 @@ class Boxes:
         (self.folder / box / "rules.json").write_text(json.dumps(rules))
 
     def box(self, box: str, *words: str) -> None:
-        """``save`` a box as it is, or ``restore`` it to that, or to the moment (without its ending) that is named."""
+        """``save`` a box as it is, or ``restore`` it to that, or to the moment (without its ending) that is named; ``relieve`` it of what holds its memory."""
         connection = socket.socket(socket.AF_UNIX)
         with connection, contextlib.chdir(f"/proc/{(self.folder / box / 'pid').read_text()}/root/run"):
             connection.connect("docker.sock")
@@ -181,7 +179,7 @@ class Boxes:
 
     def restore(self) -> None:
         for name in self.names:
-            for left in ("off", "vanish", "short", "rules.json", "asked"):
+            for left in ("off", "vanish", "short", "rules.json", "asked", "rehearsed"):
                 (self.folder / name / left).unlink(missing_ok=True)
             for left in (self.folder / name).glob("moments*"):
                 shutil.rmtree(left)
@@ -230,6 +228,11 @@ class Boxes:
         lines = file.read_text().split() if file.exists() else []
         file.unlink(missing_ok=True)
         return lines
+
+    def rehearsed(self, box: str) -> list[str]:
+        """The commands of the engines that were rehearsed on a box."""
+        file = self.folder / box / "rehearsed"
+        return file.read_text().splitlines() if file.exists() else []
 
     def start(self, name: str, *arguments: str) -> subprocess.Popen:
         environment = playbook.environment(

@@ -129,16 +129,7 @@ class Follower:
             "memory_available_bytes": memory_available_bytes(),
             "facts": _facts(entries, started),
             "answer": None,
-            "container": {
-                "name": self.container,
-                "exists": True,
-                "status": state["Status"],
-                "started_at": started_at,
-                "exit_code": state.get("ExitCode"),
-                "oom_killed": bool(state.get("OOMKilled")),
-                "restart_count": details.get("RestartCount", 0),
-                "image": details.get("Config", {}).get("Image", ""),
-            },
+            "container": _container(self.container, details),
         }
         why = _ended(state, restarted)
         if (why or waits) and self.rank and (gone := left(self.container, started)):
@@ -150,6 +141,7 @@ class Follower:
             result["progress"] = "the container is paused (docker unpause continues it)"
         elif self.rank and not self.rank.head:
             result.update(self.rank.behind_its_head(phase, progress))
+            result["facts"].update(_measured(self.proof, result, details))
         elif engine_log.says_started(lines) or _log_began_late(entries, started):
             self._prove(result, lines, started)
         self._judge_activity(result, entries, now)
@@ -183,7 +175,7 @@ class Follower:
         return result
 
     def _fail(self, result: dict, reason: str, lines: list[str], since: float | None) -> None:
-        if self.proof is not None:
+        if self.proof is not None or self.rank:  # a rank is measured by a later look, which there will be none of
             sampling.end(self.container)
         result["phase"] = "failed"
         result["reason"] = reason
@@ -300,6 +292,28 @@ def _ended(state: dict, restarted: bool) -> str:
     if state["Status"] == "restarting":
         return f"Docker is restarting it over and over (last exit code {state.get('ExitCode')})"
     return ""
+
+
+def _container(name: str, details: Mapping[str, Any]) -> dict[str, Any]:
+    """What a look says of the container itself."""
+    state = details["State"]
+    return {
+        "name": name,
+        "exists": True,
+        "status": state["Status"],
+        "started_at": state["StartedAt"],
+        "exit_code": state.get("ExitCode"),
+        "oom_killed": bool(state.get("OOMKilled")),
+        "restart_count": details.get("RestartCount", 0),
+        "image": details.get("Config", {}).get("Image", ""),
+    }
+
+
+def _measured(proof: Proof | None, result: Mapping[str, Any], details: Mapping[str, Any]) -> dict[str, Any]:
+    """Facts to add of a rank whose head has answered, where its start is measured."""
+    if proof is None or result["phase"] != "ready":
+        return {}
+    return proof.measure_rank(result["facts"], details.get("Config", {}).get("Cmd") or [])
 
 
 def error_or_status(status: int, body: str) -> str:

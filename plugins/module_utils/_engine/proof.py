@@ -6,13 +6,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._engine import footprint, sampling, warm
 from ansible_collections.gb10.vllm.plugins.module_utils._engine.container import activity
 from ansible_collections.gb10.vllm.plugins.module_utils._engine.readiness import error_text
+
+KV_BYTES = "--kv-cache-memory-bytes"
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,23 @@ class Proof:
     container: str
     weights_bytes: int = 0
     load: warm.Load | None = None
+
+    def measure_rank(self, facts: Mapping[str, Any], command: Sequence[str]) -> dict[str, Any]:
+        """Facts to add of a rank without an API, whose head has answered and stood its load; empty where nobody watched the start.
+
+        What an engine takes for a batch it keeps, so the box is read once. ``command``: of its container, as such a rank does not say its KV cache's size.
+        """
+        noted = sampling.noted(self.container)
+        if noted is None:
+            return {}
+        before, lowest_start = noted
+        now = sampling.moment(activity(self.container)["processes"])
+        end = {**now, "lowest_bytes": now["available_bytes"], "most_device_bytes": now["device_bytes"] or 0}
+        sampling.end(self.container)
+        words = [word for part in command for word in part.split("=", 1)]
+        given = words[words.index(KV_BYTES) + 1] if KV_BYTES in words[:-1] else ""
+        known = {**facts, "kv_cache_memory_bytes": int(given)} if given.isdecimal() else facts
+        return _figures(before, lowest_start, now, end, known, self.weights_bytes)
 
     def measure(self, call: warm.Call, kind: str, model: str, facts: Mapping[str, Any], timeout_s: float) -> tuple[dict[str, Any], str]:
         """(facts to add, why the server did not stand its load). Both empty where nobody watched the start; the load is not put on it then.

@@ -117,8 +117,21 @@ def command(container: Mapping[str, Any], name: str, private: str, limit_s: floa
         words += [] if _ours(target) and not os.path.exists(place) else ["--volume", f"{place}:{target}:{mode}"]
     for key, value in {**(container.get("env") or {}), LIMIT: f"{limit_s:g}"}.items():
         words += ["--env", f"{key}={value}"]
-    start = container["command"].index("vllm")
-    return [*words, container["image"], *container["command"][:start], "python3", f"{PRIVATE}/{PROGRAM}", *container["command"][start:]]
+    said = _without_the_network(container)
+    start = said.index("vllm")
+    return [*words, container["image"], *said[:start], "python3", f"{PRIVATE}/{PROGRAM}", *said[start:]]
+
+
+def _without_the_network(container: Mapping[str, Any]) -> list[str]:
+    """The command of a server, which binds its port before it makes its configuration (vLLM: ``setup_server``).
+
+    A rank has its box's network and listens on an address of it, which a container without a network has not. What else it says of the group
+    (``--nnodes``, ``--node-rank``, ``--master-addr``, ``--master-port``, ``--headless``) is only judged up to there: nothing is waited for, asked or bound.
+    """
+    words = list(container["command"])
+    if container.get("network_mode") == "host" and "--host" in words:
+        words[words.index("--host") + 1] = "127.0.0.1"
+    return words
 
 
 def _volume(text: str) -> tuple[str, str, str]:

@@ -17,7 +17,7 @@ HERE = "here"
 # Flags that change nothing of what a server takes beside its weights and its KV cache.
 WITHOUT_WEIGHT = {
     "--host", "--port", "--served-model-name", "--kv-cache-memory-bytes", "--gpu-memory-utilization", "--max-model-len", "--seed", "--chat-template",
-    "--middleware", "--enable-auto-tool-choice", "--tool-call-parser", "--reasoning-parser",
+    "--middleware", "--enable-auto-tool-choice", "--tool-call-parser", "--reasoning-parser", "--master-addr", "--master-port",
 }  # fmt: skip
 
 

@@ -105,8 +105,8 @@ def need_of(server: Server, info: ModelInfo, record: Mapping[str, Any], common: 
     if config is not info["config"]:
         info = {**info, "config": config}
     settings = _engine_settings(server, info, common)
-    if server["rank"]:  # what starts on one box took says nothing of one over several
-        record, common = {}, replace(common, starts=())
+    if server["rank"]:  # what an engine logged alone says nothing of a rank; a rank's own starts are told by their arguments
+        record = {}
     variant = _Variant(server, info, record, common, settings, server["eager"])
     need = _size(variant)
     alternatives = {}
@@ -370,6 +370,10 @@ def _asked(variant: _Variant, layout: KVLayout, batch_tokens: int) -> learned.As
     rows |= {"--max-num-seqs": layout.max_num_seqs, "--load-format": server["load_format"]}
     if "tensor_parallel_size" in settings:
         rows["--tensor-parallel-size"] = settings["tensor_parallel_size"]
+    rank = server["rank"]
+    if rank:  # a head, another rank that shares its layers, and another stage take different things
+        rows |= {"--pipeline-parallel-size": rank.pipeline, "--nnodes": len(rank.boxes), "--node-rank": rank.number}
+        rows |= {} if rank.head else {"--headless": True}
     rows |= {"--enforce-eager": True} if variant.eager else {}
     rows |= {"--trust-remote-code": True} if server["trust_remote_code"] and info.get("auto_map") else {}
     return learned.Asked(

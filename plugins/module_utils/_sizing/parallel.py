@@ -92,7 +92,10 @@ def check_parallel(facts: ModelFacts, engine: Engine) -> None:
 def check_release(version: str) -> None:
     """GB10Error for a vLLM that has no engine over several boxes of its own (``--nnodes`` came with 0.11.1)."""
     if not tells_no_age(version) and release_of(version) < NATIVE:
-        raise GB10Error(f"vLLM {version} cannot run one server over several boxes by itself: 0.11.1 is the first that can.")
+        raise GB10Error(
+            f"vLLM {version} cannot run one server over several boxes by itself: 0.11.1 is the first that can. Take a newer image; a Ray cluster, which older"
+            " ones need, is not set up here."
+        )
 
 
 def check_blocks(config: Mapping[str, Any], facts: ModelFacts, tensor: int) -> None:

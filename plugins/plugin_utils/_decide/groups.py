@@ -41,6 +41,8 @@ def stated(server: Mapping[str, Any], where: str) -> dict[str, Any]:
         return {}
     named = {canonical_name(plain_name(key)): value for key, value in (server.get("args") or {}).items()}
     made = next((key for key in MADE if key in named), None)
+    if made == "distributed_executor_backend" and str(named[made]).strip().lower() == "ray":
+        raise GB10Error(f"{where}: args.{made} ray is not started here: since 0.11.1 vLLM spreads a server over `boxes` by its own engine; leave it out.")
     if made:
         raise GB10Error(f"{where}: args.{made} is made from `boxes` for each of them; leave it out.")
     for key, flag in STATED.items():

@@ -39,6 +39,8 @@ CONTAINER = {
     "network_mode": "leave it out, `address` says where it is reached",
     "container_name": "say `name`",
     "host": "say `address`",
+    "executor": "leave it out: `boxes` uses vLLM's own engine over several boxes, and a Ray cluster is not set up (docs/groups.md)",
+    "distributed_executor_backend": "leave it out: `boxes` uses vLLM's own engine over several boxes, and a Ray cluster is not set up (docs/groups.md)",
     "tensor_parallel_size": "say `boxes` for a server over several boxes; a GB10 has one GPU",
 }
 ROLES = Path(__file__).resolve().parents[3] / "roles"

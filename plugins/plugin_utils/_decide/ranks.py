@@ -214,27 +214,53 @@ def orders_of(name: str, hostvars: Mapping[str, Any], boxes: Sequence[str]) -> d
 
 
 def compared(name: str, hostvars: Mapping[str, Any], boxes: Sequence[str]) -> dict[str, Any]:
-    """{boxes, problem, start, failed, fell}: the boxes of a server and why they must not start as they are, without its remedy, "" where nothing is.
+    """{boxes, problem, start, failed, fell, repair, lost}: the boxes of a server and why they must not start as they are, "" where nothing is against it.
 
     ``boxes``: those of this batch. ``start``: whether one of them has something to do; ``failed``: those that failed in this run, ``fell``: over this
-    server, by themselves: those that were ended because of another one only where all of them were.
+    server, by themselves: those that were ended because of another one only where all of them were. ``repair``: see ``repair_for_all``. Where one of its
+    boxes is ``lost`` the others neither go back nor are repaired: it has what they have now, and would meet them with it when it is there again.
     """
     orders = orders_of(name, hostvars, boxes)
     members = next((order["deployment"]["group"]["boxes"] for order in orders.values() if order["deployment"].get("group")), list(orders))
     absent = [box for box in members if box not in orders]
     if absent:
         problem = f"{absent[0]}, which is one of its boxes, is not part of this batch or could not be reached"
-        return {"boxes": members, "problem": problem, "start": False, "failed": absent, "fell": []}
+        return {"boxes": members, "problem": problem, "start": False, "failed": absent, "fell": [], "repair": {}, "lost": absent}
     given = {box: _env_of(name, hostvars[box]) for box in members}
     orders = {box: orders[box] for box in members}
     fell = [box for box in members if hostvars[box].get("server_rank_failed") == name]
+    fell = [box for box in fell if not hostvars[box].get("server_rank_left")] or fell
     return {
         "boxes": members,
         "problem": unequal(orders, given),
         "start": any(order["start"] for order in orders.values()),
         "failed": [box for box in members if hostvars[box].get("server_failures")],
-        "fell": [box for box in fell if not hostvars[box].get("server_rank_left")] or fell,
+        "fell": fell,
+        "repair": repair_for_all(orders, {box: hostvars[box] for box in fell}),
+        "lost": [],
     }
+
+
+def repair_for_all(orders: Mapping[str, Order], fallen: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The one repair that all ranks of a server get after some of them failed; {} where there is none.
+
+    ``orders``: by box, in the order of the ranks; ``fallen``: the variables of those that failed, with ``server_offer`` and ``server_lost``. The first that
+    offers one decides, as what came later may be what it did to others; where several ask for the same, the most careful figure of each.
+    """
+    if any(one.get("server_lost") for one in fallen.values()) or not all(order["may_repair"] for order in orders.values()):
+        return {}
+    offers = [one["server_offer"] for one in fallen.values() if one.get("server_offer")]
+    if not offers:
+        return {}
+    alike = [one["set"] for one in offers if one["id"] == offers[0]["id"] and one["set"].keys() == offers[0]["set"].keys()]
+    return {**offers[0], "set": {key: _careful(key, [one[key] for one in alike]) for key in offers[0]["set"]}}
+
+
+def _careful(key: str, values: Sequence[Any]) -> Any:
+    """Of several figures the one that asks for least memory."""
+    if any(isinstance(value, bool) or not isinstance(value, (int, float)) for value in values):
+        return values[0]
+    return max(values) if key == "reserve_gib" else min(values)
 
 
 def _env_of(name: str, known: Mapping[str, Any]) -> Any:
@@ -246,6 +272,21 @@ def _env_of(name: str, known: Mapping[str, Any]) -> Any:
 def unstarted(name: str, hostvars: Mapping[str, Any], boxes: Sequence[str]) -> list[str]:
     """The boxes of a server whose rank was not started in this run although it was to be."""
     return [box for box in boxes if name not in (hostvars[box].get("server_ranks_up") or [])]
+
+
+def going_back(changed: Sequence[str], hostvars: Mapping[str, Any], box: str) -> list[str]:
+    """Which of the servers that were changed on a box go back because their batch failed: all of a box on which none failed, none of the others.
+
+    But one over several boxes goes back on all of them where it does on one, and nowhere where it is not new on all.
+    """
+    held = {name: (order["deployment"].get("group") or {}).get("boxes") or [box] for name, order in (hostvars[box].get("server_orders") or {}).items()}
+
+    def goes(name: str) -> bool:
+        members = held.get(name, [box])
+        new = all(name in (hostvars[one].get("server_changed") or []) for one in members)
+        return new and not all(hostvars[one].get("server_failures") for one in members)
+
+    return [name for name in changed if goes(name)]
 
 
 def batches(boxes: Sequence[str], where: Mapping[str, Mapping[str, Place]]) -> list[Any]:

@@ -198,13 +198,13 @@ def _file(dest: str, content: str, needed: bool, mode: str = "0600") -> File:
 def _repairing(given: Given, order: Order, record: Record) -> dict[str, Any]:
     """Repairs hold for the image they were made with, at most two for a server; what goes back gets none."""
     made = record.get("repairs") or {}
-    back, alone = bool(given.get("back_to")), not order["group"]
+    back = bool(given.get("back_to"))
     repairs = list(made.get("applied") or []) if made.get("image_id") == order["image_id"] and not back else []
     deployment, server = order["deployment"], given["wanted"]
     return {
         "repairs": repairs,
-        # A repair of one rank would make it unequal to the others.
-        "may_repair": bool(given["options"]["repair"]) and alone and not back and len(repairs) < MOST_REPAIRS,
+        # Of a server over several boxes all get the same change, see ``ranks.repair_for_all``.
+        "may_repair": bool(given["options"]["repair"]) and not back and len(repairs) < MOST_REPAIRS,
         # What the server was started with, so that a repair changes that and nothing guessed.
         "wanted_for_repair": {
             **(deployment.get("planned") or {}),

@@ -52,6 +52,11 @@ def memory(text: str) -> None:
     (FOLDER / "scratch" / "meminfo").write_text(text)
 
 
+def less(taken: int) -> str:
+    """What /proc/meminfo says where an engine has taken so many bytes."""
+    return re.sub(r"(MemAvailable: )(\d+)", lambda found: f"{found[1]}{int(found[2]) - taken // 1024}", MEMINFO)
+
+
 def boot() -> None:
     """A boot has an id of its own."""
     (FOLDER / "scratch" / "boot_id").write_text(f"{uuid.uuid4()}\n")
@@ -163,6 +168,8 @@ class Docker:
         container = self.container(name)
         container["State"].update(Status="running", Running=True, StartedAt=now(), ExitCode=0, Pid=1)
         rule, rank = self.rule(container), container["HostConfig"].get("NetworkMode") == "host"
+        if "takes" in rule:
+            memory(less(rule["takes"]))
         lines = Path(rule["log"]).read_text().splitlines() if "log" in rule else [] if rank else HEALTHY
         self.logs[name] += [f"{now()} {line}" for line in lines]
         if "exit" in rule:
@@ -171,8 +178,12 @@ class Docker:
             self.engines[name] = RankEngine(name, container) if rank else Engine(container)
 
     def rule(self, container: dict[str, Any]) -> dict[str, Any]:
-        """How this engine behaves. ``only`` and ``unless``: texts that its image, its id and its command have or have not."""
-        text = " ".join([container["Name"], container["Config"]["Image"], container["Image"], *(container["Config"].get("Cmd") or [])])
+        """How this engine behaves."""
+        return self.fitting(" ".join([container["Name"], container["Config"]["Image"], container["Image"], *(container["Config"].get("Cmd") or [])]))
+
+    @staticmethod
+    def fitting(text: str) -> dict[str, Any]:
+        """The first rule whose ``only`` and ``unless`` are what a container's image, its id and its command have and have not."""
         try:
             rules = json.loads((FOLDER / "rules.json").read_text())
         except FileNotFoundError:
@@ -195,6 +206,8 @@ class Docker:
         if engine:
             engine.shutdown()
         if state["Running"]:
+            if "takes" in self.rule(self.container(name)):
+                memory(MEMINFO)
             state.update(Status="exited", Running=False, ExitCode=status, FinishedAt=now(), Pid=0)
 
     # The command
@@ -231,13 +244,20 @@ class Docker:
             "stop": lambda: [self.stop(name) for name in names] and "",
             "rm": lambda: [self.remove(name) for name in names] and "",
             "rmi": lambda: [self.untag(name) for name in names] and "",
-            "run": lambda: self.load(words),
+            "run": lambda: self.rehearsed(words) if any(word.endswith("/rehearsing.py") for word in words) else self.load(words),
         }
         if verb == "start":
             return self.attached(names[0])
         if verb not in answers:
             raise Missing(f"an imitated box has no docker {' '.join(words)}")
         return answers[verb]()
+
+    def rehearsed(self, words: list[str]) -> str:
+        """What vLLM says of arguments: it refuses those whose rule says so (``refuses``: its words)."""
+        with (FOLDER / "rehearsed").open("a") as asked:
+            asked.write(" ".join(words[words.index("serve") :]) + "\n")
+        why = self.fitting(" ".join(words)).get("refuses")
+        return f"{why}\ngb10.vllm rehearsal: refused it ended with 2" if why else "gb10.vllm rehearsal: passed"
 
     def load(self, words: list[str]) -> str:
         """``vllm bench serve`` in a container: a result as the server's rule has it (``itl``: seconds between its tokens), or its death (``load``)."""
@@ -296,6 +316,9 @@ class Engine(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self.model = words[words.index("--served-model-name") + 1] if "--served-model-name" in words else "?"
         self.keys = Path("/etc/gb10-vllm", container["Name"].removeprefix("/gb10-vllm-"))
         self.token_s = 0.1
+        pinned = "--kv-cache-memory-bytes"
+        known = words[words.index(pinned) + 1] if pinned in words else "None"
+        self.cache = f'vllm:cache_config_info{{kv_cache_memory_bytes="{known}"}} 1.0\n'
         self.asked: set[socket.socket] = set()
         super().__init__((binding["HostIp"] or "0.0.0.0", int(binding["HostPort"])), Answer)
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
@@ -368,7 +391,7 @@ class Answer(http.server.BaseHTTPRequestHandler):
         if self.path == "/v1/models":
             return self.reply(200, {"data": [{"id": self.server.model, "max_model_len": 2048}]})
         if self.path == "/metrics":
-            return self.text(f'vllm:num_requests_running{{engine="0"}} {len(self.server.asked)}.0\n')
+            return self.text(f'vllm:num_requests_running{{engine="0"}} {len(self.server.asked)}.0\n{self.server.cache}')
         paths = {"/v1/models": {}, "/v1/completions": {}, "/v1/chat/completions": {}}
         return self.reply(200, {"paths": paths} if self.path == "/openapi.json" else {}) if self.path in ("/health", "/openapi.json") else self.reply(404, {})
 
@@ -672,7 +695,7 @@ class Api(http.server.BaseHTTPRequestHandler):
 def commanded(asked: dict[str, Any]) -> dict[str, Any]:
     """What a command prints and its exit status."""
     if asked["name"] == "box":
-        {"save": kept.save, "restore": kept.restore}[asked["words"][0]](*asked["words"][1:])
+        {"save": kept.save, "restore": kept.restore, "relieve": lambda: memory(MEMINFO)}[asked["words"][0]](*asked["words"][1:])
         return {"code": 0, "out": "", "err": ""}
     if asked["name"] == "shutdown":
         threading.Timer(0.2, systemd.shut_down).start()

@@ -182,3 +182,29 @@ def test_an_engine_that_logs_no_weights_is_measured_by_the_planned_ones(box):
     assert found["beside_bytes"] == 5 * GIB
     found, _why = Proof("c", 80 * GIB, None).measure(under_load(box), "embedding", "m", {}, 5.0)
     assert found["beside_bytes"] == 7 * GIB, "a model without a cache"
+
+
+def moment(available, ours=0):
+    return {
+        "total_bytes": 119 * GIB,
+        "available_bytes": available * GIB,
+        "ours_bytes": ours,
+        "others_bytes": GIB,
+        "device_bytes": None,
+        "device_total_bytes": 0,
+    }
+
+
+@pytest.mark.parametrize("words", [["--kv-cache-memory-bytes", str(2 * GIB)], [f"--kv-cache-memory-bytes={2 * GIB}"]])
+def test_a_rank_is_read_once_and_the_size_of_its_cache_is_what_it_was_told(monkeypatch, words):
+    before = {**moment(60), "wander_bytes": 0}
+    over = []
+    monkeypatch.setattr(sampling, "noted", lambda container: (before, 45 * GIB))
+    monkeypatch.setattr(sampling, "moment", lambda pids: moment(50, ours=GIB))
+    monkeypatch.setattr(sampling, "end", over.append)
+    monkeypatch.setattr(proof, "activity", lambda container: {"processes": [1]})
+    found = Proof("c", weights_bytes=7 * GIB).measure_rank({"weights_bytes": 5 * GIB}, ["vllm", "serve", "m", *words])
+    assert found["beside_bytes"] == 3 * GIB and found["host_bytes"] == GIB and over == ["c"]
+    assert found["memory"]["lowest_start_bytes"] == 45 * GIB and found["memory"]["lowest_bytes"] == 50 * GIB
+    monkeypatch.setattr(sampling, "noted", lambda container: None)
+    assert Proof("c").measure_rank({}, []) == {}

@@ -62,6 +62,28 @@ def test_it_is_the_servers_own_container_but_for_its_network_its_keys_and_how_fa
     assert words[image + 1 :] == expected and "--publish" not in words
 
 
+def test_a_rank_is_asked_without_the_address_that_its_container_has_not(wish):
+    """vLLM binds its port before it makes its configuration, and what it cannot bind it would refuse."""
+    words = [
+        "vllm",
+        "serve",
+        "/models/tiny",
+        "--host",
+        "192.168.177.1",
+        "--port",
+        "8000",
+        "--nnodes",
+        "2",
+        "--node-rank",
+        "0",
+        "--master-addr",
+        "192.168.177.1",
+    ]
+    asked = [{**wish["container"], "command": words, **more} for more in ({"network_mode": "host"}, {})]
+    rank, alone = (rehearsal.command(one, "gb10-rehearsal-x", "/run/private", 60) for one in asked)
+    assert rank[-len(words) :] == [*words[:4], "127.0.0.1", *words[5:]] and alone[-len(words) :] == words
+
+
 def test_what_passed_is_remembered_until_anything_of_it_changes(docker, wish, tmp_path):
     docker.answer("'run '*", f"echo hello; echo '{MARK} passed'")
     first = ask(wish, tmp_path)

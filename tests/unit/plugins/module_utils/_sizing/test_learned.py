@@ -54,6 +54,26 @@ def test_what_another_box_measured_is_taken_where_this_one_measured_none():
     assert planned(records=record(start()), elsewhere=[start(beside=6 * GIB)])["beside_bytes"]["value"] == 4 * GIB + GIB // 8, "its own wins"
 
 
+def rank(number=0, boxes=("a", "b"), tensor=2, pipeline=1):
+    return {"number": number, "boxes": list(boxes), "tensor": tensor, "pipeline": pipeline}
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_what_a_rank_took_is_known_of_the_same_rank(number):
+    seen = start(beside=5 * GIB, rank=rank(number))
+    seen["deployment"]["container"]["command"] += ["--master-addr", "10.0.0.1", "--master-port", "24000"]
+    for told in (planned(rank=rank(number), records=record(seen)), planned(rank=rank(number, ("c", "d")), elsewhere=[seen])):
+        assert (told["beside_bytes"]["source"], told["beside_bytes"]["value"]) == ("measured", 5 * GIB + GIB // 8)
+
+
+@pytest.mark.parametrize("other", [None, rank(1), rank(0, "abcd", 4), rank(0, "abcd", 2, 2), rank(0, "ab", 1, 2)])
+def test_what_a_rank_took_says_nothing_of_another_one_nor_of_a_server_alone(other):
+    seen = start(beside=5 * GIB, rank=rank())
+    more = {"rank": other} if other else {}
+    assert planned(records=record(seen), **more)["beside_bytes"]["source"] == "assumed"
+    assert planned(rank=rank(), records=record(start(**more)))["beside_bytes"]["source"] == "assumed"
+
+
 def test_graphs_that_were_logged_stay_a_part_of_the_total():
     one = start()
     one["measured"]["facts"]["graph_bytes"] = GIB

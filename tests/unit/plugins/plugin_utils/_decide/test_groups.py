@@ -106,6 +106,8 @@ ENTRY = {"name": "big", "model": "big"}
         ({"boxes": 2, "tensor_parallel": 2, "args": {"tp": 1}}, "say two things"),
         ({"boxes": 2, "args": {"--node-rank": 1}}, "args.node_rank is made from `boxes`"),
         ({"boxes": 2, "args": {"headless": True}}, "args.headless is made from `boxes`"),
+        ({"boxes": 2, "args": {"distributed_executor_backend": "mp"}}, "args.distributed_executor_backend is made from `boxes`"),
+        ({"boxes": 2, "args": {"--distributed-executor-backend": "Ray"}}, "args.distributed_executor_backend ray is not started here: since 0.11.1"),
         ({"tensor_parallel": 2}, "is for a server over several boxes"),
     ],
 )

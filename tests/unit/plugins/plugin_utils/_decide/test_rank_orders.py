@@ -101,7 +101,7 @@ def test_the_head_answers_and_the_other_rank_has_neither_key_nor_api():
     assert command[-4:] == ["--master-addr", "192.168.177.1", "--master-port", "24000"] and "--headless" in command and "--middleware" not in command
     assert (other["key"], other["address"], other["group"]["number"]) == ("none", "127.0.0.1", 1)
     assert "GB10_KEY" not in other["container"]["env"] and head["container"]["env"]["GB10_KEY"] == "required"
-    assert not order(1)["write_key"] and order(0)["write_key"] and not order(0)["may_repair"]
+    assert not order(1)["write_key"] and order(0)["write_key"]
 
 
 def test_a_rank_has_the_network_of_its_box_and_rdma_and_never_all_privileges():
@@ -155,6 +155,9 @@ def test_a_box_that_is_not_there_is_named():
     hostvars = {"a": {"server_orders": {"duo": order(0)}}, "b": {}}
     seen = ranks.compared("duo", hostvars, ["a", "b"])
     assert seen["problem"] == "b, which is one of its boxes, is not part of this batch or could not be reached" and seen["failed"] == ["b"]
+    hostvars["a"]["server_rank_failed"] = "duo"  # its company was lost while it started
+    seen = ranks.compared("duo", hostvars, ["a"])
+    assert seen["lost"] == ["b"] and seen["fell"] == [] and seen["repair"] == {}
 
 
 def test_what_the_boxes_of_a_server_know_of_each_other():
@@ -162,7 +165,7 @@ def test_what_the_boxes_of_a_server_know_of_each_other():
     hostvars = {box: {"server_orders": {"duo": copy.deepcopy(one)}, "gb10_servers": [{**SERVER, "env": {"X": 1}}]} for box, one in orders.items()}
     hostvars["a"]["server_orders"]["duo"]["start"] = False
     seen = ranks.compared("duo", hostvars, ["a", "b", "c"] if "c" in hostvars else ["a", "b"])
-    assert seen == {"boxes": ["a", "b"], "problem": "", "start": True, "failed": [], "fell": []}
+    assert seen == {"boxes": ["a", "b"], "problem": "", "start": True, "failed": [], "fell": [], "repair": {}, "lost": []}
     hostvars["b"]["server_rank_failed"] = "duo"
     hostvars["a"]["server_ranks_up"] = ["duo"]
     assert ranks.compared("duo", hostvars, ["a", "b"])["fell"] == ["b"] and ranks.unstarted("duo", hostvars, ["a", "b"]) == ["b"]
@@ -170,6 +173,49 @@ def test_what_the_boxes_of_a_server_know_of_each_other():
     assert ranks.compared("duo", hostvars, ["a", "b"])["fell"] == ["b"], "a was only ended because of b"
     hostvars["b"]["server_rank_left"] = "a has not answered for 3 looks"
     assert ranks.compared("duo", hostvars, ["a", "b"])["fell"] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("failed", "changed", "back"),
+    [
+        ("a", {"a": ["duo"], "b": ["duo", "x"]}, {"a": ["duo"], "b": ["duo", "x"]}),
+        ("a", {"a": ["duo", "x"], "b": ["duo"]}, {"a": ["duo"], "b": ["duo"]}),
+        ("ab", {"a": ["duo", "x"], "b": ["duo"]}, {"a": [], "b": []}),
+        ("c", {"a": ["duo"], "b": ["duo"]}, {"a": ["duo"], "b": ["duo"]}),
+        ("a", {"a": [], "b": ["duo", "x"]}, {"a": [], "b": ["x"]}),
+    ],
+)
+def test_a_failed_batch_goes_back_with_all_ranks_of_a_server_or_with_none(failed, changed, back):
+    orders = {"a": order(0), "b": order(1)}
+    hostvars = {box: {"server_orders": {"duo": orders[box], "x": {"deployment": {}}}, "server_changed": names} for box, names in changed.items()}
+    for box in set(failed) & set(hostvars):
+        hostvars[box]["server_failures"] = ["it failed"]
+    assert {box: ranks.going_back(names, hostvars, box) for box, names in changed.items()} == back
+
+
+LESS = {"id": "KB-1", "set": {"kv_cache_most_bytes": 5, "reserve_gib": 1.0}, "reason": "r", "wait_for_memory": True}
+
+
+@pytest.mark.parametrize(
+    ("fallen", "repair"),
+    [
+        ({"b": {"server_offer": LESS}}, LESS["set"]),
+        ({"a": {"server_offer": {}}, "b": {"server_offer": LESS}}, LESS["set"]),
+        ({"a": {"server_offer": LESS}, "b": {"server_offer": {**LESS, "set": {"kv_cache_most_bytes": 4, "reserve_gib": 2.0}}}},
+         {"kv_cache_most_bytes": 4, "reserve_gib": 2.0}),
+        ({"a": {"server_offer": {"id": "KB-2", "set": {"load_format": "auto"}}}, "b": {"server_offer": LESS}}, {"load_format": "auto"}),
+        ({"a": {"server_offer": {"id": "KB-3", "set": {}}}}, {}),
+        ({"a": {"server_offer": {}}}, None),
+        ({"a": {"server_offer": LESS}, "b": {"server_lost": True}}, None),
+        ({}, None),
+    ],
+)  # fmt: skip
+def test_all_ranks_get_one_repair(fallen, repair):
+    orders = {"a": order(0), "b": order(1)}
+    found = ranks.repair_for_all(orders, fallen)
+    assert found.get("set") == repair
+    assert ranks.repair_for_all({**orders, "a": {**orders["a"], "may_repair": False}}, fallen) == {}
+    assert not order(0, options={"history": 5, "repair": False, "api_key": ""})["may_repair"] and order(0)["may_repair"]
 
 
 @pytest.mark.parametrize(

@@ -44,3 +44,9 @@ def test_a_mistake_is_one_sentence(values, text):
 
 def test_a_text_that_is_a_number_is_one():
     assert option_mistakes({"gb10_keep": "2", "gb10_servers": [dict(SERVER, port="8000")], "gb10_unheard_of": 1}) == []
+
+
+def test_another_executor_is_answered_with_what_to_do():
+    for key in ("executor", "distributed_executor_backend"):
+        (said,) = option_mistakes({"gb10_servers": [{"name": "big", "model": "big", "boxes": 2, key: "ray"}]})
+        assert f"{key}" in said and "leave it out: `boxes` uses vLLM's own engine over several boxes, and a Ray cluster is not set up" in said
