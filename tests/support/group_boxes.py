@@ -14,7 +14,7 @@ from pathlib import Path
 
 from server_box import BOXES, CLEAN, FLEET, Box, SshBox
 
-ENV = {"TORCHDYNAMO_DISABLE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": "1"}  # else a compiler would have to be in the image
+ENV = {"TORCHDYNAMO_DISABLE": "1"}  # else a compiler would have to be in the image
 DUO = {
     "name": "duo", "model": "tiny-llama", "port": 8000, "address": "0.0.0.0", "boxes": ["spark-01", "spark-02"], "max_model_len": 2048, "concurrency": 2,
     "kv_cache_memory_gib": 0.25, "args": {"dtype": "float32", "enforce_eager": True}, "env": ENV,
@@ -57,8 +57,8 @@ class Pair(Box):
 
     def waits(self) -> bool:
         """Whether the head waits for the other box, without a container."""
-        said = self.run("systemctl status gb10-vllm-duo --no-pager", check=False)
-        return "waiting for spark-02" in said and self.run("docker ps -q --filter name=gb10-vllm-duo") == ""
+        said = self.run("systemctl show --property StatusText gb10-vllm-duo")
+        return said.startswith("StatusText=waiting for spark-02") and self.run("docker ps -q --filter name=gb10-vllm-duo") == ""
 
     def clean(self) -> None:
         for number in (0, 1):
