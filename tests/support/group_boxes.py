@@ -57,8 +57,8 @@ class Pair(Box):
 
     def waits(self) -> bool:
         """Whether the head waits for the other box, without a container."""
-        said = self.run("systemctl status gb10-vllm-duo --no-pager", check=False)
-        return "waiting for spark-02" in said and self.run("docker ps -q --filter name=gb10-vllm-duo") == ""
+        said = self.run("systemctl show --property StatusText gb10-vllm-duo")
+        return said.startswith("StatusText=waiting for spark-02") and self.run("docker ps -q --filter name=gb10-vllm-duo") == ""
 
     def clean(self) -> None:
         for number in (0, 1):

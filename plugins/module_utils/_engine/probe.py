@@ -283,17 +283,6 @@ class Follower:
             self._fail(result, f"its API is up, but {self.unanswered} real requests in a row got no answer ({why})", lines, started)
 
 
-def _ended(state: dict, restarted: bool) -> str:
-    """Why the start of a container counts as over; "" where it does not."""
-    if restarted:
-        return "the container ended and was started again meanwhile"
-    if state["Status"] in ("exited", "dead") or (state["Status"] == "created" and state.get("Error")):
-        return readiness.exit_reason(state)
-    if state["Status"] == "restarting":
-        return f"Docker is restarting it over and over (last exit code {state.get('ExitCode')})"
-    return ""
-
-
 def _container(name: str, details: Mapping[str, Any]) -> dict[str, Any]:
     """What a look says of the container itself."""
     state = details["State"]
@@ -314,6 +303,17 @@ def _measured(proof: Proof | None, result: Mapping[str, Any], details: Mapping[s
     if proof is None or result["phase"] != "ready":
         return {}
     return proof.measure_rank(result["facts"], details.get("Config", {}).get("Cmd") or [])
+
+
+def _ended(state: dict, restarted: bool) -> str:
+    """Why the start of a container counts as over; "" where it does not."""
+    if restarted:
+        return "the container ended and was started again meanwhile"
+    if state["Status"] in ("exited", "dead") or (state["Status"] == "created" and state.get("Error")):
+        return readiness.exit_reason(state)
+    if state["Status"] == "restarting":
+        return f"Docker is restarting it over and over (last exit code {state.get('ExitCode')})"
+    return ""
 
 
 def error_or_status(status: int, body: str) -> str:
