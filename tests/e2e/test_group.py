@@ -19,7 +19,7 @@ import yaml
 from server_box import CLEAN, FLEET, Box, SshBox
 
 REUSE = bool(os.environ.get("GB10_E2E_REUSE"))  # while working on these tests: the boxes stay, with what the last run left on them
-ENV = {"TORCHDYNAMO_DISABLE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": "1"}  # else a compiler would have to be in the image
+ENV = {"TORCHDYNAMO_DISABLE": "1"}  # else a compiler would have to be in the image
 DUO = {
     "name": "duo", "model": "tiny-llama", "port": 8000, "address": "0.0.0.0", "boxes": ["spark-01", "spark-02"], "max_model_len": 2048, "concurrency": 2,
     "kv_cache_memory_gib": 0.25, "args": {"dtype": "float32", "enforce_eager": True}, "env": ENV,

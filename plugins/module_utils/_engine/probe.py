@@ -140,20 +140,12 @@ class Follower:
                 "image": details.get("Config", {}).get("Image", ""),
             },
         }
-        ended = waits or restarted or state["Status"] in ("exited", "dead")
-        if ended and self.rank and (why := left(self.container, started)):
-            result["left"] = why
-            self._fail(result, why, lines, started)
-        elif restarted:
-            self._fail(result, "the container ended and was started again meanwhile", lines, started)
-        elif state["Status"] == "created" and state.get("Error"):
-            self._fail(result, readiness.exit_reason(state), lines, now)
-        elif state["Status"] in ("exited", "dead"):
-            self._fail(result, readiness.exit_reason(state), lines, started)
-        elif waits:
-            self._fail(result, f"its start ended: it is {waits} again", lines, started)
-        elif state["Status"] == "restarting":
-            self._fail(result, f"Docker is restarting it over and over (last exit code {state.get('ExitCode')})", lines, started)
+        why = _ended(state, restarted)
+        if (why or waits) and self.rank and (gone := left(self.container, started)):
+            result["left"] = gone
+            self._fail(result, gone, lines, started)
+        elif why or waits:
+            self._fail(result, why or f"its start ended: it is {waits} again", lines, now if state["Status"] == "created" else started)
         elif state["Status"] == "paused":
             result["progress"] = "the container is paused (docker unpause continues it)"
         elif self.rank and not self.rank.head:
@@ -297,6 +289,17 @@ class Follower:
         self.unanswered += 1
         if self.unanswered >= MOST_UNANSWERED:
             self._fail(result, f"its API is up, but {self.unanswered} real requests in a row got no answer ({why})", lines, started)
+
+
+def _ended(state: dict, restarted: bool) -> str:
+    """Why the start of a container counts as over; "" where it does not."""
+    if restarted:
+        return "the container ended and was started again meanwhile"
+    if state["Status"] in ("exited", "dead") or (state["Status"] == "created" and state.get("Error")):
+        return readiness.exit_reason(state)
+    if state["Status"] == "restarting":
+        return f"Docker is restarting it over and over (last exit code {state.get('ExitCode')})"
+    return ""
 
 
 def error_or_status(status: int, body: str) -> str:

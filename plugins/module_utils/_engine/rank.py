@@ -27,7 +27,7 @@ def ask(address: str, port: int) -> str:
     """The line that a rank says (waiting for whom, starting, met, answered); "" where nobody says one."""
     with contextlib.suppress(OSError), socket.create_connection((address, port), timeout=ASK_S) as connection:
         connection.settimeout(ASK_S)
-        return connection.recv(400).decode("utf-8", "replace").strip()
+        return connection.recv(400).decode("utf-8", "replace").partition("\n")[0].strip()
     return ""
 
 

@@ -12,7 +12,8 @@ together: vLLM's head notices a dead rank with the first unlucky request, and it
 rank, each of these to the head.
 
 What it goes by: a rank keeps its connections to the head's master port for as long as it lives, so one that had some and has none of them any more is
-another process or none; and each of these programs says on a port of its own, to whoever asks, what it is at (waiting, starting, met, answered).
+another process or none; and each of these programs says on a port of its own, to whoever asks, what it is at (waiting, starting, met, answered), and by a
+word of its own which start that is: a rank may die between two looks, before or after it met.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import http.client
 import ipaddress
 import json
 import os
+import secrets
 import socket
 import socketserver
 import ssl
@@ -40,6 +42,7 @@ ASK_S = 3.0
 STOP_S = 10
 IP_FREEBIND = 15  # the address may come up later than this
 ESTABLISHED = "01"
+START = secrets.token_hex(8)
 CONNECTIONS = ("/proc/net/tcp", "/proc/net/tcp6")
 
 
@@ -73,7 +76,7 @@ class Said:
 
             def handle(self) -> None:
                 with contextlib.suppress(OSError):
-                    self.request.sendall(said.line.encode() + b"\n")
+                    self.request.sendall(f"{said.line}\n{START}\n".encode())
 
         self.server = socketserver.TCPServer((group.address, group.port), Handler, bind_and_activate=False)
         self.server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -92,12 +95,13 @@ def tell(text: str) -> None:
             notify.sendto(b"STATUS=" + text.encode(), "\0" + address[1:] if address.startswith("@") else address)
 
 
-def ask(address: str, port: int) -> str:
-    """What the rank at an address is at; "" where it does not say."""
+def ask(address: str, port: int) -> tuple[str, str]:
+    """What the rank at an address is at, and which start that is; "" where it does not say."""
     with contextlib.suppress(OSError), socket.create_connection((address, port), timeout=ASK_S) as connection:
         connection.settimeout(ASK_S)
-        return connection.recv(400).decode("utf-8", "replace").strip()
-    return ""
+        line, _break, start = connection.recv(400).decode("utf-8", "replace").strip().partition("\n")
+        return line.strip(), start.strip()
+    return "", ""
 
 
 def parse_connections(text: str) -> set[tuple[str, int, str, int]]:
@@ -134,8 +138,9 @@ def ties(group: Group, address: str, held: set[tuple[str, int, str, int]]) -> se
 class Tie:
     """What holds this rank to one other."""
 
-    def __init__(self, group: Group, box: str, address: str) -> None:
-        self.group, self.box, self.address = group, box, address
+    def __init__(self, group: Group, box: str, address: str, start: str) -> None:
+        """``start``: which of its starts this one begins with."""
+        self.group, self.box, self.address, self.start = group, box, address, start
         self.held: set[tuple[str, int, str, int]] = set()
         self.silent = 0
         self.begun = False
@@ -146,13 +151,13 @@ class Tie:
         if self.held and not now & self.held:
             raise Lost(f"{self.box} has left the group: its rank ended or began anew")
         self.held = now or self.held
-        word = ask(self.address, self.group.port)
+        word, start = ask(self.address, self.group.port)
         self.silent = 0 if word else self.silent + 1
         waits = word.startswith("waiting")
+        # One that waits and was not seen to begin is a moment late; one that ended or began anew would leave this one waiting for ever.
+        if word and (start != self.start or (waits and (self.held or self.begun))):
+            raise Lost(f"{self.box} has left the group: its rank {f'is {word}' if waits else 'began anew'}")
         self.begun = self.begun or bool(word and not waits)
-        # One that waits before it was seen to begin is a moment late; one that began and ended before they met would leave this one waiting for ever.
-        if waits and (self.held or self.begun):
-            raise Lost(f"{self.box} has left the group: its rank is {word}")
         if self.silent >= PATIENCE_LOOKS:
             raise Lost(f"{self.box} ({self.address}) has not answered for {self.silent} looks: the box is off, or the network between us is cut")
 
@@ -167,23 +172,31 @@ def end(container: str) -> None:
         docker("stop", "--time", str(STOP_S), container)
 
 
-def missing(group: Group) -> list[str]:
-    """Who is not there yet, in words. The head waits for all; the others until it starts, as those of an earlier start are no company."""
-    found = []
+def present(group: Group) -> tuple[dict[str, str], list[str]]:
+    """Which start of whom is there, by box, and who is not there yet, in words.
+
+    The head waits until all wait for it, the others until it starts: those of an earlier start are no company.
+    """
+    found, missing = {}, []
     for box, address in group.peers:
-        word = ask(address, group.port).partition(" ")[0]
-        if word == "starting" or (group.head and word == "waiting"):
+        line, start = ask(address, group.port)
+        word = line.partition(" ")[0]
+        if word == ("waiting" if group.head else "starting"):
+            found[box] = start
             continue
         why = {"": f"does not answer on port {group.port}", "waiting": "waits itself"}.get(word, "has not noticed yet that the group begins anew")
-        found.append(f"{box} ({address}), which {why}")
-    return found
+        missing.append(f"{box} ({address}), which {why}")
+    return found, missing
 
 
-def wait_for_all(group: Group, said: Said) -> None:
-    """Until everybody is there; for as long as it takes, which costs no memory."""
+def wait_for_all(group: Group, said: Said) -> dict[str, str]:
+    """Until everybody is there, for as long as it takes, which costs no memory; by box which of its starts that is."""
     shown = ""
-    while found := missing(group):
-        line = f"waiting for {' and '.join(found)}"
+    while True:
+        found, missing = present(group)
+        if not missing:
+            return found
+        line = f"waiting for {' and '.join(missing)}"
         if line != shown:
             tell(line)
         said.line = shown = line
@@ -269,7 +282,7 @@ def progress(name: str, group: Group, met: bool) -> str:
         return "answered"
     if group.head and answers(group.url):
         ask_for_a_token(name)
-    elif not group.head and ask(group.peers[0][1], group.port) == "answered":
+    elif not group.head and ask(group.peers[0][1], group.port)[0] == "answered":
         guard("forget", name)
     return "answered" if has_answered(name) else "met"
 
@@ -289,12 +302,12 @@ def run(name: str, group: Group, said: Said) -> int:
     end(container)
     close(name, group)
     guard("hold", name)
-    wait_for_all(group, said)
+    starts = wait_for_all(group, said)
     guard("go", name)
     said.line = "starting"
     tell(f"starts as rank {group.number}")
     child = subprocess.Popen(["docker", "start", "--attach", container], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    held = [Tie(group, box, address) for box, address in group.peers]
+    held = [Tie(group, box, address, starts[box]) for box, address in group.peers]
     while True:
         with contextlib.suppress(subprocess.TimeoutExpired):
             return child.wait(LOOK_S)

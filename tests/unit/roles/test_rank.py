@@ -100,15 +100,15 @@ class Boxes:
         path.write_text(text)
         path.chmod(0o755)
 
-    def environment(self, number):
+    def environment(self, number, look_s="0.1"):
         here = self.folder / str(number)
         places = {"STATE": here, "MEMORY": here / "run", "SAID": here / "said", "CONFIG": here / "etc"}
         own = {f"GB10_{name}_DIR": str(place) for name, place in places.items()}
-        return {**os.environ, **own, "GB10_GUARD": str(here / "guard"), "GB10_LOOK_S": "0.1", "PATH": f"{here}/bin:{os.environ['PATH']}"}
+        return {**os.environ, **own, "GB10_GUARD": str(here / "guard"), "GB10_LOOK_S": look_s, "PATH": f"{here}/bin:{os.environ['PATH']}"}
 
-    def start(self, *numbers):
+    def start(self, *numbers, look_s="0.1"):
         for number in numbers:
-            environment = self.environment(number)
+            environment = self.environment(number, look_s)
             subprocess.run([self.folder / str(number) / "guard", "before-start", "duo"], env=environment, check=True)
             log = (self.folder / str(number) / "journal").open("a")
             self.units[number] = subprocess.Popen([sys.executable, FILES / "rank.py", "run", "duo"], env=environment, stderr=log, start_new_session=True)
@@ -116,7 +116,7 @@ class Boxes:
     def word(self, number):
         try:
             with socket.create_connection((ADDRESSES[number], self.guard), timeout=2) as connection:
-                return connection.recv(400).decode().strip()
+                return connection.recv(400).decode().partition("\n")[0]
         except OSError:
             return ""
 
@@ -135,6 +135,13 @@ class Boxes:
 
     def kept(self, number, file):
         return (self.folder / str(number) / "servers" / "duo" / file).exists()
+
+    def answers(self):
+        """Whether the engines have met, so that the head's API is there."""
+        try:
+            return bool(socket.create_connection(("127.0.0.1", self.api), timeout=2).close() is None)
+        except OSError:
+            return False
 
     def kill_engine(self, number):
         os.kill(int((self.folder / str(number) / "pid").read_text()), signal.SIGKILL)
@@ -227,6 +234,24 @@ def test_a_rank_that_ends_before_they_met_does_not_leave_the_other_one_waiting(b
     assert boxes.ended(other, 10) == 1 and "All ranks of duo start again together." in boxes.said(other)
     (boxes.folder / str(dies) / "fails").unlink()
     boxes.start(other)
+    if boxes.units[dies].poll() is not None:
+        boxes.start(dies)
+    boxes.until("answered")
+
+
+@pytest.mark.parametrize(("dies", "other"), [(1, 0), (0, 1)])
+def test_a_death_between_two_looks_is_noticed(boxes, dies, other):
+    """Right after they met: the other rank has not seen a connection yet that it could miss."""
+    boxes.start(dies)
+    boxes.start(other, look_s="4")
+    boxes.wait(lambda: boxes.answers())
+    assert boxes.word(other) == "starting"
+    boxes.kill_engine(dies)
+    boxes.ended(dies)
+    boxes.start(dies)
+    assert boxes.ended(other, 20) == 1 and "has left the group" in boxes.said(other)
+    boxes.start(other)
+    boxes.wait(lambda: boxes.units[dies].poll() is not None or boxes.word(dies) in ("met", "answered"))
     if boxes.units[dies].poll() is not None:
         boxes.start(dies)
     boxes.until("answered")
