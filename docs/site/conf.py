@@ -17,7 +17,8 @@ myst_heading_anchors = 4  # as the pages link to headings
 pygments_style = "ansible"
 highlight_language = "YAML+Jinja"
 html_theme = "sphinx_ansible_theme"
-html_theme_options = {"display_version": True, "vcs_pageview_mode": "raw"}
+# The theme's own home is "/", which is not ours wherever the site lies below another.
+html_theme_options = {"display_version": True, "vcs_pageview_mode": "raw", "documentation_home_url": "https://github.com/gb10/vllm/tree/main/docs"}
 html_show_sphinx = False
 html_copy_source = False
 html_use_modindex = html_use_index = False

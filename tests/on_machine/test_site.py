@@ -119,9 +119,7 @@ def test_everything_public_has_its_page():
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (apt-get install chromium)")
-@pytest.mark.parametrize(
-    "name", ["index.html", "README.html", "docs/recipes.html", "collections/box_info_module.html", "collections/server_role.html", "CHANGELOG.html"]
-)
+@pytest.mark.parametrize("name", LOOKED_AT)
 def test_a_browser_draws_it_and_asks_nobody(name, tmp_path):
     page = SITE / f"{name}.html"
     looked_at = page.with_name(f"looked-at-{page.name}")
