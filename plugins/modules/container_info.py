@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: container_info
 short_description: Read vLLM servers in containers that somebody started by hand
-version_added: "0.3.0"
+version_added: "1.0.0"
 author:
   - gb10.vllm contributors (@gb10)
 description:

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: discover
 short_description: Look for boxes on the networks of the machine it runs on
-version_added: "0.3.0"
+version_added: "1.0.0"
 author:
   - gb10.vllm contributors (@gb10)
 description:

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: removal
 short_description: Take away everything this collection put on a host, and nothing else
-version_added: "0.3.0"
+version_added: "1.0.0"
 author:
   - gb10.vllm contributors (@gb10)
 description:
