@@ -129,6 +129,15 @@ class Boxes:
     def until(self, word, *numbers):
         self.wait(lambda: all(self.word(number) == word for number in numbers or range(self.count)))
 
+    def meet_again(self):
+        """What systemd does: units that ended start again, until all of them answer."""
+
+        def answered():
+            self.start(*[number for number, unit in self.units.items() if unit.poll() is not None])
+            return all(self.word(number) == "answered" for number in self.units)
+
+        self.wait(answered, 40)
+
     def said(self, number):
         journal = self.folder / str(number) / "journal"
         return journal.read_text() if journal.exists() else ""
@@ -233,10 +242,7 @@ def test_a_rank_that_ends_before_they_met_does_not_leave_the_other_one_waiting(b
     boxes.start(dies)  # as systemd does
     assert boxes.ended(other, 10) == 1 and "All ranks of duo start again together." in boxes.said(other)
     (boxes.folder / str(dies) / "fails").unlink()
-    boxes.start(other)
-    if boxes.units[dies].poll() is not None:
-        boxes.start(dies)
-    boxes.until("answered")
+    boxes.meet_again()
 
 
 @pytest.mark.parametrize(("dies", "other"), [(1, 0), (0, 1)])
@@ -250,11 +256,7 @@ def test_a_death_between_two_looks_is_noticed(boxes, dies, other):
     boxes.ended(dies)
     boxes.start(dies)
     assert boxes.ended(other, 20) == 1 and "has left the group" in boxes.said(other)
-    boxes.start(other)
-    boxes.wait(lambda: boxes.units[dies].poll() is not None or boxes.word(dies) in ("met", "answered"))
-    if boxes.units[dies].poll() is not None:
-        boxes.start(dies)
-    boxes.until("answered")
+    boxes.meet_again()
 
 
 def test_a_rank_that_stays_down_before_they_met_is_given_up(boxes):
