@@ -9,7 +9,7 @@ BIN := .venv/bin
 STAGE := tests/stage
 DEEP := test_site.py engine_failures/test_engine_failures.py engine_config/test_all_combinations.py test_fleet.py test_supply_play.py test_imitated_tune.py test_fabric.py monitoring/test_role.py engine_failures/test_stopped_engine.py test_router_under_load.py test_imitated_router.py test_imitated_kills.py test_imitated_faults.py test_imitated_groups.py
 BOXES_PREPARE := $(STAGE) boxes python3 tests/boxes/boxes prepare
-PYTHON_FILES := . tests/covered tests/tree tests/corpus tests/catalogue tests/public tests/readmes tests/release tests/compat tests/boxes/boxes tests/boxes/demo tests/boxes/demo-failure
+PYTHON_FILES := . tests/covered tests/tree tests/corpus tests/catalogue tests/public tests/readmes tests/release tests/compat tests/security/run tests/boxes/boxes tests/boxes/demo tests/boxes/demo-failure
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ANSIBLE_FORCE_COLOR ?= 0
 
@@ -148,8 +148,9 @@ deep-benchmark: setup   # the servers measured and tuned, with the real tool and
 	@$(BOXES_PREPARE)
 	@$(STAGE) $@ pytest -q -s tests/on_machine/test_imitated_tune.py tests/e2e/test_benchmark.py tests/e2e/test_tune.py
 
-deep-faults: setup      # imitated boxes whose disks fill, that vanish, and runs that are killed; GB10_ALL_MOMENTS=1: between any two modules
-	@$(STAGE) $@ pytest -q tests/on_machine/test_imitated_faults.py tests/on_machine/test_imitated_kills.py
+deep-faults: setup      # every attack of tests/security; imitated boxes whose disks fill, that vanish, and runs that are killed; GB10_ALL_MOMENTS=1: between any two modules
+	@$(BOXES_PREPARE)
+	@$(STAGE) $@ sh -c 'python3 tests/security/run && pytest -q tests/on_machine/test_imitated_faults.py tests/on_machine/test_imitated_kills.py'
 
 deep-router: setup      # the real HAProxy under load while engines die, links break and boxes are rolled out and rebooted
 	@tests/setup --router
