@@ -120,7 +120,9 @@ def main() -> None:
     try:
         found = [rehearse(one, wanted["floor_bytes"], wanted["state_dir"], wanted["timeout_s"]) for one in servers]
     except OSError as error:
-        module.fail_json(msg=f"what vLLM takes cannot be asked on this box: {error.strerror} ({error.filename}).")
+        where = error.filename or wanted["state_dir"]
+        told = f"what vLLM takes cannot be asked on this box: {error.strerror} ({where}). Look at that disk, then run this again."
+        module.fail_json(msg=f"{told} What served before was not touched.")
     module.exit_json(changed=False, rehearsals=found)
 
 
