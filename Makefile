@@ -1,13 +1,15 @@
 # gb10.vllm: what to type. Everything sets itself up; see README.md and tests/boxes/README.md.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-failure demo-down quick test lint yamllint ruff mypy ansible-lint sanity unit integration molecule e2e group deep compat coverage release mutants mutants-known mutants-planted build clean
+.PHONY: help setup demo demo-failure demo-down quick test lint yamllint ruff mypy ansible-lint sanity unit integration on-machine imitated molecule e2e group deep compat coverage release mutants mutants-known mutants-planted build clean
 DEEP_PARTS := order engines judge supply light network monitoring server group memory bundle upgrade fleet benchmark faults router
 .PHONY: $(DEEP_PARTS:%=deep-%)
 BOXES ?= 1
 BIN := .venv/bin
 STAGE := tests/stage
 DEEP := test_site.py engine_failures/test_engine_failures.py engine_config/test_all_combinations.py test_fleet.py test_supply_play.py test_imitated_tune.py test_fabric.py monitoring/test_role.py engine_failures/test_stopped_engine.py test_router_under_load.py test_imitated_router.py test_imitated_kills.py test_imitated_faults.py test_imitated_groups.py
+# Of imitated boxes; the others of this kind are in the deep parts.
+IMITATED := test_imitated_runs.py test_imitated_removal.py test_imitated_adopt.py
 BOXES_PREPARE := $(STAGE) boxes python3 tests/boxes/boxes prepare
 PYTHON_FILES := . tests/covered tests/tree tests/corpus tests/catalogue tests/public tests/readmes tests/release tests/compat tests/security/run tests/boxes/boxes tests/boxes/demo tests/boxes/demo-failure
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -69,12 +71,19 @@ sanity: setup
 unit: setup
 	@$(STAGE) unit pytest -q tests/unit
 
+# In two at once: what runs over imitated boxes waits most of the time, and shares nothing with the rest.
 integration: setup
 	@tests/setup --browser
 	@tests/setup --router
 	@tests/setup --monitoring
 	@$(BOXES_PREPARE)
-	@$(STAGE) integration pytest -q tests/on_machine $(DEEP:%=--ignore tests/on_machine/%)
+	@$(MAKE) --no-print-directory --keep-going --jobs 2 --output-sync=target on-machine imitated
+
+on-machine:
+	@$(STAGE) $@ pytest -q tests/on_machine --ignore-glob 'tests/on_machine/test_imitated_*.py' $(DEEP:%=--ignore tests/on_machine/%)
+
+imitated:
+	@$(STAGE) $@ pytest -q $(IMITATED:%=tests/on_machine/%)
 
 molecule: setup
 	@$(STAGE) molecule molecule test -s default
