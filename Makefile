@@ -14,6 +14,9 @@ BOXES_PREPARE := $(STAGE) boxes python3 tests/boxes/boxes prepare
 PYTHON_FILES := . tests/covered tests/tree tests/corpus tests/catalogue tests/public tests/readmes tests/release tests/compat tests/security/run tests/boxes/boxes tests/boxes/demo tests/boxes/demo-failure
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ANSIBLE_FORCE_COLOR ?= 0
+# Molecule keeps its state in the home by the folder's name, so a run that was killed in another `main` said here that the boxes are made.
+export MOLECULE_EPHEMERAL_DIRECTORY := $(CURDIR)/.cache/molecule
+MOLECULE := rm -rf .cache/molecule && molecule test -s
 
 help:
 	@echo "make demo          emulated boxes, site.yml over SSH, a real answer (BOXES=2 for two boxes, GROUP=2 for one server over two, MONITORING=1 with Prometheus, a benchmark and the pages of both)"
@@ -86,7 +89,7 @@ imitated:
 	@$(STAGE) $@ pytest -q $(IMITATED:%=tests/on_machine/%)
 
 molecule: setup
-	@$(STAGE) molecule molecule test -s default
+	@$(STAGE) molecule sh -c '$(MOLECULE) default'
 
 e2e: setup
 	@$(STAGE) e2e pytest -v -x tests/e2e --ignore tests/e2e/test_server.py --ignore tests/e2e/test_moves.py --ignore tests/e2e/test_bundle.py --ignore tests/e2e/test_upgrade.py --ignore tests/e2e/test_memory.py --ignore tests/e2e/test_benchmark.py --ignore tests/e2e/test_tune.py --ignore tests/e2e/test_group.py
@@ -122,7 +125,7 @@ deep-network: setup     # fabric and host on boxes with a real systemd, networkd
 deep-monitoring: setup  # the packages of Prometheus set up, refused and taken away by the playbook; a real engine that is stopped; over two boxes
 	@tests/setup --monitoring
 	@$(BOXES_PREPARE)
-	@$(STAGE) $@ sh -c 'pytest -q tests/on_machine/monitoring/test_role.py tests/on_machine/engine_failures/test_stopped_engine.py && molecule test -s monitoring'
+	@$(STAGE) $@ sh -c 'pytest -q tests/on_machine/monitoring/test_role.py tests/on_machine/engine_failures/test_stopped_engine.py && $(MOLECULE) monitoring'
 
 deep-server: setup      # a server that is killed in every way, two that swap ports and sizes
 	@$(BOXES_PREPARE)
@@ -150,7 +153,7 @@ deep-upgrade: setup     # a box that an earlier state of this collection deploye
 
 deep-fleet: setup       # a canary that fails, batches, drift, pruning
 	@$(BOXES_PREPARE)
-	@$(STAGE) $@ molecule test -s fleet
+	@$(STAGE) $@ sh -c '$(MOLECULE) fleet'
 
 deep-benchmark: setup   # the servers measured and tuned, with the real tool and over an imitated box
 	@tests/setup --router
@@ -164,7 +167,7 @@ deep-faults: setup      # every attack of tests/security; imitated boxes whose d
 deep-router: setup      # the real HAProxy under load while engines die, links break and boxes are rolled out and rebooted
 	@tests/setup --router
 	@$(BOXES_PREPARE)
-	@$(STAGE) $@ sh -c 'pytest -q tests/on_machine/test_router_under_load.py tests/on_machine/test_imitated_router.py && molecule test -s router'
+	@$(STAGE) $@ sh -c 'pytest -q tests/on_machine/test_router_under_load.py tests/on_machine/test_imitated_router.py && $(MOLECULE) router'
 
 compat: setup
 	@$(BOXES_PREPARE)
