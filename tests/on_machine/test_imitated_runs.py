@@ -36,6 +36,8 @@ def test_a_canary_that_fails_is_put_back_and_the_others_never_notice(boxes):
     assert boxes.serves(ONE) == ("tiny", True)
     assert (boxes.containers(TWO), boxes.held()) == (before, [])
     assert (boxes.inventory / "gb10.lock.yml").read_text() == lock
+    boxes.wish(gb10_servers=[SERVER], gb10_api_key=None)
+    assert re.findall(r"^.*; site .*$", boxes.play("status"), re.M) == []
 
 
 def test_a_batch_is_new_or_old_as_a_whole(boxes):
