@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import re
 import time
 
 import imitation
@@ -80,8 +81,9 @@ def test_what_each_rank_takes_beside_weights_and_cache_is_measured_and_planned_w
     boxes.play("site")
     seen = [boxes.record(box, "measured", "big")["facts"] for box in (TWO, ONE)]
     assert [round(one["beside_bytes"] / 2**30, 1) for one in seen] == [6.0, 5.0], seen
-    said = flat(boxes.play("plan"))
-    assert "measured here by a start of the same image, model and flags: 6.00 GiB" in said and "flags: 5.00 GiB" in said, said
+    said = flat(boxes.play("plan", "-e", "gb10_replan=true"))
+    planned = re.findall(r"measured here by a start of the same image, model and flags: ([\d.]+) GiB, known to 0.05 GiB", said)
+    assert sorted(round(float(one), 1) for one in planned) == [5.0, 6.0], said
 
 
 def test_a_rank_that_dies_takes_the_other_along_and_they_answer_again(boxes):
@@ -201,7 +203,7 @@ def test_memory_that_is_held_on_one_box_ends_in_a_state_that_says_so(boxes):
     boxes.wish(gb10_servers=[BIG | {"max_model_len": 1024}])
     (boxes.folder / ONE / "short").touch()
     failed = flat(boxes.play("site", code=2))
-    assert "GiB are available; that would leave" in failed and f"{TWO} goes back because {ONE} failed" in failed
+    assert "GiB are available; that would leave" in failed and f"its rank on {ONE} was not started" in failed, failed
     assert "does not answer either" in failed and boxes.held() == [] and length(boxes) == {2048}
     said = flat(boxes.play("status"))
     assert f"waiting for {ONE}" in said, said
