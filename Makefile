@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-failure demo-down quick test lint yamllint ruff mypy ansible-lint sanity unit integration on-machine imitated molecule e2e group deep compat coverage release mutants mutants-known mutants-planted build clean
-DEEP_PARTS := order engines judge supply light network monitoring server group memory bundle upgrade fleet benchmark faults router
+DEEP_PARTS := order engines judge supply light network monitoring server group memory bundle lifetime upgrade fleet benchmark faults router
 .PHONY: $(DEEP_PARTS:%=deep-%)
 BOXES ?= 1
 BIN := .venv/bin
@@ -92,7 +92,7 @@ molecule: setup
 	@$(STAGE) molecule sh -c '$(MOLECULE) default'
 
 e2e: setup
-	@$(STAGE) e2e pytest -v -x tests/e2e --ignore tests/e2e/test_server.py --ignore tests/e2e/test_moves.py --ignore tests/e2e/test_bundle.py --ignore tests/e2e/test_upgrade.py --ignore tests/e2e/test_memory.py --ignore tests/e2e/test_benchmark.py --ignore tests/e2e/test_tune.py --ignore tests/e2e/test_group.py
+	@$(STAGE) e2e pytest -v -x tests/e2e --ignore tests/e2e/test_server.py --ignore tests/e2e/test_moves.py --ignore tests/e2e/test_bundle.py --ignore tests/e2e/test_upgrade.py --ignore tests/e2e/test_memory.py --ignore tests/e2e/test_benchmark.py --ignore tests/e2e/test_tune.py --ignore tests/e2e/test_group.py --ignore tests/e2e/test_first_and_last.py
 
 # What takes too long for every change, in parts that run in any order and bring what they need.
 deep: setup
@@ -146,6 +146,10 @@ deep-memory: setup      # what a server takes, seen from outside, and a floor th
 deep-bundle: setup      # a box without a network, from a bundle to an answer
 	@$(BOXES_PREPARE)
 	@$(STAGE) $@ pytest -q -s tests/e2e/test_bundle.py
+
+deep-lifetime: setup    # a box's first and last day: prepared, taken over from what was made by hand, and cleared
+	@$(BOXES_PREPARE)
+	@$(STAGE) $@ pytest -q -s tests/e2e/test_first_and_last.py
 
 deep-upgrade: setup     # a box that an earlier state of this collection deployed
 	@$(BOXES_PREPARE)
