@@ -42,7 +42,7 @@ def box(tmp_path_factory):
     if not REUSE:
         made.run(CLEAN, check=False)
     tiny = {"name": "tiny", "model": "tiny-llama", "port": 8000, "address": made.address, "max_model_len": 2048, "concurrency": 2}
-    tiny |= {"kv_cache_memory_gib": 0.25, "args": {"dtype": "float32", "enforce_eager": True}, "env": {"HF_TOKEN": TOKEN}}
+    tiny |= {"kv_cache_memory_gib": 0.25, "args": {"dtype": "float32", "enforce_eager": True, "max_num_seqs": 4}, "env": {"HF_TOKEN": TOKEN}}
     made.wish(gb10_api_key=KEY, gb10_router_key=ROUTER_KEY, gb10_metrics_key=METRICS_KEY, gb10_servers=[tiny])
     yield made
     if not REUSE:
