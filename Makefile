@@ -149,7 +149,7 @@ deep-bundle: setup      # a box without a network, from a bundle to an answer
 
 deep-lifetime: setup    # a box's first and last day: prepared, taken over from what was made by hand, and cleared
 	@$(BOXES_PREPARE)
-	@$(STAGE) $@ pytest -q -s tests/e2e/test_first_and_last.py
+	@$(STAGE) $@ pytest -q -s -x tests/e2e/test_first_and_last.py
 
 deep-upgrade: setup     # a box that an earlier state of this collection deployed
 	@$(BOXES_PREPARE)
