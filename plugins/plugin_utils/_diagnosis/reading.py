@@ -56,6 +56,7 @@ WRAPPERS = re.compile(
     r"|Engine loop (?:has died|is not running)"
     r"|EngineDeadError|EngineGenerateError|Background loop has errored|Failed core proc"
     r"|EngineCore (?:failed to start|encountered a fatal error|hit an exception)"
+    r"|AsyncLLM output_handler failed"
     r"|EngineCore encountered an issue|Worker (?:failed with error (?!'[^']{8})|proc \S+ died)|died unexpectedly|Error executing method"
     r"|Exception in worker|Executor failed"
     r"|\d{1,6} validation errors? for|ExceptionGroup|unhandled errors? in a TaskGroup"
@@ -338,6 +339,11 @@ _PHASES = {
     "serving": "When the API starts it fails for a port that is taken, a certificate, a chat template or a parser.",
 }
 
+_RUNS = (
+    "A server that runs fails for memory, for a kernel that a request is the first to reach, for another rank or the link to it, or because it was ended "
+    "from outside (`journalctl -k` and `docker inspect NAME` tell)."
+)
+
 
 def what_to_look_at(log: Log) -> str:
     """What a log that holds no known failure leaves to look at, by how far it came."""
@@ -346,7 +352,7 @@ def what_to_look_at(log: Log) -> str:
     if log.kind == OTHER:
         return "Give the log from its first line on, with what the program printed before it ended; `docker logs NAME` shows it."
     phase, words = log.phase
-    usual = _PHASES.get(phase, "")
+    usual = _RUNS if log.up != float("inf") else _PHASES.get(phase, "")
     ended = (
         ""
         if any(is_error(line) for line in log.lines)

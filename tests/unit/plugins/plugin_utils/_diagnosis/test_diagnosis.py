@@ -380,12 +380,40 @@ STARTED = "(APIServer pid=1) INFO 11-25 18:17:19 [api_server.py:1] vLLM API serv
     [
         ("Worker proc VllmWorker-0 died unexpectedly (exit code: -9), shutting down executor.", "GB-012"),
         ("Fatal Python error: Segmentation fault", "GB-942"),
+        ("Engine core proc EngineCore died unexpectedly, shutting down client.", "GB-1051"),
     ],
 )
 def test_what_only_tells_how_it_ended_names_no_cause(entries, last, entry):
     found = diagnosis.diagnose({"box1": f"{STARTED}{last}\n"}, entries)
     assert (found["verdict"], found["found"], found["id"], found["what"]) == ("unknown", False, entry, last)
     assert found["why"] and found["todo"]
+
+
+def test_a_server_whose_engine_died_without_a_word_is_not_well(entries):
+    log = (
+        f"{STARTED}(APIServer pid=1) INFO:     Application startup complete.\n"
+        "(APIServer pid=1) ERROR 07-27 10:05:44 [core_client.py:701] Engine core proc EngineCore died unexpectedly, shutting down client.\n"
+        "(APIServer pid=1) ERROR 07-27 10:05:44 [async_llm.py:708] AsyncLLM output_handler failed.\n"
+        "(APIServer pid=1) vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue. See stack trace (above) for the root cause.\n"
+    )
+    found = diagnosis.diagnose({"box1": log}, entries)
+    assert (found["verdict"], found["found"]) == ("unknown", False)
+    assert "died unexpectedly" in found["what"] and "journalctl -k" in found["todo"]
+
+
+def test_the_advice_for_an_unknown_error_of_a_running_server_is_not_that_for_a_start(entries):
+    log = f"{STARTED}(APIServer pid=1) INFO:     Application startup complete.\nfrob.FrobError: the frob is odd\n"
+    found = diagnosis.diagnose({"box1": log}, entries)
+    assert not found["found"] and "A server that runs" in found["todo"] and "port that is taken" not in found["todo"]
+
+
+def test_what_a_validation_says_is_quoted_rather_than_how_many_errors_it_counts(entries):
+    place = '  File "/usr/lib/python3/dist-packages/vllm/engine/arg_utils.py", line 1822, in create_engine_config\n'
+    for word in ("Value error", "Assertion failed"):
+        error = f"ValidationError: 1 validation error for VllmConfig\n  {word}, the frobs are odd [type=x, input_value=1]\n"
+        log = f"{STARTED}Traceback (most recent call last):\n{place}{error}"
+        found = diagnosis.diagnose({"box1": log}, entries)
+        assert "the frobs are odd" in found["why"] and "1 validation error" not in found["why"]
 
 
 def test_the_advice_of_an_ending_goes_with_an_error_that_nobody_knows(entries):
