@@ -22,10 +22,10 @@ from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import diagno
 
 GPU_LOGS = Path(__file__).resolve().parents[4] / "gpu" / "logs"
 CASES = Path(__file__).parent / "cases"
-COUNTED_SET = "learned_m"
-"""The folder that was counted last; it has been read since. A set that nobody has read lies in ``kept_out`` until it is."""
-KEPT_OUT_DIGEST = "7a803b94d25e9cc44283f85cd9730168dd82c809d5be3c7a2c53e1a86aae6f0b"
-COUNTED = {"found": 43, "wrong": 6, "alarms": 0, "without_decisive_line": 1}
+COUNTED_SET = "kept_out"
+"""The folder that was counted last. Nobody who writes entries has read it; once it is read, it joins the learned ones."""
+KEPT_OUT_DIGEST = "d2c77ff53c2fe34094c2c0874391b835f12179ac5bb740bce5ffb3439a9879a8"
+COUNTED = {"found": 43, "wrong": 5, "alarms": 0, "without_decisive_line": 2}
 """What was counted once, when the entries were finished. The goal (90 % found, nothing wrong, no false alarm) is not reached; it must not get worse."""
 LEARNED = sorted(path.name for path in CASES.iterdir() if (path / "index.yml").exists() and path.name != "kept_out")
 
