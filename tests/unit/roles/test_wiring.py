@@ -143,6 +143,29 @@ def test_a_key_that_is_given_is_written_each_time_and_one_that_is_made_up_only_o
     assert key_file(server_wanted={"name": "a"})[1]["content"] != made["content"]
 
 
+def test_a_server_that_takes_no_key_of_all_gets_one_made_up():
+    """The order says so: ``generated``. The role wrote the key of all the others, which it was to have none of."""
+    _task, made = key_file(server_wanted={"name": "a", "api_key": ""}, gb10_api_key="for all")
+    assert len(made["content"].strip().removeprefix("VLLM_API_KEY=")) == 43 and "for all" not in made["content"] and made["force"] is False
+
+
+ODD = {"A": 1, "B": "it's $HOME", "C": "", "D": True, "E": "1\n2", "F": "[1]", "G": "{{ no }}", "H": 1e-5, "I": "ü \\"}
+
+
+def test_the_private_files_are_what_the_box_is_asked_for():
+    """Else a box is asked for one text, has another, and its server is started again by each run."""
+    server = {"name": "a", "api_key": "k 1", "env": ODD}
+    texts = work.private_texts([server], "/c")
+    assert texts["/c/a/server.env"] == "A=1\nB='it'\"'\"'s $HOME'\nC=''\nD=True\nE='1\n2'\nF='[1]'\nG='{{ no }}'\nH=1e-05\nI='ü \\'\n"
+    for beginning in ("Write the API key", "Write the environment"):
+        task = named("server", beginning)
+        order = {"new_key": False, "ensure_key": False}
+        variables = {**rendered.variables_of("server"), **task.get("vars", {}), "gb10_config_dir": "/c", "server_order": order, "server_wanted": server}
+        copy = task["ansible.builtin.copy"]
+        assert rendered_all(copy["content"], variables) == texts[rendered_all(copy["dest"], variables)]
+        assert "quote" not in copy["content"], "one place knows how they are written"
+
+
 @pytest.mark.parametrize(("new_key", "ensure_key", "force"), [(True, False, True), (False, True, False), (False, False, False)])
 def test_a_key_that_was_taken_out_of_the_inventory_is_replaced_and_going_back_replaces_none(new_key, ensure_key, force):
     order = {"new_key": new_key, "ensure_key": ensure_key}
