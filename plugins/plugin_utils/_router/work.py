@@ -16,7 +16,7 @@ from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.deployment impor
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.ranks import head_or_alone
 from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.expand import with_recipes
 from ansible_collections.gb10.vllm.plugins.plugin_utils._router import configuration, floating
-from ansible_collections.gb10.vllm.plugins.plugin_utils._router.configuration import Settings
+from ansible_collections.gb10.vllm.plugins.plugin_utils._router.configuration import Metrics, Settings
 from ansible_collections.gb10.vllm.plugins.plugin_utils._router.servers import Behind, behind, is_address, listen_address, merged, model_names, router_hosts
 
 Hosts = Mapping[str, Mapping[str, Any]]
@@ -39,6 +39,7 @@ DEFAULTS: dict[str, Any] = {
     "gb10_router_connections": 8000,
     "gb10_router_affinity": "none",
     "gb10_router_ca": "@system-ca",
+    "gb10_router_metrics_address": "127.0.0.1",
     "gb10_router_metrics_port": 0,
     "gb10_agent_port": 8089,
     "gb10_allow_open": False,
@@ -57,6 +58,14 @@ def option(name: str, router: str, boxes: Sequence[str], hosts: Hosts) -> Any:
         if found is not None:
             return found
     return DEFAULTS[name]
+
+
+def metrics(router: str, boxes: Sequence[str], hosts: Hosts) -> Metrics:
+    """Where a router tells its metrics. GB10Error for what is no address of a host."""
+    address = str(option("gb10_router_metrics_address", router, boxes, hosts)).strip("[]")
+    if not is_address(address):
+        raise GB10Error(f"gb10_router_metrics_address: {address!r} is no address; name one of the router's host, or 127.0.0.1 for itself alone.")
+    return {"metrics_address": address, "metrics_port": int(option("gb10_router_metrics_port", router, boxes, hosts))}
 
 
 def settings(router: str, boxes: Sequence[str], hosts: Hosts) -> Settings:
@@ -80,7 +89,7 @@ def settings(router: str, boxes: Sequence[str], hosts: Hosts) -> Settings:
         "connections": int(given("router_connections")),
         "affinity": affinity,
         "ca": str(given("router_ca")),
-        "metrics_port": int(given("router_metrics_port")),
+        **metrics(router, boxes, hosts),
         "agent_port": int(given("agent_port")),
         "open": not keys,
         "client_keys": keys,

@@ -456,3 +456,14 @@ def test_a_box_that_serves_what_is_wanted_already_keeps_no_other_from_rehearsing
     box = {"preflight_result": {"box": {"memory": {"available_bytes": 1}}}}
     given = {"inventory_hostname": "one", "ansible_play_hosts": ["one", "two"], "hostvars": {"one": {**box, "fleet_asked": {"a": "x"}}, "two": box}}
     assert rendered_all(task["vars"]["fleet_rehearses"], {**rendered.trusted(task["vars"]), **given}) == ["a"]
+
+
+def test_the_end_of_monitoring_names_the_routers_that_tell_nothing():
+    """By the group, and by the variable that names them for the boxes."""
+    for group, named in ((["r"], {}), ([], {"gb10_routers": "r"})):
+        known = {"r": {"ansible_host": "10.0.0.9"}, "a": {"ansible_host": "10.0.0.1", **named}, "m": {}}
+        given = {"inventory_hostname": "m", "hostvars": known, "groups": {"all": list(known), "gb10_routers": group}, "monitoring_boxes": ["a"]}
+        variables = {**rendered.variables_of("monitoring"), **given}
+        notes = [rendered_all("{{ monitoring_notes }}", {**variables, "gb10_monitoring": one}) for one in ({"port": 9099}, {"router_port": 9101})]
+        assert [len(one) for one in notes] == [1, 0] and "gb10_router_metrics_port is 0" in notes[0][0]
+        assert rendered_all("{{ monitoring_known.routers }}", variables) == {"r": {"management": "10.0.0.9", "servers": [], "metrics": ["127.0.0.1", 0]}}
