@@ -303,8 +303,15 @@ def targets(question: Mapping[str, Any], hosts: Hosts) -> list[dict[str, str]]:
             orders = known.get("server_orders") or {}
             names = [name for name in wanted if _interrupts(orders.get(name) or {})]
             names += [name for name in there if name not in wanted] if known.get("gb10_prune") else []
-        found += [{"box": box, "server": name} for name in names]
+        # Behind a router is the head of a server over several boxes alone.
+        found += [{"box": box, "server": name} for name in names if not _is_rank(known, name)]
     return found
+
+
+def _is_rank(known: Mapping[str, Any], name: str) -> bool:
+    """Whether a box has a rank of a server that is not its head: as it is to be, else as it was read."""
+    order = (known.get("server_orders") or {}).get(name) or (box_as_read(known).get("servers") or {}).get(name) or {}
+    return not head_or_alone(order.get("deployment") or {})
 
 
 def idle(names: Sequence[Mapping[str, str]], known: Mapping[str, Any], config_dir: str) -> list[dict[str, str]]:

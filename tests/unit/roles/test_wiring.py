@@ -467,3 +467,68 @@ def test_the_end_of_monitoring_names_the_routers_that_tell_nothing():
         notes = [rendered_all("{{ monitoring_notes }}", {**variables, "gb10_monitoring": one}) for one in ({"port": 9099}, {"router_port": 9101})]
         assert [len(one) for one in notes] == [1, 0] and "gb10_router_metrics_port is 0" in notes[0][0]
         assert rendered_all("{{ monitoring_known.routers }}", variables) == {"r": {"management": "10.0.0.9", "servers": [], "metrics": ["127.0.0.1", 0]}}
+
+
+def looked_at(number, boxes=("b", "a"), **more):
+    """What a box of a server over several has."""
+    return {
+        "preflight_result": {"box": {"servers": {"big": {"deployment": {"spec": f"s{number}", "group": {"number": number, "boxes": list(boxes)}}}}}},
+        **more,
+    }
+
+
+def test_a_benchmark_asks_the_head_of_a_server_over_several_boxes_alone():
+    """Its other ranks answer nobody: there the benchmark failed."""
+    alone = {"small": {"deployment": {"spec": "x"}}}
+    for number, asked in ((0, ["big", "small"]), (1, ["small"])):
+        known = looked_at(number)
+        known["preflight_result"]["box"]["servers"] |= alone
+        variables = {**rendered.variables_of("benchmark"), **known}
+        assert rendered_all("{{ benchmark_names }}", variables) == asked
+        assert rendered_all("{{ benchmark_names }}", {**variables, "server": "big"}) == (["big"] if number == 0 else [])
+        task = named("benchmark", "Refuse a benchmark of what does not serve here")
+        assert rendered_all(task["vars"]["benchmark_lacking"], {**variables, **task["vars"], "server": "big"}) == ""
+
+
+TUNED = {"gb10_servers": [{"name": "big", "model": "m", "boxes": ["b", "a"]}], "inventory_hostname": "a", "ansible_play_hosts": ["a", "b"]}
+
+
+def tuned(*boxes, hosts=("a", "b"), **more):
+    known = {"a": looked_at(1, tune_there=True), "b": looked_at(0, tune_there=True)}
+    given = {**TUNED, "groups": {"all": ["a", "b"]}, "hostvars": known, "ansible_play_hosts": list(hosts), "tune_boxes": list(boxes), "gb10_tune_dir": "/here"}
+    return {**rendered.variables_of("tune"), **given, **more}
+
+
+def refusal(variables, where="Refuse what cannot be tuned", name="tune_lacking"):
+    task = named("tune", where)
+    return rendered_all(task["vars"][name], {**variables, **task["vars"]})
+
+
+def test_a_search_over_a_part_of_the_boxes_of_a_server_is_refused_with_their_names():
+    assert refusal(tuned("b", "a")) == ""
+    said = refusal(tuned("b", "a", hosts=["a"]))
+    assert said.startswith("big is served by b, a together, and b is not part of this run") and "search with all of its boxes" in said
+    assert refusal(tuned()) == "big is not deployed here; run the playbook site first."
+    bare = {"a": looked_at(1), "b": {"preflight_result": {"box": {"servers": {}}}}}
+    assert refusal(tuned("b", "a", hostvars=bare)) == "big is not deployed on b; run the playbook site first."
+
+
+def test_all_boxes_of_a_server_search_as_one_and_its_head_writes():
+    for box, head in (("a", False), ("b", True)):
+        variables = tuned("b", "a", inventory_hostname=box)
+        assert rendered_all(["{{ tune_is_head }}", "{{ tune_path }}", "{{ tune_record.deployment.spec }}"], variables) == [head, "/here/gb10-tune-b-big", "s0"]
+        assert [one["name"] for one in rendered_all("{{ tune_normal }}", {**variables, "tune_candidate": {"set": {}}})] == ["big"]
+    written = [named("tune", name)["when"] for name in ("Keep the state of the search", "Measure the candidate", "Say what came of the candidate")]
+    assert written == ["tune_is_head"] * 3
+
+
+def test_a_search_that_lost_a_box_ends_and_leaves_what_runs_on_the_others():
+    lost = named("tune", "End where one of its boxes is not part")
+    for hosts, ends in ((["a", "b"], False), (["a"], True)):
+        assert rendered_all("{{ " + lost["when"] + " }}", {**tuned("b", "a", hosts=hosts), **lost["vars"]}) is ends
+    left = named("tune", "Leave what runs where one of its boxes is not there")
+    for there, leaves in ((True, False), (False, True)):
+        known = {"a": looked_at(1, tune_there=True), "b": looked_at(0, tune_there=there)}
+        assert rendered_all("{{ " + left["when"] + " }}", {**tuned("b", "a", hostvars=known), **left["vars"]}) is leaves
+    order = [one.get("name") for one in tasks("roles/tune/tasks/back.yml")]
+    assert order.index("Leave what runs where one of its boxes is not there") < order.index("Bring back what ran before the search")
