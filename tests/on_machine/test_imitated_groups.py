@@ -230,6 +230,21 @@ def journal(boxes, box):
     return boxes.ask(box, f"journalctl --quiet --unit {UNIT}.service")
 
 
+def test_a_box_that_is_lost_before_it_is_deployed_does_not_meet_the_others_and_the_next_run_mends_it(boxes):
+    boxes.wish(gb10_servers=[BIG | {"max_model_len": 1024}])
+    (boxes.folder / ONE / "vanish").write_text("copy")  # its history is written, its deployment not
+    failed = flat(boxes.play("site", code=2))
+    assert f"big stays as it is here: {ONE}, one of its boxes, was lost meanwhile" in failed
+    (boxes.folder / ONE / "off").unlink()
+    assert length(boxes) == {1024, 2048}
+    deadline = time.monotonic() + 90
+    while "which has another deployment" not in (said := flat(boxes.play("status"))):
+        assert time.monotonic() < deadline, said
+    assert said.count("its boxes do not have the same deployment (the argument --max-model-len is not the same:") == 1 and not answered(boxes)
+    boxes.play("site")
+    assert length(boxes) == {1024} and answered(boxes) and "same deployment" not in boxes.play("status")
+
+
 def test_another_image_on_one_box_is_refused_and_what_runs_goes_on(boxes):
     folder = boxes.inventory / "host_vars"
     folder.mkdir(exist_ok=True)
