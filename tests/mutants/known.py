@@ -261,7 +261,7 @@ MUTANTS = [
         "force: true",
         WIRING_TEST,
     ),
-    Mutant("role-key-none", "high", "roles/server/tasks/start.yml", "~ server_random_key ~", "~ '' ~", WIRING_TEST),
+    Mutant("role-key-none", "high", "roles/server/tasks/start.yml", "VLLM_API_KEY={{ server_random_key }}", "VLLM_API_KEY=", WIRING_TEST),
     Mutant(
         "role-restarted", "medium", "roles/server/tasks/start.yml", "{{ 'restarted' if server_restart and", "{{ 'started' if server_restart and", WIRING_TEST
     ),

@@ -344,8 +344,9 @@ def test_the_next_batch_is_planned_with_what_the_canary_measured(built, learned,
     play = yaml.safe_load((rendered.ROLES.parent / "playbooks/activate.yml").read_text())[0]
     task = named("playbooks/activate.yml", "Plan again with the engine that was built")
     hostvars = {"spark-01": {"server_learned": learned}, "spark-02": {"inventory_hostname": "spark-02"}, "spark-03": {"server_learned": [{"where": "own"}]}}
+    names = ("activate_others", "activate_learners", "activate_learned", "activate_engine", "activate_planned")
     variables = {
-        **rendered.trusted({key: play["vars"][key] for key in ("activate_others", "activate_learners", "activate_learned")}),
+        **rendered.trusted({key: play["vars"][key] for key in names}),
         "activate_built": built, "hostvars": hostvars,
         "ansible_play_hosts_all": list(hostvars), "ansible_play_batch": ["spark-03"], "plan_result": {"plan": {"engine": {"vllm_version": "0.33.0"}}},
     }  # fmt: skip
@@ -532,3 +533,13 @@ def test_a_search_that_lost_a_box_ends_and_leaves_what_runs_on_the_others():
         assert rendered_all("{{ " + left["when"] + " }}", {**tuned("b", "a", hostvars=known), **left["vars"]}) is leaves
     order = [one.get("name") for one in tasks("roles/tune/tasks/back.yml")]
     assert order.index("Leave what runs where one of its boxes is not there") < order.index("Bring back what ran before the search")
+
+
+def test_a_server_that_runs_as_the_inventory_says_on_all_of_its_boxes_can_be_searched():
+    task = named("tune", "Refuse a server that is not what the inventory says")
+    for created, other in ((False, []), (True, ["args changed"])):
+        orders = {"a": {"create": created, "reason": "args changed"}, "b": {"create": False, "reason": "unchanged"}}
+        known = {box: {"server_orders": {"big": order}} for box, order in orders.items()}
+        variables = {**tuned("b", "a", hostvars=known), **task["vars"]}
+        assert [one["reason"] for one in rendered_all("{{ tune_other }}", variables)] == other
+        assert ("run as the inventory says (args changed)" in rendered_all(task["ansible.builtin.assert"]["fail_msg"], variables)) is created
