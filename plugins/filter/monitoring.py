@@ -60,7 +60,12 @@ def _asked_here(name: str, known: Mapping[str, Any], routers: Sequence[str]) -> 
         return []
     listen = listen_address(routers, name, str(known.get("ansible_host") or name), str(known.get("gb10_server_address") or ""))
     servers = normalise(given, known.get("gb10_models_dir") or "/srv/models", bool(known.get("gb10_allow_open")), listen)
-    return [server for server in servers if not isinstance(server.get("boxes"), list) or server["boxes"][0] == name]
+    asked = []
+    for server in servers:
+        boxes = server.get("boxes")
+        if not isinstance(boxes, list) or boxes[0] == name:
+            asked.append(server)
+    return asked
 
 
 def prometheus_url(monitors: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]], given: Mapping[str, Any]) -> str:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.deployment import endpoint, is_loopback
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.ranks import head_or_alone
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.shapes import Deployment
 from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.expand import with_recipes
 from ansible_collections.gb10.vllm.plugins.plugin_utils._router import configuration, floating
 from ansible_collections.gb10.vllm.plugins.plugin_utils._router.configuration import Metrics, Settings
@@ -311,7 +312,7 @@ def targets(question: Mapping[str, Any], hosts: Hosts) -> list[dict[str, str]]:
 def _is_rank(known: Mapping[str, Any], name: str) -> bool:
     """Whether a box has a rank of a server that is not its head: as it is to be, else as it was read."""
     order = (known.get("server_orders") or {}).get(name) or (box_as_read(known).get("servers") or {}).get(name) or {}
-    return not head_or_alone(order.get("deployment") or {})
+    return not head_or_alone(cast(Deployment, order.get("deployment") or {}))
 
 
 def idle(names: Sequence[Mapping[str, str]], known: Mapping[str, Any], config_dir: str) -> list[dict[str, str]]:
