@@ -17,9 +17,12 @@ import yaml
 from ansible_collections.gb10.vllm.plugins.module_utils._box.tenants import MARK
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.plugin_utils._as_filter import as_filters
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.shapes import Server
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.wanted import normalise
 from ansible_collections.gb10.vllm.plugins.plugin_utils._monitoring import alertmanager, dashboards, prometheus, rules, settings, targets
 from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.expand import with_recipes
+from ansible_collections.gb10.vllm.plugins.plugin_utils._router import work as router
+from ansible_collections.gb10.vllm.plugins.plugin_utils._router.servers import listen_address
 
 HEAD = f"# {MARK}; changes made here are replaced by its next run.\n"
 CHECKS = {"rules.yml": "promtool check rules %s", "prometheus.yml": "promtool check config %s"}
@@ -32,15 +35,37 @@ def management_address(known: Mapping[str, Any], name: str) -> str:
     return str(given).strip("[]")
 
 
-def monitored(names: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]]) -> dict[str, targets.Box]:
-    """{name: {management, servers}} of hosts of the inventory; the address as the host has it, where it was asked."""
+def monitored(
+    names: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]], routers: Sequence[str] = (), boxes: Sequence[str] = ()
+) -> dict[str, targets.Box]:
+    """{name: {management, servers, metrics}} of hosts of the inventory; the address as the host has it, where it was asked.
+
+    ``routers``: the hosts that are routers, which tell metrics of their own and which servers without an address listen for; ``boxes``: those that serve.
+    """
     found: dict[str, targets.Box] = {}
     for name in names:
         known = hostvars[name]
         asked = (known.get("monitoring_found") or {}).get("management") or management_address(known, name)
-        servers = normalise(with_recipes(known.get("gb10_servers") or []), known.get("gb10_models_dir") or "/srv/models", bool(known.get("gb10_allow_open")))
-        found[name] = {"management": asked, "servers": servers}
+        found[name] = {"management": asked, "servers": _asked_here(name, known, routers)}
+        if name in routers:
+            metrics = router.metrics(name, boxes, hostvars)
+            found[name]["metrics"] = metrics["metrics_address"], metrics["metrics_port"]
     return found
+
+
+def _asked_here(name: str, known: Mapping[str, Any], routers: Sequence[str]) -> list[Server]:
+    """The servers of a box that answer for themselves: of one over several boxes its head alone does."""
+    given = with_recipes(known.get("gb10_servers") or [])
+    if not given:
+        return []
+    listen = listen_address(routers, name, str(known.get("ansible_host") or name), str(known.get("gb10_server_address") or ""))
+    servers = normalise(given, known.get("gb10_models_dir") or "/srv/models", bool(known.get("gb10_allow_open")), listen)
+    asked = []
+    for server in servers:
+        boxes = server.get("boxes")
+        if not isinstance(boxes, list) or boxes[0] == name:
+            asked.append(server)
+    return asked
 
 
 def prometheus_url(monitors: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]], given: Mapping[str, Any]) -> str:
@@ -73,7 +98,7 @@ def monitoring_files(known: Mapping[str, Mapping[str, targets.Box]], wanted: Map
     asked = {
         "servers": targets.of_servers(known["boxes"], here),
         "boxes": targets.of_hosts({**known["boxes"], **monitor}, wanted["node_exporter_port"]),
-        "routers": targets.of_hosts(known["routers"], wanted["router_port"], "router"),
+        "routers": targets.of_routers(known["routers"], here, wanted["router_port"]),
     }
     source = dashboards.provisioning(f"http://{targets.target(str(wanted['address']), wanted['port'])}", DASHBOARDS_DIRECTORY)
     files = {

@@ -13,7 +13,7 @@ from typing import Any
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.plugin_utils._as_filter import as_filters
 from ansible_collections.gb10.vllm.plugins.plugin_utils._speed import profiles
-from ansible_collections.gb10.vllm.plugins.plugin_utils._tune import ending, search
+from ansible_collections.gb10.vllm.plugins.plugin_utils._tune import boxes, ending, search
 
 LEAST_REPEATS = 2
 
@@ -27,18 +27,23 @@ def tune_profile(name: str, own: Any = None, repeats: int = 0) -> dict[str, Any]
     return wanted
 
 
-def tune_begun(server: Mapping[str, Any], wish: Mapping[str, Any], record: Mapping[str, Any], held: str = "") -> dict[str, Any]:
-    """The state of a search, new or the one that was held (its JSON)."""
+def tune_begun(
+    server: Mapping[str, Any], wish: Mapping[str, Any], record: Mapping[str, Any], held: str = "", ranks: Mapping[str, Mapping[str, Any]] | None = None
+) -> dict[str, Any]:
+    """The state of a search, new or the one that was held (its JSON). ``ranks``: the records of each box of a server over several."""
     try:
         before = json.loads(held) if held else None
     except ValueError:
         raise GB10Error(f"{wish.get('state')} is not JSON, so it is not known what ran before the search; run the playbook site and delete it.") from None
-    return search.begun(server, {**wish, "most": int(wish["most"])}, record, before if isinstance(before, Mapping) else None)
+    several = ranks if ranks and len(ranks) > 1 else None
+    return search.begun(server, {**wish, "most": int(wish["most"])}, record, before if isinstance(before, Mapping) else None, several)
 
 
 def tune_servers(servers: Sequence[Mapping[str, Any]], name: str, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The servers of the inventory with the settings of a candidate in the one of that name."""
-    return [search.applied(one, settings) if one.get("name") == name else dict(one) for one in servers]
+    """The servers of the inventory with the settings of a candidate in the one of that name; without others over several boxes, which are not all there."""
+    known = any(one.get("name") == name for one in servers)
+    kept = [one for one in servers if not known or not one.get("boxes") or one.get("name") == name]
+    return [search.applied(one, settings) if one.get("name") == name else dict(one) for one in kept]
 
 
 def tune_trial(state: Mapping[str, Any], candidate: Mapping[str, Any], came: Mapping[str, str]) -> dict[str, Any]:
@@ -54,7 +59,13 @@ class FilterModule:
             {
                 "tune_profile": tune_profile,
                 "tune_begun": tune_begun,
+                "tune_boxes": boxes.boxes_of,
+                "tune_came": boxes.came,
                 "tune_following": search.following,
+                "tune_hosts": boxes.hosts_of,
+                "tune_original": search.original_of,
+                "tune_records": boxes.records_of,
+                "tune_replaced": search.replaced,
                 "tune_servers": tune_servers,
                 "tune_trial": tune_trial,
                 "tune_ending": ending.ending,

@@ -257,11 +257,11 @@ MUTANTS = [
         "role-key-force",
         "medium",
         "roles/server/tasks/start.yml",
-        'force: "{{ (server_key | length > 0 or server_order.new_key) and not server_order.ensure_key }}"',
+        'force: "{{ (server_key_given or server_order.new_key) and not server_order.ensure_key }}"',
         "force: true",
         WIRING_TEST,
     ),
-    Mutant("role-key-none", "high", "roles/server/tasks/start.yml", "(server_key or server_random_key)", "server_key", WIRING_TEST),
+    Mutant("role-key-none", "high", "roles/server/tasks/start.yml", "VLLM_API_KEY={{ server_random_key }}", "VLLM_API_KEY=", WIRING_TEST),
     Mutant(
         "role-restarted", "medium", "roles/server/tasks/start.yml", "{{ 'restarted' if server_restart and", "{{ 'started' if server_restart and", WIRING_TEST
     ),

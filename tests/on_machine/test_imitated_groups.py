@@ -156,6 +156,50 @@ def test_both_go_back_together_or_not_at_all(boxes):
     assert length(boxes) == {2048} and answered(boxes)
 
 
+MINI = {"mini": {"input_tokens": 32, "output_tokens": 8, "concurrency": [2], "repeats": 2}}
+SEARCH = {"gb10_benchmark_profiles": MINI, "gb10_benchmark_profile": "mini", "gb10_benchmark_cool_c": 0, "gb10_benchmark_page": False}
+
+
+def test_a_search_works_on_both_boxes_and_puts_back_what_ran_on_both(boxes):
+    boxes.wish(**SEARCH, gb10_tune_settings={"max_num_seqs": [16, 64]})
+    before = [boxes.record(box, "deployment", "big")["spec"] for box in boxes.names]
+    boxes.rules(TWO, {"only": "--max-num-seqs 64", "itl": 0.01})
+    boxes.rules(ONE, {"only": "--max-num-seqs 16", "log": str(boxes.folder / "dies.log"), "exit": 1})
+    assert "search with all of its boxes" in flat(boxes.play("tune", "-l", ONE, code=2)) and answered(boxes) and boxes.held() == []
+    boxes.kill_at("tune", "Put load on big", after="trial 1: ")
+    tried = {box: boxes.record(box, "deployment", "big")["container"]["command"] for box in boxes.names}
+    assert all("--max-num-seqs 64" in " ".join(command) for command in tried.values()), "the candidate runs on both"
+    text = boxes.play("tune")
+    (kept,) = boxes.folder.glob("gb10-tune-*-big.json")
+    state = json.loads(kept.read_text())
+    assert kept.name == f"gb10-tune-{TWO}-big.json" and state["ended"] and sorted(state["ranks"]) == boxes.names
+    assert [(trial["set"], trial["verdict"]) for trial in state["trials"]] == [
+        ({}, "first"), ({"max_num_seqs": 16}, "failed"), ({"max_num_seqs": 64}, "better"),
+    ]  # fmt: skip
+    assert "Free memory on device" in state["trials"][1]["why"] and flat(text).count("Best is max_num_seqs=64") >= 1
+    assert [boxes.record(box, "deployment", "big")["spec"] for box in boxes.names] == before and answered(boxes) and boxes.held() == []
+    assert [json.loads(boxes.ask(box, f"cat {imitation.STATE}/servers/big/history.json")) for box in boxes.names] == [[], []]
+    assert boxes.play("site").count("changed=0") == 2
+
+
+def test_a_search_that_loses_a_box_leaves_the_others_as_they_are_and_the_next_puts_all_back(boxes):
+    boxes.wish(**SEARCH, gb10_tune_settings={"max_num_seqs": [64]})
+    before = [boxes.record(box, "deployment", "big")["spec"] for box in boxes.names]
+    boxes.rules(TWO, {"only": "--max-num-seqs 64", "itl": 0.01})
+    (boxes.folder / ONE / "vanish").write_text("docker_container")
+    said = flat(boxes.play("tune", code=2))
+    assert f"{TWO}: big was not put back, because {ONE}, one of its boxes, was lost meanwhile" in said, said
+    (boxes.folder / ONE / "off").unlink()
+    boxes.play("tune")
+    assert [boxes.record(box, "deployment", "big")["spec"] for box in boxes.names] == before and boxes.held() == []
+    wait_for(boxes)
+
+
+def test_a_benchmark_measures_at_the_head(boxes):
+    said = boxes.play("benchmark", "-e", json.dumps(SEARCH))
+    assert [path.name.split("-big-")[0] for path in boxes.folder.glob("gb10-benchmark-*-mini-*.json")][0] == f"gb10-benchmark-{TWO}" and "failed=0" in said
+
+
 def test_status_names_the_box_that_is_waited_for_and_site_starts_it_again(boxes):
     boxes.ask(ONE, f"systemctl stop {UNIT}.service")
     deadline = time.monotonic() + 90
@@ -186,6 +230,21 @@ def test_a_box_that_is_gone_leaves_the_other_waiting_and_named_and_nothing_loops
 
 def journal(boxes, box):
     return boxes.ask(box, f"journalctl --quiet --unit {UNIT}.service")
+
+
+def test_a_box_that_is_lost_before_it_is_deployed_does_not_meet_the_others_and_the_next_run_mends_it(boxes):
+    boxes.wish(gb10_servers=[BIG | {"max_model_len": 1024}])
+    (boxes.folder / ONE / "vanish").write_text("copy")  # its history is written, its deployment not
+    failed = flat(boxes.play("site", code=2))
+    assert f"big stays as it is here: {ONE}, one of its boxes, was lost meanwhile" in failed
+    (boxes.folder / ONE / "off").unlink()
+    assert length(boxes) == {1024, 2048}
+    deadline = time.monotonic() + 90
+    while "which has another deployment" not in (said := flat(boxes.play("status"))):
+        assert time.monotonic() < deadline, said
+    assert said.count("its boxes do not have the same deployment (the argument --max-model-len is not the same:") == 1 and not answered(boxes)
+    boxes.play("site")
+    assert length(boxes) == {1024} and answered(boxes) and "same deployment" not in boxes.play("status")
 
 
 def test_another_image_on_one_box_is_refused_and_what_runs_goes_on(boxes):

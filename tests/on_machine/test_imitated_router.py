@@ -39,13 +39,14 @@ def test_what_the_inventory_says_of_a_router_is_what_haproxy_has(boxes):
     said = {
         "gb10_router_address": "10.77.0.1", "gb10_router_port": 8443, "gb10_router_body_kib": 512, "gb10_router_timeout_s": 700, "gb10_router_maxconn": 7,
         "gb10_router_queue_timeout_s": 77, "gb10_router_connections": 4000, "gb10_router_affinity": "X-Session-Id", "gb10_router_metrics_port": 9101,
+        "gb10_router_metrics_address": "127.0.0.2",
     }  # fmt: skip
     with load(boxes, clients=4) as seen:
         boxes.play("router", "-e", json.dumps(said))
     config = boxes.ask(ROUTER, "cat /etc/haproxy/haproxy.cfg")
     assert whole(seen), "a reload costs nothing"
     for line in ("bind 10.77.0.1:8443 ", f"tune.bufsize {512 * 1024 + 65536}", "timeout server 700s", " maxconn 7 ", "timeout queue 77s", "maxconn 4000",
-                 "balance hash req.fhdr(X-Session-Id)", "bind 127.0.0.1:9101"):  # fmt: skip
+                 "balance hash req.fhdr(X-Session-Id)", "bind 127.0.0.2:9101"):  # fmt: skip
         assert line in config, line
     assert not [key for key in (KEY, BOX_KEY) if key in config + boxes.said]
     nowhere = flat(boxes.play("router", "-e", json.dumps({"gb10_routers": "elsewhere"}), code=2))

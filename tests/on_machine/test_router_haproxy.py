@@ -68,9 +68,10 @@ def refusal(answer):
 
 
 @pytest.mark.parametrize("affinity", ["none", "key", "X-Session-Id"])
-@pytest.mark.parametrize("open_to_all", [False, True])
-def test_haproxy_takes_what_is_written_without_a_warning(tmp_path, affinity, open_to_all):
-    given = real_router.settings(affinity=affinity, open=open_to_all, port_offset=1000, metrics_port=8405, client_keys={} if open_to_all else CLIENT_KEYS)
+@pytest.mark.parametrize(("open_to_all", "metrics"), [(False, "127.0.0.1"), (True, "::1")])
+def test_haproxy_takes_what_is_written_without_a_warning(tmp_path, affinity, open_to_all, metrics):
+    told = {"metrics_port": 8405, "metrics_address": metrics}
+    given = real_router.settings(affinity=affinity, open=open_to_all, port_offset=1000, client_keys={} if open_to_all else CLIENT_KEYS, **told)
     servers = [behind("spark-01", "a", "10.0.0.1", 8000, ["a", "b"]), behind("spark-02", "a", "box.invalid", 8000, ["a"], tls_name="box.invalid")]
     for name, text in configuration.files(servers, given, real_router.version()).items():
         (tmp_path / name).write_text(text)

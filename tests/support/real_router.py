@@ -192,7 +192,8 @@ def behind(box: str, server: str, address: str, port: int, models: Sequence[str]
 def settings(**more: Any) -> dict[str, Any]:
     given = {
         "address": "127.0.0.1", "port": free_port(), "port_offset": 0, "body_bytes": 2**20, "timeout_s": 1800, "queue_timeout_s": 600,
-        "connections": 6000, "affinity": "none", "ca": "@system-ca", "metrics_port": 0, "agent_port": free_port(), "open": False,
+        "connections": 6000, "affinity": "none", "ca": "@system-ca",
+        "metrics_address": "127.0.0.1", "metrics_port": 0, "agent_port": free_port(), "open": False,
         "client_keys": CLIENT_KEYS, "box_key": BOX_KEY,
     }  # fmt: skip
     return given | more

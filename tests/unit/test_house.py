@@ -123,7 +123,7 @@ def expressions(value: object, key: str = "") -> list[str]:
 
 def long_expressions() -> dict[str, list[str]]:
     found = {}
-    for folder in ("roles", "playbooks"):
+    for folder in ("roles", "playbooks", "extensions", "inventory"):
         for path in sorted((ROOT / folder).rglob("*.yml")):
             if path.name != "argument_specs.yml":
                 found[str(path.relative_to(ROOT))] = [one for one in expressions(yaml.safe_load(path.read_text())) if len(one) > LONG_EXPRESSION]

@@ -155,15 +155,20 @@ def unequal(orders: Mapping[str, Order], environments: Mapping[str, Any]) -> str
     said = _differing({box: one["container"]["image"] for box, one in made.items()}, "the image")
     if said and _differing({box: order["image_identity"] for box, order in orders.items()}, "the image"):
         return said
-    for what, of in CHECKS:
-        said = _differing({box: of(one) for box, one in made.items()}, what)
-        if said:
-            return said
+    said = differ(made)
+    if said:
+        return said
     hidden = {box: hashlib.sha256(json.dumps(env or {}, sort_keys=True, default=str).encode()).hexdigest() for box, env in environments.items()}
     if len(set(hidden.values())) > 1:
         names = sorted({name for env in environments.values() for name in env or {} if len({str((one or {}).get(name)) for one in environments.values()}) > 1})
         return f"the variables {', '.join(names)} of `env` are not the same on {', '.join(made)}"
     return ""
+
+
+def differ(deployments: Mapping[str, Deployment]) -> str:
+    """One sentence on the first thing of the deployments of a server's boxes that must be equal and is not, but for the image; "" where all is."""
+    said = (_differing({box: of(one) for box, one in deployments.items()}, what) for what, of in CHECKS)
+    return next(filter(None, said), "")
 
 
 def _differing(values: Mapping[str, Any], what: str) -> str:

@@ -132,8 +132,24 @@ def status(seen: Mapping[str, Seen], made_at: str, routers: Mapping[str, Any] | 
             "memory": {key: memory.get(key) for key in ("total_bytes", "available_bytes", "cuda_total_bytes")} if memory else None,
             "servers": status_rows(seen[name]),
         }
+    _name_unequal(boxes, seen)
     told = {"routers": everywhere(view.routers(routers, boxes, now_s))} if routers else {}
     return {"format": FORMAT, "made_at": made_at, "boxes": everywhere(boxes), **told}
+
+
+def _name_unequal(boxes: Mapping[str, Any], seen: Mapping[str, Seen]) -> None:
+    """Say at the first box of each server over several that its boxes were not deployed alike: a box was lost in between."""
+    found: dict[str, dict[str, Any]] = {}
+    for name in boxes:
+        for server, record in ((seen[name].get("box") or {}).get("servers") or {}).items():
+            deployment = record.get("deployment") or {}
+            if deployment.get("group"):
+                found.setdefault(server, {})[name] = deployment
+    for server, deployments in found.items():
+        said = ranks.differ(deployments)
+        if said:
+            row = next(row for row in boxes[next(iter(deployments))]["servers"] if row["server"] == server)
+            row["drift"] = [*row["drift"], f"its boxes do not have the same deployment ({said}), so they wait for each other; site over all of them mends it"]
 
 
 def status_table(fleet: Mapping[str, Any]) -> str:

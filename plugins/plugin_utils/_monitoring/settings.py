@@ -17,7 +17,7 @@ DEFAULTS: dict[str, Any] = {
     "port": 9090,
     "alertmanager_port": 9093,
     "node_exporter_port": 9100,
-    "router_port": 9101,
+    "router_port": None,
     "scrape_interval_s": 15,
     "retention_days": 30,
     "disk_gib": 20,
@@ -41,10 +41,12 @@ def settings(given: Mapping[str, Any]) -> dict[str, Any]:
         raise GB10Error(f"gb10_monitoring.state is {known['state']!r}; it is present or absent.")
     for name, (least, most) in BOUNDS.items():
         value = known[name]
+        if value is None:
+            continue
         if isinstance(value, bool) or not str(value).isdecimal() or not least <= int(value) <= most:
             raise GB10Error(f"gb10_monitoring.{name} is {value!r}; give it a whole number from {least} to {most}.")
         known[name] = int(value)
-    twice = [(one, other) for one in PORTS for other in PORTS if one < other and known[one] == known[other]]
+    twice = [(one, other) for one in PORTS for other in PORTS if one < other and known[one] and known[one] == known[other]]
     if twice:
         raise GB10Error(f"gb10_monitoring: {twice[0][0]} and {twice[0][1]} are both {known[twice[0][0]]}; give each its own port.")
     known["thresholds"] = _thresholds(known["thresholds"] or {})

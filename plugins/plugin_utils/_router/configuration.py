@@ -40,7 +40,14 @@ BUSY = {
 }
 
 
-class Settings(TypedDict):
+class Metrics(TypedDict):
+    """Where a router tells Prometheus how it is; port 0: nowhere."""
+
+    metrics_address: str
+    metrics_port: int
+
+
+class Settings(Metrics):
     """What the user decides of a router; keys are secrets, the rest is not."""
 
     address: str
@@ -52,7 +59,6 @@ class Settings(TypedDict):
     connections: int
     affinity: str  # `none`, `key` or the name of a header
     ca: str
-    metrics_port: int
     agent_port: int
     open: bool
     client_keys: Mapping[str, str]
@@ -254,7 +260,7 @@ def _metrics(settings: Settings) -> list[str]:
         return []
     return [
         "frontend router_metrics",
-        f"    bind 127.0.0.1:{settings['metrics_port']}",
+        f"    bind {endpoint(settings['metrics_address'], settings['metrics_port'])}",
         "    http-request set-log-level silent",
         "    http-request use-service prometheus-exporter if { path /metrics }",
         "    http-request deny deny_status 404",

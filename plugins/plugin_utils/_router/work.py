@@ -9,14 +9,15 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.deployment import endpoint, is_loopback
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.ranks import head_or_alone
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.shapes import Deployment
 from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.expand import with_recipes
 from ansible_collections.gb10.vllm.plugins.plugin_utils._router import configuration, floating
-from ansible_collections.gb10.vllm.plugins.plugin_utils._router.configuration import Settings
+from ansible_collections.gb10.vllm.plugins.plugin_utils._router.configuration import Metrics, Settings
 from ansible_collections.gb10.vllm.plugins.plugin_utils._router.servers import Behind, behind, is_address, listen_address, merged, model_names, router_hosts
 
 Hosts = Mapping[str, Mapping[str, Any]]
@@ -39,6 +40,7 @@ DEFAULTS: dict[str, Any] = {
     "gb10_router_connections": 8000,
     "gb10_router_affinity": "none",
     "gb10_router_ca": "@system-ca",
+    "gb10_router_metrics_address": "127.0.0.1",
     "gb10_router_metrics_port": 0,
     "gb10_agent_port": 8089,
     "gb10_allow_open": False,
@@ -57,6 +59,14 @@ def option(name: str, router: str, boxes: Sequence[str], hosts: Hosts) -> Any:
         if found is not None:
             return found
     return DEFAULTS[name]
+
+
+def metrics(router: str, boxes: Sequence[str], hosts: Hosts) -> Metrics:
+    """Where a router tells its metrics. GB10Error for what is no address of a host."""
+    address = str(option("gb10_router_metrics_address", router, boxes, hosts)).strip("[]")
+    if not is_address(address):
+        raise GB10Error(f"gb10_router_metrics_address: {address!r} is no address; name one of the router's host, or 127.0.0.1 for itself alone.")
+    return {"metrics_address": address, "metrics_port": int(option("gb10_router_metrics_port", router, boxes, hosts))}
 
 
 def settings(router: str, boxes: Sequence[str], hosts: Hosts) -> Settings:
@@ -80,7 +90,7 @@ def settings(router: str, boxes: Sequence[str], hosts: Hosts) -> Settings:
         "connections": int(given("router_connections")),
         "affinity": affinity,
         "ca": str(given("router_ca")),
-        "metrics_port": int(given("router_metrics_port")),
+        **metrics(router, boxes, hosts),
         "agent_port": int(given("agent_port")),
         "open": not keys,
         "client_keys": keys,
@@ -294,8 +304,15 @@ def targets(question: Mapping[str, Any], hosts: Hosts) -> list[dict[str, str]]:
             orders = known.get("server_orders") or {}
             names = [name for name in wanted if _interrupts(orders.get(name) or {})]
             names += [name for name in there if name not in wanted] if known.get("gb10_prune") else []
-        found += [{"box": box, "server": name} for name in names]
+        # Behind a router is the head of a server over several boxes alone.
+        found += [{"box": box, "server": name} for name in names if not _is_rank(known, name)]
     return found
+
+
+def _is_rank(known: Mapping[str, Any], name: str) -> bool:
+    """Whether a box has a rank of a server that is not its head: as it is to be, else as it was read."""
+    order = (known.get("server_orders") or {}).get(name) or (box_as_read(known).get("servers") or {}).get(name) or {}
+    return not head_or_alone(cast(Deployment, order.get("deployment") or {}))
 
 
 def idle(names: Sequence[Mapping[str, str]], known: Mapping[str, Any], config_dir: str) -> list[dict[str, str]]:

@@ -33,7 +33,7 @@ NAME = "_benchmark_name"
 MISSED_NOISE = 0.02
 KEPT = ("total", "decode_user", "ttft_p95", "itl_p95")
 SECRETS = ("api_key", "env")
-NEVER = ("model", "port", "host", "api_key", "served_model_name", "ssl_certfile", "ssl_keyfile", "tokenizer", "revision")
+NEVER = ("model", "port", "host", "api_key", "served_model_name", "ssl_certfile", "ssl_keyfile", "tokenizer", "revision", "boxes")
 
 
 def space_of(given: Any) -> dict[str, list[Any]]:
@@ -97,11 +97,18 @@ def without_secrets(server: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in server.items() if key not in SECRETS}
 
 
-def begun(server: Mapping[str, Any], wish: Mapping[str, Any], record: Mapping[str, Any], before: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def begun(
+    server: Mapping[str, Any],
+    wish: Mapping[str, Any],
+    record: Mapping[str, Any],
+    before: Mapping[str, Any] | None = None,
+    ranks: Mapping[str, Mapping[str, Any]] | None = None,
+) -> dict[str, Any]:
     """The state of a search: a new one, or ``before`` where that is the same search. ``wish``: {aim, settings, parameters, path, profile, most, state}.
 
-    ``record``: the box's records of the server, whose deployment comes back in the end. GB10Error for an aim, settings or profile that cannot be used, and
-    where another search was not ended: what it tried last may still run, and only its state knows what ran before.
+    ``record``: the box's records of the server, whose deployment comes back in the end; ``ranks``: the same of every box of a server over several.
+    GB10Error for an aim, settings or profile that cannot be used, and where another search was not ended: what it tried last may still run, and only its
+    state knows what ran before.
     """
     aims.read(wish["aim"])
     space = {} if wish.get("parameters") else space_of(wish.get("settings"))
@@ -116,8 +123,23 @@ def begun(server: Mapping[str, Any], wish: Mapping[str, Any], record: Mapping[st
             f"An earlier search over {server['name']} was not ended ({len(held.get('trials') or [])} trials, aim {held.get('aim')}), and what it tried last "
             f"may still run: run that one again to its end, or run the playbook site and delete {wish.get('state') or 'its state'}."
         )
-    original = {"deployment": record["deployment"], "history": record.get("history") or []}
-    return {"format": FORMAT, **json.loads(json.dumps(asked)), "original": original, "trials": [], "ended": False}
+    own = {"ranks": {box: _original(one) for box, one in ranks.items()}} if ranks else {}
+    return {"format": FORMAT, **json.loads(json.dumps(asked)), "original": _original(record), **own, "trials": [], "ended": False}
+
+
+def _original(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What a box has before the search: what runs, and what can be gone back to."""
+    return {"deployment": record["deployment"], "history": record.get("history") or []}
+
+
+def original_of(state: Mapping[str, Any], box: str) -> dict[str, Any]:
+    """What ran on a box before the search, {deployment, history}."""
+    return dict((state.get("ranks") or {}).get(box) or state["original"])
+
+
+def replaced(state: Mapping[str, Any], records: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The boxes that have something else now than before the search. ``records``: those of the server by box."""
+    return [box for box, one in records.items() if (one.get("deployment") or {}).get("spec") != original_of(state, box)["deployment"]["spec"]]
 
 
 def following(state: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,12 +13,14 @@ rank, each of these to the head.
 
 What it goes by: a rank keeps its connections to the head's master port for as long as it lives, so one that had some and has none of them any more is
 another process or none; and each of these programs says on a port of its own, to whoever asks, what it is at (waiting, starting, met, answered), and by a
-word of its own which start that is: a rank may die between two looks, before or after it met.
+word of its own which start that is: a rank may die between two looks, before or after it met. With it goes a digest of the deployment: vLLM compares
+nothing of its ranks, and a box that was lost while the others were deployed would meet them with what it had before.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import http.client
 import ipaddress
 import json
@@ -43,6 +45,9 @@ STOP_S = 10
 IP_FREEBIND = 15  # the address may come up later than this
 ESTABLISHED = "01"
 START = secrets.token_hex(8)
+# What differs from rank to rank, and from box to box (_decide/ranks.py: a test compares them).
+OF_A_RANK = ("--node-rank", "--headless", "--host", "--middleware", "--ssl-certfile", "--ssl-keyfile")
+OF_A_BOX = ("VLLM_HOST_IP", "NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME", "TP_SOCKET_IFNAME", "NCCL_IB_HCA", "GB10_KEY")
 CONNECTIONS = ("/proc/net/tcp", "/proc/net/tcp6")
 
 
@@ -62,6 +67,21 @@ class Group:
         self.addresses = [address for _box, address in members]
         self.peers = members[1:] if self.number == 0 else members[:1]
         self.url = str(deployment["probe_url"])
+        self.alike = alike(deployment)
+
+
+def alike(deployment: dict) -> str:
+    """A digest of what all ranks must have in common: model, arguments, variables. "" where the record does not say."""
+    container = deployment.get("container") or {}
+    command = list(map(str, container.get("command") or []))
+    if not command:
+        return ""
+    words, skipped = [], False
+    for word in command[command.index("serve") + 1 if "serve" in command else 0 :]:
+        skipped = word.partition("=")[0] in OF_A_RANK if word.startswith("--") else skipped
+        words += [] if skipped else [word]
+    env = {name: value for name, value in (container.get("env") or {}).items() if name not in OF_A_BOX}
+    return hashlib.sha256(json.dumps([deployment.get("manifest"), words, env], sort_keys=True).encode()).hexdigest()[:16]
 
 
 class Said:
@@ -76,7 +96,7 @@ class Said:
 
             def handle(self) -> None:
                 with contextlib.suppress(OSError):
-                    self.request.sendall(f"{said.line}\n{START}\n".encode())
+                    self.request.sendall(f"{said.line}\n{START}\n{group.alike}\n".encode())
 
         self.server = socketserver.TCPServer((group.address, group.port), Handler, bind_and_activate=False)
         self.server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -96,10 +116,10 @@ def tell(text: str) -> None:
 
 
 def ask(address: str, port: int) -> tuple[str, str]:
-    """What the rank at an address is at, and which start that is; "" where it does not say."""
+    """What the rank at an address is at, and which start that is, with its digest in a second line; "" where it does not say."""
     with contextlib.suppress(OSError), socket.create_connection((address, port), timeout=ASK_S) as connection:
         connection.settimeout(ASK_S)
-        line, _break, start = connection.recv(400).decode("utf-8", "replace").strip().partition("\n")
+        line, _break, start = connection.recv(4000).decode("utf-8", "replace").strip().partition("\n")
         return line.strip(), start.strip()
     return "", ""
 
@@ -180,7 +200,10 @@ def present(group: Group) -> tuple[dict[str, str], list[str]]:
     found, missing = {}, []
     for box, address in group.peers:
         line, start = ask(address, group.port)
-        word = line.partition(" ")[0]
+        word, theirs = line.partition(" ")[0], start.partition("\n")[2]
+        if group.alike and theirs and theirs != group.alike:
+            missing.append(f"{box} ({address}), which has another deployment than this box: run the playbook site over all boxes of this server")
+            continue
         if word == ("waiting" if group.head else "starting"):
             found[box] = start
             continue

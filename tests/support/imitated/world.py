@@ -283,6 +283,10 @@ class Docker:
 
     @staticmethod
     def ports(one: dict[str, Any]) -> set[str]:
+        """Where an engine answers: at what is published of its container, or, in its box's own network, where it listens itself; a headless one nowhere."""
+        words = one["Config"].get("Cmd") or []
+        if one["HostConfig"].get("NetworkMode") == "host":
+            return set() if "--headless" in words else {words[words.index("--port") + 1]}
         return {binding["HostPort"] for each in one["HostConfig"]["PortBindings"].values() for binding in each}
 
     def attached(self, name: str) -> str:

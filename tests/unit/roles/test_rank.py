@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 
 import pytest
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import ranks
 
 FILES = Path(__file__).parents[3] / "roles" / "server" / "files"
 ADDRESSES = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
@@ -187,6 +188,45 @@ def test_no_container_starts_before_all_boxes_are_there(boxes):
     assert not boxes.kept(0, "starting.json"), "a box that goes down while it waits may start by itself"
     boxes.start(1)
     boxes.until("answered")
+
+
+def deployed(boxes, number, *words, manifest="m", **env):
+    """Give a box the deployment of a rank with these arguments."""
+    path = boxes.folder / str(number) / "servers" / "duo" / "deployment.json"
+    host = ["--host", "0.0.0.0", "--middleware", "guard_keys.GuardKeys"] if number == 0 else ["--host", "127.0.0.1", "--headless"]
+    command = ["/bin/sh", "-c", f"start {number}", "vllm", "serve", "/models/duo", *host, "--node-rank", str(number), *words]
+    container = {"command": command, "env": {"VLLM_HOST_IP": ADDRESSES[number], **env}}
+    path.write_text(json.dumps({**json.loads(path.read_text()), "manifest": manifest, "container": container}))
+
+
+def test_boxes_that_were_not_deployed_alike_wait_instead_of_meeting(boxes):
+    """One was lost while the other got something new: vLLM would not compare them, and hang or answer nonsense."""
+    deployed(boxes, 0, "--max-model-len", "1024")
+    deployed(boxes, 1, "--max-model-len", "2048")
+    boxes.start(0, 1)
+    boxes.wait(lambda: all("has another deployment than this box: run the playbook site over all boxes" in boxes.said(number) for number in (0, 1)))
+    time.sleep(0.5)
+    assert not boxes.answers() and boxes.word(0).startswith("waiting for two (127.0.0.2), which has another deployment")
+    os.killpg(boxes.units[1].pid, signal.SIGTERM)
+    boxes.units[1].wait()
+    deployed(boxes, 1, "--max-model-len", "1024")
+    boxes.start(1)
+    boxes.until("answered")
+
+
+def test_what_ranks_have_in_common_is_what_the_collection_compares():
+    loaded, made = module(), {}
+    assert (loaded.OF_A_RANK, loaded.OF_A_BOX) == (ranks.OF_A_RANK, ranks.OF_A_BOX)
+
+    def alike(*words, manifest="m", env=()):
+        command = ["/bin/sh", "-c", "start", "vllm", "serve", "/models/duo", *words]
+        made.update({"manifest": manifest, "container": {"command": command, "env": dict(env)}})
+        return loaded.alike(made)
+
+    head = alike("--host", "0.0.0.0", "--port", "1", "--node-rank", "0", "--middleware", "a", "b", env={"NCCL_IB_HCA": "x", "HOME": "/"})
+    assert head == alike("--host=127.0.0.1", "--port", "1", "--node-rank", "1", "--headless", env={"NCCL_IB_HCA": "y", "HOME": "/"})
+    others = [alike("--port", "2"), alike("--port", "1"), alike("--port", "1", manifest="n"), alike("--port", "1", env={"HOME": "/x"})]
+    assert len({head, *others}) == 5 and loaded.alike({"probe_url": ""}) == ""
 
 
 def test_the_heads_answer_counts_for_every_rank(together):

@@ -143,6 +143,29 @@ def test_a_key_that_is_given_is_written_each_time_and_one_that_is_made_up_only_o
     assert key_file(server_wanted={"name": "a"})[1]["content"] != made["content"]
 
 
+def test_a_server_that_takes_no_key_of_all_gets_one_made_up():
+    """The order says so: ``generated``. The role wrote the key of all the others, which it was to have none of."""
+    _task, made = key_file(server_wanted={"name": "a", "api_key": ""}, gb10_api_key="for all")
+    assert len(made["content"].strip().removeprefix("VLLM_API_KEY=")) == 43 and "for all" not in made["content"] and made["force"] is False
+
+
+ODD = {"A": 1, "B": "it's $HOME", "C": "", "D": True, "E": "1\n2", "F": "[1]", "G": "{{ no }}", "H": 1e-5, "I": "ü \\"}
+
+
+def test_the_private_files_are_what_the_box_is_asked_for():
+    """Else a box is asked for one text, has another, and its server is started again by each run."""
+    server = {"name": "a", "api_key": "k 1", "env": ODD}
+    texts = work.private_texts([server], "/c")
+    assert texts["/c/a/server.env"] == "A=1\nB='it'\"'\"'s $HOME'\nC=''\nD=True\nE='1\n2'\nF='[1]'\nG='{{ no }}'\nH=1e-05\nI='ü \\'\n"
+    for beginning in ("Write the API key", "Write the environment"):
+        task = named("server", beginning)
+        order = {"new_key": False, "ensure_key": False}
+        variables = {**rendered.variables_of("server"), **task.get("vars", {}), "gb10_config_dir": "/c", "server_order": order, "server_wanted": server}
+        copy = task["ansible.builtin.copy"]
+        assert rendered_all(copy["content"], variables) == texts[rendered_all(copy["dest"], variables)]
+        assert "quote" not in copy["content"], "one place knows how they are written"
+
+
 @pytest.mark.parametrize(("new_key", "ensure_key", "force"), [(True, False, True), (False, True, False), (False, False, False)])
 def test_a_key_that_was_taken_out_of_the_inventory_is_replaced_and_going_back_replaces_none(new_key, ensure_key, force):
     order = {"new_key": new_key, "ensure_key": ensure_key}
@@ -321,8 +344,9 @@ def test_the_next_batch_is_planned_with_what_the_canary_measured(built, learned,
     play = yaml.safe_load((rendered.ROLES.parent / "playbooks/activate.yml").read_text())[0]
     task = named("playbooks/activate.yml", "Plan again with the engine that was built")
     hostvars = {"spark-01": {"server_learned": learned}, "spark-02": {"inventory_hostname": "spark-02"}, "spark-03": {"server_learned": [{"where": "own"}]}}
+    names = ("activate_others", "activate_learners", "activate_learned", "activate_engine", "activate_planned")
     variables = {
-        **rendered.trusted({key: play["vars"][key] for key in ("activate_others", "activate_learners", "activate_learned")}),
+        **rendered.trusted({key: play["vars"][key] for key in names}),
         "activate_built": built, "hostvars": hostvars,
         "ansible_play_hosts_all": list(hostvars), "ansible_play_batch": ["spark-03"], "plan_result": {"plan": {"engine": {"vllm_version": "0.33.0"}}},
     }  # fmt: skip
@@ -433,3 +457,89 @@ def test_a_box_that_serves_what_is_wanted_already_keeps_no_other_from_rehearsing
     box = {"preflight_result": {"box": {"memory": {"available_bytes": 1}}}}
     given = {"inventory_hostname": "one", "ansible_play_hosts": ["one", "two"], "hostvars": {"one": {**box, "fleet_asked": {"a": "x"}}, "two": box}}
     assert rendered_all(task["vars"]["fleet_rehearses"], {**rendered.trusted(task["vars"]), **given}) == ["a"]
+
+
+def test_the_end_of_monitoring_names_the_routers_that_tell_nothing():
+    """By the group, and by the variable that names them for the boxes."""
+    for group, named in ((["r"], {}), ([], {"gb10_routers": "r"})):
+        known = {"r": {"ansible_host": "10.0.0.9"}, "a": {"ansible_host": "10.0.0.1", **named}, "m": {}}
+        given = {"inventory_hostname": "m", "hostvars": known, "groups": {"all": list(known), "gb10_routers": group}, "monitoring_boxes": ["a"]}
+        variables = {**rendered.variables_of("monitoring"), **given}
+        notes = [rendered_all("{{ monitoring_notes }}", {**variables, "gb10_monitoring": one}) for one in ({"port": 9099}, {"router_port": 9101})]
+        assert [len(one) for one in notes] == [1, 0] and "gb10_router_metrics_port is 0" in notes[0][0]
+        assert rendered_all("{{ monitoring_known.routers }}", variables) == {"r": {"management": "10.0.0.9", "servers": [], "metrics": ["127.0.0.1", 0]}}
+
+
+def looked_at(number, boxes=("b", "a"), **more):
+    """What a box of a server over several has."""
+    return {
+        "preflight_result": {"box": {"servers": {"big": {"deployment": {"spec": f"s{number}", "group": {"number": number, "boxes": list(boxes)}}}}}},
+        **more,
+    }
+
+
+def test_a_benchmark_asks_the_head_of_a_server_over_several_boxes_alone():
+    """Its other ranks answer nobody: there the benchmark failed."""
+    alone = {"small": {"deployment": {"spec": "x"}}}
+    for number, asked in ((0, ["big", "small"]), (1, ["small"])):
+        known = looked_at(number)
+        known["preflight_result"]["box"]["servers"] |= alone
+        variables = {**rendered.variables_of("benchmark"), **known}
+        assert rendered_all("{{ benchmark_names }}", variables) == asked
+        assert rendered_all("{{ benchmark_names }}", {**variables, "server": "big"}) == (["big"] if number == 0 else [])
+        task = named("benchmark", "Refuse a benchmark of what does not serve here")
+        assert rendered_all(task["vars"]["benchmark_lacking"], {**variables, **task["vars"], "server": "big"}) == ""
+
+
+TUNED = {"gb10_servers": [{"name": "big", "model": "m", "boxes": ["b", "a"]}], "inventory_hostname": "a", "ansible_play_hosts": ["a", "b"]}
+
+
+def tuned(*boxes, hosts=("a", "b"), **more):
+    known = {"a": looked_at(1, tune_there=True), "b": looked_at(0, tune_there=True)}
+    given = {**TUNED, "groups": {"all": ["a", "b"]}, "hostvars": known, "ansible_play_hosts": list(hosts), "tune_boxes": list(boxes), "gb10_tune_dir": "/here"}
+    return {**rendered.variables_of("tune"), **given, **more}
+
+
+def refusal(variables, where="Refuse what cannot be tuned", name="tune_lacking"):
+    task = named("tune", where)
+    return rendered_all(task["vars"][name], {**variables, **task["vars"]})
+
+
+def test_a_search_over_a_part_of_the_boxes_of_a_server_is_refused_with_their_names():
+    assert refusal(tuned("b", "a")) == ""
+    said = refusal(tuned("b", "a", hosts=["a"]))
+    assert said.startswith("big is served by b, a together, and b is not part of this run") and "search with all of its boxes" in said
+    assert refusal(tuned()) == "big is not deployed here; run the playbook site first."
+    bare = {"a": looked_at(1), "b": {"preflight_result": {"box": {"servers": {}}}}}
+    assert refusal(tuned("b", "a", hostvars=bare)) == "big is not deployed on b; run the playbook site first."
+
+
+def test_all_boxes_of_a_server_search_as_one_and_its_head_writes():
+    for box, head in (("a", False), ("b", True)):
+        variables = tuned("b", "a", inventory_hostname=box)
+        assert rendered_all(["{{ tune_is_head }}", "{{ tune_path }}", "{{ tune_record.deployment.spec }}"], variables) == [head, "/here/gb10-tune-b-big", "s0"]
+        assert [one["name"] for one in rendered_all("{{ tune_normal }}", {**variables, "tune_candidate": {"set": {}}})] == ["big"]
+    written = [named("tune", name)["when"] for name in ("Keep the state of the search", "Measure the candidate", "Say what came of the candidate")]
+    assert written == ["tune_is_head"] * 3
+
+
+def test_a_search_that_lost_a_box_ends_and_leaves_what_runs_on_the_others():
+    lost = named("tune", "End where one of its boxes is not part")
+    for hosts, ends in ((["a", "b"], False), (["a"], True)):
+        assert rendered_all("{{ " + lost["when"] + " }}", {**tuned("b", "a", hosts=hosts), **lost["vars"]}) is ends
+    left = named("tune", "Leave what runs where one of its boxes is not there")
+    for there, leaves in ((True, False), (False, True)):
+        known = {"a": looked_at(1, tune_there=True), "b": looked_at(0, tune_there=there)}
+        assert rendered_all("{{ " + left["when"] + " }}", {**tuned("b", "a", hostvars=known), **left["vars"]}) is leaves
+    order = [one.get("name") for one in tasks("roles/tune/tasks/back.yml")]
+    assert order.index("Leave what runs where one of its boxes is not there") < order.index("Bring back what ran before the search")
+
+
+def test_a_server_that_runs_as_the_inventory_says_on_all_of_its_boxes_can_be_searched():
+    task = named("tune", "Refuse a server that is not what the inventory says")
+    for created, other in ((False, []), (True, ["args changed"])):
+        orders = {"a": {"create": created, "reason": "args changed"}, "b": {"create": False, "reason": "unchanged"}}
+        known = {box: {"server_orders": {"big": order}} for box, order in orders.items()}
+        variables = {**tuned("b", "a", hostvars=known), **task["vars"]}
+        assert [one["reason"] for one in rendered_all("{{ tune_other }}", variables)] == other
+        assert ("run as the inventory says (args changed)" in rendered_all(task["ansible.builtin.assert"]["fail_msg"], variables)) is created

@@ -87,6 +87,28 @@ def test_a_server_over_two_boxes_is_one_server_in_two_rows():
     assert "b    devstral 2/2" in statuses.status_table(status)
 
 
+def test_boxes_of_a_server_that_were_not_deployed_alike_are_named_in_one_line():
+    """One that was lost while the others got something new; what differs of each rank anyway is no difference."""
+
+    def rank(number, *words, manifest="m"):
+        made = deployed()
+        command = [*made["container"]["command"], "--node-rank", str(number), *words]
+        return {**made, "manifest": manifest, "container": {**made["container"], "command": command}, "group": {"number": number, "boxes": ["b", "a"]}}
+
+    def drifts(**ranks):
+        made = statuses.status({name: seen(box(one)) for name, one in ranks.items()}, "now")
+        return [one for name in ranks for one in made["boxes"][name]["servers"][0]["drift"] if "same deployment" in one], statuses.status_table(made)
+
+    assert drifts(a=rank(1, "--headless"), b=rank(0))[0] == [] == drifts(a=rank(1, "--seed", "7"))[0]
+    said, table = drifts(a=rank(1, "--headless"), b=rank(0, "--seed", "7"))
+    assert said == [
+        "its boxes do not have the same deployment (the argument --seed is not the same: a has none, b has 7), so they wait for each other; "
+        "site over all of them mends it"
+    ]
+    assert table.count("same deployment") == 1 and "a devstral: its boxes do not" in table
+    assert "the files of the model are not the same" in drifts(a=rank(1, manifest="n"), b=rank(0))[0][0]
+
+
 def test_what_stood_in_the_way_is_told_in_one_text():
     assert statuses.problem({}) is statuses.problem({"failures": {}, "problem": ""}) is None
     assert statuses.problem({"failures": {"look": "a cannot be reached."}}) == "a cannot be reached."

@@ -49,12 +49,50 @@ def test_a_server_on_loopback_is_asked_from_its_own_box_only_and_else_named():
     assert said.startswith("spark-01: own listens on 127.0.0.1 only") and "give it an `address`" in said
 
 
+def test_a_server_without_an_address_is_asked_where_a_router_has_it_listen():
+    known = {"a": {"ansible_host": "10.0.0.1", "gb10_servers": [{"name": "s", "model": "m"}]}}
+    for routers, asked in ((["r"], [["10.0.0.1:8000"]]), (["a"], []), ([], [])):
+        boxes = monitoring.monitored(["a"], known, routers)
+        assert [one["targets"] for one in targets.of_servers(boxes, "m")] == asked and len(targets.unreached(boxes, "m")) == 1 - len(asked)
+
+
+def test_a_server_over_several_boxes_is_asked_at_its_head():
+    """Its other ranks answer nobody: each of them was told to be down."""
+    for boxes, heads, said in ((["b", "c"], ["b"], 0), (2, [], 1)):
+        entry = {"name": "big", "model": "m", "boxes": boxes, "address": "0.0.0.0"}
+        known = monitoring.monitored(["a", "b", "c"], {name: {"ansible_host": f"10.0.0.{name}", "gb10_servers": [entry]} for name in "abc"})
+        assert [one["labels"]["box"] for one in targets.of_servers(known, "m")] == heads
+        notes = targets.unreached(known, "m")
+        assert len(notes) == said and all("big: the plan chooses its boxes" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("said", "port", "here", "asked", "note"),
+    [
+        ({}, None, "m", [], "gb10_router_metrics_port is 0"),
+        ({"gb10_router_metrics_port": 9101}, None, "m", [], "gb10_router_metrics_address is 127.0.0.1"),
+        ({"gb10_router_metrics_port": 9101}, None, "r", ["127.0.0.1:9101"], ""),
+        ({"gb10_router_metrics_port": 9102, "gb10_router_metrics_address": "fd00::9"}, None, "m", ["[fd00::9]:9102"], ""),
+        ({"gb10_router_metrics_port": 9102, "gb10_router_metrics_address": "0.0.0.0"}, None, "m", ["10.0.0.9:9102"], ""),
+        ({}, 9101, "m", ["10.0.0.9:9101"], ""),
+    ],
+)
+@pytest.mark.parametrize("of", ["r", "a"])
+def test_a_router_is_asked_where_it_tells_its_metrics_and_else_named(said, port, here, asked, note, of):
+    hosts = {"r": {"ansible_host": "10.0.0.9"}, "a": {"ansible_host": "10.0.0.1"}}
+    hosts[of] |= said
+    routers = monitoring.monitored(["r"], hosts, ["r"], ["a"])
+    assert [one for entry in targets.of_routers(routers, here, port) for one in entry["targets"]] == asked
+    notes = targets.unreached(monitoring.monitored(["a"], hosts, ["r"]), here, routers, port)
+    assert len(notes) == bool(note) and all(one.startswith("r: ") and note in one and "run the playbook router" in one for one in notes)
+
+
 def test_the_files_name_each_host_once_and_hold_no_secret():
     known = {
         "boxes": monitoring.monitored(["spark-01"], {"spark-01": {**HOSTVARS["spark-01"], "gb10_metrics_key": "s3cret"}}),
         "routers": {"r": {"management": "10.0.0.9"}},
     }
-    wanted = {**monitoring.settings.settings({}), "address": "10.0.0.1", "key": True}
+    wanted = {**monitoring.settings.settings({"router_port": 9101}), "address": "10.0.0.1", "key": True}
     files = {one["path"].rpartition("/gb10-vllm-monitoring/")[2]: one for one in monitoring.monitoring_files(known, wanted, "monitor")}
     assert json.loads(files["targets/boxes.json"]["content"]) == [
         {"targets": ["192.168.1.11:9100"], "labels": {"box": "spark-01"}},

@@ -107,6 +107,7 @@ def test_an_inventory_without_a_mistake():
         ("r1", {"gb10_router_keys": {}}, "gb10_router_keys names no key"),
         ("r1", {"gb10_router_key": ""}, "gb10_router_key is missing"),
         ("r1", {"gb10_router_affinity": "no header"}, "gb10_router_affinity"),
+        ("r1", {"gb10_router_metrics_address": "a name"}, "gb10_router_metrics_address: 'a name' is no address"),
         ("r1", {"gb10_servers": [{"name": "a", "model": "m"}, {"name": "b", "model": "x/m", "port": 8001}]}, "The model name m is served on two ports"),
         ("r1", {"gb10_servers": [{"name": "a", "model": "m", "address": "127.0.0.1"}]}, "where the router cannot reach it"),
         ("r1", {"ansible_host": "spark.example"}, "set gb10_server_address"),
