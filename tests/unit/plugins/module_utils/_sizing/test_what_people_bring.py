@@ -257,6 +257,71 @@ class TestWeights:  # H
         with pytest.raises(GB10Error, match="'nonsense' is none that vLLM has"):
             planned(model(tmp_path / "n", QWEN), args={"quantization": "nonsense"})
 
+    @pytest.mark.parametrize(
+        ("declared", "computes"),
+        [
+            ({"quant_method": "fp8", "weight_block_size": [128, 128]}, "bfloat16 or float16"),
+            ({"quant_method": "gptq", "bits": 4, "group_size": 128, "desc_act": False, "sym": True}, "bfloat16 or float16"),
+            ({"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True}, "bfloat16 or float16"),
+            ({"quant_method": "auto-round", "bits": 4, "group_size": 128}, "bfloat16 or float16"),
+            (MODELOPT, "bfloat16 or float16"),
+            ({"quant_method": "modelopt", "quant_algo": "FP8"}, "bfloat16 or float16"),
+            ({"quant_method": "mxfp4"}, "bfloat16"),
+            ({"quant_method": "modelopt", "quant_algo": "MXFP8"}, "bfloat16"),
+            ({"quant_method": "mxfp8"}, "bfloat16"),
+            ({"quant_method": "compressed-tensors"}, "bfloat16 or float16 or float32"),
+            ({"quant_method": "torchao"}, "bfloat16 or float16 or float32"),
+        ],
+    )
+    def test_a_method_computes_in_its_own_dtypes(self, tmp_path, declared, computes):
+        config = {**QWEN, "quantization_config": declared}
+        for dtype, long in (("float32", "float32"), ("float", "float32"), ("half", "float16"), ("bfloat16", "bfloat16")):
+            path = model(tmp_path / "m", config)
+            if long in computes.split(" or "):
+                assert planned(path, args={"dtype": dtype})["verdict"] == "fits"
+                continue
+            with pytest.raises(GB10Error, match=rf"server s runs in {long}, and vLLM's \S+ computes in {computes} only: set args.dtype to bfloat16"):
+                planned(path, args={"dtype": dtype})
+
+    def test_a_dtype_of_the_files_counts_as_one_that_is_asked_for(self, tmp_path):
+        path = model(tmp_path / "m", {**QWEN, "torch_dtype": "float16", "quantization_config": {"quant_method": "mxfp4"}})
+        with pytest.raises(GB10Error, match="runs in float16, and vLLM's mxfp4 computes in bfloat16 only"):
+            planned(path)
+        assert planned(path, args={"dtype": "bfloat16"})["verdict"] == "fits"
+
+    def test_what_is_made_at_load_computes_in_16_bits(self, tmp_path):
+        path = model(tmp_path / "m", QWEN)
+        for method in ("fp8", "mxfp4", "mxfp8", "fp8_per_channel", "experts_int8"):
+            assert planned(path, args={"quantization": method, "dtype": "half"})["verdict"] == "fits"
+            with pytest.raises(GB10Error, match="computes in bfloat16 or float16 only"):
+                planned(path, args={"quantization": method, "dtype": "float32"})
+
+    @pytest.mark.parametrize(
+        ("declared", "version", "words"),
+        [
+            ({"quant_method": "gptq", "bits": 2, "sym": True}, "0.33.0", "gptq of 2 bits, and vLLM 0.33 reads 4 or 8 bits"),
+            ({"quant_method": "gptq", "bits": 3, "sym": True}, "0.32.0", "gptq of 3 bits, and vLLM 0.32 reads 4 or 8 bits"),
+            ({"quant_method": "gptq", "bits": 3, "sym": True}, "0.26.0", None),
+            ({"quant_method": "gptq", "bits": 5, "sym": True}, "0.26.0", "gptq of 5 bits, and vLLM 0.26 reads 2 or 3 or 4 or 8 bits"),
+            ({"quant_method": "gptq", "bits": 8, "sym": True}, "0.33.0", None),
+            ({"quant_method": "gptq", "bits": 4, "sym": True, "dynamic": {"+:.*down.*": {"bits": 3}, "-:.*head.*": {}}}, "0.33.0", "gptq of 3 bits"),
+            ({"quant_method": "gptq", "bits": 4, "sym": True, "dynamic": {"+:.*down.*": {"bits": 8}, "-:.*head.*": {}}}, "0.33.0", None),
+            ({"quant_method": "gptq", "bits": 4, "sym": False}, "0.33.0", "gptq without symmetry"),
+            ({"quant_method": "awq", "bits": 3}, "0.33.0", "awq of 3 bits, and vLLM 0.33 reads 4 bits"),
+            ({"quant_method": "awq", "w_bit": 8}, "0.33.0", "awq of 8 bits, and vLLM 0.33 reads 4 bits"),
+            ({"quant_method": "awq", "bits": "4"}, "0.33.0", "awq of '4' bits"),
+            ({"quant_method": "auto-round", "bits": 3}, "0.33.0", None),
+            ({"quant_method": "auto-round", "bits": 1}, "0.33.0", "auto-round of 1 bits"),
+        ],
+    )
+    def test_bits_that_vllm_does_not_read(self, tmp_path, declared, version, words):
+        path = model(tmp_path / "m", {**QWEN, "quantization_config": declared})
+        if words is None:
+            assert planned(path, version=version)["verdict"] == "fits"
+            return
+        with pytest.raises(GB10Error, match=words):
+            planned(path, version=version)
+
     def test_every_file_is_loaded_where_no_index_says_which(self, tmp_path):
         extra = [("visual.blocks.0.attn.qkv.weight", "BF16", 8192, 8192)]
         path = model(tmp_path / "m", QWEN, model_extra__safetensors=extra)
