@@ -154,7 +154,10 @@ def test_what_a_release_has_not() -> None:
         with pytest.raises(GB10Error, match="came with 0.20"):
             kv_layout(PLAIN, Engine(vllm_version="0.19.0", **setting))
     dropped = {**HYBRID, "architectures": ["BambaForCausalLM"]}
-    assert any("after 0.23.0" in text for text in kv_layout(dropped, Engine()).warnings)
+    with pytest.raises(GB10Error, match="until 0.23.0, and 0.33.0 does not start it"):  # Transformers' layers without attention, which vLLM does not run
+        kv_layout(dropped, Engine())
+    taken_over = {**PLAIN, "architectures": ["PersimmonForCausalLM"]}
+    assert any("after 0.25.0" in text for text in kv_layout(taken_over, Engine()).warnings)
     assert not kv_layout(dropped, Engine(vllm_version="0.23.0")).warnings
     assert any("newer than 0.33" in text for text in kv_layout(PLAIN, Engine(vllm_version="0.34.0")).warnings)
 

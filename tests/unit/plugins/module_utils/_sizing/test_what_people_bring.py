@@ -18,6 +18,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._sizing import flags
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing import layers_registry as registry
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.engine import engine_identity
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layer import RULES
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layers_dropped import LAST_RELEASE, PLUGINS, TAKEN_OVER
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layers_refused import REFUSED, is_draft
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.plan import plan_box
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.deployment import wanted_inputs, without_secrets
@@ -510,3 +511,47 @@ class TestRegistry:
     def test_every_wrapper_leads_to_a_rule(self):
         inner = {*registry.WRAPPERS.values(), *registry.CAUSAL_POOLING.values(), *registry.TEXT_TYPES.values()} - {None}
         assert inner <= set(registry.FAMILY_OF) and set(registry.TEXT_FAMILIES) <= set(RULES)
+
+
+class TestDropped:
+    """vLLM 0.33's _PREVIOUSLY_SUPPORTED_MODELS (50) and _OOT_SUPPORTED_MODELS (5)."""
+
+    def test_they_are_all_known(self):
+        assert (len(LAST_RELEASE), len(PLUGINS)) == (50, 5)
+        assert not {*LAST_RELEASE, *PLUGINS} & {*REGISTRY["architectures"], *REFUSED}
+
+    @pytest.mark.parametrize("name", [*LAST_RELEASE, *PLUGINS])
+    @pytest.mark.parametrize("options", [{}, {"assume_full_attention": True}])
+    def test_none_is_said_to_fit_where_vllm_does_not_start_it(self, tmp_path, name, options):
+        mamba = {"mamba_d_state": 16, "mamba_d_conv": 4, "mamba_n_heads": 64, "mamba_d_head": 128, "mamba_n_groups": 1, "mamba_expand": 2}
+        mamba["layer_types"] = ["full_attention"] * 36
+        text = {"text_config": {**QWEN, "architectures": ["CohereForCausalLM"]}} if name in registry.WRAPPERS else {}
+        path = model(tmp_path / "m", {**QWEN, **mamba, **text, "architectures": [name], "model_type": "x"})
+        if name in TAKEN_OVER and registry.is_known(name):
+            assert any("through Transformers, if at all" in warning for warning in planned(path, options=options)["warnings"])
+            return
+        with pytest.raises(GB10Error) as refused:
+            planned(path, options=options)
+        said = str(refused.value)
+        assert LAST_RELEASE.get(name, PLUGINS.get(name)) in said and "serve another model" in said
+        assert "full_attention" not in said and "not known here" not in said and len(said) < 600
+
+    def test_the_last_release_that_has_one_is_planned(self, tmp_path):
+        path = model(tmp_path / "m", {**QWEN, "architectures": ["QWenLMHeadModel"], "model_type": "qwen"})
+        assert planned(path, version="0.23.0")["verdict"] == "fits"
+        for version in ("0.24.0", "0.33.0", "0.1.dev1+gda1daf40b"):
+            with pytest.raises(GB10Error, match="supported by vLLM until 0.23.0, and .* does not start it"):
+                planned(path, version=version)
+
+    def test_one_that_reads_for_another_counts_as_well(self, tmp_path):
+        path = model(tmp_path / "m", {**QWEN, "architectures": ["XverseForSequenceClassification"], "model_type": "xverse"})
+        with pytest.raises(GB10Error, match="'XverseForCausalLM' was supported by vLLM until 0.23.0"):
+            planned(path)
+
+    @pytest.mark.parametrize("key", ["attn_type_list", "attn_layer_indices", "full_attention_interval", "total_ut_steps"])
+    def test_layers_of_several_kinds_are_not_offered_as_full(self, tmp_path, key):
+        path = model(tmp_path / "m", {**QWEN, "architectures": ["NovelForCausalLM"], "model_type": "novel", key: [0, 1]})
+        for options in ({}, {"assume_full_attention": True}):
+            with pytest.raises(GB10Error, match="is not known here") as refused:
+                planned(path, options=options)
+            assert "gb10_assume_full_attention" not in str(refused.value)
