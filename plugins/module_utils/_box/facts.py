@@ -271,7 +271,8 @@ def read_docker(image_names: list[str], versions: dict[str, dict]) -> dict[str, 
     """The Docker engine, our containers on it and the named images; ``versions`` come from ``read_versions``."""
     facts: dict[str, Any] = {
         "installed": bool(shutil.which("docker")), "running": False, "version": None, "client_version": None, "buildkit": False,
-        "nvidia": False, "cdi": False, "cdi_gone": None, "cdi_needed": False, "cdi_missing": False, "kind": "", "root_dir": None, "containers": [], "others": [], "images": {}, "problem": None,
+        "nvidia": False, "cdi": False, "cdi_gone": None, "cdi_needed": False, "cdi_missing": False,
+        "kind": "", "root_dir": None, "containers": [], "others": [], "images": {}, "problem": None,
     }  # fmt: skip
     if not facts["installed"]:
         facts["problem"] = "the docker command is not installed"

@@ -138,7 +138,7 @@ def test_a_specification_of_an_earlier_driver_is_stale(monkeypatch, tmp_path):
 WITH_RUNTIME = {**NEW, "Runtimes": {"runc": {}, "nvidia": {"path": "nvidia-container-runtime"}}}
 MODE_CDI = '#mode = "auto"\n[nvidia-container-cli]\nmode = "x"\n\n[nvidia-container-runtime]\nlog-level = "info"\n  mode = "cdi"\nruntimes = ["runc"]\n'
 MODE_CDI += "[nvidia-container-runtime.modes.cdi]\n"
-SPECIFIED = 'cdiVersion: 0.5.0\nkind: nvidia.com/gpu\n    - hostPath: '
+SPECIFIED = "cdiVersion: 0.5.0\nkind: nvidia.com/gpu\n    - hostPath: "
 
 
 def test_a_runtime_in_mode_cdi_needs_a_specification_that_holds(monkeypatch, tmp_path):
