@@ -10,6 +10,8 @@ from typing import Any
 
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
+from ansible_collections.gb10.vllm.plugins.module_utils._box.findings import WARNING, finding
+from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet.replaced import REMEDY, replaced_servers
 from ansible_collections.gb10.vllm.plugins.plugin_utils._follow.locking import with_lock
 
 
@@ -28,6 +30,10 @@ class ActionModule(ActionBase):
             seen = self._execute_module(module_args=arguments, task_vars=variables)
             if "lock" in seen:
                 seen.pop("invocation", None)
+            # Where servers are planned; this machine knows where they are named.
+            hidden = replaced_servers(variables) if "servers" in arguments and "findings" in seen else ""
+            if hidden:
+                seen["findings"] = [*seen["findings"], finding(WARNING, "a list of servers is replaced", hidden, REMEDY)]
             return seen
 
         if self._task.check_mode or not boolean(self._task.args.get("lock", False), strict=False):

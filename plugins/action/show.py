@@ -15,6 +15,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.gb10.vllm.plugins.module_utils._io.redaction import redact
 from ansible_collections.gb10.vllm.plugins.plugin_utils._report.plan_picture import plan_picture
 from ansible_collections.gb10.vllm.plugins.plugin_utils._report.plan_table import plan_table
+from ansible_collections.gb10.vllm.plugins.plugin_utils._report.tell import tell
 
 
 class ActionModule(ActionBase):
@@ -32,10 +33,10 @@ class ActionModule(ActionBase):
         if plans:
             text = "\n".join(filter(None, [text, plan_table(plans, arguments["reasons"])]))
         text = redact(text, [])
-        self._display.display(text)
+        tell(self._display, text)
         files = self._write(plans, arguments["directory"]) if plans and arguments["directory"] and not self._task.check_mode else []
         if files:
-            self._display.display(f"The same as data and as pictures: {', '.join(files)}")
+            tell(self._display, f"The same as data and as pictures: {', '.join(files)}")
         return dict(result, changed=False, text=text, files=files)
 
     @staticmethod

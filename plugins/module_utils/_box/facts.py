@@ -225,6 +225,29 @@ CDI = ("/etc/cdi", "/var/run/cdi")
 """Where Docker looks for specifications of the Container Device Interface."""
 
 
+RUNTIME = "/etc/nvidia-container-runtime/config.toml"
+"""How NVIDIA's runtime gives a GPU to a container: by itself, or by a specification as Docker does without it."""
+
+
+def _by_specification() -> bool:
+    """Whether NVIDIA's runtime is in ``mode = "cdi"``, where it reads the same specifications; ``auto`` is not (no TOML in Python 3.10)."""
+    try:
+        text = Path(RUNTIME).read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return False
+    section = re.search(r"^\s*\[nvidia-container-runtime\]\s*$(.*?)(?=^\s*\[|\Z)", text, re.M | re.S)
+    return bool(section and re.search(r"^\s*mode\s*=\s*[\"']cdi[\"']", section.group(1), re.M))
+
+
+def _has_specification() -> bool:
+    """Whether a specification of NVIDIA's GPUs is in one of Docker's places."""
+    for path in (path for place in CDI for path in sorted(Path(place).glob("*"))):
+        with contextlib.suppress(OSError, ValueError):
+            if re.search(r"kind\"?\s*:\s*\"?nvidia\.com/gpu", path.read_text(encoding="utf-8")):
+                return True
+    return False
+
+
 def _gone_from_cdi() -> str | None:
     """The first file that NVIDIA's specification names and that is not there any more, as after an update of the driver."""
     for place in CDI:
@@ -248,7 +271,8 @@ def read_docker(image_names: list[str], versions: dict[str, dict]) -> dict[str, 
     """The Docker engine, our containers on it and the named images; ``versions`` come from ``read_versions``."""
     facts: dict[str, Any] = {
         "installed": bool(shutil.which("docker")), "running": False, "version": None, "client_version": None, "buildkit": False,
-        "nvidia": False, "cdi": False, "cdi_gone": None, "kind": "", "root_dir": None, "containers": [], "others": [], "images": {}, "problem": None,
+        "nvidia": False, "cdi": False, "cdi_gone": None, "cdi_needed": False, "cdi_missing": False,
+        "kind": "", "root_dir": None, "containers": [], "others": [], "images": {}, "problem": None,
     }  # fmt: skip
     if not facts["installed"]:
         facts["problem"] = "the docker command is not installed"
@@ -274,6 +298,8 @@ def read_docker(image_names: list[str], versions: dict[str, dict]) -> dict[str, 
         nvidia="nvidia" in (info.get("Runtimes") or {}) or bool(shutil.which("nvidia-container-runtime-hook")),
         cdi=any(str(device.get("ID")).startswith("nvidia.com/gpu") for device in info.get("DiscoveredDevices") or [] if isinstance(device, dict)),
         cdi_gone=_gone_from_cdi(),
+        cdi_needed=_by_specification(),
+        cdi_missing=not _has_specification(),
         kind=_kind_of_docker(info),
     )
     shown = f'{{{{.ID}}}} {{{{.Names}}}} {{{{.Label "{SERVER_LABEL}"}}}}'

@@ -112,6 +112,25 @@ def _shared_memory(box: dict, wants: dict) -> list[dict]:
     ]
 
 
+_SPECIFY = "nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml"
+
+
+def _cdi(docker: dict) -> list[dict]:
+    """What is wrong with the specification by which containers get the GPU.
+
+    moby 50228: ``--gpus`` goes through it where there is no runtime of NVIDIA's; with one only what asks for CDI by name fails, unless that
+    runtime is in mode cdi and reads it as well.
+    """
+    by_name = docker["nvidia"] and not docker.get("cdi_needed")
+    if docker.get("cdi_gone"):
+        gone = f"it names {docker['cdi_gone']}, which is not there any more"
+        return [finding(WARNING if by_name else ERROR, "the CDI specification of the GPU is stale", gone, f"Write it anew: {_SPECIFY}.")]
+    if docker.get("cdi_needed") and docker.get("cdi_missing"):
+        why = 'NVIDIA\'s runtime is in mode = "cdi" (/etc/nvidia-container-runtime/config.toml) and finds none in /etc/cdi and /var/run/cdi'
+        return [finding(ERROR, "the CDI specification of the GPU is missing", why, f'Write it: {_SPECIFY}; or set mode = "auto".')]
+    return []
+
+
 def _docker(box: dict, wants: dict) -> list[dict]:
     docker = box["docker"]
     if not docker["installed"]:
@@ -128,16 +147,7 @@ def _docker(box: dict, wants: dict) -> list[dict]:
         # What serves from it all the same is left to its owner.
         found.append(finding(WARNING if docker["containers"] else ERROR, "Docker is a snap", why, fix))
     if docker.get("cdi") or docker["nvidia"]:
-        # moby 50228: `--gpus` goes through the specifications where there is no runtime of NVIDIA's; with one only what asks for CDI by name fails.
-        if docker.get("cdi_gone"):
-            found.append(
-                finding(
-                    WARNING if docker["nvidia"] else ERROR,
-                    "the CDI specification of the GPU is stale",
-                    f"it names {docker['cdi_gone']}, which is not there any more",
-                    "Write it anew: nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml.",
-                )
-            )
+        found += _cdi(docker)
     else:
         found.append(
             finding(

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layers_dropped import is_dropped, why_not
 
 
 class Refusal(NamedTuple):
@@ -73,6 +74,8 @@ _DRAFT_WORDS = (
 _MORE_THAN_ATTENTION = (
     "is_encoder_decoder", "num_loops", "loop_num", "mamba_d_state", "mamba_num_heads", "ssm_state_size", "state_size", "linear_num_value_heads",
     "conv_L_cache", "index_head_dim", "index_topk", "compress_ratios", "linear_attn_config", "hybrid_override_pattern", "layers_block_type", "rwkv",
+    "attn_type_list", "layer_attn_types", "mixer_types", "attn_layer_indices", "attn_layer_period", "full_attention_interval", "mb_per_layer",
+    "mamba_d_conv", "mamba_step", "total_ut_steps", "cross_attention_layers",
 )  # fmt: skip
 _FULL = "set gb10_assume_full_attention to count every layer as full attention, which is at least what it keeps"
 
@@ -86,7 +89,7 @@ def full_attention_is_safe(architecture: str, config: Mapping[str, Any]) -> bool
     """Whether full attention in every layer is at least what a model keeps: of one that is not known, as far as its configuration tells."""
     if architecture in REFUSED:
         return REFUSED[architecture].safe
-    if is_draft(architecture) or any(config.get(key) for key in _MORE_THAN_ATTENTION):
+    if is_draft(architecture) or is_dropped(architecture) or any(config.get(key) for key in _MORE_THAN_ATTENTION):
         return False
     kinds = config.get("layer_types")
     return not isinstance(kinds, list) or all(isinstance(kind, str) and kind.endswith(("full_attention", "sliding_attention")) for kind in kinds)
@@ -97,6 +100,8 @@ def refusal(architecture: str, config: Mapping[str, Any]) -> GB10Error:
     named = f"architecture {architecture!r} (config key 'architectures')"
     if is_draft(architecture):
         return GB10Error(f"{named} drafts for another model: serve that model and name this directory as `model` in its speculative_config.")
+    if is_dropped(architecture):
+        return GB10Error(f"{named} {why_not(architecture)}.")
     known = REFUSED.get(architecture)
     why = f"cannot be sized: {known.why}" if known else "is not known here, so its KV cache cannot be sized"
     step = _FULL if full_attention_is_safe(architecture, config) else "serve another model, or read docs/extending.md on how to add it"

@@ -459,24 +459,3 @@ MLA_FAMILIES = frozenset({"mla", "longcat", "sparse_mla", "deepseek_v4", "kda_ml
 
 # Gemma 4 attends both ways inside an image, so one item must fit in a batch: 32 frames of 70 + 8 tokens
 PREFIX_LM_BATCH_FLOOR = {"Gemma4ForConditionalGeneration": 2496}
-
-# architectures vLLM dropped -> the last release that has them
-LAST_RELEASE: dict[str, str] = {
-    "AquilaForCausalLM": "0.24.0",
-    "AquilaModel": "0.24.0",
-    "ArcticForCausalLM": "0.28.0",
-    "AyaVisionForConditionalGeneration": "0.24.0",
-    "BaiChuanForCausalLM": "0.23.0",
-    "BaichuanForCausalLM": "0.23.0",
-    "BambaForCausalLM": "0.23.0",
-    "Dots1ForCausalLM": "0.23.0",
-    "Grok1ForCausalLM": "0.24.0",
-    "Grok1ModelForCausalLM": "0.24.0",
-    "InternLMForCausalLM": "0.23.0",
-    "PersimmonForCausalLM": "0.25.0",
-    "Phi4MultimodalForCausalLM": "0.12.0",
-    "QWenLMHeadModel": "0.23.0",
-    "TarsierForConditionalGeneration": "0.24.0",
-    "TeleChatForCausalLM": "0.25.0",
-    "XverseForCausalLM": "0.23.0",
-}

@@ -20,10 +20,11 @@ from ansible_collections.gb10.vllm.plugins.module_utils._sizing import layers_re
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.engine import DTYPE_BYTES, Engine, check_engine
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layer import CROSS, FULL, MLA, SLIDING, SLIDING_MLA, STATE, Build, Layer
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layers import build_layers
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layers_dropped import check_dropped
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layout_groups import Group, Page, cdiv, make_groups
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.model_config import ModelFacts, Served, model_facts
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.parallel import check_parallel, pipeline_stages
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing.rules import NEWEST, Rules, parse_version, release_of, tells_no_age
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.rules import NEWEST, Rules, release_of, tells_no_age
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.shapes import Beside
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.speculation import CACHELESS, ON_TARGETS_CACHE
 
@@ -392,9 +393,7 @@ def _doubts(facts: ModelFacts, engine: Engine) -> list[str]:
         )
     if not engine.rules.kv_cache_memory_bytes:
         found.append(f"vLLM {engine.vllm_version} cannot be told the bytes of its KV cache (0.10.2 can): it measures them, and the figures move by 1 GiB")
-    last = registry.LAST_RELEASE.get(facts.architecture)
-    if last is not None and version > parse_version(last):
-        found.append(f"vLLM dropped its own {facts.architecture} after {last}: {engine.vllm_version} runs it through Transformers, if at all")
+    found += sorted({said for name in (facts.architecture, facts.text_architecture) if (said := check_dropped(name, engine.vllm_version, version))})
     if version > NEWEST:
         found.append(f"vLLM {engine.vllm_version} is newer than 0.33, the newest release whose KV cache rules are known here: the figures are those of 0.33")
     if facts.family in ("sparse_mla", "deepseek_v4", "minimax_m3") and version < NEWEST:

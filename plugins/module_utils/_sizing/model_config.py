@@ -20,6 +20,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._sizing.checks import sh
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.class_defaults import CLASS_DEFAULTS, FLAT_TEXT_TYPES
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.config import ALIASES, MAX_HEADS, MAX_LAYERS, MAX_LENGTH, MAX_VOCAB, Config
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layer_types import layer_types
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layers_dropped import is_dropped
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layers_refused import REFUSED, full_attention_is_safe, is_draft, refusal
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.mistral_params import from_mistral_params, is_mistral_params
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.model_length import Limits, model_length
@@ -129,6 +130,8 @@ def _text_architecture(architecture: str, text: Config) -> str:
     model_type = text.text("model_type")
     if not named and model_type in registry.TEXT_TYPES:
         return registry.TEXT_TYPES[model_type]
+    if is_dropped(architecture):
+        raise refusal(architecture, text.data)
     raise GB10Error(
         f"the language model of {architecture} is not known here: config keys {text.name('architectures')!r} and {text.name('model_type')!r} "
         f"say {shown(named[0] if named else None)} and {shown(model_type)}; "

@@ -23,6 +23,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._sizing import (
     learned,
     object_keys,
     quantization,
+    quantization_limits,
 )
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.budget import GIB, Part
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.engine import Engine, engine_of
@@ -295,10 +296,13 @@ def _quantization(variant: _Variant, layout: KVLayout) -> str | None:
         algorithm=quantization.modelopt_algorithm(config),
         names=variant.info.get("names", ()),
     )
+    declared = layout.facts.quant_method
     if not tells_no_age(version) and release_of(version) <= NEWEST:
         quantization.check_known(method, who, release_of(version), variant.server["args"])
+        quantization_limits.check_dtype(method, declared, run_dtype(config, layout.engine.dtype), who)
+        quantization_limits.check_format(config, declared, release_of(version), who)
     if choices.is_known(version):
-        quantization.check_modelopt(layout.facts.quant_method, config, who)
+        quantization.check_modelopt(declared, config, who)
     return method
 
 

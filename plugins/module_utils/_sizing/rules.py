@@ -136,7 +136,7 @@ CHANGES: tuple[tuple[tuple[int, int, int], dict[str, Any]], ...] = (
     ((0, 33, 0), {"gdn_checkpoint": True}),
 )
 
-_VERSION = re.compile(r"^\s*v?(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?(?:[^0-9].*)?$")
+_VERSION = re.compile(r"^\s*[vV]?(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?(?:[^0-9].*)?$")
 
 
 def parse_version(version: str) -> tuple[int, int, int]:
@@ -148,7 +148,7 @@ def parse_version(version: str) -> tuple[int, int, int]:
 
 
 # Numbers that builds without a tag give themselves (setuptools-scm): they say nothing of their age.
-_AGELESS = re.compile(r"^\s*v?0\.(?:0|1)(?:\.\d+)?(?:\.?(?:dev|post)\d*|\+)|^\s*v?0\.0(?:\.0)?\s*$")
+_AGELESS = re.compile(r"^\s*[vV]?0\.(?:0|1)(?:\.\d+)?(?:\.?(?:dev|post)\d*|\+)|^\s*[vV]?0\.0(?:\.0)?\s*$")
 # The year is the first number of an NGC container's name.
 _FIRST_NGC = 20
 

@@ -52,7 +52,7 @@ def preparation(result: Mapping[str, Any], builds: bool) -> Preparation:
                 f"gb10_prepare would restart Docker, and {', '.join(sorted(there))} would stop with it; choose the moment yourself: install "
                 "nvidia-container-toolkit, run `nvidia-ctk runtime configure --runtime=docker` and `systemctl restart docker`."
             )
-    if docker.get("cdi_gone"):
+    if docker.get("cdi_gone") or (docker.get("cdi_needed") and docker.get("cdi_missing")):
         commands.append(["nvidia-ctk", "cdi", "generate", f"--output={SPECIFICATION}"])
     lines = ([f"apt-get install {' '.join(packages)}"] if packages else []) + [" ".join(one) for one in commands]
     return {"packages": packages, "commands": commands, "text": "; ".join(lines), "problem": problem}

@@ -30,7 +30,9 @@ def process_started(pid: int) -> str:
         return status.rpartition(")")[2].split()[19]
     if os.path.isdir("/proc/self"):
         return ""
-    done = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    # In one language and time zone: two terminals of one person may have their own.
+    plain = {**os.environ, "LC_ALL": "C", "TZ": "UTC"}
+    done = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False, env=plain)
     return " ".join(done.stdout.split())
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from ansible import constants as C
 from ansible.utils import color
+from ansible_collections.gb10.vllm.plugins.plugin_utils._report.tell import tell
 
 LINE_EVERY_S = 30.0
 """Without a terminal: the longest silence between two lines, in seconds, as long as update() is called."""
@@ -54,14 +55,14 @@ class Progress:
             if text != self._last_text:
                 self._show_in_place(text)
         elif force or self._last_s is None or now - self._last_s >= LINE_EVERY_S:
-            self._display.display(f"  {self._label}: {text}")
+            tell(self._display, f"  {self._label}: {text}")
             self._last_s = now
         self._last_text = text
 
     def done(self, text: str) -> None:
         """End with ``text`` as a whole line that stays."""
         prefix = "\r\033[K" if self._interactive and self._last_text else ""
-        self._display.display(f"{prefix}  {self._label}: {text}")
+        tell(self._display, f"{prefix}  {self._label}: {text}")
         self._last_text = ""
         self._last_s = None
 

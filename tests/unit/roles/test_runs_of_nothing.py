@@ -54,9 +54,28 @@ def test_it_fails_in_one_sentence(tmp_path, group, words, variables, said):
     assert "Finalization of task args" not in text and "Traceback" not in text and "NoneType" not in text
 
 
+def first_play(name):
+    play = yaml.safe_load((CHECKOUT / "playbooks" / f"{name}.yml").read_text(encoding="utf-8"))[0]
+    return first_play(play["import_playbook"].removesuffix(".yml")) if "import_playbook" in play else play
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (CHECKOUT / "playbooks").glob("*.yml")))
+def test_every_playbook_begins_with_the_refusal_and_names_its_boxes_for_it(name):
+    play = first_play(name)
+    first = play["tasks"][0]
+    assert (first["ansible.builtin.import_role"]["name"], first["ansible.builtin.import_role"]["tasks_from"]) == ("gb10.vllm.fleet", "chosen")
+    assert "run_boxes" in play["vars"] and "run_boxes" in play["hosts"] or play["hosts"] == "localhost"
+    # One that another imports may leave it to the first of them, and to nothing else.
+    assert first.get("when", "not run_goes_on | default(false)") == "not run_goes_on | default(false)"
+
+
 @pytest.mark.parametrize(
-    "name", ["plan", "status", "stop", "rollback", "report", "unbundle", "diagnose", "benchmark", "monitoring", "tune", "fabric", "host", "router", "maintain"]
-)
+    "name",
+    [
+        "plan", "supply", "activate", "status", "stop", "rollback", "report", "unbundle", "diagnose", "benchmark", "monitoring", "tune", "fabric", "host",
+        "router", "maintain",
+    ],
+)  # fmt: skip
 def test_every_playbook_that_goes_to_boxes_says_that_there_are_none(tmp_path, name):
     status, text = play(tmp_path, name, "sparks")
     assert status == 2 and "No box of the inventory is in the group gb10, so there is nothing to do." in text

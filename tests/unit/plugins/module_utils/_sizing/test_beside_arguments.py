@@ -39,7 +39,7 @@ COUNTED = {
     "cudagraph_capture_sizes": ([1, 2], list(range(1, 200)), {}),
     "disable_hybrid_kv_cache_manager": None,  # only which layers share blocks
     "decode_context_parallel_size": None,  # several GPUs
-    "dtype": ("bfloat16", "float32", {}),
+    "dtype": ("bfloat16", "float32", {"model": "llama"}),
     "enable_lora": (False, True, {}),
     "enable_prefix_caching": (False, True, {"model": "hybrid"}),
     "enforce_eager": (False, True, {}),

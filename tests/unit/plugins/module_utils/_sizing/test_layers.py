@@ -15,11 +15,11 @@ from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.capacity import bytes_for, capacity
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.engine import Engine
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layers import RULES, Layer
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layers_dropped import LAST_RELEASE, PLUGINS, TAKEN_OVER
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layers_registry import (
     CAUSAL_POOLING,
     ENCODER_ONLY,
     FAMILY_OF,
-    LAST_RELEASE,
     TEXT_FAMILIES,
     TEXT_TYPES,
     WRAPPERS,
@@ -51,7 +51,8 @@ def test_every_family_has_a_rule_and_every_name_one_family() -> None:
     assert sum(map(len, tables)) == len(set.union(*tables))
     for target in [*filter(None, WRAPPERS.values()), *CAUSAL_POOLING.values(), *TEXT_TYPES.values()]:
         assert target in FAMILY_OF, target
-    assert set(LAST_RELEASE) <= set.union(*tables)
+    assert set(TAKEN_OVER) <= set(LAST_RELEASE) and not set(PLUGINS) & {*LAST_RELEASE, *set.union(*tables)}
+    assert not set(LAST_RELEASE) & {*WRAPPERS.values(), *CAUSAL_POOLING.values(), *TEXT_TYPES.values()}, "the rule of one that vLLM has"
 
 
 # --- pages -------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.capacity import auto_fit, bytes_for, capacity, format_gib
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.engine import Engine
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layout import kv_layout
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing.rules import CHANGES, parse_version, rules_for
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.rules import CHANGES, parse_version, release_of, rules_for, tells_no_age
 
 GIB = 1 << 30
 PLAIN = {
@@ -52,6 +52,12 @@ def test_what_is_no_version(text: object) -> None:
         return
     with pytest.raises(GB10Error, match="vllm_version"):
         parse_version(text)
+
+
+@pytest.mark.parametrize("text", ["V0.33", "V0.33.0", "v0.33", " v0.33.0 ", "0.33"])
+def test_a_version_with_a_letter_before_it(text: str) -> None:
+    assert parse_version(text) == release_of(text) == (0, 33, 0)
+    assert tells_no_age("V0.1.dev1+gda1daf40b") and not tells_no_age(text)
 
 
 def test_the_table_is_in_order_and_older_releases_are_refused() -> None:
@@ -154,7 +160,10 @@ def test_what_a_release_has_not() -> None:
         with pytest.raises(GB10Error, match="came with 0.20"):
             kv_layout(PLAIN, Engine(vllm_version="0.19.0", **setting))
     dropped = {**HYBRID, "architectures": ["BambaForCausalLM"]}
-    assert any("after 0.23.0" in text for text in kv_layout(dropped, Engine()).warnings)
+    with pytest.raises(GB10Error, match="until 0.23.0, and 0.33.0 does not start it"):  # Transformers' layers without attention, which vLLM does not run
+        kv_layout(dropped, Engine())
+    taken_over = {**PLAIN, "architectures": ["PersimmonForCausalLM"]}
+    assert any("after 0.25.0" in text for text in kv_layout(taken_over, Engine()).warnings)
     assert not kv_layout(dropped, Engine(vllm_version="0.23.0")).warnings
     assert any("newer than 0.33" in text for text in kv_layout(PLAIN, Engine(vllm_version="0.34.0")).warnings)
 

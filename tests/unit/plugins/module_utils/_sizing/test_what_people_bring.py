@@ -18,6 +18,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._sizing import flags
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing import layers_registry as registry
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.engine import engine_identity
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layer import RULES
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layers_dropped import LAST_RELEASE, PLUGINS, TAKEN_OVER
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layers_refused import REFUSED, is_draft
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.plan import plan_box
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.deployment import wanted_inputs, without_secrets
@@ -257,6 +258,71 @@ class TestWeights:  # H
         with pytest.raises(GB10Error, match="'nonsense' is none that vLLM has"):
             planned(model(tmp_path / "n", QWEN), args={"quantization": "nonsense"})
 
+    @pytest.mark.parametrize(
+        ("declared", "computes"),
+        [
+            ({"quant_method": "fp8", "weight_block_size": [128, 128]}, "bfloat16 or float16"),
+            ({"quant_method": "gptq", "bits": 4, "group_size": 128, "desc_act": False, "sym": True}, "bfloat16 or float16"),
+            ({"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True}, "bfloat16 or float16"),
+            ({"quant_method": "auto-round", "bits": 4, "group_size": 128}, "bfloat16 or float16"),
+            (MODELOPT, "bfloat16 or float16"),
+            ({"quant_method": "modelopt", "quant_algo": "FP8"}, "bfloat16 or float16"),
+            ({"quant_method": "mxfp4"}, "bfloat16"),
+            ({"quant_method": "modelopt", "quant_algo": "MXFP8"}, "bfloat16"),
+            ({"quant_method": "mxfp8"}, "bfloat16"),
+            ({"quant_method": "compressed-tensors"}, "bfloat16 or float16 or float32"),
+            ({"quant_method": "torchao"}, "bfloat16 or float16 or float32"),
+        ],
+    )
+    def test_a_method_computes_in_its_own_dtypes(self, tmp_path, declared, computes):
+        config = {**QWEN, "quantization_config": declared}
+        for dtype, long in (("float32", "float32"), ("float", "float32"), ("half", "float16"), ("bfloat16", "bfloat16")):
+            path = model(tmp_path / "m", config)
+            if long in computes.split(" or "):
+                assert planned(path, args={"dtype": dtype})["verdict"] == "fits"
+                continue
+            with pytest.raises(GB10Error, match=rf"server s runs in {long}, and vLLM's \S+ computes in {computes} only: set args.dtype to bfloat16"):
+                planned(path, args={"dtype": dtype})
+
+    def test_a_dtype_of_the_files_counts_as_one_that_is_asked_for(self, tmp_path):
+        path = model(tmp_path / "m", {**QWEN, "torch_dtype": "float16", "quantization_config": {"quant_method": "mxfp4"}})
+        with pytest.raises(GB10Error, match="runs in float16, and vLLM's mxfp4 computes in bfloat16 only"):
+            planned(path)
+        assert planned(path, args={"dtype": "bfloat16"})["verdict"] == "fits"
+
+    def test_what_is_made_at_load_computes_in_16_bits(self, tmp_path):
+        path = model(tmp_path / "m", QWEN)
+        for method in ("fp8", "mxfp4", "mxfp8", "fp8_per_channel", "experts_int8"):
+            assert planned(path, args={"quantization": method, "dtype": "half"})["verdict"] == "fits"
+            with pytest.raises(GB10Error, match="computes in bfloat16 or float16 only"):
+                planned(path, args={"quantization": method, "dtype": "float32"})
+
+    @pytest.mark.parametrize(
+        ("declared", "version", "words"),
+        [
+            ({"quant_method": "gptq", "bits": 2, "sym": True}, "0.33.0", "gptq of 2 bits, and vLLM 0.33 reads 4 or 8 bits"),
+            ({"quant_method": "gptq", "bits": 3, "sym": True}, "0.32.0", "gptq of 3 bits, and vLLM 0.32 reads 4 or 8 bits"),
+            ({"quant_method": "gptq", "bits": 3, "sym": True}, "0.26.0", None),
+            ({"quant_method": "gptq", "bits": 5, "sym": True}, "0.26.0", "gptq of 5 bits, and vLLM 0.26 reads 2 or 3 or 4 or 8 bits"),
+            ({"quant_method": "gptq", "bits": 8, "sym": True}, "0.33.0", None),
+            ({"quant_method": "gptq", "bits": 4, "sym": True, "dynamic": {"+:.*down.*": {"bits": 3}, "-:.*head.*": {}}}, "0.33.0", "gptq of 3 bits"),
+            ({"quant_method": "gptq", "bits": 4, "sym": True, "dynamic": {"+:.*down.*": {"bits": 8}, "-:.*head.*": {}}}, "0.33.0", None),
+            ({"quant_method": "gptq", "bits": 4, "sym": False}, "0.33.0", "gptq without symmetry"),
+            ({"quant_method": "awq", "bits": 3}, "0.33.0", "awq of 3 bits, and vLLM 0.33 reads 4 bits"),
+            ({"quant_method": "awq", "w_bit": 8}, "0.33.0", "awq of 8 bits, and vLLM 0.33 reads 4 bits"),
+            ({"quant_method": "awq", "bits": "4"}, "0.33.0", "awq of '4' bits"),
+            ({"quant_method": "auto-round", "bits": 3}, "0.33.0", None),
+            ({"quant_method": "auto-round", "bits": 1}, "0.33.0", "auto-round of 1 bits"),
+        ],
+    )
+    def test_bits_that_vllm_does_not_read(self, tmp_path, declared, version, words):
+        path = model(tmp_path / "m", {**QWEN, "quantization_config": declared})
+        if words is None:
+            assert planned(path, version=version)["verdict"] == "fits"
+            return
+        with pytest.raises(GB10Error, match=words):
+            planned(path, version=version)
+
     def test_every_file_is_loaded_where_no_index_says_which(self, tmp_path):
         extra = [("visual.blocks.0.attn.qkv.weight", "BF16", 8192, 8192)]
         path = model(tmp_path / "m", QWEN, model_extra__safetensors=extra)
@@ -445,3 +511,47 @@ class TestRegistry:
     def test_every_wrapper_leads_to_a_rule(self):
         inner = {*registry.WRAPPERS.values(), *registry.CAUSAL_POOLING.values(), *registry.TEXT_TYPES.values()} - {None}
         assert inner <= set(registry.FAMILY_OF) and set(registry.TEXT_FAMILIES) <= set(RULES)
+
+
+class TestDropped:
+    """vLLM 0.33's _PREVIOUSLY_SUPPORTED_MODELS (50) and _OOT_SUPPORTED_MODELS (5)."""
+
+    def test_they_are_all_known(self):
+        assert (len(LAST_RELEASE), len(PLUGINS)) == (50, 5)
+        assert not {*LAST_RELEASE, *PLUGINS} & {*REGISTRY["architectures"], *REFUSED}
+
+    @pytest.mark.parametrize("name", [*LAST_RELEASE, *PLUGINS])
+    @pytest.mark.parametrize("options", [{}, {"assume_full_attention": True}])
+    def test_none_is_said_to_fit_where_vllm_does_not_start_it(self, tmp_path, name, options):
+        mamba = {"mamba_d_state": 16, "mamba_d_conv": 4, "mamba_n_heads": 64, "mamba_d_head": 128, "mamba_n_groups": 1, "mamba_expand": 2}
+        mamba["layer_types"] = ["full_attention"] * 36
+        text = {"text_config": {**QWEN, "architectures": ["CohereForCausalLM"]}} if name in registry.WRAPPERS else {}
+        path = model(tmp_path / "m", {**QWEN, **mamba, **text, "architectures": [name], "model_type": "x"})
+        if name in TAKEN_OVER and registry.is_known(name):
+            assert any("through Transformers, if at all" in warning for warning in planned(path, options=options)["warnings"])
+            return
+        with pytest.raises(GB10Error) as refused:
+            planned(path, options=options)
+        said = str(refused.value)
+        assert LAST_RELEASE.get(name, PLUGINS.get(name)) in said and "serve another model" in said
+        assert "full_attention" not in said and "not known here" not in said and len(said) < 600
+
+    def test_the_last_release_that_has_one_is_planned(self, tmp_path):
+        path = model(tmp_path / "m", {**QWEN, "architectures": ["QWenLMHeadModel"], "model_type": "qwen"})
+        assert planned(path, version="0.23.0")["verdict"] == "fits"
+        for version in ("0.24.0", "0.33.0", "0.1.dev1+gda1daf40b"):
+            with pytest.raises(GB10Error, match="supported by vLLM until 0.23.0, and .* does not start it"):
+                planned(path, version=version)
+
+    def test_one_that_reads_for_another_counts_as_well(self, tmp_path):
+        path = model(tmp_path / "m", {**QWEN, "architectures": ["XverseForSequenceClassification"], "model_type": "xverse"})
+        with pytest.raises(GB10Error, match="'XverseForCausalLM' was supported by vLLM until 0.23.0"):
+            planned(path)
+
+    @pytest.mark.parametrize("key", ["attn_type_list", "attn_layer_indices", "full_attention_interval", "total_ut_steps"])
+    def test_layers_of_several_kinds_are_not_offered_as_full(self, tmp_path, key):
+        path = model(tmp_path / "m", {**QWEN, "architectures": ["NovelForCausalLM"], "model_type": "novel", key: [0, 1]})
+        for options in ({}, {"assume_full_attention": True}):
+            with pytest.raises(GB10Error, match="is not known here") as refused:
+                planned(path, options=options)
+            assert "gb10_assume_full_attention" not in str(refused.value)

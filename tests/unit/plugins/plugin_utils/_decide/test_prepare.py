@@ -35,6 +35,8 @@ def test_a_bare_box_gets_docker_the_toolkit_and_its_runtime_in_this_order():
         ({"nvidia": False}, ["nvidia-container-toolkit"], TOOLKIT),
         ({"buildkit": False}, ["docker-buildx"], []),
         ({"buildkit": False, "builds": False}, [], []),
+        ({"cdi_needed": True, "cdi_missing": True}, [], [["nvidia-ctk", "cdi", "generate", "--output=/etc/cdi/nvidia.yaml"]]),
+        ({"cdi_needed": False, "cdi_missing": True}, [], []),
         ({"cdi_gone": "/usr/lib/libcuda.so.1"}, [], [["nvidia-ctk", "cdi", "generate", "--output=/etc/cdi/nvidia.yaml"]]),
     ],
 )

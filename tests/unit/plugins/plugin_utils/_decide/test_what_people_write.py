@@ -105,13 +105,16 @@ def test_sudo_that_cannot_be_used(result, word):
     assert said.startswith("spark-01: sudo ") and word in said and "json" not in said
 
 
-def docker(monkeypatch, tmp_path, answer, err="", specification=None):
+def docker(monkeypatch, tmp_path, answer, err="", specification=None, runtime=None):
     """What is found of a box whose docker gives this answer."""
     place = tmp_path / "docker"
     place.write_text(f"#!/bin/sh\necho '{err}' >&2\ncase \"$1\" in info) echo '{json.dumps(answer)}';; version) echo 29.1.2;; esac\n")
     place.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     monkeypatch.setattr(facts, "CDI", (str(tmp_path / "cdi"),))
+    monkeypatch.setattr(facts, "RUNTIME", str(tmp_path / "config.toml"))
+    if runtime:
+        (tmp_path / "config.toml").write_text(runtime)
     if specification:
         (tmp_path / "cdi").mkdir()
         (tmp_path / "cdi" / "nvidia.yaml").write_text(specification)
@@ -130,6 +133,29 @@ def test_a_docker_with_cdi_only_can_hand_out_the_gpu(monkeypatch, tmp_path):
 def test_a_specification_of_an_earlier_driver_is_stale(monkeypatch, tmp_path):
     (said,) = docker(monkeypatch, tmp_path, {**NEW, **DEVICES}, specification="    - hostPath: /usr/lib/libcuda.so.570.1\n")
     assert "libcuda.so.570.1" in said and "nvidia-ctk cdi generate" in said
+
+
+WITH_RUNTIME = {**NEW, "Runtimes": {"runc": {}, "nvidia": {"path": "nvidia-container-runtime"}}}
+MODE_CDI = '#mode = "auto"\n[nvidia-container-cli]\nmode = "x"\n\n[nvidia-container-runtime]\nlog-level = "info"\n  mode = "cdi"\nruntimes = ["runc"]\n'
+MODE_CDI += "[nvidia-container-runtime.modes.cdi]\n"
+SPECIFIED = "cdiVersion: 0.5.0\nkind: nvidia.com/gpu\n    - hostPath: "
+
+
+def test_a_runtime_in_mode_cdi_needs_a_specification_that_holds(monkeypatch, tmp_path):
+    (said,) = docker(monkeypatch, tmp_path, WITH_RUNTIME, runtime=MODE_CDI)
+    assert "missing" in said and 'mode = "cdi"' in said and "nvidia-ctk cdi generate" in said and 'mode = "auto"' in said
+    (said,) = docker(monkeypatch, tmp_path, WITH_RUNTIME, runtime=MODE_CDI, specification=f"{SPECIFIED}/usr/lib/libcuda.so.570.1\n")
+    assert "stale" in said and "libcuda.so.570.1" in said and "nvidia-ctk cdi generate" in said
+
+
+def test_a_runtime_in_mode_cdi_with_its_specification_is_fine(monkeypatch, tmp_path):
+    assert docker(monkeypatch, tmp_path, WITH_RUNTIME, runtime=MODE_CDI, specification=f"{SPECIFIED}{tmp_path}\n") == []
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+def test_a_runtime_in_another_mode_needs_none(monkeypatch, tmp_path, mode):
+    text = MODE_CDI.replace('mode = "cdi"', f'mode = "{mode}"') + '[other]\nmode = "cdi"\n'
+    assert docker(monkeypatch, tmp_path, WITH_RUNTIME, runtime=text, specification=f"{SPECIFIED}/usr/lib/libcuda.so.570.1\n") == []
 
 
 def test_a_docker_without_any_way_to_the_gpu(monkeypatch, tmp_path):
