@@ -16,10 +16,10 @@ from typing import Any, cast
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._image import mods as image_mods
 from ansible_collections.gb10.vllm.plugins.module_utils._image import pull_requests
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing.flags import plain_name
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import environment, groups
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.deployment import is_loopback
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.flavours import image_settings
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.inside import check_api, named, own_port
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.shapes import Server
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
@@ -75,24 +75,6 @@ def model_mistake(model: str) -> str:
     if model.startswith(("./", "../")):
         return f"`model: {model}` is below where you stand, but models lie on the box: write its whole path there, or its path below gb10_models_dir"
     return ""
-
-
-def own_port(server: Mapping[str, Any], where: str) -> Any:
-    """The port of a server: its own or the one in ``args``, which vLLM would listen on. GB10Error where they differ, or ``host`` closes the container."""
-    args = server.get("args")
-    named = {plain_name(key): value for key, value in args.items()} if isinstance(args, Mapping) else {}
-    host = named.get("host")
-    if host is not None and str(host).strip("[]") not in ("0.0.0.0", "::"):
-        said = "127.0.0.1" if str(host).lower() == "localhost" else host
-        raise GB10Error(
-            f"{where}: args.host is {host}, on which nobody outside the container reaches vLLM; leave it out and say `address: {said}` for the server."
-        )
-    if "model" in named:
-        raise GB10Error(f"{where}: args.model names a second model beside `model`, and vLLM refuses to start with both; leave it out of args.")
-    port, inner = server.get("port"), named.get("port")
-    if inner is not None and port is not None and str(inner) != str(port):
-        raise GB10Error(f"{where}: `port: {port}` and args.port {inner} say two things; keep `port`, which counts in the container and on the box.")
-    return port if port is not None else 8000 if inner is None else inner
 
 
 def server_mistakes(servers: Any, models_dir: str, allow_open: bool = False, listen: str = "") -> list[str]:
@@ -179,6 +161,7 @@ def normalise(servers: list[dict], models_dir: str, allow_open: bool = False, li
             server["env"] = environment.readable(server["env"], where)
         _check_access(server, f"gb10_servers entry {position} ({name})")
         policy = "given" if server.get("api_key") else "none" if allow_open else "generate"
+        check_api(server, policy == "none", where)
         known: Server = {
             "name": name,
             "model": model,
@@ -234,7 +217,7 @@ def _check_access(server: Mapping[str, Any], where: str) -> None:
     parts = tls if isinstance(tls, Mapping) else {}
     if set(parts) != {"certificate", "key"} or not all(BIND_PATH.fullmatch(str(path)) for path in parts.values()):
         raise GB10Error(f"{where}: `tls` must name `certificate` and `key`, absolute paths on the box without a colon (PEM files).")
-    if any(plain_name(name).startswith("ssl_") for name in server.get("args") or {}):
+    if any(name.startswith("ssl_") for name in named(server.get("args"))):
         raise GB10Error(f"{where}: `tls` and ssl_* in `args` both say how TLS is spoken; keep one of them.")
 
 

@@ -4,7 +4,10 @@
 
 """What the installed vLLM's own parser takes: runs where vLLM is, prints one JSON object.
 
-    list_arguments.py        {"version", "arguments": {name: {"options", "kind", "choices"?}}, "fields": [names of AsyncEngineArgs]}
+    list_arguments.py        {"version", "arguments": {name: {"options", "kind", "choices"?, "takes"?}}, "fields": [names of AsyncEngineArgs]}
+
+``takes``: "none" where the word None stands for no value, "suffix" where 4k is a number, "whole" where a list has whole numbers, "again" where the flag
+is repeated for each value.
 
 The answers of 0.32.0 and 0.33.0 are kept in tests/unit/plugins/module_utils/_sizing/data/vllm-arguments.json.gz.
 """
@@ -46,6 +49,19 @@ def kind_of(action: argparse.Action) -> str:
     return "text"
 
 
+def takes(action: argparse.Action) -> list[str]:
+    """What a value may be beside what its kind says."""
+    readers = [action.type, *(cell.cell_contents for cell in getattr(action.type, "__closure__", None) or ())]
+    names = {getattr(reader, "__name__", "") for reader in readers}
+    said = {
+        "none": "_optional_type" in names,
+        "suffix": bool(names & {"human_readable_int", "human_readable_int_or_auto"}),
+        "whole": kind_of(action) == "list" and "int" in names,
+        "again": isinstance(action, argparse._AppendAction),
+    }
+    return [name for name, true in said.items() if true]
+
+
 found = {}
 for action in make_arg_parser(FlexibleArgumentParser())._actions:
     name = next((option[2:].replace("-", "_") for option in action.option_strings if option.startswith("--")), "")
@@ -53,5 +69,7 @@ for action in make_arg_parser(FlexibleArgumentParser())._actions:
         found[name] = {"options": action.option_strings, "kind": kind_of(action)}
         if action.choices:
             found[name]["choices"] = [str(choice) for choice in action.choices]
+        if takes(action):
+            found[name]["takes"] = takes(action)
 fields = sorted(field.name for field in dataclasses.fields(AsyncEngineArgs))
 json.dump({"version": vllm.__version__, "arguments": dict(sorted(found.items())), "fields": fields}, sys.stdout, indent=1)

@@ -119,7 +119,8 @@ def test_what_makes_no_sense_in_unified_memory_is_refused_in_one_sentence(name):
 
 @pytest.mark.parametrize("name", [name for name, row in ARGUMENTS.items() if row.memory == arguments.UNKNOWN])
 def test_what_cannot_be_known_is_named_with_the_way_to_reserve_for_it(name):
-    value = True if ARGUMENTS[name].kind == arguments.TRUTH else "lmcache"
+    # Of each kind one value that vLLM's parser takes.
+    value = {arguments.TRUTH: True, arguments.NUMBER: 8, arguments.JSON: {"ec_connector": "lmcache"}}.get(ARGUMENTS[name].kind, "lmcache")
     found = [warning for warning in planned(**{name: value})["warnings"] if warning.startswith(f"{name}: ")]
     assert len(found) == 1 and "reserve_gib" in found[0] and "gb10_reserve_gib" in found[0]
     assert [warning for warning in planned(**{name: ""})["warnings"] if warning.startswith(name)] == []
