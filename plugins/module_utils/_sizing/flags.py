@@ -167,15 +167,13 @@ def _typed(written: str, name: str, value: Any, server: str) -> Any:
 
 
 def unknown_names(args: Mapping[str, Any], version: str) -> list[str]:
-    """A warning for each argument that no release of the table has, where the engine is one of them: its parser ends the start, unless it is a fork's."""
+    """One sentence for each argument that no release of the table has, or not this one, where the engine is one of them: its parser ends the start."""
     if tells_no_age(version) or not TABLE_SINCE <= release_of(version) <= NEWEST:
         return []
     found = []
     for head in dict.fromkeys(name.partition(".")[0] for name in args):
-        near = difflib.get_close_matches(head, ARGUMENTS, n=1, cutoff=0.75)
         if head not in ARGUMENTS:
-            meant = f": {REMOVED[head]}" if head in REMOVED else f"; did you mean {near[0]}?" if near else ", so it refuses to start with it"
-            found.append(f"no vLLM from 0.26 to 0.33 has the argument {head}{meant}")
+            found.append(f"no vLLM from 0.26 to 0.33 has the argument {head[:60]}{_meant(head)}")
             continue
         since, until = ARGUMENTS[head].since, ARGUMENTS[head].until
         if (until and release_of(version)[:2] > _two(until)) or (since and release_of(version)[:2] < _two(since)):
@@ -183,6 +181,17 @@ def unknown_names(args: Mapping[str, Any], version: str) -> list[str]:
                 f"vLLM has the argument {head} {f'until {until}' if until else f'since {since}'} only, so {version} refuses to start with it: leave it out"
             )
     return found
+
+
+def _meant(head: str) -> str:
+    """What somebody meant by a name that no argument has: what says the same now, several that begin so, or the nearest."""
+    if head in REMOVED:
+        return f": {REMOVED[head]}"
+    begun = [name for name in ARGUMENTS if name.startswith(head.removeprefix("no_"))]
+    if len(begun) > 1:
+        return f", but several that begin so ({', '.join(begun[:4])}{' ...' if len(begun) > 4 else ''}): write the whole name"
+    near = difflib.get_close_matches(head, ARGUMENTS, n=1, cutoff=0.75)
+    return f"; did you mean {near[0]}?" if near else ", so it refuses to start with it"
 
 
 def _two(release: str) -> tuple[int, ...]:

@@ -41,12 +41,15 @@ SUFFIXED = _words("kv_cache_memory_bytes max_model_len max_num_batched_tokens ma
 WHOLE_ITEMS = _words("cudagraph_capture_sizes numa_bind_nodes")
 # Flags that stand before each of several values.
 AGAIN = _words("middleware")
-# Objects that may also be lists, and one that may be plain text.
+# Objects that may also be lists, and some that may be plain text.
 LISTS = _words("allowed_headers allowed_methods allowed_origins custom_histogram_buckets")
-OR_TEXT = _words("pt_load_map_location")
+OR_TEXT = _words("model_loader_extra_config pt_load_map_location")
+# What an adapter's object may say.
+ADAPTER = _words("name path base_model_name is_3d_lora_weight")
 # Read by the plan itself, which has words of its own for them, such as auto.
 PLANNED = _words("gpu_memory_utilization kv_cache_memory_bytes max_model_len max_num_batched_tokens max_num_seqs port")
 _WHOLE = re.compile(r"\s*[+-]?\d+(_\d+)*\s*", re.ASCII)
+_ANOTHER = re.compile(r"\s[^\s/=]+=")
 _FLAG = re.compile(r"-(?!\d+$|\d*\.\d+$)[^ ]+")
 _MEANT = {WHOLE: "a whole number", NUMBER: "a number", TEXT: "one text", LIST: "a list", JSON: "an object: write a dictionary"}
 
@@ -70,6 +73,8 @@ def refuse(name: str, kind: str, value: Any, who: str) -> None:
     meant = _MEANT[kind] + (" such as 4096 or 4k" if name in SUFFIXED else " of whole numbers, as [1, 2, 4]" if name in WHOLE_ITEMS else "")
     meant = "a list of entries such as `name=/path`, or of dictionaries with name and path" if name == "lora_modules" else meant
     level = ", or say optimization_level for a number from 0 to 3" if name == "compilation_config" else ""
+    if kind == JSON and isinstance(value, str):
+        raise GB10Error(f"{who}: args.{name} is not JSON: write it as a dictionary{level} (it is {shown(value)})")
     raise GB10Error(f"{who}: args.{name} is {shown(value)}{', as a switch is' if isinstance(value, bool) else ''}: vLLM takes {meant} there{level}")
 
 
@@ -112,9 +117,23 @@ def _list(name: str, value: Any) -> Any:
     items = list(value) if isinstance(value, (list, tuple)) else [value]
     if name in WHOLE_ITEMS and any(_whole("", item) is _WRONG for item in items):
         return _WRONG
+    if name == "lora_modules" and not all(map(_is_adapter, items)):
+        return _WRONG
     if any(isinstance(item, (list, tuple)) or (isinstance(item, str) and _FLAG.fullmatch(item)) for item in items):
         return _WRONG
     return value if items else None
+
+
+def _is_adapter(item: Any) -> bool:
+    """``name=path``, or an object of both (``entrypoints/launchers/cli_args.py LoRAParserAction``); a list of them in one text is none."""
+    if isinstance(item, str) and "=" in item and "," not in item:
+        return not _ANOTHER.search(item)
+    if isinstance(item, str):
+        try:
+            item = json.loads(item) if item else {"name": "", "path": ""}
+        except (ValueError, RecursionError):
+            return False
+    return isinstance(item, Mapping) and {"name", "path"} <= set(item) <= ADAPTER
 
 
 def _object(name: str, value: Any) -> Any:

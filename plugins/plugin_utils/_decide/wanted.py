@@ -16,6 +16,7 @@ from typing import Any, cast
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._image import mods as image_mods
 from ansible_collections.gb10.vllm.plugins.module_utils._image import pull_requests
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.checks import short
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import environment, groups
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.deployment import is_loopback
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.flavours import image_settings
@@ -62,18 +63,18 @@ def model_mistake(model: str) -> str:
     url = HUB_URL.match(model)
     if url:
         revision = f" and `revision: {url[2]}`" if url[2] and url[2] != "main" else ""
-        return f"`model: {model}` is an address of a web page: write `model: {url[1]}`{revision}"
+        return f"`model: {short(model)}` is an address of a web page: write `model: {url[1]}`{revision}"
     if "://" in model:
-        return f"`model: {model}` is an address: write a directory of the box, or ORG/NAME for a repository of the hub"
+        return f"`model: {short(model)}` is an address: write a directory of the box, or ORG/NAME for a repository of the hub"
     if QUANTISED_FILE.fullmatch(model):
-        return f"`model: {model}` names one GGUF file of a repository, and GGUF is not supported: use the model's safetensors version"
+        return f"`model: {short(model)}` names one GGUF file of a repository, and GGUF is not supported: use the model's safetensors version"
     pinned = PINNED.fullmatch(model)
     if pinned and ":" in model:
-        return f"`model: {model}` holds a revision: write `model: {pinned[1]}` and `revision: {pinned[2]}`"
+        return f"`model: {short(model)}` holds a revision: write `model: {pinned[1]}` and `revision: {pinned[2]}`"
     if model.startswith("~"):
-        return f"`model: {model}` begins with ~, which may be anybody's home on the box: write the whole path"
+        return f"`model: {short(model)}` begins with ~, which may be anybody's home on the box: write the whole path"
     if model.startswith(("./", "../")):
-        return f"`model: {model}` is below where you stand, but models lie on the box: write its whole path there, or its path below gb10_models_dir"
+        return f"`model: {short(model)}` is below where you stand, but models lie on the box: write its whole path there, or its path below gb10_models_dir"
     return ""
 
 
@@ -113,11 +114,11 @@ def listening(given: object) -> str:
     address = getattr(address, "ipv4_mapped", None) or address
     if getattr(address, "scope_id", None) or (address.version == 6 and address.is_link_local):
         raise GB10Error(
-            f"`address: {text}` holds on one link only (its zone, as link-local IPv6 addresses do), and Docker cannot publish a port on a zone. "
+            f"`address: {short(text)}` holds on one link only (its zone, as link-local IPv6 addresses do), and Docker cannot publish a port on a zone. "
             "Use a global or unique local address of the box, or :: for all of them."
         )
     if address.is_multicast:
-        raise GB10Error(f"`address: {text}` is a multicast address; name an address of the box, 0.0.0.0 for all of them or 127.0.0.1 for none.")
+        raise GB10Error(f"`address: {short(text)}` is a multicast address; name an address of the box, 0.0.0.0 for all of them or 127.0.0.1 for none.")
     return str(address)
 
 
@@ -134,7 +135,7 @@ def normalise(servers: list[dict], models_dir: str, allow_open: bool = False, li
         server = without_empty(server)
         name, model = str(server.get("name") or ""), str(server.get("model") or "").strip()
         if not NAME.fullmatch(name):
-            raise GB10Error(f"gb10_servers entry {position}: `name: {name}` must be lower-case letters, digits and inner dashes (at most 40).")
+            raise GB10Error(f"gb10_servers entry {position}: `name: {short(name)}` must be lower-case letters, digits and inner dashes (at most 40).")
         if not model:
             raise GB10Error(f"gb10_servers entry {position} ({name}): `model` is missing; name a directory under gb10_models_dir, a path or ORG/NAME.")
         where = f"gb10_servers entry {position} ({name})"
@@ -147,7 +148,7 @@ def normalise(servers: list[dict], models_dir: str, allow_open: bool = False, li
         except (TypeError, ValueError):
             port = 0
         if not 0 < port < 65536:
-            raise GB10Error(f"gb10_servers entry {position} ({name}): `port: {given}` is not a port; use a number from 1 to 65535.")
+            raise GB10Error(f"gb10_servers entry {position} ({name}): `port: {short(given)}` is not a port; use a number from 1 to 65535.")
         try:
             address = listening(server.get("address") or listen)
         except GB10Error as error:
@@ -155,7 +156,7 @@ def normalise(servers: list[dict], models_dir: str, allow_open: bool = False, li
         path = posixpath.normpath(model if model.startswith("/") else posixpath.join(models_dir, model))
         mistake = path_mistake(path)
         if mistake:
-            raise GB10Error(f"gb10_servers entry {position} ({name}): the model's path {path!r} {mistake}; give the directory another name.")
+            raise GB10Error(f"gb10_servers entry {position} ({name}): the model's path {short(path)!r} {mistake}; give the directory another name.")
         is_loopback(address)
         if server.get("env"):
             server["env"] = environment.readable(server["env"], where)

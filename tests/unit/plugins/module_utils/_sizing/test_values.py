@@ -16,7 +16,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._sizing import flags, va
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.arguments import ARGUMENTS, JSON, LIST, NUMBER, TEXT, TRUTH, WHOLE
 
 RECORDED = json.loads(gzip.decompress((Path(__file__).parent / "data" / "vllm-arguments.json.gz").read_bytes()))
-ARGS = sorted({*ARGUMENTS} - {*flags.SECRET_ARGS, *flags.SPECULATION})
+ARGS = sorted({*ARGUMENTS} - {*flags.SECRET_ARGS, *flags.SPECULATION, "lora_modules"})
 WRONG = {
     WHOLE: ["abc", "1 2", [1], {"a": 1}, True, False, 0.5, "0.5"],
     NUMBER: ["abc", [0.5], {"a": 1}, True, False],
@@ -41,7 +41,7 @@ def test_every_argument_refuses_what_is_not_of_its_kind(name):
             continue  # `read_server` has its own sentence; plain text is taken
         with pytest.raises(GB10Error) as refused:
             checked(name, value)
-        assert f"args.{name} is" in str(refused.value) and len(str(refused.value)) < 300
+        assert f"args.{name} is " in str(refused.value) and len(str(refused.value)) < 300
     for value in RIGHT.get(kind, [True, "false"]):
         assert list(checked(name, value)) in ([name], []), (name, value)
 
@@ -82,6 +82,23 @@ def test_other_ways_to_say_it(args, read):
     done = flags.normalise_args(args, "s")
     flags.check_switches(done, "s")
     assert done == read
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["a=/x b=/y", "a=/x,b=/y", "/x", ["a=/x", "/y"], {"name": "a"}, [{"path": "/x"}], '{"name": "a"}', [{"name": "a", "path": "/x", "rank": 8}], True, 3, "{"],
+)
+def test_adapters_that_vllm_does_not_read(value):
+    with pytest.raises(GB10Error, match="name=/path|is not JSON"):
+        checked("lora_modules", value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["a=/x", "a=/x y", ["a=/x", "b=/y"], {"name": "a", "path": "/x"}, [{"name": "a", "path": "/x", "base_model_name": "m"}], '{"name": "a", "path": "/x"}'],
+)
+def test_adapters_that_vllm_reads(value):
+    assert checked("lora_modules", value) == {"lora_modules": value}
 
 
 def test_a_list_of_middlewares_is_one_flag_each():
