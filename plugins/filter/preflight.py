@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from ansible_collections.gb10.vllm.plugins.module_utils._host import settings
 from ansible_collections.gb10.vllm.plugins.plugin_utils._as_filter import as_filters
-from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import options, preflight, prepare
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import brief, options, preflight, prepare
 
 
 class FilterModule:
@@ -20,6 +20,7 @@ class FilterModule:
         return as_filters(
             {
                 "access_notes": preflight.access_notes,
+                "briefly": brief.briefly,
                 "host_mistakes": settings.mistakes,
                 "option_mistakes": options.option_mistakes,
                 "box_problem": preflight.box_problem,

@@ -156,7 +156,8 @@ def test_p_an_old_form_of_a_limit(ask):
 )
 def test_p_arguments_that_are_gone_are_told_with_what_says_the_same_now(ask, name, value, words):
     """5 to 10"""
-    warnings = ask("qwen3-8b", args={name: value}).warnings
+    refused(ask("qwen3-8b", args={name: value}), f"no vLLM from 0.26 to 0.33 has the argument {name}: ", words)
+    warnings = ask("qwen3-8b", version="0.33.0+nv1", args={name: value}).warnings  # a fork may have it
     assert f"no vLLM from 0.26 to 0.33 has the argument {name}: " in warnings and words in warnings and "did you mean" not in warnings
 
 
@@ -299,7 +300,9 @@ def test_q_speech_and_omni_models(ask):
 
 def test_q_arguments_of_vllm_omni(ask):
     """18"""
-    warnings = ask("qwen3-8b", args={"omni": True, "stage-configs-path": "/srv/s.yaml"}).warnings
+    args = {"omni": True, "stage-configs-path": "/srv/s.yaml"}
+    refused(ask("qwen3-8b", args=args), "vLLM-Omni's", "and 1 more argument like it")
+    warnings = ask("qwen3-8b", version="0.33.0+nv1", args=args).warnings
     assert warnings.count("vLLM-Omni's") == 2 and "did you mean" not in warnings
 
 
@@ -374,6 +377,10 @@ def test_q_recipes_of_2026_that_are_taken_as_they_are(ask):
         ({"VLLM_PORT": "tcp://10.43.1.39:8000"}, "VLLM_PORT"),
         ({"CUDA_VISIBLE_DEVICES": 1}, "names a GPU that a GB10 has not"),
         ({"CUDA_VISIBLE_DEVICES": "1,0"}, "names a GPU that a GB10 has not"),
+        ({"CUDA_VISIBLE_DEVICES": ""}, "names a GPU that a GB10 has not, or none"),
+        ({"CUDA_VISIBLE_DEVICES": "none"}, "names a GPU that a GB10 has not, or none"),
+        ({"VLLM_DP_SIZE": 2}, "env.VLLM_DP_SIZE is for several engines"),
+        ({"VLLM_DP_RANK": "1"}, "env.VLLM_DP_RANK is for several engines"),
         ({"VLLM USE_X": 1}, "which no shell takes"),
         ({"VLLM-USE-X": 1}, "which no shell takes"),
         ({"LMCACHE_EXTRA": {"a": 1}}, "is a mapping"),
@@ -474,7 +481,7 @@ def test_q_what_the_parser_takes_all_the_same(ask):
     """47, 54, 56"""
     fits(ask("qwen3-8b", args={"max_loras": 0, "attention_backend": "auto", "quantization": "FP8", "scheduling_policy": "priority"}))
     assert "'sjf'" in ask("qwen3-8b", version="0.33.0+nv1", args={"scheduling_policy": "sjf"}).warnings, "a fork may have it"
-    assert "calculate_kv_scales until 0.26 only" in ask("qwen3-8b", args={"calculate_kv_scales": True}).warnings
+    refused(ask("qwen3-8b", args={"calculate_kv_scales": True}), "calculate_kv_scales until 0.26 only")
 
 
 def test_q_lengths_that_files_give_as_text_or_not_at_all(ask):

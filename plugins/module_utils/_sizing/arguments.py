@@ -399,6 +399,8 @@ PLACES_WITHIN = {
     "compilation_config": {"cache_dir": WRITTEN, "debug_dump_path": WRITTEN},
     "profiler_config": {"torch_profiler_dir": WRITTEN, "proton_profiler_dir": WRITTEN},
 }
+# Objects below which connectors have settings of their own, at any depth: a path there is written, one of a file of settings is read.
+CONNECTORS = {"kv_transfer_config": "kv_connector_extra_config", "ec_transfer_config": "ec_connector_extra_config"}
 # Names that vLLM's parser takes for another one.
 ALIASES = {
     "device_memory_utilization": "gpu_memory_utilization",

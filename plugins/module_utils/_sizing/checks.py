@@ -28,6 +28,12 @@ def shown(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
+def short(value: Any) -> str:
+    """A value as text for a message, cut to 60 characters."""
+    text = str(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
 def human_int(value: Any, what: str) -> int:
     """A whole number as vLLM's command line takes it: ``65536``, ``64K`` (binary), ``64k`` (decimal); GB10Error otherwise."""
     if isinstance(value, int) and not isinstance(value, bool):

@@ -35,6 +35,7 @@ CHOICES = {
     ),
     "anthropic_disabled_thinking_effort": "auto high low max medium none xhigh",
     "chat_template_content_format": "auto openai string",
+    "collect_detailed_traces": "all model worker",
     "dcp_comm_backend": "a2a ag_rs",
     "expert_placement_strategy": "linear round_robin",
     "fingerprint_mode": "custom full hash none",
@@ -71,6 +72,11 @@ CHOICES = {
     "uvicorn_log_level": "critical debug error info trace warning",
     "video_pruning_method": "evs vidcom2",
 }
+# Those for which the word None, or nothing, stands for no choice.
+OR_NONE = _words(
+    "attention_backend collect_detailed_traces dcp_comm_backend mamba_ssu_algorithm mm_encoder_attn_backend mm_encoder_attn_dtype "
+    "safetensors_load_strategy tool_strict_level"
+)
 # Names that vLLM writes in lower case with underscores, or in capitals, whatever they are written in.
 LOWER, UPPER = ("moe_backend", "linear_backend"), ("attention_backend", "mm_encoder_attn_backend", "log_level")
 # v1/attention/backends/registry.py
@@ -114,7 +120,7 @@ def refuse(args: Mapping[str, Any], version: str, who: str) -> None:
         near = difflib.get_close_matches(str(value), known, n=1, cutoff=0.6)
         meant = f"did you mean {near[0]}?" if near else f"it takes {', '.join(known[:12])}" + (" and others" if len(known) > 12 else "")
         raise GB10Error(f"{who}: args.{name} is {shown(value)}, which vLLM {version} does not take: {meant}")
-    executor = str(args.get("distributed_executor_backend") or "mp")
+    executor = str(args.get("distributed_executor_backend") or "mp").replace("None", "mp")
     if executor not in EXECUTORS and "." not in executor:
         raise GB10Error(f"{who}: args.distributed_executor_backend is {shown(executor)}: vLLM takes {', '.join(EXECUTORS)} or a class of yours")
     for name, other in NEEDS:
@@ -197,11 +203,13 @@ def _outside(args: Mapping[str, Any]) -> list[tuple[str, Any, list[str]]]:
 
 
 def _is_in(name: str, value: Any, known: Collection[str]) -> bool:
+    if isinstance(value, (list, tuple)) and name == "collect_detailed_traces":
+        return all(_is_in(name, one, known) for one in value)
     if isinstance(value, (list, tuple, Mapping)):
         return False
     text = str(value)
     text = text.lower().replace("-", "_") if name in LOWER else text.upper() if name in UPPER else text
-    return text in known or text in ("", "None", "AUTO")
+    return text in known or text == "AUTO" or (text in ("", "None", "NONE") and name in OR_NONE)
 
 
 def _whole(value: Any) -> int | None:

@@ -42,7 +42,8 @@ def flags_of(outcome: Outcome) -> list[Flag]:
 
 def _address(outcome: Outcome) -> Iterator[_Row]:
     server = outcome.server
-    host = server["args"].get("host", "0.0.0.0")
+    host = str(server["args"].get("host") or "0.0.0.0").strip().replace("None", "0.0.0.0")
+    host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     yield _Row("--host", host, "inside the container; what is reachable from outside is the published address")
     yield _Row("--port", server["port"], "the server's port")
     yield _Row("--served-model-name", server["served_model_name"], "the name clients ask for, whatever the path in the container is")

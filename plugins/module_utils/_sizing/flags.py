@@ -14,12 +14,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing import values
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.arguments import ALIASES, ARGUMENTS, JSON, TRUTH, canonical
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.checks import human_int, shown
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.rules import NEWEST, release_of, tells_no_age
 
 _NAME = re.compile(r"(?:[a-z0-9][a-z0-9_]*|O)(?:\.[A-Za-z0-9_-][A-Za-z0-9_.-]*\+?)?")
-_PAIR = re.compile(r"\s*[a-z_]+=")
 _TRUE, _FALSE = ("true", "yes", "on", "1", "y", "t"), ("false", "no", "off", "0", "n", "f")
 TABLE_SINCE = (0, 26, 0)  # the first release that the table of arguments describes
 # Arguments that are parts of speculative_config, and the keys they stand for (``EngineArgs.create_speculative_config``).
@@ -149,34 +149,31 @@ def kind_of(name: str) -> str:
 def _typed(written: str, name: str, value: Any, server: str) -> Any:
     """A value in the type of its argument; None for one that changes nothing. ``written``: the name as the user has it."""
     kind = kind_of(name)
-    # `image=3`, as releases before 0.10 took it, is refused here; other plain text is left to vLLM.
-    if kind == JSON and isinstance(value, str) and (value.lstrip().startswith("{") or _PAIR.match(value)):
+    if kind == JSON and isinstance(value, str) and value.lstrip().startswith("{"):
         try:
             return json.loads(value)
         except (ValueError, RecursionError):
             raise GB10Error(f"server {server}: args.{name} is not JSON: write it as a dictionary") from None
     if kind != TRUTH:
-        return value
+        return values.read(name, kind, value)  # `check_switches` says what is of another kind
     if value == "":
         return None
     flag = truth(value)
     if flag is None:
-        return value  # `check_switches` says so
+        return value  # so does it
     if written not in ALIASES and not name.startswith(written):
         flag = not flag  # no_x, or disable_x for enable_x
     return None if not flag and name in ONE_WAY else flag
 
 
 def unknown_names(args: Mapping[str, Any], version: str) -> list[str]:
-    """A warning for each argument that no release of the table has, where the engine is one of them: its parser ends the start, unless it is a fork's."""
+    """One sentence for each argument that no release of the table has, or not this one, where the engine is one of them: its parser ends the start."""
     if tells_no_age(version) or not TABLE_SINCE <= release_of(version) <= NEWEST:
         return []
     found = []
     for head in dict.fromkeys(name.partition(".")[0] for name in args):
-        near = difflib.get_close_matches(head, ARGUMENTS, n=1, cutoff=0.75)
         if head not in ARGUMENTS:
-            meant = f": {REMOVED[head]}" if head in REMOVED else f"; did you mean {near[0]}?" if near else ", so it refuses to start with it"
-            found.append(f"no vLLM from 0.26 to 0.33 has the argument {head}{meant}")
+            found.append(f"no vLLM from 0.26 to 0.33 has the argument {head[:60]}{_meant(head)}")
             continue
         since, until = ARGUMENTS[head].since, ARGUMENTS[head].until
         if (until and release_of(version)[:2] > _two(until)) or (since and release_of(version)[:2] < _two(since)):
@@ -184,6 +181,17 @@ def unknown_names(args: Mapping[str, Any], version: str) -> list[str]:
                 f"vLLM has the argument {head} {f'until {until}' if until else f'since {since}'} only, so {version} refuses to start with it: leave it out"
             )
     return found
+
+
+def _meant(head: str) -> str:
+    """What somebody meant by a name that no argument has: what says the same now, several that begin so, or the nearest."""
+    if head in REMOVED:
+        return f": {REMOVED[head]}"
+    begun = [name for name in ARGUMENTS if name.startswith(head.removeprefix("no_"))]
+    if len(begun) > 1:
+        return f", but several that begin so ({', '.join(begun[:4])}{' ...' if len(begun) > 4 else ''}): write the whole name"
+    near = difflib.get_close_matches(head, ARGUMENTS, n=1, cutoff=0.75)
+    return f"; did you mean {near[0]}?" if near else ", so it refuses to start with it"
 
 
 def _two(release: str) -> tuple[int, ...]:
@@ -199,10 +207,12 @@ def refuse_lost_length(args: Mapping[str, Any], version: str, server: str) -> No
 
 
 def check_switches(args: Mapping[str, Any], server: str) -> None:
-    """GB10Error for a switch of ``normalise_args``' result that is neither on nor off."""
+    """GB10Error for the first value of ``normalise_args``' result that is not of its argument's kind: a switch that is neither on nor off among them."""
     for name, value in args.items():
-        if kind_of(name) == TRUTH and not isinstance(value, bool):
+        kind = kind_of(name)
+        if kind == TRUTH and not isinstance(value, bool):
             raise GB10Error(f"server {server}: args.{name} is {shown(value)}: it is a switch, write true or false")
+        values.refuse(name, kind, value, f"server {server}")
 
 
 def truth(value: Any) -> bool | None:
@@ -270,7 +280,8 @@ def words(flag: str, value: Any) -> list[str]:
     if isinstance(value, Mapping):
         return [flag, json.dumps(value, separators=(",", ":"), sort_keys=True)]
     if isinstance(value, (list, tuple)):
-        return [flag, *(_word(v) for v in value)]
+        again = flag.removeprefix("--").replace("-", "_") in values.AGAIN
+        return [word for v in value for word in (flag, _word(v))] if again else [flag, *(_word(v) for v in value)]
     return [flag, _word(value)]
 
 

@@ -22,6 +22,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._sizing import (
     flags,
     learned,
     object_keys,
+    object_values,
     quantization,
     quantization_limits,
 )
@@ -52,6 +53,11 @@ GPU_SIZES = (
     "decode_context_parallel_size",
 )  # fmt: skip
 GPUS = 1
+# What only an engine among several has (``entrypoints/cli/serve.py``, ``EngineArgs.create_engine_config``, ``config/parallel.py``).
+ONE_OF_SEVERAL = (
+    "node_rank", "data_parallel_rank", "data_parallel_external_lb", "data_parallel_hybrid_lb", "data_parallel_multi_port_external_lb", "enable_elastic_ep",
+    "enable_eplb", "enable_dbo", "enable_fault_tolerance",
+)  # fmt: skip
 SHARED_OUT = ("tensor_parallel_size", "pipeline_parallel_size", "nnodes", "decode_context_parallel_size")
 # Backends that take plain attention only (``AttentionBackend.is_mla``).
 NOT_LATENT = ("FLASH_ATTN", "TRITON_ATTN", "FLEX_ATTENTION", "FLASHINFER")
@@ -120,9 +126,14 @@ def need_of(server: Server, info: ModelInfo, record: Mapping[str, Any], common: 
 
 def _check_arguments(server: Server, version: str) -> None:
     """GB10Error for an argument that vLLM's parser or one of its configuration classes refuses, where the release is one whose values are known."""
+    if choices.is_known(version) and (strange := flags.unknown_names(server["args"], version)):
+        raise GB10Error(
+            f"server {server['name']}: {strange[0]}" + (f" (and {len(strange) - 1} more argument{'s' if strange[2:] else ''} like it)" if strange[1:] else "")
+        )
     choices.refuse(server["args"], version, f"server {server['name']}")
     if choices.is_known(version):
         object_keys.refuse(server["args"], f"server {server['name']}")
+        object_values.refuse(server["args"], f"server {server['name']}")
 
 
 def _as_read(server: Server, info: ModelInfo) -> ModelInfo:
@@ -163,9 +174,10 @@ def check_kind(args: Mapping[str, Any], layout: KVLayout, who: str) -> None:
 
     if args.get("model_impl") == "transformers" and any(group.kind == STATE for group in layout.groups):
         raise GB10Error(f"{who}: args.model_impl transformers makes other layers of {facts.architecture}, which are not sized here: leave it out")
-    backend = str(args.get("attention_backend") or "").upper()
-    if backend in NOT_LATENT and facts.family in MLA_FAMILIES and layout.engine.latent:
-        raise GB10Error(f"{who}: args.attention_backend {backend} does not take the latent attention of {facts.architecture}: leave it out")
+    if object_values.backend_of(args) in NOT_LATENT or choices.is_known(layout.engine.vllm_version):
+        latent = facts.family in MLA_FAMILIES and layout.engine.latent
+        sparse = (latent and facts.family != "mla") or any(facts.text.get(key) is not None for key in ("index_topk", "sparse_attention_config"))
+        object_values.check_backend(args, latent, sparse, layout.engine.platform == "gb10", who)
 
 
 def check_batch(length: int, layout: KVLayout, who: str) -> None:
@@ -181,12 +193,24 @@ def check_gpus(server: Server, platform: str) -> None:
     """GB10Error for a server that wants more GPUs than the one a GB10 has (vLLM: ``config/parallel.py``, World size ... larger than ...)."""
     if platform != "gb10":
         return
+    args, who = server["args"], f"server {server['name']}"
     for key in GPU_SIZES:
-        value = server["args"].get(key)
-        size = GPUS if value is None else checks.whole(value, f"server {server['name']}: args.{key}", 0, 1_000_000)
+        value = args.get(key)
+        size = GPUS if value is None else checks.whole(value, f"{who}: args.{key}", 0, 1_000_000)
         if size > GPUS and not (server["rank"] and key in SHARED_OUT):
             offer = f"say `boxes: {size}` for the server to have it planned over {size} boxes" if key in SHARED_OUT else "leave it out"
-            raise GB10Error(f"server {server['name']}: args.{key} is {size}, but a GB10 has one GPU: {offer}, or take a smaller or more quantised model")
+            raise GB10Error(f"{who}: args.{key} is {size}, but a GB10 has one GPU: {offer}, or take a smaller or more quantised model")
+    for key in ONE_OF_SEVERAL:
+        value, ranked = args.get(key), server["rank"] and key in ("node_rank", "enable_eplb", "enable_dbo")
+        if value is not None and not ranked and (key == "data_parallel_rank" or not arguments.is_off(value)):
+            raise GB10Error(f"{who}: args.{key} is for several engines that share the work, and a GB10 has one GPU: leave it out")
+    if arguments.is_off(args.get("data_parallel_size_local", 1)):
+        raise GB10Error(f"{who}: args.data_parallel_size_local is 0, so no engine would start on the box: leave it out")
+    if args.get("data_parallel_start_rank") is not None and args.get("data_parallel_size_local") is not None:
+        raise GB10Error(f"{who}: args.data_parallel_start_rank is for several engines that share the work, and a GB10 has one GPU: leave it out")
+    devices = str(args.get("device_ids") or 0).strip()
+    if devices != "0" and not devices.startswith(("GPU-", "MIG-")):
+        raise GB10Error(f"{who}: args.device_ids is {checks.shown(args['device_ids'])}, but a GB10 has one GPU, 0: leave it out")
 
 
 def _engine_settings(server: Server, info: ModelInfo, common: Common) -> dict[str, Any]:

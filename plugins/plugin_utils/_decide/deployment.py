@@ -21,6 +21,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._model.content import contradict
 from ansible_collections.gb10.vllm.plugins.module_utils._names import LIBRARY_DIR
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing import environment
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.checks import short
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.rules import parse_version
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import ranks
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.lacking import lacking
@@ -92,7 +93,9 @@ def is_loopback(address: str) -> bool:
     try:
         return ipaddress.ip_address(address).is_loopback
     except ValueError:
-        raise GB10Error(f"`address: {address}` is not an IP address; name an address of the box, 0.0.0.0 for all of them or 127.0.0.1 for none.") from None
+        raise GB10Error(
+            f"`address: {short(address)}` is not an IP address; name an address of the box, 0.0.0.0 for all of them or 127.0.0.1 for none."
+        ) from None
 
 
 def endpoint(address: str, port: int) -> str:

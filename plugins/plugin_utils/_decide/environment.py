@@ -21,6 +21,8 @@ WORDS = (
     "VLLM_TRITON_FORCE_FIRST_CONFIG", "VLLM_USE_HW_AGNOSTIC", "VLLM_USE_MODELSCOPE", "VLLM_USE_OINK_OPS",
 )  # fmt: skip
 GPUS = "CUDA_VISIBLE_DEVICES"
+# Of data-parallel engines, with the value that a single one has (``config/parallel.py``).
+ONE_ENGINE = {"VLLM_DP_SIZE": "1", "VLLM_DP_RANK": "0"}
 
 
 def readable(env: Any, where: str) -> dict[str, Any]:
@@ -35,9 +37,12 @@ def readable(env: Any, where: str) -> dict[str, Any]:
             raise GB10Error(f"{where}: env.{name} is a {_kind(value)}: an environment holds text, so write JSON in quotes.")
         if value is not None:
             done[name] = _switch(name, value)
-    devices = str(done.get(GPUS, "0")).strip().split(",", maxsplit=1)[0]
-    if devices == "-1" or (devices.isdigit() and int(devices) > 0):
-        raise GB10Error(f"{where}: env.{GPUS} names a GPU that a GB10 has not, so vLLM would find none: leave it out.")
+    devices = str(done.get(GPUS, "0")).strip().split(",", maxsplit=1)[0].strip()
+    if devices != "0" and not devices.startswith(("GPU-", "MIG-")):
+        raise GB10Error(f"{where}: env.{GPUS} names a GPU that a GB10 has not, or none, so vLLM would find none: leave it out.")
+    for name, alone in ONE_ENGINE.items():
+        if str(done.get(name, alone)).strip() != alone:
+            raise GB10Error(f"{where}: env.{name} is for several engines that share the work, and a GB10 has one GPU: leave it out.")
     port = str(done.get("VLLM_PORT", "0"))
     if not port.isdigit():
         raise GB10Error(f"{where}: env.VLLM_PORT must be a number, the first port that vLLM's processes use among themselves; leave it out, and say `port`.")

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing.checks import GIB
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.checks import GIB, short, shown
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.engine import engine_identity, engine_of
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.flags import canonical_name, plain_name
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layers_registry import MLA_FAMILIES
@@ -73,10 +73,10 @@ def _number(boxes: Any, where: str) -> int:
         names = [str(box) for box in boxes]
         wrong = next((box for box in boxes if not isinstance(box, str) or not box.strip()), None)
         if wrong is not None:
-            raise GB10Error(f"{where}: `boxes` holds {wrong!r}, which is no name of a box; {remedy}.")
+            raise GB10Error(f"{where}: `boxes` holds {shown(wrong)}, which is no name of a box; {remedy}.")
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice:
-            raise GB10Error(f"{where}: `boxes` names {twice} twice; a box has one GPU and is one rank of a server.")
+            raise GB10Error(f"{where}: `boxes` names {short(twice)} twice; a box has one GPU and is one rank of a server.")
         if not 2 <= len(names) <= MOST_BOXES:
             raise GB10Error(f"{where}: `boxes` names {len(names)} box{'es' if len(names) != 1 else ''}; a server of one box needs none, else {remedy}.")
         return len(names)

@@ -16,9 +16,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing.arguments import ARGUMENTS, PATH, PLACES_WITHIN, REPOSITORY, SOCKET, WRITTEN
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.arguments import ARGUMENTS, CONNECTORS, PATH, PLACES_WITHIN, REPOSITORY, SOCKET, WRITTEN
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.flags import normalise_args, truth
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.speculation import WITHOUT_MODEL
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.brief import briefly
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.shapes import Server
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.wanted import REPO_ID
 
@@ -31,7 +32,7 @@ MEDIA = "allowed_local_media_path"
 MOST_RANK = 16
 """``max_lora_rank`` where nobody says it."""
 DRAFT = "speculative_config.model"
-WRITABLE = ("/cache", "/tmp")
+WRITABLE = ("/cache", "/tmp", "/dev/shm")
 OWN = ("/cache", "/run/gb10", "/run/gb10-tls")
 """Directories of the container in which there is something before vLLM starts, beside its model."""
 WORDS = {"generation_config": ("auto", "vllm", "")}
@@ -164,7 +165,7 @@ def reached(server: Server, named: Facts) -> Reached:
 
 
 def files_refused(servers: Sequence[Server], models: Mapping[str, Any], box: Mapping[str, Any]) -> str:
-    """Why files cannot be opened in the containers of these servers, one sentence each; "" where all can.
+    """Why files cannot be opened in the containers of these servers, the first faults and how many more there are; "" where all can.
 
     ``models``: facts of the models on this box by path; ``box``: as M(gb10.vllm.box_info) returns it, with ``named``.
     """
@@ -183,7 +184,7 @@ def files_refused(servers: Sequence[Server], models: Mapping[str, Any], box: Map
         # A server that answered with these files could open what it needs of them.
         answered = bool(record) and (held.get("measured") or {}).get("spec") == record.get("spec") and record.get("manifest") == model.get("manifest")
         said += [] if answered else model_mistakes(server, model)
-    return " ".join(dict.fromkeys(said))
+    return briefly(said)
 
 
 def adapter_mistakes(server: Server, named: Facts) -> list[str]:
@@ -356,6 +357,8 @@ def _value(name: str, value: Any, change: Change) -> Any:
         return {key: change(name, one, PATH) if isinstance(one, str) else one for key, one in value.items()}
     if name in PLACES_WITHIN and isinstance(value, Mapping):
         return {key: _within(name, key, one, value, change) for key, one in value.items()}
+    if name in CONNECTORS and isinstance(value, Mapping):
+        return {key: _setting(f"{name}.{key}", str(key), one, change) if key == CONNECTORS[name] else one for key, one in value.items()}
     place = ARGUMENTS[name].place if name in ARGUMENTS else ""
     if not place or name == "model" or not isinstance(value, str) or not value or value in WORDS.get(name, ()):
         return value
@@ -371,6 +374,17 @@ def _within(name: str, key: str, one: Any, whole: Mapping[str, Any], change: Cha
     if name == "speculative_config" and not _names_a_draft(one, whole):
         return one
     return change(f"{name}.{key}", one, place)
+
+
+def _setting(argument: str, key: str, value: Any, change: Change) -> Any:
+    """Settings of a connector, at any depth; whole paths among them are places that it writes, or files of settings that it reads."""
+    if isinstance(value, Mapping):
+        return {name: _setting(argument, str(name), one, change) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_setting(argument, key, one, change) for one in value]
+    if not isinstance(value, str) or not value.startswith("/"):
+        return value
+    return change(f"{argument}.{key}", value, PATH if key.endswith(("config_file", "config_path")) else WRITTEN)
 
 
 def _names_a_draft(model: str, config: Mapping[str, Any]) -> bool:

@@ -10,8 +10,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.brief import briefly
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.deployment import is_loopback
 
+WITH_OFFER = 380
+"""Characters of a box's faults: what ``site`` would prepare may stand behind them."""
 PYTHON_WANTED = "Install Python 3.10 or newer there and name it with ansible_python_interpreter."
 # sudo, as Ansible and sudo themselves say it.
 PASSWORD = re.compile(r"[Mm]issing sudo password|sudo: a password is required|Incorrect sudo password|Timeout .* waiting for privilege escalation")
@@ -33,7 +36,7 @@ def box_problem(result: Mapping[str, Any], here: Mapping[str, str]) -> str:
     if result.get("failed"):
         return f"{here['name']}: {_python(result, here) or said or 'it could not be read.'}"
     errors = [one["text"] for one in result.get("findings") or [] if one["level"] == "error"]
-    return f"{here['name']}: {' Also: '.join(errors)}" if errors else ""
+    return f"{here['name']}: {briefly(errors, ' Also: ', WITH_OFFER)}" if errors else ""
 
 
 def _python(result: Mapping[str, Any], here: Mapping[str, str]) -> str:
@@ -93,4 +96,4 @@ def models_refused(servers: Sequence[Mapping[str, Any]], known: Mapping[str, Any
             "Copy the model's directory there, or correct `model` in gb10_servers or gb10_models_dir"
             + (" (a revision of a repository is `revision`, not @ or : in `model`)." if any("@" in path for path in nowhere) else ".")
         )
-    return " ".join(found)
+    return briefly(found)

@@ -16,10 +16,11 @@ from typing import Any, cast
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._image import mods as image_mods
 from ansible_collections.gb10.vllm.plugins.module_utils._image import pull_requests
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing.flags import plain_name
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.checks import short
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import environment, groups
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.deployment import is_loopback
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.flavours import image_settings
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.inside import check_api, named, own_port
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.shapes import Server
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
@@ -62,37 +63,19 @@ def model_mistake(model: str) -> str:
     url = HUB_URL.match(model)
     if url:
         revision = f" and `revision: {url[2]}`" if url[2] and url[2] != "main" else ""
-        return f"`model: {model}` is an address of a web page: write `model: {url[1]}`{revision}"
+        return f"`model: {short(model)}` is an address of a web page: write `model: {url[1]}`{revision}"
     if "://" in model:
-        return f"`model: {model}` is an address: write a directory of the box, or ORG/NAME for a repository of the hub"
+        return f"`model: {short(model)}` is an address: write a directory of the box, or ORG/NAME for a repository of the hub"
     if QUANTISED_FILE.fullmatch(model):
-        return f"`model: {model}` names one GGUF file of a repository, and GGUF is not supported: use the model's safetensors version"
+        return f"`model: {short(model)}` names one GGUF file of a repository, and GGUF is not supported: use the model's safetensors version"
     pinned = PINNED.fullmatch(model)
     if pinned and ":" in model:
-        return f"`model: {model}` holds a revision: write `model: {pinned[1]}` and `revision: {pinned[2]}`"
+        return f"`model: {short(model)}` holds a revision: write `model: {pinned[1]}` and `revision: {pinned[2]}`"
     if model.startswith("~"):
-        return f"`model: {model}` begins with ~, which may be anybody's home on the box: write the whole path"
+        return f"`model: {short(model)}` begins with ~, which may be anybody's home on the box: write the whole path"
     if model.startswith(("./", "../")):
-        return f"`model: {model}` is below where you stand, but models lie on the box: write its whole path there, or its path below gb10_models_dir"
+        return f"`model: {short(model)}` is below where you stand, but models lie on the box: write its whole path there, or its path below gb10_models_dir"
     return ""
-
-
-def own_port(server: Mapping[str, Any], where: str) -> Any:
-    """The port of a server: its own or the one in ``args``, which vLLM would listen on. GB10Error where they differ, or ``host`` closes the container."""
-    args = server.get("args")
-    named = {plain_name(key): value for key, value in args.items()} if isinstance(args, Mapping) else {}
-    host = named.get("host")
-    if host is not None and str(host).strip("[]") not in ("0.0.0.0", "::"):
-        said = "127.0.0.1" if str(host).lower() == "localhost" else host
-        raise GB10Error(
-            f"{where}: args.host is {host}, on which nobody outside the container reaches vLLM; leave it out and say `address: {said}` for the server."
-        )
-    if "model" in named:
-        raise GB10Error(f"{where}: args.model names a second model beside `model`, and vLLM refuses to start with both; leave it out of args.")
-    port, inner = server.get("port"), named.get("port")
-    if inner is not None and port is not None and str(inner) != str(port):
-        raise GB10Error(f"{where}: `port: {port}` and args.port {inner} say two things; keep `port`, which counts in the container and on the box.")
-    return port if port is not None else 8000 if inner is None else inner
 
 
 def server_mistakes(servers: Any, models_dir: str, allow_open: bool = False, listen: str = "") -> list[str]:
@@ -131,11 +114,11 @@ def listening(given: object) -> str:
     address = getattr(address, "ipv4_mapped", None) or address
     if getattr(address, "scope_id", None) or (address.version == 6 and address.is_link_local):
         raise GB10Error(
-            f"`address: {text}` holds on one link only (its zone, as link-local IPv6 addresses do), and Docker cannot publish a port on a zone. "
+            f"`address: {short(text)}` holds on one link only (its zone, as link-local IPv6 addresses do), and Docker cannot publish a port on a zone. "
             "Use a global or unique local address of the box, or :: for all of them."
         )
     if address.is_multicast:
-        raise GB10Error(f"`address: {text}` is a multicast address; name an address of the box, 0.0.0.0 for all of them or 127.0.0.1 for none.")
+        raise GB10Error(f"`address: {short(text)}` is a multicast address; name an address of the box, 0.0.0.0 for all of them or 127.0.0.1 for none.")
     return str(address)
 
 
@@ -152,7 +135,7 @@ def normalise(servers: list[dict], models_dir: str, allow_open: bool = False, li
         server = without_empty(server)
         name, model = str(server.get("name") or ""), str(server.get("model") or "").strip()
         if not NAME.fullmatch(name):
-            raise GB10Error(f"gb10_servers entry {position}: `name: {name}` must be lower-case letters, digits and inner dashes (at most 40).")
+            raise GB10Error(f"gb10_servers entry {position}: `name: {short(name)}` must be lower-case letters, digits and inner dashes (at most 40).")
         if not model:
             raise GB10Error(f"gb10_servers entry {position} ({name}): `model` is missing; name a directory under gb10_models_dir, a path or ORG/NAME.")
         where = f"gb10_servers entry {position} ({name})"
@@ -165,7 +148,7 @@ def normalise(servers: list[dict], models_dir: str, allow_open: bool = False, li
         except (TypeError, ValueError):
             port = 0
         if not 0 < port < 65536:
-            raise GB10Error(f"gb10_servers entry {position} ({name}): `port: {given}` is not a port; use a number from 1 to 65535.")
+            raise GB10Error(f"gb10_servers entry {position} ({name}): `port: {short(given)}` is not a port; use a number from 1 to 65535.")
         try:
             address = listening(server.get("address") or listen)
         except GB10Error as error:
@@ -173,12 +156,13 @@ def normalise(servers: list[dict], models_dir: str, allow_open: bool = False, li
         path = posixpath.normpath(model if model.startswith("/") else posixpath.join(models_dir, model))
         mistake = path_mistake(path)
         if mistake:
-            raise GB10Error(f"gb10_servers entry {position} ({name}): the model's path {path!r} {mistake}; give the directory another name.")
+            raise GB10Error(f"gb10_servers entry {position} ({name}): the model's path {short(path)!r} {mistake}; give the directory another name.")
         is_loopback(address)
         if server.get("env"):
             server["env"] = environment.readable(server["env"], where)
         _check_access(server, f"gb10_servers entry {position} ({name})")
         policy = "given" if server.get("api_key") else "none" if allow_open else "generate"
+        check_api(server, policy == "none", where)
         known: Server = {
             "name": name,
             "model": model,
@@ -234,7 +218,7 @@ def _check_access(server: Mapping[str, Any], where: str) -> None:
     parts = tls if isinstance(tls, Mapping) else {}
     if set(parts) != {"certificate", "key"} or not all(BIND_PATH.fullmatch(str(path)) for path in parts.values()):
         raise GB10Error(f"{where}: `tls` must name `certificate` and `key`, absolute paths on the box without a colon (PEM files).")
-    if any(plain_name(name).startswith("ssl_") for name in server.get("args") or {}):
+    if any(name.startswith("ssl_") for name in named(server.get("args"))):
         raise GB10Error(f"{where}: `tls` and ssl_* in `args` both say how TLS is spoken; keep one of them.")
 
 

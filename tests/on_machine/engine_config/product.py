@@ -17,6 +17,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layers_registry 
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layout import DTYPE_BYTES, KVLayout
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.need import Common, need_of
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.wanted_server import read_server
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.environment import readable
 from combinations import Combination
 
 VERSION = "0.32.0"
@@ -27,7 +28,8 @@ def answer(one: Combination, directory: Path) -> dict[str, Any]:
     """The product's answers, or its refusal in one sentence."""
     try:
         info = inspect_model(str(directory))
-        wanted = {"name": "s", "model": str(directory), "model_path": str(directory), "args": dict(one.args), "plan_env": dict(one.env)}
+        env = readable(one.env, "gb10_servers entry 1 (s)")
+        wanted = {"name": "s", "model": str(directory), "model_path": str(directory), "args": dict(one.args), "plan_env": env}
         server = read_server(wanted)
         need = need_of(server, info, {}, Common({"vllm_version": VERSION, "platform": "gb10", "source": "given"}, TOTAL, 0, False, {str(directory): info}))
     except GB10Error as error:

@@ -50,7 +50,7 @@ COUNTED = {
     "kv_cache_dtype_skip_layers": ([], ["0"], {"kv_cache_dtype": "fp8"}),
     "kv_cache_memory_bytes": (10 * GIB, 20 * GIB, {}),
     "kv_offloading_size": (0, 20, {}),
-    "kv_transfer_config": ({}, {"kv_connector": "OffloadingConnector", "kv_connector_extra_config": {"cpu_bytes_to_use": 5 * GIB}}, {}),
+    "kv_transfer_config": ({}, {"kv_connector": "OffloadingConnector", "kv_role": "kv_both", "kv_connector_extra_config": {"cpu_bytes_to_use": 5 * GIB}}, {}),
     "language_model_only": (False, True, {}),
     "limit_mm_per_prompt": ({"image": 1}, {"image": 0}, {}),
     "lora_dtype": ("auto", "float32", LORA),
@@ -119,7 +119,8 @@ def test_what_makes_no_sense_in_unified_memory_is_refused_in_one_sentence(name):
 
 @pytest.mark.parametrize("name", [name for name, row in ARGUMENTS.items() if row.memory == arguments.UNKNOWN])
 def test_what_cannot_be_known_is_named_with_the_way_to_reserve_for_it(name):
-    value = True if ARGUMENTS[name].kind == arguments.TRUTH else "lmcache"
+    # Of each kind one value that vLLM's parser takes.
+    value = {arguments.TRUTH: True, arguments.NUMBER: 8, arguments.JSON: {"ec_connector": "lmcache", "ec_role": "ec_both"}}.get(ARGUMENTS[name].kind, "lmcache")
     found = [warning for warning in planned(**{name: value})["warnings"] if warning.startswith(f"{name}: ")]
     assert len(found) == 1 and "reserve_gib" in found[0] and "gb10_reserve_gib" in found[0]
     assert [warning for warning in planned(**{name: ""})["warnings"] if warning.startswith(name)] == []

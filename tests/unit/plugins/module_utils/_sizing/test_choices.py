@@ -19,7 +19,7 @@ RECORDED = json.loads(gzip.decompress((Path(__file__).parent / "data" / "vllm-ar
 # Checked where their values are counted (`engine`, `speculation`), or refused by vLLM's configuration classes and not by its parser.
 ELSEWHERE = {
     "dtype", "kv_cache_dtype", "mamba_cache_dtype", "mamba_ssm_cache_dtype", "mamba_cache_mode", "runner", "performance_mode", "spec_method",
-    "gdn_prefill_backend", "collect_detailed_traces", "lora_dtype",
+    "gdn_prefill_backend", "lora_dtype",
 }  # fmt: skip
 NOT_IN_THE_PARSER = {"config_format", "optimization_level"}
 
@@ -38,6 +38,13 @@ def test_every_closed_set_is_the_one_that_was_recorded():
     assert set(choices.CHOICES) - NOT_IN_THE_PARSER == set(known) - ELSEWHERE
     for name in set(choices.CHOICES) - NOT_IN_THE_PARSER:
         assert set(choices.CHOICES[name].split()) == known[name], name
+
+
+def test_none_is_a_choice_where_it_was_recorded():
+    takes_none = {name for version in RECORDED.values() for name, row in version["arguments"].items() if "none" in row.get("takes", ())}
+    assert takes_none & {*choices.CHOICES, *choices.UPPER} == choices.OR_NONE
+    with pytest.raises(GB10Error, match="scheduling_policy is 'None'"):
+        choices.refuse({"scheduling_policy": "None"}, "0.33.0", "server s")
 
 
 def test_what_is_looked_at_is_an_argument():

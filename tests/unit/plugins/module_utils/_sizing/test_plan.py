@@ -368,7 +368,7 @@ class TestInput:
         [(True, ["--x-y"]), (False, ["--no-x-y"]), ([1, "b"], ["--x-y", "1", "b"]), ({"b": 1}, ["--x-y", '{"b":1}']), (3, ["--x-y", "3"])],
     )
     def test_args_become_words(self, value, words):
-        args = only(plan(server(max_model_len=65536, args={"x_y": value})))["arguments"]
+        args = only(plan(server(max_model_len=65536, args={"x_y": value}), version="0.33.0+nv1"))["arguments"]  # a fork's own argument
         assert args[-len(words) :] == words
 
     @pytest.mark.parametrize(
@@ -382,6 +382,22 @@ class TestInput:
         with pytest.raises(GB10Error, match="but a GB10 has one GPU"):
             plan(server(max_model_len=65536, args=args))
         assert only(plan(server(max_model_len=65536, args={"tensor_parallel_size": 1, "pp": "1"})))["verdict"] == "fits"
+
+    @pytest.mark.parametrize(
+        "args",
+        [
+            {"dpe": True}, {"-dph": True}, {"data_parallel_external_lb": "yes", "dpn": 0}, {"dpn": 0}, {"nnodes": 1, "node_rank": 1}, {"-r": "1"}, {"dpl": 0},
+            {"device_ids": "1"}, {"device_ids": "0,1"}, {"enable_eplb": True}, {"enable_elastic_ep": True}, {"enable_dbo": True},
+            {"enable_fault_tolerance": True}, {"dpr": 0, "dpl": 1},
+        ],
+    )  # fmt: skip
+    def test_what_only_one_of_several_engines_is_told_is_refused(self, args):
+        with pytest.raises(GB10Error, match="leave it out"):
+            plan(server(max_model_len=65536, args=args))
+
+    def test_what_says_that_there_is_one_engine_is_fine(self):
+        args = {"nnodes": 1, "node_rank": 0, "dpl": 1, "dpe": False, "device_ids": "0", "data_parallel_size": 1}
+        assert only(plan(server(max_model_len=65536, args=args)))["verdict"] == "fits"
 
     def test_remote_code_needs_the_user_and_the_model(self):
         models = {"/m/a": devstral(auto_map=["AutoConfig"])}

@@ -426,12 +426,30 @@ class TestArguments:  # C, J
         with pytest.raises(GB10Error, match=words):
             flags.check_switches(flags.normalise_args(written, "s"), "s")
 
-    @pytest.mark.parametrize(("args", "words"), [({"enable_prefix_cashing": True}, "did you mean enable_prefix_caching"), ({"max_num": 4}, "no vLLM")])
+    @pytest.mark.parametrize(
+        ("args", "words"),
+        [
+            ({"enable_prefix_cashing": True}, "did you mean enable_prefix_caching"),
+            ({"max_num": 4}, "several that begin so (max_num_active_seqs"),
+            ({"a_flag_of_tomorrow": 1}, "so it refuses to start with it"),
+            ({"swap_space": 4}, "has the argument swap_space: leave it out"),
+        ],
+    )
     def test_an_argument_that_vllm_has_not(self, tmp_path, args, words):
         path = model(tmp_path / "m", QWEN)
-        assert any(words in warning for warning in planned(path, version="0.32.0", args=args)["warnings"])
+        for version in ("0.32.0", "0.33.0"):
+            with pytest.raises(GB10Error) as refused:
+                planned(path, version=version, args=args)
+            assert words in str(refused.value) and len(str(refused.value)) < 300
+        for version in ("0.31.0", "0.32.1.dev3", "0.33.0+nv1"):  # a fork may have it
+            assert any(words in warning for warning in planned(path, version=version, args=args)["warnings"])
         for version in ("0.34.0", "0.1.dev5+g1", "0.25.0"):
             assert not any("has the argument" in warning for warning in planned(path, version=version, args=args)["warnings"])
+
+    @pytest.mark.parametrize(("version", "args"), [("0.32.0", {"monokernel": True}), ("0.33.0", {"calculate_kv_scales": True})])
+    def test_an_argument_that_this_release_has_not(self, tmp_path, version, args):
+        with pytest.raises(GB10Error, match="only, so 0.3..0 refuses to start with it: leave it out"):
+            planned(model(tmp_path / "m", QWEN), version=version, args=args)
 
     @pytest.mark.parametrize(
         ("args", "words"),

@@ -138,6 +138,31 @@ def test_what_cannot_be_reached_is_refused_with_the_remedy(box, args, word):
     assert word in said and said.startswith("server a: args.") and len(said) <= 600 and "\n" not in said
 
 
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"kv_connector": "ExampleConnector", "kv_role": "kv_both", "kv_connector_extra_config": {"shared_storage_path": "/srv/kv"}},
+        {"kv_connector": "MultiConnector", "kv_connector_extra_config": {"connectors": [{"kv_connector_extra_config": {"shared_storage_path": "/srv/kv"}}]}},
+        {"kv_connector": "OffloadingConnector", "kv_connector_extra_config": {"secondary_tiers": [{"type": "fs", "root_dir": "/srv/kv"}]}},
+    ],
+)
+def test_where_a_connector_writes_is_a_place_that_the_container_may_write(box, config):
+    text = json.dumps(config)
+    for given in (config, text):
+        reached, _named = found(box, kv_transfer_config=given)
+        assert len(reached.mistakes) == 1 and "is /srv/kv, which the container may not write" in reached.mistakes[0]
+        assert found(box, kv_transfer_config=json.loads(text.replace("/srv/kv", "/cache/kv")))[0].mistakes == []
+    ec = {"ec_connector": "ECExampleConnector", "ec_connector_extra_config": {"shared_storage_path": "/srv/ec"}}
+    assert "args.ec_transfer_config.ec_connector_extra_config.shared_storage_path is" in found(box, ec_transfer_config=ec)[0].mistakes[0]
+
+
+def test_a_file_of_settings_that_a_connector_reads_is_mounted(box):
+    config = {"kv_connector": "LMCacheConnectorV1", "kv_connector_extra_config": {"lmcache.config_file": f"{box}/etc/x.jinja"}}
+    reached, _named = found(box, kv_transfer_config=config)
+    value = reached.args["kv_transfer_config"]["kv_connector_extra_config"]["lmcache.config_file"]
+    assert not reached.mistakes and inside(reached.volumes, value) == f"{box}/etc/x.jinja"
+
+
 def test_a_file_of_the_image_is_said_to_be_one_and_is_known_from_what_runs(box):
     reached, named = found(box, chat_template="image:/vllm-workspace/examples/x.jinja")
     assert reached.args["chat_template"] == "/vllm-workspace/examples/x.jinja" and not reached.mistakes

@@ -59,6 +59,62 @@ def test_a_host_that_listens_everywhere_is_fine(host):
     assert one(args={"--host": host})["port"] == 8000
 
 
+@pytest.mark.parametrize("key", ["port", "--port", "por", "-por"])
+def test_every_spelling_of_the_port_is_the_port(key):
+    """vLLM's parser takes a beginning that only one argument has, so that is where it listens."""
+    assert one(args={key: 9000})["port"] == 9000
+    (said,) = server_mistakes([{**SERVER, "port": 8001, "args": {key: 9000}}], "/srv/models")
+    assert "keep `port`" in said
+    assert one(args={key: ""})["port"] == 8000
+
+
+@pytest.mark.parametrize("host", ["", None, "None", "[::]"])
+def test_a_host_that_says_nothing_or_everywhere_is_fine(host):
+    assert one(args={"host": host})["port"] == 8000
+
+
+@pytest.mark.parametrize(
+    ("host", "words"),
+    [
+        ("*", "`address: 0.0.0.0`"),
+        ("[::1]", "`address: ::1`"),
+        ("spark-01.local", "on which IP address of the box"),
+        ("fe80::1%eth0", "on which IP address of the box"),
+        ("x" * 2000, "on which IP address of the box"),
+    ],
+)
+def test_the_address_that_a_host_is_told_is_one_that_is_taken(host, words):
+    for key in ("host", "hos", "--host"):
+        (said,) = server_mistakes([{**SERVER, "args": {key: host}}], "/srv/models")
+        assert words in said and len(said) < 300
+    if "`address: " in said:
+        assert one(address=said.partition("`address: ")[2].partition("`")[0])
+
+
+@pytest.mark.parametrize(
+    "args",
+    [{"grpc": True}, {"--grpc": "on"}, {"grpc": "true"}, {"headless": True}, {"headles": 1}, {"data_parallel_multi_port_external_lb": True}, {"-dpm": True},
+     {"api_server_count": 0}, {"-asc": "0"}],
+)  # fmt: skip
+def test_what_serves_no_api_with_keys_is_refused(args):
+    for open_ in (False, True):
+        (said,) = server_mistakes([{**SERVER, "args": args}], "/srv/models", open_)
+        assert said.startswith("gb10_servers entry 1 (a): args.") and said.endswith("leave it out.") and len(said) < 200
+
+
+@pytest.mark.parametrize("args", [{"grpc": False}, {"grpc": ""}, {"headless": "false"}, {"api_server_count": 2}])
+def test_what_is_turned_off_is_fine(args):
+    assert one(args=args)
+
+
+def test_a_front_end_that_asks_for_no_key_is_refused_while_one_is_due():
+    for value in ("1", 1, True, "true"):
+        (said,) = server_mistakes([{**SERVER, "env": {"VLLM_USE_RUST_FRONTEND": value}}], "/srv/models")
+        assert "asks for no key" in said and "gb10_allow_open" in said
+        assert server_mistakes([{**SERVER, "env": {"VLLM_USE_RUST_FRONTEND": value}}], "/srv/models", True) == []
+    assert one(env={"VLLM_USE_RUST_FRONTEND": "0"})
+
+
 @pytest.mark.parametrize("address", ["localhost", "spark-01.local", "fe80::1%eth0", "10.0.0.1:8000", "http://10.0.0.1", "10.0.0.0/24", "ff02::1", 0.5])
 def test_an_address_that_cannot_be_is_said_with_its_server(address):
     (said,) = server_mistakes([{**SERVER, "address": address}], "/srv/models")
