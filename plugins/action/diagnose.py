@@ -20,6 +20,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._io.lines import clean_l
 from ansible_collections.gb10.vllm.plugins.module_utils._io.redaction import everywhere
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import diagnosis, issue, knowledge
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.files import read_logs
+from ansible_collections.gb10.vllm.plugins.plugin_utils._report.words import visible
 
 ON_CONTROLLER = ("log", "diagnoses", "json")
 VERDICTS = {
@@ -59,7 +60,7 @@ class ActionModule(ActionBase):
         except GB10Error as error:
             return {"failed": True, "changed": False, "msg": str(error)}
         message = "\n\n".join(finding["text"] for finding in findings) or f"{box} has no server of this collection."
-        Display().display(message + "\n")
+        Display().display(visible(message) + "\n")
         return {"changed": False, "findings": findings, "msg": message}
 
     def _container(self, box: str, container: dict, entries: list) -> dict:

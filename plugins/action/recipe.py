@@ -16,6 +16,7 @@ from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe import export, r
 from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.document import read
 from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.expand import left_over
 from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.mapping import imported
+from ansible_collections.gb10.vllm.plugins.plugin_utils._report.words import visible
 
 
 class ActionModule(ActionBase):
@@ -47,7 +48,7 @@ class ActionModule(ActionBase):
         made = imported(document, one.mods)
         name = str(given["name"] or report.server_name(one.name))
         text = report.text(made, document, found.commit)
-        self._display.display(text)
+        self._display.display(visible(text))
         data = report.as_data(made, name, document)
         answer = {"changed": False, "recipes": [data], "commit": found.commit, "text": text, "files": []}
         left = left_over(made, {"recipe_without": given["without"]})
@@ -59,7 +60,7 @@ class ActionModule(ActionBase):
             field = next((one for one in ("min_nodes", "cluster_only", "defaults.tensor_parallel") if one in document.lines), "command")
             raise document.error(field, f"it needs {needed} boxes, and there are {given['boxes']}")
         lines = report.inventory(made, name, document, found.commit)
-        self._display.display("\n" + lines)
+        self._display.display("\n" + visible(lines))
         return {**answer, **self._write(given["dest"], lines)}
 
     def _many(self, found: source.Found) -> dict[str, Any]:
@@ -72,13 +73,13 @@ class ActionModule(ActionBase):
                 why = str(error).removeprefix(f"Recipe {one.name}").lstrip(":, ")
                 recipes.append({"recipe": one.name, "format": "", "verdict": "refused", "server": {}, "image": {}, "fields": [], "reasons": [why]})
         text = report.summary(recipes)
-        self._display.display(text)
+        self._display.display(visible(text))
         return {"changed": False, "recipes": recipes, "commit": found.commit, "text": text, "files": []}
 
     def _export(self, given: dict[str, Any]) -> dict[str, Any]:
         plain = export.plain
         text, left = export.exported(plain(given["deployment"]), given["format"], plain(given["env"]), plain(given["image"]))
-        self._display.display("\n".join([text, *(f"Left out: {one}." for one in left)]))
+        self._display.display(visible("\n".join([text, *(f"Left out: {one}." for one in left)])))
         return {"text": text, "left_out": left, "changed": False, **self._write(given["dest"], text)}
 
     def _write(self, dest: str | None, text: str) -> dict[str, Any]:

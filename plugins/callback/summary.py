@@ -30,6 +30,7 @@ from ansible.plugins.callback import CallbackBase
 from ansible_collections.gb10.vllm.plugins.module_utils._io.redaction import redact
 from ansible_collections.gb10.vllm.plugins.plugin_utils._follow.warm_up import warm_up
 from ansible_collections.gb10.vllm.plugins.plugin_utils._report.run_summary import END_OF_RUN, summary
+from ansible_collections.gb10.vllm.plugins.plugin_utils._report.words import visible
 
 COLLECTION = "gb10.vllm"
 COLOURS = {"failed": "COLOR_ERROR", "unreachable": "COLOR_UNREACHABLE", "put back": "COLOR_WARN", "held back": "COLOR_SKIP", "ok": "COLOR_OK"}
@@ -90,7 +91,7 @@ class CallbackModule(CallbackBase):
             boxes.append(dict(box, name=name, failed=failed, unreachable=counted["unreachable"] > 0))
         self._display.banner("GB10")
         for text, state in summary(boxes, list(self._phases.items()), bool(context.CLIARGS.get("check"))):
-            self._display.display(text, color=getattr(C, COLOURS[state]) if state else None)
+            self._display.display(visible(text), color=getattr(C, COLOURS[state]) if state else None)
         self._display.display("")
 
     def _box(self, host: Any) -> dict:

@@ -14,6 +14,7 @@ from typing import Any
 
 from ansible import constants as C
 from ansible.utils import color
+from ansible_collections.gb10.vllm.plugins.plugin_utils._report.words import visible
 
 LINE_EVERY_S = 30.0
 """Without a terminal: the longest silence between two lines, in seconds, as long as update() is called."""
@@ -54,20 +55,20 @@ class Progress:
             if text != self._last_text:
                 self._show_in_place(text)
         elif force or self._last_s is None or now - self._last_s >= LINE_EVERY_S:
-            self._display.display(f"  {self._label}: {text}")
+            self._display.display(visible(f"  {self._label}: {text}"))
             self._last_s = now
         self._last_text = text
 
     def done(self, text: str) -> None:
         """End with ``text`` as a whole line that stays."""
         prefix = "\r\033[K" if self._interactive and self._last_text else ""
-        self._display.display(f"{prefix}  {self._label}: {text}")
+        self._display.display(prefix + visible(f"  {self._label}: {text}"))
         self._last_text = ""
         self._last_s = None
 
     def _show_in_place(self, text: str) -> None:
         width = shutil.get_terminal_size((100, 24)).columns
-        line = f"  {self._label}: {text}"
+        line = visible(f"  {self._label}: {text}")
         if len(line) >= width:
             line = line[: width - 2] + "…"
         # The carriage return also flushes: the parent's stdout is line buffered.
