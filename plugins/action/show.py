@@ -16,6 +16,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._io.redaction import red
 from ansible_collections.gb10.vllm.plugins.plugin_utils._report.plan_picture import plan_picture
 from ansible_collections.gb10.vllm.plugins.plugin_utils._report.plan_table import plan_table
 from ansible_collections.gb10.vllm.plugins.plugin_utils._report.tell import tell
+from ansible_collections.gb10.vllm.plugins.plugin_utils._report.words import visible
 
 
 class ActionModule(ActionBase):
@@ -32,7 +33,7 @@ class ActionModule(ActionBase):
         text, plans = arguments["text"] or "", arguments["plans"] or {}
         if plans:
             text = "\n".join(filter(None, [text, plan_table(plans, arguments["reasons"])]))
-        text = redact(text, [])
+        text = visible(redact(text, []))
         tell(self._display, text)
         files = self._write(plans, arguments["directory"]) if plans and arguments["directory"] and not self._task.check_mode else []
         if files:

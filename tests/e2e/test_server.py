@@ -485,19 +485,30 @@ def test_a_box_that_was_held_back_goes_on_with_its_old_model_after_a_restart(box
     def serves():
         return box.run("docker exec gb10-vllm-tiny sha256sum /models/tiny/model.safetensors").split()[0]
 
+    def answer():
+        """What it says, with its logits: the weights decide them, not the words alone."""
+        body = json.dumps({"model": "held", "prompt": "1", "max_tokens": 4, "temperature": 0, "logprobs": 1}).encode()
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {KEY}"}
+        with urllib.request.urlopen(urllib.request.Request(f"http://{box.address}:8000/v1/completions", body, headers), timeout=60) as reply:
+            said = json.load(reply)["choices"][0]
+        return said["text"], [round(one, 3) for one in said["logprobs"]["token_logprobs"]]
+
     before = box.variables["gb10_servers"]
     held = dict(before[0], model="held")
     bring(box, "a" * 40, 64)
     box.wish(gb10_servers=[held])
     box.play("site.yml")
-    old, record = serves(), box.record("tiny", "deployment")
+    old, told, record = serves(), answer(), box.record("tiny", "deployment")
     assert record["container"]["volumes"][0].startswith("/srv/models/held@aaaaaaaaaaaaaa:") and record["content"]["weights"]
     assert "changed=0" in box.play("site.yml")
 
     bring(box, "b" * 40, 128)  # supply has brought it; the turn of this box has not come
     new = box.run("sha256sum /srv/models/held/model.safetensors").split()[0]
-    box.run("systemctl restart gb10-vllm-tiny.service")
+    boot = box.run("cat /proc/sys/kernel/random/boot_id")
+    subprocess.run(["docker", "restart", "--time", "60", box.container], check=True, capture_output=True, timeout=120)
+    box.wait_until(lambda: "started" in box.run("echo started", check=False))
     box.wait_until(lambda: box.ask(8000, KEY, model="held") == 200)
+    assert box.run("cat /proc/sys/kernel/random/boot_id") != boot and answer() == told, "the old model answers after the reboot"
     assert serves() == old != new and box.record("tiny", "deployment")["manifest"] == record["manifest"]
 
     # Names, sizes and headers are the same: only the content tells that it is another model.

@@ -59,18 +59,39 @@ def test_killed_during_a_rollback_it_is_done_again_and_goes_no_further(boxes):
     for length in (1024, 512):
         boxes.wish(gb10_servers=[dict(SERVER, max_model_len=length)])
         boxes.play("site", "-l", ONE)
-    for moment in chosen(boxes.moments(ONE, "rollback", "-l", ONE), 0.5):
+    moments, undone = chosen(boxes.moments(ONE, "rollback", "-l", ONE), 0.5), 0
+    for moment in moments:
         boxes.at(ONE, moment)
         if boxes.record(ONE, "history")[0]["planned"]["max_model_len"] == 2048:
             continue  # it was over, but for the lock
+        undone += 1
         boxes.play("rollback", "-l", ONE)
         assert boxes.answers(ONE) and boxes.held() == [], moment
         assert boxes.record(ONE, "deployment")["planned"]["max_model_len"] == 1024, moment
         assert [one["planned"]["max_model_len"] for one in boxes.record(ONE, "history")] == [2048], moment
+    assert undone and undone * 2 >= len(moments), "a rollback is over in the last half of its moments at the earliest"
     boxes.at(ONE, moment)
     boxes.wish(gb10_servers=[SERVER])
     boxes.play("site", "-l", ONE)
     assert boxes.serves(ONE) == ("tiny", True) and boxes.held() == []
+
+
+def test_killed_while_the_lock_file_is_written_it_is_the_old_or_the_new_one_and_the_next_run_locks_what_runs(boxes):
+    lock = boxes.inventory / "gb10.lock.yml"
+    before, lengths = lock.read_text(), (1024, 512, 256, 128) if os.environ.get("GB10_ALL_MOMENTS") else (1024, 512)
+    for number, length in enumerate(lengths):
+        boxes.wish(gb10_servers=[dict(SERVER, max_model_len=length)])
+        # The run says so before the task goes to a process of its own; each time it is a little further.
+        boxes.kill_at("site", "Lock what runs", "-l", ONE, later_s=0.3 * number)
+        left = lock.read_text()
+        assert left == before or boxes.locked(ONE), left
+        assert boxes.record(ONE, "deployment")["planned"]["max_model_len"] == length and boxes.held() == [ONE]
+        boxes.play("site", "-l", ONE)
+        assert boxes.locked(ONE) and boxes.answers(ONE) and boxes.held() == []
+        assert boxes.record(ONE, "deployment")["planned"]["max_model_len"] == length
+        assert boxes.play("site", "-l", ONE).count("changed=0") == 1
+        before = lock.read_text()
+        assert [one.name for one in boxes.inventory.iterdir() if "lock" in one.name] == [lock.name], "what was half written is gone or elsewhere"
 
 
 def test_killed_while_a_server_is_removed_it_goes_whole_the_next_time(boxes):

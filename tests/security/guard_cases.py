@@ -111,10 +111,13 @@ def clock(shift):
     deploy(state, "http://127.0.0.1:9")
     guard.before_start("a")
     real = time.time
-    if hasattr(guard, "time"):
-        guard.time = type("T", (), {"time": staticmethod(lambda: real() + shift), "strftime": time.strftime})
-    else:
-        guard.strftime = lambda shape: time.strftime(shape, time.localtime(real() + shift))  # the only wall clock that is left, for people
+    # Whatever of the guard asks for the time of day is told another one.
+    for name, value in list(vars(guard).items()):
+        if value is real:
+            setattr(guard, name, lambda: real() + shift)
+        elif value is time:
+            setattr(guard, name, type("T", (), {**vars(time), "time": staticmethod(lambda: real() + shift)}))
+    guard.strftime = lambda shape: time.strftime(shape, time.localtime(real() + shift))
     for _ in range(3):
         guard.watch("a")
     acts = [c for c in calls if "restart" in c]

@@ -7,6 +7,7 @@
 PYTHONPATH=DIR python lying_neighbour_image.py      (no Docker: its answers are played)
 """
 
+import hashlib
 import os
 import sys
 import tempfile
@@ -24,6 +25,8 @@ from ansible_collections.gb10.vllm.plugins.module_utils._transfer.work import Wo
 top = tempfile.mkdtemp(prefix="gb10-liar-image-")
 EVIL = {"Id": "sha256:evil", "Config": {"Cmd": ["evil"]}, "RootFS": {"Layers": ["sha256:e"]}, "Created": "now", "Architecture": "arm64", "Os": "linux"}
 evil = identity(EVIL)
+SENT = b"{}"
+CONFIG = hashlib.sha256(SENT).hexdigest()
 
 
 class Receiver:  # what a lying neighbour sends as the description of the image
@@ -32,7 +35,8 @@ class Receiver:  # what a lying neighbour sends as the description of the image
     stopped = threading.Event()
 
     def index(self):
-        return {"items": [], "meta": {"identity": evil, "config": "c", "layers": [], "others": [], "index": None, "sizes": {}}}
+        meta = {"identity": evil, "config": CONFIG, "layers": [], "others": [], "index": None, "sizes": {CONFIG: len(SENT)}}
+        return {"items": [{"name": CONFIG, "size": len(SENT), "sha256": CONFIG}], "meta": meta}
 
 
 class Docker:
@@ -55,7 +59,9 @@ images = Images(os.path.join(top, "state"))
 images.store = Docker()
 asked = {"key": "image", "kind": "image", "place": "vllm-node", "identity": "0" * 64, "give": False, "sources": [{"name": "b"}]}
 root = os.path.join(top, "state", "transfer")
-os.makedirs(root)
+os.makedirs(images.blobs)
+with open(os.path.join(images.blobs, CONFIG), "wb") as f:
+    f.write(SENT)  # its only blob is here already: what has to be refused is the image that the description is of
 work = Work(Descriptions(root, ["image"]), ProgressLog(os.path.join(root, "progress.jsonl")), 1, 1)
 try:
     got = images.take(asked, Receiver(), work)()

@@ -2,88 +2,83 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Times every signature of diagnoses.yml on hostile text of 1 MB (one long line, and many lines).
+"""Times every signature of diagnoses.yml on hostile text: one long line, and a true megabyte of such lines.
 
-    python redos.py CHECKOUT [SECONDS_PER_TRY]
+    PYTHONPATH=CHECKOUT/.ansible/collections python redos.py CHECKOUT
 
-Each try runs in a child that is ended after SECONDS_PER_TRY (default 5). The strings are made from each signature's own literal parts:
-a prefix that matches, repeated filler that the expression's repetitions accept, and an end that spoils the match.
+The lines are made from each signature's own parts and its example: what matches over and over, a beginning that matches with filler its repetitions accept.
+They come to the expressions as every log does: cleaned and, since issue 11, cut. Only the time of the process counts, whatever else the machine does; each
+signature is tried in a child that the kernel ends after CPU_S seconds of its own.
 """
 
-import functools
+from __future__ import annotations
+
 import multiprocessing
 import re
+import resource
 import sys
-import time
 from pathlib import Path
 
 import yaml
+
+sys.path[:0] = [str(Path(sys.argv[1]) / "tests/support")]
+
 from ansible_collections.gb10.vllm.plugins.module_utils._io import lines
+from hostile_text import megabyte, seconds
 
-SIZE = 1_000_000
+LONG, MEGABYTE = 100_000, 1_000_000
+LINE_S = 0.05
+MEGABYTE_S = 2.0
+CPU_S = 60
+MOST = 120
+"""Hostile lines for each signature."""
+ENOUGH = 5
+"""So many slow ones say it all."""
 
 
-def strings(example):
+def strings(example: str, size: int) -> list[str]:
+    """What the report of issue 11 tried."""
     first = example.splitlines()[0]
     words = first.split() or ["x"]
     half = first[: max(1, len(first) // 2)]
-    return {
-        "spaces": " " * SIZE,
-        "a": "a" * SIZE,
-        "digits": "1" * SIZE,
-        "dots": "." * SIZE,
-        "quote": "'" * SIZE,
-        "newlines": "\n" * SIZE,
-        "example once, then a": half + "a" * SIZE,
-        "example once, then spaces": half + " " * SIZE,
-        "first words over and over, one line": ((words[0] + " ") * SIZE)[:SIZE],
-        "half the example over and over, one line": (half * (SIZE // len(half) + 1))[:SIZE],
-        "whole first line but its end, over and over": ((first[:-1] or "x") * (SIZE // max(1, len(first) - 1) + 1))[:SIZE],
-    }
+    whole = first[:-1] or "x"
+    return [
+        *(one * size for one in " a1.'"),
+        half + "a" * size,
+        half + " " * size,
+        *((one * (size // len(one) + 1))[:size] for one in (words[0] + " ", half, whole)),
+    ]
 
 
-@functools.lru_cache(32)
-def cleaned(text):
-    """As every log comes to the expressions: cleaned, and since issue 11 cut."""
-    return "\n".join(lines.clean_line(line) for line in text.split("\n"))
-
-
-def one(signature, text, queue):
+def judge(signature: str, example: str, queue: multiprocessing.SimpleQueue) -> None:
+    """Puts (seconds for a line, seconds for a megabyte, how the slowest line begins); runs in a process of its own."""
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
     pattern = re.compile(signature, re.MULTILINE)
-    at = time.perf_counter()
-    n = 0
-    for _match in pattern.finditer(text):
-        n += 1
-        if n == 3:
-            break
-    queue.put(time.perf_counter() - at)
+    told = [(took, 0.0, text[:40]) for text in map(lines.clean_line, strings(example, LONG)) if (took := seconds(pattern, text, most=10**6)) is not None]
+    told += [(0.0, seconds(pattern, "\n" * MEGABYTE, most=10**6), "")]
+    told += megabyte(pattern, example, LONG, MOST, lines.clean_line)
+    queue.put((max(one[0] for one in told), *max((one[1], one[2]) for one in told)))
 
 
-def main():
-    checkout, limit = sys.argv[1], float(sys.argv[2]) if len(sys.argv) > 2 else 5.0
-    entries = yaml.safe_load((Path(checkout) / "plugins/plugin_utils/_diagnosis/diagnoses.yml").read_text())
-    examples = yaml.safe_load((Path(checkout) / "tests/unit/plugins/plugin_utils/_diagnosis/examples.yml").read_text())
-    slow = []
+def main() -> int:
+    checkout = Path(sys.argv[1])
+    entries = yaml.safe_load((checkout / "plugins/plugin_utils/_diagnosis/diagnoses.yml").read_text())
+    examples = yaml.safe_load((checkout / "tests/unit/plugins/plugin_utils/_diagnosis/examples.yml").read_text())
+    slow, worst = [], (0.0, 0.0)
     for entry in entries:
-        worst = (0.0, "")
-        for what, text in strings(examples[entry["id"]]["example"]).items():
-            queue = multiprocessing.SimpleQueue()
-            child = multiprocessing.Process(target=one, args=(entry["signature"], cleaned(text), queue))
-            child.start()
-            child.join(limit)
-            if child.is_alive():
-                child.kill()
-                child.join()
-                took = float("inf")
-            else:
-                took = queue.get() if not queue.empty() else float("nan")
-            worst = max(worst, (took, what))
-            if took == float("inf"):
-                break
-        if worst[0] > 0.5:
-            slow.append((worst[0], entry["id"], worst[1]))
-            print(f"{entry['id']:12} {worst[0]:8.2f} s  {worst[1]}", flush=True)
-    print(len(entries), "signatures,", len(slow), "slower than 0.5 s on 1 MB")
+        queue: multiprocessing.SimpleQueue = multiprocessing.SimpleQueue()
+        child = multiprocessing.Process(target=judge, args=(entry["signature"], examples[entry["id"]]["example"], queue))
+        child.start()
+        child.join()
+        line_s, megabyte_s, text = queue.get() if not queue.empty() else (float("inf"), float("inf"), "")
+        queue.close()
+        worst = (max(worst[0], line_s), max(worst[1], megabyte_s))
+        if line_s > LINE_S or megabyte_s > MEGABYTE_S:
+            slow.append(entry["id"])
+            print(f"{entry['id']:12} {line_s:8.3f} s for a line, {megabyte_s:8.3f} s for a megabyte  {text!r}", flush=True)
+        if len(slow) == ENOUGH:
+            break
+    print(f"{len(entries)} signatures, {len(slow)} slower than {LINE_S} s a line or {MEGABYTE_S} s a megabyte; worst {worst[0]:.4f} and {worst[1]:.3f}")
     return bool(slow)
 
 

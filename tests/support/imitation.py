@@ -256,14 +256,15 @@ class Boxes:
         assert "Traceback" not in output, output
         return output
 
-    def kill_at(self, name: str, task: str, *arguments: str, after: str = "") -> str:
-        """Kill a run as soon as it says that a task has begun (one that follows the task ``after``); what it printed until then."""
+    def kill_at(self, name: str, task: str, *arguments: str, after: str = "", later_s: float = 0.0) -> str:
+        """Kill a run as soon as it says that a task has begun (one that follows the task ``after``), or so much later; what it printed until then."""
         process = self.start(name, *arguments)
         assert process.stdout
         seen = ""
         for line in process.stdout:
             seen += line
             if line.startswith("TASK [") and task in line and after in seen:
+                time.sleep(later_s)
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
                 return seen

@@ -14,6 +14,8 @@ from typing import Any
 LIKELY = re.compile(r"^(?:dgx-?|)spark\b|^(?:gx10|promax|zgx|pgx|thinkstation-?pgx|edgexpert|aitop|gn100|gb10)|gb10")
 NVIDIA = ("00:04:4b", "48:b0:2d", "3c:6d:66")
 """How addresses of NVIDIA's own network cards begin."""
+TAKEN = re.compile(r"null|true|false|yes|no|on|off|y|n|all|ungrouped|localhost|gb10|hosts|vars|children|gb10-lock|[0-9][0-9a-fx]*", re.I)
+"""What a stranger may call himself and no host of an inventory can be called: words and numbers of YAML, groups, the controller."""
 
 
 def boxes(answers: Mapping[str, str], known: Iterable[Mapping[str, str]]) -> list[dict[str, Any]]:
@@ -33,7 +35,7 @@ def boxes(answers: Mapping[str, str], known: Iterable[Mapping[str, str]]) -> lis
     found = []
     for key, addresses in groups.items():
         mac = next((facts[one]["mac"] for one in addresses if facts.get(one, {}).get("mac")), "")
-        named = "" if ":" in key or re.fullmatch(r"[0-9.]+", key.partition("%")[0]) else key
+        named = "" if ":" in key or re.fullmatch(r"[0-9.]+", key.partition("%")[0]) or TAKEN.fullmatch(key) else key
         why = f"it calls itself {named}" if LIKELY.search(named) else "its network card is NVIDIA's" if mac.startswith(NVIDIA) else ""
         name = named or "box-" + re.sub(r"[^a-z0-9]+", "-", addresses[0].partition("%")[0].lower()).strip("-")
         found.append({"name": name, "addresses": addresses, "banner": answers[addresses[0]], "likely": bool(why), "why": why})

@@ -96,7 +96,8 @@ class Download(hub.Hub):
             sha256, blob = lfs.get("sha256"), entry.get("blobId") if not lfs else None
             if not isinstance(sha256, (str, type(None))) or not isinstance(blob, (str, type(None))):
                 raise GB10Error(f"{url} lists the file {name!r} without a proper checksum; nothing was downloaded")
-            files[name] = {"size": size, "sha256": sha256, "blob": blob}
+            if os.path.basename(name) != model_store.RECORD and not name.endswith(INCOMING):  # names that mean something to us are nobody else's
+                files[name] = {"size": size, "sha256": sha256, "blob": blob}
         return answer["sha"], files
 
     def fetch(

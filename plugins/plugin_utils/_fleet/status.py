@@ -103,8 +103,16 @@ def certificate_words(certificate: Mapping[str, Any] | None) -> str:
     """What there is to say of the certificate a server speaks TLS with, without a full stop; "" where it speaks none."""
     if not certificate:
         return ""
-    valid = f"is valid until {certificate['expires']}" if certificate["expires"] else "could not be read for its end (there is no openssl on the box)"
+    word = "ended on" if certificate.get("over") else "is valid until"
+    valid = f"{word} {certificate['expires']}" if certificate["expires"] else "could not be read for its end (there is no openssl on the box)"
     return str(certificate["problem"] or f"its certificate {certificate['certificate']} {valid}")
+
+
+def _at(now_s: float, row: dict[str, Any]) -> dict[str, Any]:
+    """The row of a server at this time, by which its certificate may have ended."""
+    certificate = row["certificate"]
+    over = bool(certificate and certificate.get("expires_at") and certificate["expires_at"] <= now_s)
+    return {**row, "certificate": {**certificate, "over": True}} if over else row
 
 
 def _differs(name: str, seen: Seen, wanted: bool, deployed: bool) -> list[str]:
@@ -122,7 +130,7 @@ def status(seen: Mapping[str, Seen], made_at: str, routers: Mapping[str, Any] | 
     """The fleet as one JSON value: {format, made_at, boxes: {name: {problem, memory, servers}}}; ``seen`` by box, see ``status_rows``.
 
     ``routers``: what router_info returned by router, None for one that could not be reached; they are told beside the boxes where there are any.
-    ``now_s``: the time, by which a certificate soon ends.
+    ``now_s``: the time, by which a certificate soon ends, or has ended.
     """
     boxes = {}
     for name in sorted(seen):
@@ -130,7 +138,7 @@ def status(seen: Mapping[str, Seen], made_at: str, routers: Mapping[str, Any] | 
         boxes[name] = {
             "problem": problem(seen[name]),
             "memory": {key: memory.get(key) for key in ("total_bytes", "available_bytes", "cuda_total_bytes")} if memory else None,
-            "servers": status_rows(seen[name]),
+            "servers": [_at(now_s, row) for row in status_rows(seen[name])],
         }
     _name_unequal(boxes, seen)
     told = {"routers": everywhere(view.routers(routers, boxes, now_s))} if routers else {}

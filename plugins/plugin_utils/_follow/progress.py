@@ -62,13 +62,13 @@ class Progress:
     def done(self, text: str) -> None:
         """End with ``text`` as a whole line that stays."""
         prefix = "\r\033[K" if self._interactive and self._last_text else ""
-        tell(self._display, f"{prefix}  {self._label}: {text}")
+        tell(self._display, f"  {self._label}: {text}", before=prefix)
         self._last_text = ""
         self._last_s = None
 
     def _show_in_place(self, text: str) -> None:
         width = shutil.get_terminal_size((100, 24)).columns
-        line = f"  {self._label}: {text}"
+        line = visible(f"  {self._label}: {text}")
         if len(line) >= width:
             line = line[: width - 2] + "…"
         # The carriage return also flushes: the parent's stdout is line buffered.

@@ -263,5 +263,7 @@ def _replace(server: Mapping[str, Any]) -> list[str]:
     """The commands with which its owner makes room; nothing here does that for him."""
     name = shlex.quote(str(server["name"]))
     again = [f"docker update --restart=no {name}"] if server["restart"] not in ("", "no") else []
-    compose = f"   # of the compose project {server['compose']}" if server["compose"] else f"   # docker start {name} brings it back"
+    # A label may hold anything, and this line is there to be pasted.
+    project = re.sub(r"[^\w.-]+", " ", str(server["compose"]))[:60].strip()
+    compose = f"   # of the compose project {project}" if project else f"   # docker start {name} brings it back"
     return [*again, f"docker stop {name}{compose}"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible import constants as C
+from ansible_collections.gb10.vllm.plugins.plugin_utils._report.words import visible
 
 
 def is_data() -> bool:
@@ -16,6 +17,6 @@ def is_data() -> bool:
     return str(C.DEFAULT_STDOUT_CALLBACK).rpartition(".")[2].startswith("json")
 
 
-def tell(display: Any, text: str, **more: Any) -> None:
-    """Show ``text`` to a person by Ansible's ``Display``, or anything with its ``display`` method."""
-    display.display(text, **(more | {"stderr": True} if is_data() else more))
+def tell(display: Any, text: str, before: str = "", **more: Any) -> None:
+    """Show ``text`` to a person by Ansible's ``Display``, or anything with its ``display`` method; no escape in it reaches the terminal, only ``before``."""
+    display.display(before + visible(text), **(more | {"stderr": True} if is_data() else more))

@@ -7,11 +7,17 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 
 GIB = 2**30
+# Without line breaks and tabs: what moves the cursor, sets colours and titles, or turns the direction of writing, of one byte (C0, C1) or as an escape.
+_UNSEEN = re.compile(
+    r"\x1b(?:\[[0-9;?]{0,32}[ -/]{0,4}[@-~]|[\]PX^_][^\x07\x1b\x9c\n]{0,4096}(?:\x07|\x1b\\|\x9c)?|[ -/]{0,4}[0-~])?"
+    r"|[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]"
+)
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
@@ -58,3 +64,8 @@ def duration(seconds: float) -> str:
 def cut(text: str, width: int) -> str:
     """The text in at most ``width`` characters; what is cut off shows as an ellipsis."""
     return text if len(text) <= width else text[: max(0, width - 1)] + "…"
+
+
+def visible(text: str) -> str:
+    """The text as a terminal may get it: boxes, logs and recipes hold what strangers wrote, which must not move the cursor or hide what stands there."""
+    return _UNSEEN.sub("", text)

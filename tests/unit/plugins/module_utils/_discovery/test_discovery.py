@@ -117,6 +117,16 @@ def test_what_a_stranger_says_spoils_no_inventory(said):
     assert yaml.safe_load(boxes.inventory(found, "ben"))["gb10"]["hosts"] == {"spark": {"ansible_host": "10.0.0.1"}}
 
 
+@pytest.mark.parametrize("name", ["null", "True", "no", "0x10", "007", "1e5", "all", "ungrouped", "localhost", "gb10", "vars"])
+def test_a_stranger_who_calls_himself_a_word_of_the_inventory_is_called_by_his_address(name):
+    """His card may be said to be NVIDIA's, so that he is no comment."""
+    said = f"=;eth0;IPv4;x;_ssh._tcp;local;{name}.local;10.0.0.9;22;"
+    known = [*addresses.announced(said), {"address": "10.0.0.9", "mac": "48:b0:2d:00:00:01"}]
+    assert known[0]["name"] == name.lower()
+    found = boxes.boxes({"10.0.0.9": "SSH-2.0-x"}, known)
+    assert yaml.safe_load(boxes.inventory(found, "ben"))["gb10"]["hosts"] == {"box-10-0-0-9": {"ansible_host": "10.0.0.9"}}
+
+
 @pytest.mark.parametrize("said", [b"", b"HTTP/1.1 400\r\n", b"220 ftp\r\n", b"\x00\x01"])
 def test_what_is_no_ssh_is_none(said):
     assert boxes.banner(said) == ""

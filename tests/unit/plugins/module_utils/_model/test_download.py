@@ -185,6 +185,15 @@ def test_a_listing_with_a_name_that_leads_outside_is_refused(monkeypatch):
     assert file.COMMIT.fullmatch("0" * 40)
 
 
+@pytest.mark.parametrize("name", [".gb10-vllm-record", "sub/.gb10-vllm-record", "config.json.incoming"])
+def test_a_repository_brings_no_file_under_a_name_that_means_something_here(monkeypatch, name):
+    """A record of its making would say that another model arrives, whose files of the same size were believed then."""
+    hub = Hub()
+    listed = [{"rfilename": name, "size": 1}, {"rfilename": "config.json", "size": 2}]
+    monkeypatch.setattr(hub, "ask", lambda repo_id, revision: ("URL", {"sha": "c", "siblings": listed}))
+    assert [*hub.listing("acme/tiny", "main")[1]] == ["config.json"]
+
+
 class Listing(BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200)

@@ -7,9 +7,14 @@
 from __future__ import annotations
 
 import json
+import os
 
+import pytest
+from ansible_collections.gb10.vllm.plugins.module_utils._box import certificates
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import deployment
 from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet import status as statuses
+from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet import status_page
+from certificate_files import END, pair
 from fleet_boxes import OTHER_IMAGE, UNIT_DIGEST, box, deployed, server
 
 
@@ -175,3 +180,32 @@ def test_an_ipv6_endpoint_can_be_told_from_its_port():
     one = deployed(server(address="fd00::5"))
     assert statuses.status({"a": seen(box(one))}, "now")["boxes"]["a"]["servers"][0]["endpoint"] == "[fd00::5]:8000"
     assert "[fd00::5]:8000" in statuses.report_table({"a": {"box": box(one)}})
+
+
+def of_root(path):
+    """A file as it lies on a box, where it is root's; the tests may run as anybody."""
+    found = os.stat(path)
+    return os.stat_result((*found[:4], 0, *found[5:10]))
+
+
+@pytest.mark.parametrize(
+    ("made", "now_s", "words"),
+    [
+        (lambda folder, _patch: pair(folder), END.timestamp() - 1, "its certificate {0} is valid until Feb  3 04:05:06 2031 GMT"),
+        (lambda folder, _patch: pair(folder), END.timestamp(), "its certificate {0} ended on Feb  3 04:05:06 2031 GMT"),
+        (lambda folder, _patch: (pair(folder)[0], str(folder / "none")), 0.0, "{1} cannot be read (No such file or directory)"),
+        (
+            lambda folder, patch: patch.setenv("PATH", "/none") or pair(folder),
+            0.0,
+            "its certificate {0} could not be read for its end (there is no openssl on the box)",
+        ),
+    ],
+)  # fmt: skip
+def test_the_end_of_a_certificate_is_shown_in_the_table_and_on_the_page(tmp_path, monkeypatch, made, now_s, words):
+    monkeypatch.setattr(certificates, "_status", of_root)
+    files = made(tmp_path, monkeypatch)
+    one = {**box(deployed()), "certificates": {"devstral": certificates.read_certificate(*files)}}
+    status = json.loads(json.dumps(statuses.status({"spark-1": seen(one), "spark-2": seen(box(deployed()))}, "now", now_s=now_s)))
+    assert f"spark-1 devstral: {words.format(*files)}." in statuses.status_table(status).splitlines()
+    assert "spark-2 devstral: " not in statuses.status_table(status)
+    assert words.format(*files) in status_page.page(status, {})

@@ -211,3 +211,12 @@ def test_a_text_that_ansible_would_run_is_refused():
 def test_any_shape_of_inspect_is_read(broken):
     seen = described(broken, {}, [])
     assert seen is None or adopted([seen | {"snapshots": {}}])["problems"]
+
+
+def test_a_label_of_a_container_adds_no_command_to_those_that_are_there_to_be_pasted():
+    facts = {
+        "name": "x", "options": [], "command": ["vllm", "serve", "o/m"], "script": "", "env": {}, "mounts": [], "image": "v:1", "image_names": ["v:1"],
+        "image_id": "sha256:1", "secrets": [], "snapshots": {}, "ports": [], "network": "bridge", "restart": "", "compose": "p\nrm -rf ~; $(id) \x1b[2J",
+    }  # fmt: skip
+    found = adopted([facts])
+    assert found["replace"] == "docker stop x   # of the compose project p rm -rf id 2J"

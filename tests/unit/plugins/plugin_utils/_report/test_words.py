@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.plugin_utils._report.words import cut, duration, gib, human_bytes, size
+from ansible_collections.gb10.vllm.plugins.plugin_utils._report.words import cut, duration, gib, human_bytes, size, visible
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,30 @@ def test_duration(seconds, text):
 
 def test_cut():
     assert (cut("spark", 5), cut("spark", 4), cut("spark", 0)) == ("spark", "spa…", "…")
+
+
+HOSTILE = "vllm\x1b]0;title\x07-\x1b[2J\x1b[31mred\x9b2J\x9d0;t\x07 \x1bP1q\x1b\\x\r\x08\x7f\u202egnp\u2066\n\tnext"
+
+
+def test_what_a_stranger_wrote_cannot_move_the_cursor_set_a_title_or_turn_the_writing():
+    assert visible(HOSTILE) == "vllm-red2J0;t x" + "gnp\n\tnext"
+    plain = "Größe 12 µs … ⚠ 東京 \u00a0 “q”\n\tnext"
+    assert visible(plain) == plain and visible("\x1b" * 100_000) == ""
+
+
+def test_tables_and_the_end_of_a_run_are_shown_without_it(monkeypatch):
+    from ansible_collections.gb10.vllm.plugins.action import show
+    from ansible_collections.gb10.vllm.plugins.plugin_utils._follow import progress
+
+    said = []
+    display = type("Display", (), {"display": lambda _self, text, **_more: said.append(text)})()
+    action = object.__new__(show.ActionModule)
+    action._display = display
+    monkeypatch.setattr(show.ActionBase, "run", lambda *_words: {})
+    monkeypatch.setattr(show.ActionModule, "validate_argument_spec", lambda *_words: (None, {"text": HOSTILE, "plans": {}, "directory": None, "reasons": True}))
+    shown = action.run()
+    line = progress.Progress(display, HOSTILE, interactive=False)
+    line.update(HOSTILE)
+    line.done(HOSTILE)
+    assert shown["text"] == said[0] and len(said) == 3
+    assert not any(sign in text for text in said for sign in "\x1b\x9b\x9d\x07\r\x08\x7f\u202e")
