@@ -7,8 +7,8 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import re
+import subprocess
 import time
 
 import imitation

@@ -15,6 +15,7 @@ from typing import Any
 from ansible import constants as C
 from ansible.utils import color
 from ansible_collections.gb10.vllm.plugins.plugin_utils._report.tell import tell
+from ansible_collections.gb10.vllm.plugins.plugin_utils._report.words import visible
 
 LINE_EVERY_S = 30.0
 """Without a terminal: the longest silence between two lines, in seconds, as long as update() is called."""
