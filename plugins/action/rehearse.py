@@ -9,6 +9,7 @@ from __future__ import annotations
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.brief import briefly
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import diagnosis, knowledge
 from ansible_collections.gb10.vllm.plugins.plugin_utils._follow.long_task import box_of, progress_of
 from ansible_collections.gb10.vllm.plugins.plugin_utils._report.words import duration
@@ -42,7 +43,7 @@ class ActionModule(ActionBase):
             if one["verdict"] == "unable":
                 Display().warning(f"{box}: {one['name']} is not rehearsed: {one['why']}. The run goes on; a canary shows whether it starts.")
         refused = [_refusal(one, box, entries) for one in found if one["verdict"] == "refused"]
-        return {**seen, "failed": True, "msg": "\n".join(refused)} if refused else seen
+        return {**seen, "failed": True, "msg": briefly(refused, "\n", LONGEST)} if refused else seen
 
 
 def _outcome(one: dict) -> str:

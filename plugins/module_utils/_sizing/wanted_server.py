@@ -30,8 +30,9 @@ def read_server(server: WantedServer, repairs: Any = None, image_id: str = "") -
             raise GB10Error(f"server {name}: {key} is {str(server[key])[:64]!r}: it must be printable text on one line")
     merged: dict[str, Any] = dict(server)
     for key in ("kv_cache_dtype", "load_format", "served_model_name"):
-        if isinstance(server.get(key), (bool, Mapping)) or (isinstance(server.get(key), (list, tuple)) and key != "served_model_name"):
-            raise GB10Error(f"server {name}: {key} is {checks.shown(server[key])}: write one text there")
+        value, several = merged.get(key), key == "served_model_name"
+        if isinstance(value, (bool, Mapping)) or (isinstance(value, (list, tuple)) and not several):
+            raise GB10Error(f"server {name}: {key} is {checks.shown(value)}: write {'a name or a list of them' if several else 'one text'} there")
     merged["args"] = flags.normalise_args(server.get("args"), name)
     flags.check_switches(merged["args"], name)
     applied: list[Repair] = []
