@@ -78,9 +78,9 @@ def test_table_fits_120_columns_and_says_everything():
 
 
 def test_table_shows_long_arguments_whole():
-    entry = {**FITS, "args": {"speculative_thing": {"key": "value " * 12}, "flag": "a b"}}
+    entry = {**FITS, "args": {"additional_config": {"key": "value " * 12}, "chat_template": "a b"}}
     text = plan_table({"b": plan(entry)})
-    assert "--flag 'a b'" in text and "stated in the server's args" in text
+    assert "--chat-template 'a b'" in text and "stated in the server's args" in text
 
 
 @pytest.mark.parametrize("what", [None, {}, {"box": 3, "servers": []}, "plan"])
