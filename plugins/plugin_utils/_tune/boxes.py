@@ -58,13 +58,16 @@ def _record(known: Mapping[str, Any], server: str) -> Mapping[str, Any]:
 def came(boxes: Sequence[str], variables: Hosts, server: str) -> dict[str, str]:
     """{outcome, why, result} of a candidate on all boxes of its server: it came as far as the one that came least far, and only the head measured it.
 
-    ``variables`` of each box: ``tune_stage``, how far it came; ``tune_why``; ``server_rank_failed``, where it was this box's own failure.
+    ``variables`` of each box: ``tune_stage``, how far it came; ``tune_why``; ``server_rank_failed``, where this box failed, and
+    ``server_rank_left``, where that was because another one did.
     """
     told = {box: variables[box] for box in boxes}
     stages = {box: STAGES.index(str(one["tune_stage"])) for box, one in told.items()}
     outcome = STAGES[min(stages.values())]
     # A box says why it ended because of another one, too; that one knows more.
-    first = sorted(told, key=lambda box: (told[box].get("server_rank_failed") != server, stages[box]))
+    fell = {box for box, one in told.items() if one.get("server_rank_failed") == server}
+    own = {box for box in fell if not told[box].get("server_rank_left")} or fell
+    first = sorted(told, key=lambda box: (box not in own, stages[box]))
     why = next((str(told[box]["tune_why"]) for box in first if told[box].get("tune_why")), "")
     result = str((told[boxes[0]].get("benchmark_result") or {}).get("json") or "")
     return {"outcome": outcome, "why": why, "result": result if outcome == "measured" else ""}

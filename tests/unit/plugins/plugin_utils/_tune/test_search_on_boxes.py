@@ -89,6 +89,11 @@ def box(stage, why="", **more):
         (box("failed", "it died under the load"), box("measured"), ("failed", "it died under the load", "")),
         (box("failed", "goes back because a failed"), box("failed", "no memory", server_rank_failed="big"), ("failed", "no memory", "")),
         (box("failed", "no memory", server_rank_failed="big"), box("failed", "goes back because c failed"), ("failed", "no memory", "")),
+        (
+            box("failed", "goes back because a failed", server_rank_failed="big", server_rank_left="a"),
+            box("failed", "no memory", server_rank_failed="big"),
+            ("failed", "no memory", ""),
+        ),
         (box("planned", "one of its boxes does not take it"), box("unfit", "needs 300 GiB"), ("unfit", "needs 300 GiB", "")),
         (box("unfit", "needs 300 GiB"), box("unfit", "needs 290 GiB"), ("unfit", "needs 300 GiB", "")),
         (box("measured", benchmark_result={"json": "{}"}), box("failed", "gone", server_rank_failed="other"), ("failed", "gone", "")),
