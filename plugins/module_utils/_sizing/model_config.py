@@ -72,6 +72,7 @@ class ModelFacts:
     layer_types: tuple[str, ...] | None
     sliding_window: int | None
     text: Config
+    item_tokens: int = 0  # of the largest image or video of a model that attends both ways inside one; 0 for others
     vision: Mapping[str, int] | None = None  # hidden_size, intermediate_size, patch_size, image_size (0: any) of the vision tower
     warnings: tuple[str, ...] = ()
 
@@ -422,6 +423,7 @@ def model_facts(
         sliding_window=window,
         text=text,
         vision=_vision(root, multimodal),
+        item_tokens=_item_tokens(root, text, base),
         warnings=_guess(architecture, family, text_architecture) + length.warnings,
     )
 
@@ -437,6 +439,14 @@ def prediction_heads(config: Mapping[str, Any]) -> int:
     """Layers of a checkpoint that predict further tokens (multi-token prediction); 0 where its configuration names none."""
     text, _nested = _text_object(Config(from_mistral_params(config) if is_mistral_params(config) else config))
     return text.optional("num_nextn_predict_layers", 0, 1000) or 0
+
+
+def _item_tokens(root: Config, text: Config, architecture: str) -> int:
+    """``engine/arg_utils.py _get_min_mm_batched_tokens`` of a model for which ``is_mm_prefix_lm`` holds."""
+    if architecture in registry.PREFIX_LM_VIDEOS and text.get("use_bidirectional_attention") == "vision":
+        return registry.VIDEO_FRAMES * registry.FRAME_TOKENS
+    key, usual = registry.PREFIX_LM_SIDES.get(architecture, ("", 0))
+    return (root.optional(key, 1, 1 << 12) or usual) ** 2 if key else 0
 
 
 def _vision(root: Config, multimodal: bool) -> Mapping[str, int] | None:
