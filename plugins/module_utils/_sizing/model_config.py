@@ -390,7 +390,6 @@ def model_facts(
         family, kind = "encoder_only", "encoder_only" if runner == "pooling" else kind
     multimodal = base in registry.WRAPPERS or base in registry.FLAT_MULTIMODAL
     length = model_length(text, text_model_type, rules, _limits(root, text, served, runner, window))
-    window = None if served.disable_sliding_window else window
     return ModelFacts(
         architecture=architecture,
         text_architecture=text_architecture,
@@ -420,7 +419,7 @@ def model_facts(
         moe_intermediate_size=_width(text, "moe_intermediate_size"),
         num_nextn_predict_layers=text.optional("num_nextn_predict_layers", 0, 1000) or 0,
         layer_types=types,
-        sliding_window=window,
+        sliding_window=None if served.disable_sliding_window else window,
         text=text,
         vision=_vision(root, multimodal),
         item_tokens=_item_tokens(root, text, base),
