@@ -457,5 +457,7 @@ def is_known(architecture: str) -> bool:
 STATE_ONLY_FAMILIES = frozenset({"mamba1", "mamba2"})
 MLA_FAMILIES = frozenset({"mla", "longcat", "sparse_mla", "deepseek_v4", "kda_mla", "linear_mla", "ling3"})
 
-# Gemma 4 attends both ways inside an image, so one item must fit in a batch: 32 frames of 70 + 8 tokens
-PREFIX_LM_BATCH_FLOOR = {"Gemma4ForConditionalGeneration": 2496}
+# Models that attend both ways inside an image, so that one item must fit in a batch (``get_mm_max_tokens_per_item``): Gemma 4 takes videos of
+# 32 frames of 70 + 8 tokens, BAGEL images of so many patches a side.
+PREFIX_LM_VIDEOS, VIDEO_FRAMES, FRAME_TOKENS = frozenset({"Gemma4ForConditionalGeneration", "Gemma4UnifiedForConditionalGeneration"}), 32, 78
+PREFIX_LM_SIDES = {"BagelForConditionalGeneration": ("vit_max_num_patch_per_side", 70)}

@@ -434,8 +434,8 @@ def _default_batch(facts: ModelFacts, engine: Engine) -> tuple[int, int]:
     seqs, tokens = (128 * ranks, 2048 * ranks) if engine.platform == "cpu" else (256, 2048)
     if engine.performance_mode == "throughput":
         seqs, tokens = 2 * seqs, 2 * tokens
-    if engine.rules.prefix_lm_batch_floor and facts.text.get("use_bidirectional_attention") == "vision":
-        tokens = max(tokens, registry.PREFIX_LM_BATCH_FLOOR.get(facts.architecture, 0))
+    if engine.rules.prefix_lm_batch_floor:
+        tokens = max(tokens, facts.item_tokens)
     batch, sequences = engine.max_num_batched_tokens, engine.max_num_seqs
     if batch is not None and sequences is not None and batch < sequences:
         raise GB10Error(f"max_num_batched_tokens {batch} must be at least max_num_seqs {sequences}: raise the one or lower the other.")

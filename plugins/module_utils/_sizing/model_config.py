@@ -72,6 +72,7 @@ class ModelFacts:
     layer_types: tuple[str, ...] | None
     sliding_window: int | None
     text: Config
+    item_tokens: int = 0  # of the largest image or video of a model that attends both ways inside one; 0 for others
     vision: Mapping[str, int] | None = None  # hidden_size, intermediate_size, patch_size, image_size (0: any) of the vision tower
     warnings: tuple[str, ...] = ()
 
@@ -389,7 +390,6 @@ def model_facts(
         family, kind = "encoder_only", "encoder_only" if runner == "pooling" else kind
     multimodal = base in registry.WRAPPERS or base in registry.FLAT_MULTIMODAL
     length = model_length(text, text_model_type, rules, _limits(root, text, served, runner, window))
-    window = None if served.disable_sliding_window else window
     return ModelFacts(
         architecture=architecture,
         text_architecture=text_architecture,
@@ -419,9 +419,10 @@ def model_facts(
         moe_intermediate_size=_width(text, "moe_intermediate_size"),
         num_nextn_predict_layers=text.optional("num_nextn_predict_layers", 0, 1000) or 0,
         layer_types=types,
-        sliding_window=window,
+        sliding_window=None if served.disable_sliding_window else window,
         text=text,
         vision=_vision(root, multimodal),
+        item_tokens=_item_tokens(root, text, base),
         warnings=_guess(architecture, family, text_architecture) + length.warnings,
     )
 
@@ -437,6 +438,14 @@ def prediction_heads(config: Mapping[str, Any]) -> int:
     """Layers of a checkpoint that predict further tokens (multi-token prediction); 0 where its configuration names none."""
     text, _nested = _text_object(Config(from_mistral_params(config) if is_mistral_params(config) else config))
     return text.optional("num_nextn_predict_layers", 0, 1000) or 0
+
+
+def _item_tokens(root: Config, text: Config, architecture: str) -> int:
+    """``engine/arg_utils.py _get_min_mm_batched_tokens`` of a model for which ``is_mm_prefix_lm`` holds."""
+    if architecture in registry.PREFIX_LM_VIDEOS and text.get("use_bidirectional_attention") == "vision":
+        return registry.VIDEO_FRAMES * registry.FRAME_TOKENS
+    key, usual = registry.PREFIX_LM_SIDES.get(architecture, ("", 0))
+    return (root.optional(key, 1, 1 << 12) or usual) ** 2 if key else 0
 
 
 def _vision(root: Config, multimodal: bool) -> Mapping[str, int] | None:

@@ -29,7 +29,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._sizing import (
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.budget import GIB, Part
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.engine import Engine, engine_of
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layer import STATE
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layers_registry import MLA_FAMILIES
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layers_registry import FRAME_TOKENS, MLA_FAMILIES, PREFIX_LM_VIDEOS, VIDEO_FRAMES
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layout import KVLayout, kv_layout
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.model_config import prediction_heads
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.overrides import overridden
@@ -189,6 +189,25 @@ def check_batch(length: int, layout: KVLayout, who: str) -> None:
         )
 
 
+def check_items(args: Mapping[str, Any], layout: KVLayout, who: str) -> None:
+    """GB10Error for a batch that the largest image or video does not fit in, where it may not be cut.
+
+    ``platforms/cuda.py check_and_update_config`` forbids the cut, ``encoder_cache_manager.py compute_mm_encoder_budget`` refuses the batch.
+    """
+    facts, batch = layout.facts, layout.batched_tokens
+    if batch is None or batch >= facts.item_tokens or not layout.rules.prefix_lm_batch_floor or layout.engine.platform != "gb10":
+        return
+    tokens, videos = facts.item_tokens, beside.as_object(args.get("limit_mm_per_prompt")).get("video")
+    if facts.architecture in PREFIX_LM_VIDEOS and videos is not None:
+        frames = videos.get("num_frames") if isinstance(videos, Mapping) else None
+        tokens = 0 if arguments.is_off(videos) else min(frames, VIDEO_FRAMES) * FRAME_TOKENS if isinstance(frames, int) else tokens
+    if batch < tokens and beside_arguments.takes_images(facts, args):
+        raise GB10Error(
+            f"{who}: max_num_batched_tokens {batch} is less than the {tokens} tokens of one image or video, which {facts.architecture} reads in one piece:"
+            " raise it or leave it out, or set args.language_model_only where nobody sends any"
+        )
+
+
 def check_gpus(server: Server, platform: str) -> None:
     """GB10Error for a server that wants more GPUs than the one a GB10 has (vLLM: ``config/parallel.py``, World size ... larger than ...)."""
     if platform != "gb10":
@@ -260,6 +279,7 @@ def _size(variant: _Variant) -> Need:
     check_batch(server["max_model_len"] or layout.default_max_model_len, layout, f"server {server['name']}")
     batch = layout.batch_tokens(server["max_model_len"] or layout.default_max_model_len)
     args, who = {**arguments.by_name(server["args"]), "speculative_config": variant.speculation}, f"server {server['name']}"
+    check_items(args, layout, who)
     rank = server["rank"]
     if rank:
         check_release(engine.vllm_version)

@@ -41,8 +41,11 @@ def replaced_servers(task_vars: Mapping[str, Any]) -> str:
     hostvars, name = task_vars.get("hostvars"), task_vars.get("inventory_hostname")
     # What HostVars was made of: it has no public way to ask for the variables of one group.
     inventory, loader = getattr(hostvars, "_inventory", None), getattr(hostvars, "_loader", None)
-    host = inventory.get_host(name) if inventory is not None and loader is not None else None
-    if host is None or NAME in getattr(getattr(hostvars, "_variable_manager", None), "extra_vars", {}):
+    extra = getattr(getattr(hostvars, "_variable_manager", None), "extra_vars", {})
+    if inventory is None or loader is None or NAME in extra:
+        return ""
+    host = inventory.get_host(name)
+    if host is None:
         return ""
     beside = [str(task_vars["playbook_dir"])] if task_vars.get("playbook_dir") else []
     sources = [*(inventory._sources or []), *(f"{place}/." for place in beside)]

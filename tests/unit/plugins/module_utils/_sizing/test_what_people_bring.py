@@ -16,10 +16,11 @@ from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._model.directory import inspect_model
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing import flags
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing import layers_registry as registry
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing.engine import engine_identity
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.engine import Engine, engine_identity
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layer import RULES
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layers_dropped import LAST_RELEASE, PLUGINS, TAKEN_OVER
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layers_refused import REFUSED, is_draft
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.layout import kv_layout
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.plan import plan_box
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.deployment import wanted_inputs, without_secrets
 
@@ -529,6 +530,36 @@ class TestRegistry:
     def test_every_wrapper_leads_to_a_rule(self):
         inner = {*registry.WRAPPERS.values(), *registry.CAUSAL_POOLING.values(), *registry.TEXT_TYPES.values()} - {None}
         assert inner <= set(registry.FAMILY_OF) and set(registry.TEXT_FAMILIES) <= set(RULES)
+
+
+class TestItems:
+    """One image or video must fit in one batch where a model attends both ways inside it."""
+
+    GEMMA = {"architectures": ["Gemma4ForConditionalGeneration"], "model_type": "gemma4", "vision_config": {"hidden_size": 1152},
+             "text_config": {**QWEN, "architectures": ["Gemma4ForCausalLM"], "model_type": "gemma4_text", "use_bidirectional_attention": "vision",
+                             "sliding_window": 512, "layer_types": ["full_attention"] * 36}}  # fmt: skip
+    BAGEL = {"architectures": ["BagelForConditionalGeneration"], "model_type": "bagel", "llm_config": {**QWEN, "architectures": ["Qwen2ForCausalLM"]}}
+
+    @pytest.mark.parametrize(
+        ("config", "changed", "tokens"),
+        [(GEMMA, {}, 2496), (GEMMA, {"architectures": ["Gemma4UnifiedForConditionalGeneration"]}, 2496), (BAGEL, {}, 4900),
+         (BAGEL, {"vit_max_num_patch_per_side": 64}, 4096), (BAGEL, {"vit_max_num_patch_per_side": 30}, 900)],
+    )  # fmt: skip
+    def test_the_default_batch_has_room_for_one_and_a_smaller_is_refused(self, tmp_path, config, changed, tokens):
+        path = model(tmp_path / "m", {**config, **changed})
+        assert kv_layout({**config, **changed}, Engine()).max_num_batched_tokens == max(2048, tokens)
+        with pytest.raises(GB10Error, match=f"max_num_batched_tokens 512 is less than the {tokens} tokens of one image or video"):
+            planned(path, args={"max_num_batched_tokens": 512})
+        assert planned(path, args={"max_num_batched_tokens": tokens})["verdict"] == "fits"
+        for args in ({"language_model_only": True}, {"limit_mm_per_prompt": {"image": 0, "video": 0}}):
+            assert planned(path, args={"max_num_batched_tokens": 512, **args})["verdict"] == "fits"
+
+    def test_shorter_videos_need_less(self, tmp_path):
+        path = model(tmp_path / "m", self.GEMMA)
+        for videos in (0, {"count": 1, "num_frames": 6}):
+            assert planned(path, args={"max_num_batched_tokens": 512, "limit_mm_per_prompt": {"video": videos}})["verdict"] == "fits"
+        with pytest.raises(GB10Error, match="less than the 780 tokens"):
+            planned(path, args={"max_num_batched_tokens": 512, "limit_mm_per_prompt": {"video": {"count": 1, "num_frames": 10}}})
 
 
 class TestDropped:
