@@ -287,8 +287,16 @@ def prune(finals: Sequence[str], keep: int, docker: str = "docker", check: bool 
             continue
         removed.append(path)
         if not check:
-            shutil.rmtree(path)
+            _remove(path)
     return removed
+
+
+def _remove(path: str) -> None:
+    """Remove a version, its record last: a run that is killed meanwhile leaves what the next one knows for ours, and takes the rest away."""
+    with os.scandir(path) as entries:
+        for one in [one for one in entries if one.name != RECORD]:
+            shutil.rmtree(one.path) if one.is_dir(follow_symlinks=False) else os.unlink(one.path)
+    shutil.rmtree(path)
 
 
 def prune_partial(finals: Sequence[str], older_s: float, check: bool = False) -> list[str]:
