@@ -292,10 +292,19 @@ def prune(finals: Sequence[str], keep: int, docker: str = "docker", check: bool 
 
 
 def _remove(path: str) -> None:
-    """Remove a version, its record last: a run that is killed meanwhile leaves what the next one knows for ours, and takes the rest away."""
-    with os.scandir(path) as entries:
-        for one in [one for one in entries if one.name != RECORD]:
-            shutil.rmtree(one.path) if one.is_dir(follow_symlinks=False) else os.unlink(one.path)
+    """Remove a version, its record last: a run that is killed meanwhile leaves what the next one knows for ours, and takes the rest away.
+
+    OSError for a link: what it leads to is not ours.
+    """
+    place = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        for name in os.listdir(place):
+            if stat.S_ISDIR(os.stat(name, dir_fd=place, follow_symlinks=False).st_mode):
+                shutil.rmtree(f"/proc/self/fd/{place}/{name}")
+            elif name != RECORD:
+                os.unlink(name, dir_fd=place)
+    finally:
+        os.close(place)
     shutil.rmtree(path)
 
 

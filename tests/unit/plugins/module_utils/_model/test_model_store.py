@@ -200,6 +200,19 @@ def test_a_run_that_is_killed_while_it_removes_a_version_leaves_what_the_next_on
     assert store.prune([final], 0, "/nonexistent/docker") == [old] and not os.path.exists(old)
 
 
+def test_what_a_link_leads_to_is_not_removed_with_a_version(final, tmp_path):
+    """Whoever may write into the models' directory puts one in the place of a version, or into one."""
+    other, old = tmp_path / "other", beside(final, "@2")
+    (other / "sub").mkdir(parents=True)
+    (other / "sub" / "kept").write_text("")
+    os.symlink(other / "sub", os.path.join(old, "sub"))
+    assert store.prune([final], 0, "/nonexistent/docker") == [old] and not os.path.exists(old)
+    os.symlink(other, final + "@3")
+    with pytest.raises(OSError):
+        store._remove(final + "@3")
+    assert (other / "sub" / "kept").exists()
+
+
 def test_what_an_interrupted_transfer_left_goes_after_a_while(final):
     partial = beside(final, ".partial", mtime=1000)
     assert store.prune_partial([final], 10**12) == [] and os.path.exists(partial)
