@@ -7,7 +7,7 @@ DEEP_PARTS := order plan engines judge supply light network monitoring server gr
 BOXES ?= 1
 BIN := .venv/bin
 STAGE := tests/stage
-DEEP := test_site.py engine_failures/test_engine_failures.py engine_config/test_all_combinations.py test_fleet.py test_supply_play.py test_imitated_tune.py test_fabric.py monitoring/test_role.py engine_failures/test_stopped_engine.py engine_failures/test_spoken.py test_router_under_load.py test_imitated_router.py test_imitated_kills.py test_imitated_faults.py test_imitated_groups.py
+DEEP := test_site.py engine_failures/test_engine_failures.py engine_config/test_all_combinations.py test_fleet.py test_supply_play.py test_imitated_tune.py test_fabric.py monitoring/test_role.py engine_failures/test_stopped_engine.py engine_failures/test_spoken.py test_router_under_load.py test_imitated_router.py test_imitated_kills.py test_imitated_faults.py test_imitated_groups.py test_ssh_cut.py
 # Of imitated boxes; the others of this kind are in the deep parts.
 IMITATED := test_imitated_runs.py test_imitated_removal.py test_imitated_adopt.py
 BOXES_PREPARE := $(STAGE) boxes python3 tests/boxes/boxes prepare
@@ -167,9 +167,9 @@ deep-benchmark: setup   # the servers measured and tuned, with the real tool and
 	@$(BOXES_PREPARE)
 	@$(STAGE) $@ pytest -q -s tests/on_machine/test_imitated_tune.py tests/e2e/test_benchmark.py tests/e2e/test_tune.py
 
-deep-faults: setup      # every attack of tests/security; imitated boxes whose disks fill, that vanish, and runs that are killed; GB10_ALL_MOMENTS=1: between any two modules
+deep-faults: setup      # every attack of tests/security, and each with its hole opened; a real SSH connection that is cut; imitated boxes whose disks fill, that vanish, and runs that are killed; GB10_ALL_MOMENTS=1: between any two modules
 	@$(BOXES_PREPARE)
-	@$(STAGE) $@ sh -c 'python3 tests/security/run && pytest -q tests/on_machine/test_imitated_faults.py tests/on_machine/test_imitated_kills.py'
+	@$(STAGE) $@ sh -c 'python3 tests/security/run && python3 tests/security/planted && pytest -q tests/on_machine/test_imitated_faults.py tests/on_machine/test_imitated_kills.py tests/on_machine/test_ssh_cut.py'
 
 deep-router: setup      # the real HAProxy under load while engines die, links break and boxes are rolled out and rebooted
 	@tests/setup --router

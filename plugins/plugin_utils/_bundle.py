@@ -22,7 +22,7 @@ from typing import Any
 
 import yaml
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.module_utils._io.files import file_sha256, safe_name
+from ansible_collections.gb10.vllm.plugins.module_utils._io.files import file_sha256, inside, safe_name
 from ansible_collections.gb10.vllm.plugins.module_utils._model.store import RECORD, read_record
 
 FORMAT = 1
@@ -118,6 +118,8 @@ def read_manifest(directory: str, contents: bool = False, told: Callable[[int], 
         size = os.path.getsize(full) if os.path.isfile(full) else None
         if size is None:
             raise GB10Error(f"the bundle {directory} lacks {name}; copy it again")
+        if inside(directory, name) is None:  # it would be sent to the boxes, whatever of the controller's it is
+            raise GB10Error(f"{full} is or lies behind a link that leads out of the bundle, which is not followed; copy the bundle again, with its own files")
         if size != entry["size"]:
             raise GB10Error(f"{full} has {size} bytes instead of {entry['size']}; copy the bundle again")
         if contents and file_sha256(full, told) != entry["sha256"]:

@@ -287,8 +287,25 @@ def prune(finals: Sequence[str], keep: int, docker: str = "docker", check: bool 
             continue
         removed.append(path)
         if not check:
-            shutil.rmtree(path)
+            _remove(path)
     return removed
+
+
+def _remove(path: str) -> None:
+    """Remove a version, its record last: a run that is killed meanwhile leaves what the next one knows for ours, and takes the rest away.
+
+    OSError for a link: what it leads to is not ours.
+    """
+    place = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        for name in os.listdir(place):
+            if stat.S_ISDIR(os.stat(name, dir_fd=place, follow_symlinks=False).st_mode):
+                shutil.rmtree(f"/proc/self/fd/{place}/{name}")
+            elif name != RECORD:
+                os.unlink(name, dir_fd=place)
+    finally:
+        os.close(place)
+    shutil.rmtree(path)
 
 
 def prune_partial(finals: Sequence[str], older_s: float, check: bool = False) -> list[str]:

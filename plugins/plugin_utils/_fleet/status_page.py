@@ -42,7 +42,7 @@ def page(fleet: Mapping[str, Any], pictures: Mapping[str, str], title: str = "GB
     ]
     servers = [server for box in boxes for server in box["servers"]]
     answering, drifted = sum(server["answers"] for server in servers), sum(bool(server["drift"]) for server in servers)
-    summary = f"{len(boxes)} boxes, {answering} of {len(servers)} servers answer, {drifted} differ from what is wanted or locked"
+    summary = f"{len(boxes)} box{'es' * (len(boxes) != 1)}, {answering} of {len(servers)} servers answer, {drifted} differ from what is wanted or locked"
     routers = fleet.get("routers") or {}
     return _template().render(
         title=title, summary=summary, made_at=fleet["made_at"], columns=COLUMNS, numbers=NUMBERS, boxes=boxes, past=past, routers=routers, routed=HEAD

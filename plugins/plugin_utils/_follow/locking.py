@@ -17,6 +17,7 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.gb10.vllm.plugins.module_utils._box.run_lock import BOOT_ID, NAME, alive_path
 from ansible_collections.gb10.vllm.plugins.module_utils._names import STATE_DIR
 from ansible_collections.gb10.vllm.plugins.plugin_utils._follow.controller import clock_time, has_ended, this_run
+from ansible_collections.gb10.vllm.plugins.plugin_utils._report.words import visible
 
 GONE = "gone"
 
@@ -88,12 +89,12 @@ def with_lock(
 def lost(holder: Mapping[str, Any]) -> str:
     """One sentence, without its full stop, on a box that is no longer this run's, and what to do; ``holder``: {} where it is nobody's."""
     who = f"{holder.get('owner') or 'somebody'} took it (run {holder.get('run')})" if holder else "another run has had it since, or somebody deleted it"
-    return f"the lock of this run on this box is lost: {who}; this run changes nothing more there, run again when no other one is at work"
+    return visible(f"the lock of this run on this box is lost: {who}; this run changes nothing more there, run again when no other one is at work")
 
 
 def refusal(box: str, holder: Mapping[str, Any], state_dir: str) -> str:
     """One sentence on who is changing the box, and what to do."""
-    return (
+    return visible(
         f"{box} is being changed by {holder['owner']} since {clock_time(holder['acquired_at'])} (run {holder['run']}); nothing was changed there. "
         f"Wait until that run has ended; if it is known to be dead, delete {state_dir}/run.lock on {box} and run again."
     )
@@ -102,4 +103,4 @@ def refusal(box: str, holder: Mapping[str, Any], state_dir: str) -> str:
 def taken_over(box: str, before: Mapping[str, Any], why: str) -> str:
     """One sentence on whose lock was taken and why that was right."""
     reason = "which has ended without giving it back" if why == "ended" else "which is too old to be still at work"
-    return f"{box}: took over the lock of {before['owner']} since {clock_time(before['acquired_at'])} (run {before['run']}), {reason}."
+    return visible(f"{box}: took over the lock of {before['owner']} since {clock_time(before['acquired_at'])} (run {before['run']}), {reason}.")

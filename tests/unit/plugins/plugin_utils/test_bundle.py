@@ -49,6 +49,16 @@ def test_a_broken_bundle_is_told(directory, break_it, text):
         bundle.read_manifest(str(directory), contents=True)
 
 
+@pytest.mark.parametrize("linked", ["image.tar", "models/acme--m/sub"])
+def test_a_link_that_leads_out_of_a_bundle_is_refused(directory, tmp_path_factory, linked):
+    """Whoever made it could have the controller send its own files to the boxes."""
+    elsewhere = tmp_path_factory.mktemp("home") / "private"
+    (directory / linked).rename(elsewhere)
+    (directory / linked).symlink_to(elsewhere)
+    with pytest.raises(GB10Error, match="a link that leads out of the bundle, which is not followed"):
+        bundle.read_manifest(str(directory))
+
+
 def test_settings_are_written_of_texts_that_ansible_has_tagged():
     class Tagged(str):
         """As ansible-core 2.19 and newer hand texts of templates to plugins."""

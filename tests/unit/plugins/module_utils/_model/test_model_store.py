@@ -178,6 +178,41 @@ def test_nothing_goes_while_docker_does_not_say_what_it_uses(final, docker):
     assert store.prune([final], 0, "/nonexistent/docker") == [old]
 
 
+@pytest.mark.parametrize("steps", range(3))
+def test_a_run_that_is_killed_while_it_removes_a_version_leaves_what_the_next_one_knows_for_ours(final, monkeypatch, steps):
+    old = beside(final, "@2")
+    for name in ("a", "b"):
+        with open(os.path.join(old, name), "w", encoding="ascii") as stream:
+            stream.write("weights")
+    unlink, gone = os.unlink, []
+
+    def killed(path, **more):
+        if len(gone) == steps:
+            raise KeyboardInterrupt
+        gone.append(path)
+        unlink(path, **more)
+
+    monkeypatch.setattr(store.os, "unlink", killed)
+    with pytest.raises(KeyboardInterrupt):
+        store.prune([final], 0, "/nonexistent/docker")
+    monkeypatch.undo()
+    assert store.read_record(old), "its record goes last"
+    assert store.prune([final], 0, "/nonexistent/docker") == [old] and not os.path.exists(old)
+
+
+def test_what_a_link_leads_to_is_not_removed_with_a_version(final, tmp_path):
+    """Whoever may write into the models' directory puts one in the place of a version, or into one."""
+    other, old = tmp_path / "other", beside(final, "@2")
+    (other / "sub").mkdir(parents=True)
+    (other / "sub" / "kept").write_text("")
+    os.symlink(other / "sub", os.path.join(old, "sub"))
+    assert store.prune([final], 0, "/nonexistent/docker") == [old] and not os.path.exists(old)
+    os.symlink(other, final + "@3")
+    with pytest.raises(OSError):
+        store._remove(final + "@3")
+    assert (other / "sub" / "kept").exists()
+
+
 def test_what_an_interrupted_transfer_left_goes_after_a_while(final):
     partial = beside(final, ".partial", mtime=1000)
     assert store.prune_partial([final], 10**12) == [] and os.path.exists(partial)

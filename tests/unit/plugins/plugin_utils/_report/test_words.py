@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._io import lines
+from ansible_collections.gb10.vllm.plugins.plugin_utils._follow import locking
 from ansible_collections.gb10.vllm.plugins.plugin_utils._report.words import cut, duration, gib, human_bytes, size, visible
 
 
@@ -54,6 +56,18 @@ def test_what_a_stranger_wrote_cannot_move_the_cursor_set_a_title_or_turn_the_wr
     assert visible(HOSTILE) == "vllm-red2J0;t x" + "gnp\n\tnext"
     plain = "Größe 12 µs … ⚠ 東京 \u00a0 “q”\n\tnext"
     assert visible(plain) == plain and visible("\x1b" * 100_000) == ""
+
+
+def test_who_holds_a_lock_is_told_without_it():
+    """The file is the box's; what Ansible says of a failed task it prints as it is."""
+    holder = {"owner": HOSTILE, "run": HOSTILE, "acquired_at": 0.0}
+    told = (locking.refusal("spark-01", holder, "/s"), locking.lost(holder), locking.taken_over("spark-01", holder, "ended"))
+    assert not any(sign in text for text in told for sign in "\x1b\x9b\x9d\x07\r\x08\x7f\u202e")
+
+
+def test_lines_of_a_log_come_without_it_too():
+    line = lines.clean_line(HOSTILE.replace("\n", " "))
+    assert not any(sign in line for sign in "\x1b\x9b\x9d\x07\x08\x7f\u202e") and lines.clean_line(line) == line
 
 
 def test_tables_and_the_end_of_a_run_are_shown_without_it(monkeypatch):
