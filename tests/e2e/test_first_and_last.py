@@ -27,14 +27,15 @@ known["runtimes"]["nvidia"] = {"path": "/usr/local/bin/runc-within-bounds"}
 json.dump(known, open(place, "w"))
 '
 END
-chmod 755 made/usr/bin/nvidia-ctk
+printf '#!/bin/sh\\nexit 0\\n' > made/usr/bin/nvidia-container-runtime-hook
+chmod 755 made/usr/bin/*
 dpkg-deb --build --root-owner-group made toolkit.deb >/dev/null
 dpkg-deb --field toolkit.deb > Packages
 printf 'Filename: ./toolkit.deb\\nSize: %s\\nSHA256: %s\\n' $(stat -c %s toolkit.deb) $(sha256sum toolkit.deb | cut -d' ' -f1) >> Packages
 echo 'deb [trusted=yes] file:/srv/archive ./' > /etc/apt/sources.list.d/archive.list
 mv /usr/local/bin/nvidia-container-runtime-hook /root/hook
 """
-HOOK = "mv -n /root/hook /usr/local/bin/nvidia-container-runtime-hook 2>/dev/null; rm -rf /srv/archive /etc/apt/sources.list.d/archive.list"
+HOOK = "dpkg -r nvidia-container-toolkit >/dev/null 2>&1; mv -n /root/hook /usr/local/bin/nvidia-container-runtime-hook 2>/dev/null; rm -rf /srv/archive /etc/apt/sources.list.d/archive.list"
 # As the log of the person for whom this was made has it, without its GPU; --ipc=host would be the 64 MB of the container that the box is.
 BY_HAND = (
     "docker run -d --name by-hand --shm-size=1g -p 8005:8000 -v /srv/models/tiny-llama:/models/tiny-llama vllm-node "
@@ -66,7 +67,6 @@ def test_what_docker_lacks_for_the_gpu_is_named_and_installed_when_that_is_wante
     box.play("site", "-e", "gb10_prepare=true")
     assert "install ok installed" in box.run("dpkg-query -W -f '${Status}' nvidia-container-toolkit")
     assert "nvidia" in box.run("docker info --format '{{json .Runtimes}}'")
-    box.run(HOOK)
     box.answers(8000, key(box))
     again = box.play("site", "-e", "gb10_prepare=true")
     assert "changed=0" in again
