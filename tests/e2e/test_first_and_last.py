@@ -35,7 +35,10 @@ printf 'Filename: ./toolkit.deb\\nSize: %s\\nSHA256: %s\\n' $(stat -c %s toolkit
 echo 'deb [trusted=yes] file:/srv/archive ./' > /etc/apt/sources.list.d/archive.list
 mv /usr/local/bin/nvidia-container-runtime-hook /root/hook
 """
-HOOK = "dpkg -r nvidia-container-toolkit >/dev/null 2>&1; mv -n /root/hook /usr/local/bin/nvidia-container-runtime-hook 2>/dev/null; rm -rf /srv/archive /etc/apt/sources.list.d/archive.list"
+HOOK = """
+dpkg -r nvidia-container-toolkit; mv -n /root/hook /usr/local/bin/nvidia-container-runtime-hook
+rm -rf /srv/archive /etc/apt/sources.list.d/archive.list
+"""
 # As the log of the person for whom this was made has it, without its GPU; --ipc=host would be the 64 MB of the container that the box is.
 BY_HAND = (
     "docker run -d --name by-hand --shm-size=1g -p 8005:8000 -v /srv/models/tiny-llama:/models/tiny-llama vllm-node "
