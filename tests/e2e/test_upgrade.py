@@ -25,6 +25,7 @@ EARLIER = "d14c48c"  # the last commit before the tree was put in order (Novembe
 
 
 BROUGHT = [
+    "Close the directory above the recipe to others",
     "Make the directories of the collection",
     "Copy the guard and the watch",
     "Write the records and the unit of tiny",
