@@ -119,7 +119,7 @@ WEIGHTS: dict[str, dict[str, Any]] = {
         "quant_algo": "NVFP4", "kv_cache_quant_algo": None, "group_size": 16, "exclude_modules": ["lm_head"],
     }},
 }  # fmt: skip
-SURROUNDINGS: list[dict[str, str]] = [{"VLLM_DP_SIZE": "2"}, {"VLLM_DP_SIZE": "1"}, {"VLLM_DP_SIZE": "x"}, {"VLLM_DP_SIZE": "0"}, {"VLLM_PORT": "tcp://a:1"}]
+SURROUNDINGS: list[dict[str, str]] = [{"VLLM_DP_SIZE": "2"}, {"VLLM_DP_SIZE": "1"}, {"VLLM_DP_SIZE": "x"}, {"VLLM_DP_SIZE": "0"}]
 CROSSED = (
     "golden/Llama-3.1-8B", "golden/Qwen3-Next-80B-A3B", "golden/gpt-oss-20b", "golden/DeepSeek-V2-Lite", "golden/gemma-3-27b-it", "golden/bert-base-uncased",
     "cpu/x/phi3long", "cpu/mistral/MistralForCausalLM",
