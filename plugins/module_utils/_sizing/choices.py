@@ -109,7 +109,7 @@ EXECUTORS = ("mp", "uni", "ray", "external_launcher")
 # Switches of which the first is refused without the second.
 NEEDS = (("enable_auto_tool_choice", "tool_call_parser"), ("enable_log_outputs", "enable_log_requests"))
 # Whole numbers with the least that vLLM takes.
-LEAST = {"stream_interval": 1, "sse_keep_alive_interval": 0, "max_lora_cls_labels": 1}
+LEAST = {"stream_interval": 1, "sse_keep_alive_interval": 0, "max_lora_cls_labels": 1, "max_logprobs": -1, "long_prefill_token_threshold": 0}
 
 
 def refuse(args: Mapping[str, Any], version: str, who: str) -> None:

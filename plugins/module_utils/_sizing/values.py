@@ -39,6 +39,11 @@ BY_DEFAULT = _words("prefix_cache_retention_interval")
 # Whole numbers that may be written as 4k, and lists of whole numbers.
 SUFFIXED = _words("kv_cache_memory_bytes max_model_len max_num_batched_tokens max_num_queued_tokens max_num_scheduled_tokens safetensors_prefetch_block_size")
 WHOLE_ITEMS = _words("cudagraph_capture_sizes numa_bind_nodes")
+# Lists of names without spaces: for vLLM several in one text would be one name, which nothing has.
+NAMES = _words(
+    "allowed_media_domains cpu_offload_params kv_cache_dtype_skip_layers logits_processors lora_target_modules middleware offload_params "
+    "sleep_preserve_parameter_names"
+)
 # Flags that stand before each of several values.
 AGAIN = _words("middleware")
 # Objects that may also be lists, and some that may be plain text.
@@ -116,6 +121,8 @@ def _list(name: str, value: Any) -> Any:
         return _WRONG
     items = list(value) if isinstance(value, (list, tuple)) else [value]
     if name in WHOLE_ITEMS and any(_whole("", item) is _WRONG for item in items):
+        return _WRONG
+    if name in NAMES and any(isinstance(item, str) and len(item.split()) > 1 for item in items):
         return _WRONG
     if name == "lora_modules" and not all(map(_is_adapter, items)):
         return _WRONG

@@ -5,7 +5,7 @@
 """What vLLM and the product are both asked: a configuration with the files beside it, a server's arguments and environment. Data and its making.
 
 Real ones are what public threads and repositories hold (``real.json``); generated ones cross the configurations of the golden tables with the
-ways people write arguments.
+ways people write arguments, with dtypes, backends and environments.
 """
 
 from __future__ import annotations
@@ -89,6 +89,37 @@ WAYS: dict[str, dict[str, Any]] = {
     "abbreviated": {"max_num_batched": 4096},
     "ngram": {"speculative_config": {"method": "ngram", "num_speculative_tokens": 3}},
 }
+# One argument or two in the ways people write them, tried on one model: kinds of values, spellings, values in objects, backends, what takes more GPUs.
+SPELLED: list[dict[str, Any]] = [
+    {"seed": "abc"}, {"seed": 0.5}, {"max_logprobs": True}, {"chat_template": ["/a", "/b"]}, {"cudagraph_capture_sizes": "1 2 4 8"},
+    {"cudagraph_capture_sizes": [1, 2, 4, 8]}, {"load_format": ["auto", "x"]}, {"watermark": "much"}, {"max_num_queued_tokens": "4k"}, {"max_log_len": "None"},
+    {"tensor_parallel_size": "one"}, {"stream_interval": "2"}, {"enable_prefix_cach": True}, {"max_num_ba": 2048}, {"enable_pre": True}, {"max_num": 4},
+    {"speculative_config": "ngram"}, {"limit_mm_per_prompt": "image=3"}, {"served_model_name": ["a", "b"]}, {"served_model_name": "a b"},
+    {"middleware": ["a.B"]}, {"response_role": "-x"}, {"response_role": "- x"}, {"revision": 4}, {"scheduling_policy": "None"}, {"dcp_comm_backend": "None"},
+    {"lora_modules": ["a"], "enable_lora": True}, {"lora_modules": ["a=/x,b=/y"], "enable_lora": True},
+    {"lora_modules": ['{"name": "a"}'], "enable_lora": True},
+    {"-cc.cudagraph_mode": "FULLY"}, {"-cc.cudagraph_mode": "full"}, {"-cc.cudagraph_mode": 2}, {"-cc.cudagraph_mode": 7}, {"-cc.mode": 3}, {"-cc.mode": 4},
+    {"-cc.mode": "vllm_compile"}, {"-cc.mode": "LOUD"}, {"-ac.backend": "FLASHY"}, {"-ac.backend": "triton_attn"}, {"-ac.backend": "TRITON_MLA"},
+    {"-ac.flash_attn_version": 5}, {"-ac.backend": "TRITON_ATTN", "attention_backend": "TRITON_ATTN"}, {"kernel_config": {"moe_backend": "loud"}},
+    {"kernel_config": {"moe_backend": "marlin"}}, {"kv_transfer_config": {"kv_connector": "OffloadingConnector"}},
+    {"kv_transfer_config": {"kv_connector": "OffloadingConnector", "kv_role": "kv_loud"}}, {"profiler_config": {"profiler": "loud"}},
+    {"-dpe": True}, {"-dph": True}, {"-dpe": True, "-dpn": 0}, {"-dpn": 0}, {"-dpr": 0, "-dpl": 1}, {"-dpl": 1}, {"node_rank": 0}, {"device_ids": "0"},
+    {"enable_eplb": True}, {"enable_elastic_ep": True}, {"enable_dbo": True}, {"enable_fault_tolerance": True},
+]  # fmt: skip
+BACKENDS = (
+    "CPU_MLA", "FLASHMLA", "FLASHMLA_SPARSE", "FLASH_ATTN", "FLASH_ATTN_MLA", "FLEX_ATTENTION", "HPC_ATTN", "NO_ATTENTION", "TORCH_SDPA", "TRITON_ATTN",
+    "TRITON_MLA", "TRITON_MSA",
+)  # fmt: skip
+CAST = ("float32", "bfloat16", "half")
+WEIGHTS: dict[str, dict[str, Any]] = {
+    "fp8": {"quant_method": "fp8", "activation_scheme": "dynamic", "weight_block_size": [128, 128]},
+    "awq": {"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True, "version": "gemm"},
+    "gptq": {"quant_method": "gptq", "bits": 4, "group_size": 128, "desc_act": False, "sym": True},
+    "modelopt": {"quant_method": "modelopt", "quant_algo": "NVFP4", "producer": {"name": "modelopt"}, "quantization": {
+        "quant_algo": "NVFP4", "kv_cache_quant_algo": None, "group_size": 16, "exclude_modules": ["lm_head"],
+    }},
+}  # fmt: skip
+SURROUNDINGS: list[dict[str, str]] = [{"VLLM_DP_SIZE": "2"}, {"VLLM_DP_SIZE": "1"}, {"VLLM_DP_SIZE": "x"}, {"VLLM_DP_SIZE": "0"}]
 CROSSED = (
     "golden/Llama-3.1-8B", "golden/Qwen3-Next-80B-A3B", "golden/gpt-oss-20b", "golden/DeepSeek-V2-Lite", "golden/gemma-3-27b-it", "golden/bert-base-uncased",
     "cpu/x/phi3long", "cpu/mistral/MistralForCausalLM",
@@ -106,6 +137,21 @@ def generated() -> Iterator[Combination]:
             yield Combination(f"{model}, {way}", config, args, quick=way in QUICK and model == CROSSED[0])
 
 
+def spelled() -> Iterator[Combination]:
+    known = configurations()
+    plain, latent = (known[f"golden/{name}"][0] for name in ("Llama-3.1-8B", "DeepSeek-V2-Lite"))
+    for number, args in enumerate(SPELLED):
+        yield Combination(f"S {json.dumps(args)}", plain, args, quick=number == 0)
+    for backend in BACKENDS:
+        yield Combination(f"S plain {backend}", plain, {"attention_backend": backend})
+        yield Combination(f"S latent {backend}", latent, {"attention_backend": backend})
+    for env in SURROUNDINGS:
+        yield Combination(f"S {json.dumps(env)}", plain, {}, env)
+    for weights, method in WEIGHTS.items():
+        for dtype in CAST:
+            yield Combination(f"S {weights} as {dtype}", {**plain, "quantization_config": method}, {"dtype": dtype})
+
+
 def real() -> Iterator[Combination]:
     """``real.json``: {configurations: {name: config}, combinations: [{name, config, changed, args, env, files, quick}]}."""
     found = json.loads((HERE / "real.json").read_text(encoding="utf-8"))
@@ -116,6 +162,6 @@ def real() -> Iterator[Combination]:
 
 
 def combinations() -> list[Combination]:
-    made = [*real(), *generated()]
+    made = [*real(), *generated(), *spelled()]
     assert len({one.name for one in made}) == len(made), "two combinations have one name"
     return made

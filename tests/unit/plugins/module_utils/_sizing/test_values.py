@@ -54,6 +54,8 @@ def test_every_argument_refuses_what_is_not_of_its_kind(name):
         ({"chat_template": ["/a"]}, "vLLM takes one text"),
         ({"cudagraph_capture_sizes": "1 2 4 8"}, "a list of whole numbers, as"),
         ({"load_format": ["auto"]}, "vLLM takes one text"),
+        ({"kv_cache_dtype_skip_layers": "0 1"}, "vLLM takes a list"),
+        ({"lora_target_modules": "q_proj k_proj"}, "vLLM takes a list"),
         ({"watermark": "much"}, "vLLM takes a number"),
         ({"compilation_config": 3}, "say optimization_level for a number"),
         ({"max_num_queued_tokens": "many"}, "such as 4096 or 4k"),
@@ -114,4 +116,5 @@ def test_what_is_taken_beside_the_kind_is_what_was_recorded():
                 said.setdefault(what, set()).add(name)
     assert {name for name in said["none"] if ARGUMENTS[name].kind not in (TEXT, TRUTH)} == values.OPTIONAL
     assert (said["suffix"], said["whole"], said["again"]) == (values.SUFFIXED, values.WHOLE_ITEMS, values.AGAIN)
+    assert {ARGUMENTS[name].kind for name in values.NAMES} == {LIST}
     assert {ARGUMENTS[name].kind for name in values.LISTS | values.OR_TEXT} == {JSON}
