@@ -28,7 +28,7 @@ from hostile_text import megabyte, seconds
 
 LONG, MEGABYTE = 100_000, 1_000_000
 LINE_S = 0.05
-MEGABYTE_S = 2.0
+MEGABYTE_S = 3.0
 CPU_S = 30
 MOST = 120
 """Hostile lines for each signature."""
