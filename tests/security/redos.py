@@ -28,11 +28,11 @@ from hostile_text import megabyte, seconds
 
 LONG, MEGABYTE = 100_000, 1_000_000
 LINE_S = 0.05
-MEGABYTE_S = 2.0
-CPU_S = 60
+MEGABYTE_S = 3.0
+CPU_S = 30
 MOST = 120
 """Hostile lines for each signature."""
-ENOUGH = 5
+ENOUGH = 3
 """So many slow ones say it all."""
 
 

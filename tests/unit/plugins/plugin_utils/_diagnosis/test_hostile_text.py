@@ -22,7 +22,7 @@ from hostile_text import hostile_lines, megabyte, seconds
 MEGABYTE = 1_000_000
 LIMIT_S = 0.05
 """Of a process, for a line as long as any that is looked at, which a megabyte in one line is, too."""
-MEGABYTE_S = 2.0
+MEGABYTE_S = 3.0
 """For a true megabyte of the worst lines, each as long as that."""
 ROOM = "ansible_collections.gb10.vllm.plugins."
 
@@ -52,22 +52,9 @@ def test_a_megabyte_in_one_line_costs_what_eight_kilobytes_do():
 
 # Some took minutes for one of these lines, some for a megabyte of them: a class without a line break, a window of lines that each word opened anew.
 WERE_SLOW = [
-    "KB-404",
-    "GB-422",
-    "GB-222",
-    "GB-418",
-    "GB-612",
-    "GB-641",
-    "KB-022",
-    "KB-132",
-    "GB-416",
-    "GB-705",
-    "GB-709",
-    "GB-735",
-    "GB-741",
-    "GB-749",
-    "GB-779",
-]
+    "KB-404", "GB-422", "GB-222", "GB-418", "GB-612", "GB-641", "KB-022", "KB-132", "GB-416", "GB-705", "GB-709", "GB-735", "GB-741", "GB-749", "GB-779",
+    "GB-854", "GB-888",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("part", range(3))
