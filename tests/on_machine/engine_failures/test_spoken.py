@@ -15,6 +15,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._engine import parsers
 from conftest import BOXES
 
 CONTEXT = 2048
+SMALL = ("--max-model-len", str(CONTEXT), "--kv-cache-memory-bytes", "16M")
 
 
 @pytest.fixture(scope="session")
@@ -41,7 +42,7 @@ def doubts(engine, *arguments):
 
 def test_parsers_that_fit_are_proven_by_a_tool_call_and_by_reasoning(engine):
     chosen = ("--enable-auto-tool-choice", "--tool-call-parser", "hermes", "--reasoning-parser", "qwen3")
-    engine.start("speaker", "--max-model-len", str(CONTEXT), *chosen)
+    engine.start("speaker", *SMALL, *chosen)
     seen = engine.wait()
     assert seen["phase"] == "ready" and seen["answer"]["kind"] == "chat", seen
     message, ended = asked(engine, **parsers.tool_request())
@@ -53,16 +54,16 @@ def test_parsers_that_fit_are_proven_by_a_tool_call_and_by_reasoning(engine):
 
 
 def test_parsers_that_do_not_fit_are_told_with_the_right_ones(engine):
-    chosen = ("--enable-auto-tool-choice", "--tool-call-parser", "llama3_json", "--reasoning-parser", "granite")
-    engine.start("speaker", "--max-model-len", str(CONTEXT), *chosen)
+    chosen = ("--enable-auto-tool-choice", "--tool-call-parser", "pythonic", "--reasoning-parser", "granite")
+    engine.start("speaker", *SMALL, *chosen)
     assert engine.wait()["phase"] == "ready"
     tool, thought = doubts(engine, *chosen)
-    assert "the tool parser llama3_json left a tool call" in tool and "set args.tool_call_parser to hermes" in tool
+    assert "the tool parser pythonic left a tool call" in tool and "set args.tool_call_parser to hermes" in tool
     assert "the reasoning parser granite left this model's reasoning" in thought and "deepseek_r1 or qwen3" in thought
 
 
 def test_a_model_that_ranks_and_classifies_is_proven_as_one(engine):
-    engine.start("judge", "--max-model-len", str(CONTEXT))
+    engine.start("judge", *SMALL)
     seen = engine.wait()
     assert seen["phase"] == "ready" and seen["answer"]["kind"] == "rerank" and "/rerank" in seen["progress"], seen
     for kind in ("score", "classification"):
@@ -71,7 +72,7 @@ def test_a_model_that_ranks_and_classifies_is_proven_as_one(engine):
 
 
 def test_a_chat_model_that_pools_is_proven_by_its_vectors(engine):
-    engine.start("speaker", "--max-model-len", str(CONTEXT), "--runner", "pooling", "--convert", "embed")
+    engine.start("speaker", *SMALL, "--runner", "pooling", "--convert", "embed")
     seen = engine.wait()
     assert seen["phase"] == "ready" and seen["answer"]["kind"] in ("embedding", "pooling"), seen
     seen = engine.wait(kind="pooling")
