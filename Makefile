@@ -7,7 +7,7 @@ DEEP_PARTS := order plan engines judge supply light network monitoring server gr
 BOXES ?= 1
 BIN := .venv/bin
 STAGE := tests/stage
-DEEP := test_site.py engine_failures/test_engine_failures.py engine_config/test_all_combinations.py test_fleet.py test_supply_play.py test_imitated_tune.py test_fabric.py monitoring/test_role.py engine_failures/test_stopped_engine.py test_router_under_load.py test_imitated_router.py test_imitated_kills.py test_imitated_faults.py test_imitated_groups.py test_ssh_cut.py
+DEEP := test_site.py engine_failures/test_engine_failures.py engine_config/test_all_combinations.py test_fleet.py test_supply_play.py test_imitated_tune.py test_fabric.py monitoring/test_role.py engine_failures/test_stopped_engine.py engine_failures/test_spoken.py test_router_under_load.py test_imitated_router.py test_imitated_kills.py test_imitated_faults.py test_imitated_groups.py test_ssh_cut.py
 # Of imitated boxes; the others of this kind are in the deep parts.
 IMITATED := test_imitated_runs.py test_imitated_removal.py test_imitated_adopt.py
 BOXES_PREPARE := $(STAGE) boxes python3 tests/boxes/boxes prepare
@@ -107,7 +107,7 @@ deep-plan: setup        # what a plan reads and how long it takes: under 2 MiB, 
 
 deep-engines: setup     # a real engine that fails in every way we know to bring about
 	@$(BOXES_PREPARE)
-	@$(STAGE) $@ pytest -q tests/on_machine/engine_failures/test_engine_failures.py
+	@$(STAGE) $@ pytest -q tests/on_machine/engine_failures/test_engine_failures.py tests/on_machine/engine_failures/test_spoken.py
 
 deep-judge: setup       # vLLM's own configuration code asked about hundreds of models, arguments and environments
 	@$(BOXES_PREPARE)
