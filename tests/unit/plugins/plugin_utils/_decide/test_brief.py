@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 BOX = "spark-01.rack-3.example.org"
-OFFER = " With gb10_prepare: true site does this: " + "x" * 90 + "."
+OFFER = " That is what site would do: " + "x" * 90 + "."
 SERVER = {"name": "a", "model": "tiny", "model_path": "/srv/models/tiny", "port": 8000}
 KEYS = [
     "name", "model", "port", "address", "served_model_name", "kv_cache_dtype", "load_format", "max_model_len", "gpu_memory_utilization", "concurrency",
