@@ -486,12 +486,11 @@ def test_a_box_that_was_held_back_goes_on_with_its_old_model_after_a_restart(box
         return box.run("docker exec gb10-vllm-tiny sha256sum /models/tiny/model.safetensors").split()[0]
 
     def answer():
-        """What it says, with its logits: the weights decide them, not the words alone."""
-        body = json.dumps({"model": "held", "prompt": "1", "max_tokens": 4, "temperature": 0, "logprobs": 1}).encode()
+        """What it says to one question, always the same for the same weights."""
+        body = json.dumps({"model": "held", "prompt": "1", "max_tokens": 16, "temperature": 0}).encode()
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {KEY}"}
         with urllib.request.urlopen(urllib.request.Request(f"http://{box.address}:8000/v1/completions", body, headers), timeout=60) as reply:
-            said = json.load(reply)["choices"][0]
-        return said["text"], [round(one, 3) for one in said["logprobs"]["token_logprobs"]]
+            return json.load(reply)["choices"][0]["text"]
 
     before = box.variables["gb10_servers"]
     held = dict(before[0], model="held")
