@@ -24,7 +24,7 @@ CAPTURE = "torch.AcceleratorError: CUDA error: operation not permitted when stre
 LOADER = "ModuleNotFoundError: No module named 'fastsafetensors'"
 ATTENTION = "ValueError: No valid attention backend found for cuda with AttentionSelectorConfig(head_size=80)"
 NOTHING_LEFT = "ValueError: No available memory for the cache blocks. Try increasing `gpu_memory_utilization`"
-GONE = "vllm: error: unrecognized arguments: --disable-cascade-attn"  # of a build without it; of a release plan knows what it takes
+GONE = "vllm: error: unrecognized arguments: --swap-space"
 CONFIG = checkpoints.golden_weights()["Qwen3-0.6B", 1]["config"]
 INFO = {"present": True, "config": CONFIG, "weights": weights.summarise(list(checkpoints.dense(CONFIG)), CONFIG), "layout": "hf", "kind": "chat",
         "tokenizer": True, "manifest": "c" * 64, "names": ["config.json"]}  # fmt: skip
@@ -40,7 +40,9 @@ def wish(**settings):
 def planned(repairs=(), **settings):
     """The plan of such a server, with repairs that are recorded on its box."""
     server = wish(**settings)
-    return plan_box(BOX, [server], {server["model_path"]: INFO}, {"vllm_version": "0.33.0"}, records={"qwen": {"repairs": list(repairs)}})
+    # Of a release the plan knows each argument; what a build of one's own lacks shows at its start.
+    version = "0.1.dev20+g0123abc" if "swap_space" in settings.get("args", {}) else "0.33.0"
+    return plan_box(BOX, [server], {server["model_path"]: INFO}, {"vllm_version": version}, records={"qwen": {"repairs": list(repairs)}})
 
 
 def handed_over(**settings):
@@ -114,7 +116,7 @@ def test_a_batch_that_nobody_knows_is_not_guessed():
         (LOADER, {"load_format": "fastsafetensors"}, {"load_format": "auto"}),
         (ATTENTION, {"args": {"attention_backend": "FLASHINFER"}}, {"args": {"--attention-backend": None}}),
         (ATTENTION, {"kv_cache_dtype": "fp8"}, {"kv_cache_dtype": "auto"}),
-        (GONE, {"args": {"disable_cascade_attn": True}}, {"args": {"--disable-cascade-attn": None}}),
+        (GONE, {"args": {"swap_space": 4}}, {"args": {"--swap-space": None}}),
         (CAPTURE, {"args": {"compilation_config": {"mode": 3}}}, {"args": {"--compilation-config": {"mode": 3, "cudagraph_mode": "PIECEWISE"}}}),
         (NOTHING_LEFT, {"gpu_memory_utilization": 0.6}, {"gpu_memory_utilization": 0.65}),
     ],
