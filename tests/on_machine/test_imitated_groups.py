@@ -187,7 +187,7 @@ def test_a_search_that_loses_a_box_leaves_the_others_as_they_are_and_the_next_pu
     before = [boxes.record(box, "deployment", "big")["spec"] for box in boxes.names]
     boxes.rules(TWO, {"only": "--max-num-seqs 64", "itl": 0.01})
     (boxes.folder / ONE / "vanish").write_text("docker_container")
-    said = flat(boxes.play("tune", code=2))
+    said = flat(boxes.play("tune", code=4))
     assert f"{TWO}: big was not put back, because {ONE}, one of its boxes, was lost meanwhile" in said, said
     (boxes.folder / ONE / "off").unlink()
     boxes.play("tune")
