@@ -34,7 +34,7 @@ VARS = {
 def play(checkout: Path) -> dict:
     """The play, as far as it decides what becomes of a batch."""
     whole = yaml.safe_load((checkout / "playbooks/activate.yml").read_text())[0]
-    block = whole["tasks"][0]
+    block = next(task for task in whole["tasks"] if "block" in task)
     role = yaml.safe_load((checkout / "roles/server/tasks/main.yml").read_text())
     noted = next(task for task in role if "ansible.builtin.set_fact" in task and "server_batch_failures" in task["ansible.builtin.set_fact"])
     batch = yaml.safe_load((checkout / "roles/server/tasks/batch.yml").read_text())
