@@ -34,6 +34,11 @@ def short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
+def words(text: str) -> frozenset[str]:
+    """The names in a text, for sets that are too long to write as one."""
+    return frozenset(text.split())
+
+
 def human_int(value: Any, what: str) -> int:
     """A whole number as vLLM's command line takes it: ``65536``, ``64K`` (binary), ``64k`` (decimal); GB10Error otherwise."""
     if isinstance(value, int) and not isinstance(value, bool):

@@ -15,14 +15,10 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing.checks import shown
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.checks import shown, words
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.rules import release_of, tells_no_age
 
 KNOWN_SINCE, KNOWN_UNTIL = (0, 32, 0), (0, 33, 0)
-
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
 
 
 CHOICES = {
@@ -73,14 +69,14 @@ CHOICES = {
     "video_pruning_method": "evs vidcom2",
 }
 # Those for which the word None, or nothing, stands for no choice.
-OR_NONE = _words(
+OR_NONE = words(
     "attention_backend collect_detailed_traces dcp_comm_backend mamba_ssu_algorithm mm_encoder_attn_backend mm_encoder_attn_dtype "
     "safetensors_load_strategy tool_strict_level"
 )
 # Names that vLLM writes in lower case with underscores, or in capitals, whatever they are written in.
 LOWER, UPPER = ("moe_backend", "linear_backend"), ("attention_backend", "mm_encoder_attn_backend", "log_level")
 # v1/attention/backends/registry.py
-ATTENTION = _words(
+ATTENTION = words(
     "AMX_MLA B12X CPU_ATTN CPU_MLA CUSTOM CUTLASS_MLA CUTLASS_MSA FLASHINFER FLASHINFER_MLA FLASHINFER_MLA_SPARSE FLASHINFER_MLA_SPARSE_DSV4 "
     "FLASHINFER_MLA_SPARSE_DSV41 FLASHINFER_MLA_SPARSE_SM120 FLASHINFER_MLA_SPARSE_SM90 FLASHMLA FLASHMLA_MEGA_ATTN_DSV41 FLASHMLA_SPARSE "
     "FLASHMLA_SPARSE_DSV4 FLASHMLA_SPARSE_DSV41 FLASH_ATTN FLASH_ATTN_DIFFKV FLASH_ATTN_MLA FLASH_ATTN_MLA_SPARSE FLASH_ATTN_MLA_SPARSE_FA4 "
@@ -89,18 +85,18 @@ ATTENTION = _words(
     "TORCH_SDPA TRITON_ATTN TRITON_ATTN_DIFFKV TRITON_FLASHINFER TRITON_FLASH_ATTN TRITON_MLA TRITON_MSA TURBOQUANT ULTRAQUANT XPU_MLA_SPARSE"
 )
 # model_executor/model_loader/__init__.py; plugins may add others.
-LOAD_FORMATS = _words(
+LOAD_FORMATS = words(
     "auto dummy fastsafetensors hf instanttensor ipc_cache mistral modelexpress npcache pt runai_streamer runai_streamer_sharded safetensors "
     "sharded_state tensorizer"
 )
 # tool_parsers/__init__.py and reasoning/__init__.py; plugins may add others.
-TOOL_PARSERS = _words(
+TOOL_PARSERS = words(
     "apertus beam cohere_command3 cohere_command4 deepseek_v3 deepseek_v31 deepseek_v32 deepseek_v4 deepseek_v41 dots ernie45 functiongemma gemma4 "
     "gigachat3 glm45 glm47 granite granite-20b-fc granite4 hermes hf hunyuan_a13b hy_v3 hy_v4 inkling internlm jamba k2_horizon kimi_k2 kimi_k3 lfm2 "
     "ling3 llama3_json llama4_json llama4_pythonic longcat mimo minicpm5 minimax_m2 minimax_m3 mistral muse muse_glimmer musespark1x olmo3 openai "
     "phi4_mini_json plamo3 poolside_v1 pythonic qwen3_coder qwen3_json qwen3_xml seed_oss step3 step3p5 step5 xlam"
 )
-REASONING_PARSERS = _words(
+REASONING_PARSERS = words(
     "beam cohere_command3 cohere_command4 deepseek_r1 deepseek_v3 deepseek_v4 deepseek_v41 ernie45 gemma4 glm45 glm47 granite granite_thinking_parser "
     "hf holo2 hunyuan_a13b hy_v3 hy_v4 inkling k2_horizon kimi_k2 kimi_k3 ling3 mimo minicpmv minimax_m2 minimax_m2_append_think minimax_m3 mistral "
     "muse muse_glimmer musespark1x nemotron_v3 olmo3 openai_gptoss plamo3 poolside_v1 qwen3 seed_oss step3 step3p5 step5"
@@ -112,14 +108,18 @@ NEEDS = (("enable_auto_tool_choice", "tool_call_parser"), ("enable_log_outputs",
 LEAST = {"stream_interval": 1, "sse_keep_alive_interval": 0, "max_lora_cls_labels": 1, "max_logprobs": -1, "long_prefill_token_threshold": 0}
 
 
+def meant(said: str, known: list[str]) -> str:
+    """What somebody meant by a value that is none of the known ones: the nearest, else what there is."""
+    near = difflib.get_close_matches(said, known, n=1, cutoff=0.6)
+    return f"did you mean {near[0]}?" if near else f"it takes {', '.join(known[:12])}" + (" and others" if len(known) > 12 else "")
+
+
 def refuse(args: Mapping[str, Any], version: str, who: str) -> None:
     """GB10Error for the first argument that vLLM's parser refuses, where the release is one whose values are known; a fork may have its own."""
     if not is_known(version):
         return
     for name, value, known in _outside(args):
-        near = difflib.get_close_matches(str(value), known, n=1, cutoff=0.6)
-        meant = f"did you mean {near[0]}?" if near else f"it takes {', '.join(known[:12])}" + (" and others" if len(known) > 12 else "")
-        raise GB10Error(f"{who}: args.{name} is {shown(value)}, which vLLM {version} does not take: {meant}")
+        raise GB10Error(f"{who}: args.{name} is {shown(value)}, which vLLM {version} does not take: {meant(str(value), known)}")
     executor = str(args.get("distributed_executor_backend") or "mp").replace("None", "mp")
     if executor not in EXECUTORS and "." not in executor:
         raise GB10Error(f"{who}: args.distributed_executor_backend is {shown(executor)}: vLLM takes {', '.join(EXECUTORS)} or a class of yours")
@@ -159,8 +159,8 @@ def doubts(args: Mapping[str, Any], load_format: str, version: str) -> list[str]
     for name, value, known, plugin in named:
         if isinstance(value, str) and value and value not in known and not plugin and _near(version):
             near = difflib.get_close_matches(value, known, n=1, cutoff=0.6)
-            meant = f"; did you mean {near[0]}?" if near else ""
-            found.append(f"no vLLM known here has the {name} {value}, and it refuses to start unless a plugin in the image brings it{meant}")
+            nearest = f"; did you mean {near[0]}?" if near else ""
+            found.append(f"no vLLM known here has the {name} {value}, and it refuses to start unless a plugin in the image brings it{nearest}")
     return found
 
 

@@ -11,21 +11,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.checks import words
 
 KEYS = {
-    "attention_config": _words(
+    "attention_config": words(
         "backend backend_per_kind disable_flashinfer_q_quantization flash_attn_max_num_splits_for_cuda_graph flash_attn_version flex_attn_block_m "
         "flex_attn_block_n flex_attn_kv_block_size flex_attn_q_block_size hisparse_config indexer_kv_dtype indexer_sparse_logits "
         "indexer_tp_shard_min_rows minimax_m3_indexer_cp minimax_m3_msa_decode_backend mla_prefill_backend sparse_mla_force_mqa "
         "sparse_mla_prefill_workspace_factor tokenspeed_mla_min_split_kv tq_max_kv_splits_for_cuda_graph trtllm_ragged_backend use_non_causal "
         "use_prefill_query_quantization use_trtllm_attention"
     ),
-    "compilation_config": _words(
+    "compilation_config": words(
         "backend cache_dir compile_cache_save_format compile_mm_encoder compile_ranges_endpoints compile_sizes cudagraph_capture_sizes "
         "cudagraph_copy_inputs cudagraph_decoder_replay cudagraph_mm_encoder cudagraph_mode cudagraph_num_of_warmups cudagraph_specialize_lora "
         "custom_ops debug_dump_path decoder_replay_cudagraph_capture_sizes decoder_replay_trim_threshold dynamic_shapes_config "
@@ -33,33 +29,33 @@ KEYS = {
         "inductor_compile_config inductor_passes ir_enable_torch_wrap max_cudagraph_capture_size mode pass_config splitting_ops "
         "use_inductor_graph_partition"
     ),
-    "ec_transfer_config": _words(
+    "ec_transfer_config": words(
         "ec_buffer_device ec_buffer_size ec_connector ec_connector_extra_config ec_connector_module_path ec_ip ec_port ec_role engine_id"
     ),
-    "eplb_config": _words(
+    "eplb_config": words(
         "communicator enable_migration_batching log_balancedness log_balancedness_interval num_redundant_experts policy step_interval use_async window_size"
     ),
-    "kernel_config": _words(
+    "kernel_config": words(
         "enable_cutedsl_warmup enable_flashinfer_autotune enable_jit_warmup enable_rocm_segmented_attn_autotune ir_op_priority linear_backend "
         "linear_backend_per_quant moe_backend monokernel sparse_indexer_topk_backend"
     ),
-    "kv_events_config": _words("buffer_steps enable_kv_cache_events endpoint hwm max_queue_size publisher replay_endpoint topic"),
-    "kv_transfer_config": _words(
+    "kv_events_config": words("buffer_steps enable_kv_cache_events endpoint hwm max_queue_size publisher replay_endpoint topic"),
+    "kv_transfer_config": words(
         "enable_permute_local_kv engine_id kv_buffer_device kv_connector kv_connector_extra_config kv_connector_module_path kv_load_failure_policy "
         "kv_port kv_role"
     ),
-    "pooler_config": _words(
+    "pooler_config": words(
         "dimensions enable_chunked_processing enable_flash_late_interaction logit_mean logit_sigma max_embed_len pooling_type returned_token_ids "
         "seq_pooling_type step_tag_id task tok_pooling_type use_activation"
     ),
-    "profiler_config": _words(
+    "profiler_config": words(
         "active_iterations capture_torch_profiler delay_iterations detailed_trace_annotation ignore_frontend max_iterations profiler proton_backend "
         "proton_context proton_data proton_graph_attribution proton_hook proton_mode proton_output_format proton_profiler_dir "
         "torch_profiler_activities torch_profiler_dir torch_profiler_dump_cuda_time_total torch_profiler_record_shapes torch_profiler_use_gzip "
         "torch_profiler_with_flops torch_profiler_with_memory torch_profiler_with_stack wait_iterations warmup_iterations"
     ),
-    "reasoning_config": _words("reasoning_end_str reasoning_parser reasoning_start_str"),
-    "speculative_config": _words(
+    "reasoning_config": words("reasoning_end_str reasoning_parser reasoning_start_str"),
+    "speculative_config": words(
         "attention_backend code_revision disable_eagle_block_drop disable_lookahead_block_hashes disable_padded_drafter_batch "
         "draft_lm_head_quantization draft_load_config draft_sample_method draft_tensor_parallel_size dspark_draft_topk enable_adaptive_verification "
         "enforce_eager fly_entropy_threshold fly_entropy_top_k fly_window_size index_share_for_mtp_iteration kv_cache_dtype max_model_len method "
@@ -68,7 +64,7 @@ KEYS = {
         "suffix_decoding_max_tree_depth suffix_decoding_min_token_prob synthetic_acceptance_length synthetic_acceptance_rates use_heterogeneous_vocab "
         "use_local_argmax_reduction xpress_topc"
     ),
-    "structured_outputs_config": _words(
+    "structured_outputs_config": words(
         "backend disable_additional_properties disable_any_whitespace enable_in_reasoning reasoning_parser reasoning_parser_plugin"
     ),
 }

@@ -10,13 +10,12 @@ vLLM: the types of ``config/*.py`` (recorded in the tests' vllm-arguments.json.g
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.checks import shown
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing.choices import ATTENTION, CHOICES
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.choices import ATTENTION, CHOICES, meant
 
 VALUES = {
     ("attention_config", "backend"): " ".join(sorted(ATTENTION)),
@@ -77,12 +76,11 @@ def refuse(args: Mapping[str, Any], who: str) -> None:
     """GB10Error for the first value in an object that its class does not take."""
     for (name, key), text in VALUES.items():
         value = _within(args, name, key)
-        if value is None or _takes(name, key, value, text.split()):
-            continue
         known = text.split()
-        near = difflib.get_close_matches(str(value).upper() if (name, key) in NAMED else str(value), known, n=1, cutoff=0.6)
-        meant = f"did you mean {near[0]}?" if near else f"it takes {', '.join(known[:12])}" + (" and others" if len(known) > 12 else "")
-        raise GB10Error(f"{who}: args.{name}.{key} is {shown(value)}, over which vLLM refuses to start: {meant}")
+        if value is None or _takes(name, key, value, known):
+            continue
+        nearest = meant(str(value).upper() if (name, key) in NAMED else str(value), known)
+        raise GB10Error(f"{who}: args.{name}.{key} is {shown(value)}, over which vLLM refuses to start: {nearest}")
     for name, (connector, role) in ROLES.items():
         if _within(args, name, connector) and _within(args, name, role) is None:
             raise GB10Error(f"{who}: args.{name} names a {connector} without a {role}, which vLLM refuses: add one, such as {role.partition('_')[0]}_both")

@@ -18,15 +18,10 @@ from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.arguments import JSON, LIST, NUMBER, TEXT, TRUTH, WHOLE
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing.checks import human_int, shown
-
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.checks import human_int, shown, words
 
 # Numbers, lists and objects for which the word None stands for no value.
-OPTIONAL = _words(
+OPTIONAL = words(
     "allowed_media_domains api_key collect_detailed_traces cpu_distributed_timeout_seconds custom_histogram_buckets default_mm_loras diffusion_config "
     "distributed_timeout_seconds ec_transfer_config engram_config grpc_port kv_cache_memory_bytes kv_events_config kv_offloading_size "
     "kv_transfer_config logits_processors lora_modules lora_target_modules mamba_block_size max_cpu_loras max_log_len max_lora_cls_labels "
@@ -35,24 +30,24 @@ OPTIONAL = _words(
     "reasoning_config served_model_name speculative_config video_pruning_rate watermark_config weight_transfer_config"
 )
 # Of these the ones that have another value where nobody says one.
-BY_DEFAULT = _words("prefix_cache_retention_interval")
+BY_DEFAULT = words("prefix_cache_retention_interval")
 # Whole numbers that may be written as 4k, and lists of whole numbers.
-SUFFIXED = _words("kv_cache_memory_bytes max_model_len max_num_batched_tokens max_num_queued_tokens max_num_scheduled_tokens safetensors_prefetch_block_size")
-WHOLE_ITEMS = _words("cudagraph_capture_sizes numa_bind_nodes")
+SUFFIXED = words("kv_cache_memory_bytes max_model_len max_num_batched_tokens max_num_queued_tokens max_num_scheduled_tokens safetensors_prefetch_block_size")
+WHOLE_ITEMS = words("cudagraph_capture_sizes numa_bind_nodes")
 # Lists of names without spaces: for vLLM several in one text would be one name, which nothing has.
-NAMES = _words(
+NAMES = words(
     "allowed_media_domains cpu_offload_params kv_cache_dtype_skip_layers logits_processors lora_target_modules middleware offload_params "
     "sleep_preserve_parameter_names"
 )
 # Flags that stand before each of several values.
-AGAIN = _words("middleware")
+AGAIN = words("middleware")
 # Objects that may also be lists, and some that may be plain text.
-LISTS = _words("allowed_headers allowed_methods allowed_origins custom_histogram_buckets")
-OR_TEXT = _words("model_loader_extra_config pt_load_map_location")
+LISTS = words("allowed_headers allowed_methods allowed_origins custom_histogram_buckets")
+OR_TEXT = words("model_loader_extra_config pt_load_map_location")
 # What an adapter's object may say.
-ADAPTER = _words("name path base_model_name is_3d_lora_weight")
+ADAPTER = words("name path base_model_name is_3d_lora_weight")
 # Read by the plan itself, which has words of its own for them, such as auto.
-PLANNED = _words("gpu_memory_utilization kv_cache_memory_bytes max_model_len max_num_batched_tokens max_num_seqs port")
+PLANNED = words("gpu_memory_utilization kv_cache_memory_bytes max_model_len max_num_batched_tokens max_num_seqs port")
 _WHOLE = re.compile(r"\s*[+-]?\d+(_\d+)*\s*", re.ASCII)
 _ANOTHER = re.compile(r"\s[^\s/=]+=")
 _FLAG = re.compile(r"-(?!\d+$|\d*\.\d+$)[^ ]+")
