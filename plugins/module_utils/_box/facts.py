@@ -272,7 +272,7 @@ def read_docker(image_names: list[str], versions: dict[str, dict]) -> dict[str, 
     facts: dict[str, Any] = {
         "installed": bool(shutil.which("docker")), "running": False, "version": None, "client_version": None, "buildkit": False,
         "nvidia": False, "cdi": False, "cdi_gone": None, "cdi_needed": False, "cdi_missing": False,
-        "kind": "", "root_dir": None, "containers": [], "others": [], "images": {}, "problem": None,
+        "kind": "", "root_dir": None, "containers": [], "others": [], "would_stop": [], "images": {}, "problem": None,
     }  # fmt: skip
     if not facts["installed"]:
         facts["problem"] = "the docker command is not installed"
@@ -306,6 +306,8 @@ def read_docker(image_names: list[str], versions: dict[str, dict]) -> dict[str, 
     listed = [line.split() for line in _printed("docker", "ps", "-a", "--no-trunc", "--format", shown).splitlines()]
     ours = [words[0] for words in listed if len(words) > 2]
     facts["others"] = [words[1] for words in listed if len(words) == 2]
+    if not (facts["nvidia"] or facts["cdi"]):
+        facts["would_stop"] = _printed("docker", "ps", "--format", "{{.Names}}").split()
     if ours:
         facts["containers"] = [trim_container(one) for one in json.loads(_printed("docker", "inspect", *ours) or "[]")]
     facts["images"] = read_images(image_names, versions) if image_names else {}

@@ -46,7 +46,7 @@ def preparation(result: Mapping[str, Any], builds: bool) -> Preparation:
     if known and not docker.get("nvidia") and not docker.get("cdi"):
         packages.append("nvidia-container-toolkit")
         commands += [["nvidia-ctk", "runtime", "configure", "--runtime=docker"], ["systemctl", "restart", "docker"]]
-        there = [*(docker.get("others") or []), *(one["name"] for one in docker.get("containers") or [])]
+        there = docker.get("would_stop")
         if there:
             problem = (
                 f"gb10_prepare would restart Docker, and {', '.join(sorted(there))} would stop with it; choose the moment yourself: install "

@@ -50,5 +50,9 @@ def test_an_engine_of_somebodys_and_a_box_without_a_driver_are_left(kind):
 
 
 def test_no_container_is_stopped_by_a_restart_of_docker():
-    found = preparation({"box": {"gpu": {"present": True}, "docker": READY | {"nvidia": False, "others": ["open-webui"]}}}, True)
+    found = preparation({"box": {"gpu": {"present": True}, "docker": READY | {"nvidia": False, "others": ["open-webui", "old"], "would_stop": ["open-webui"]}}}, True)
     assert "would restart Docker, and open-webui would stop with it; choose the moment yourself" in found["problem"]
+
+
+def test_a_container_that_is_stopped_already_does_not_keep_docker_from_its_restart():
+    assert prepared(nvidia=False, others=["old"], would_stop=[]) == (["nvidia-container-toolkit"], TOOLKIT)
