@@ -283,9 +283,9 @@ def less_patience(**settings):
 
 
 def test_a_server_whose_seats_are_all_taken_is_left_alone(box, deployed):
-    """For ten minutes, by a watch with a second of patience, which looks every few seconds: a real one would look five times."""
+    """For ten minutes, by a watch with five seconds of patience, which looks every few seconds: a real one would look five times."""
     before, since = box.started_at(), box.run("date +%s")
-    with seats_taken(box, tokens=200) as ended, changed_watch(box, less_patience()):
+    with seats_taken(box, tokens=200) as ended, changed_watch(box, less_patience(probe_timeout_s=5)):
         time.sleep(BUSY_S)
         assert box.started_at() == before
     said = box.run(f"journalctl -o cat --no-pager --since @{since} -u gb10-vllm-watch@tiny")

@@ -228,10 +228,11 @@ def test_the_files_of_systemd_and_the_guard():
     mounts = " ".join(unit_word(path) for path in (SERVER["model_path"], settings["server_state_dir"]))
     text = template.render(server_wanted=SERVER, server_unit_mounts=mounts, server_restarts="3", server_restart_window_s="900", **settings)
     assert sha256(text) == "bed3561925eda596361afc19de71dc8dff3912c03df1038906ea1f524b374734"
-    assert sha256((ROLE / "files/guard.py").read_bytes()) == "769a8718b85b0b0b6da4a562af1dff8d4b412e3295d67824c0499ad4da8d6e19"
+    assert sha256((ROLE / "files/guard.py").read_bytes()) == "b9fe8bad8852c366093f0c0725e43819a16a877bd6955e52e0d86bf3e1d8dfdd"
     # The unit, the guard and the watch moved with issue 11 (starts are counted, busy is told from hung): they are written anew once, no server restarts.
     # The guard once more, before a release had it: the watch gives up an answer without end. Issue 16: it says for the monitoring what it saw. Issue 15:
     # it leaves `up` or `down` for a router. It lets a start in with a quarter of a GiB less than planned.
+    # It gives /metrics ten seconds, so that a server full of requests is not taken for a silent one.
     # Issue 19: it notes that a rank of a server over several boxes waits, and asks nothing of one without an API.
     watch = jinja2.Environment(keep_trailing_newline=True, trim_blocks=True).from_string((ROLE / "templates/gb10-vllm-watch@.service.j2").read_text())
     text = watch.render(server_config_dir="/etc/gb10-vllm", server_wedged_s="900", **settings)
@@ -240,7 +241,7 @@ def test_the_files_of_systemd_and_the_guard():
     shared = yaml.safe_load((ROLE / "vars/main.yml").read_text())["server_shared_files"][0]
     assert shared["content"] == "#!/usr/bin/python3\n{{ lookup('ansible.builtin.file', 'guard.py', rstrip=false) }}"
     guard = {"dest": "/guard", "content": "#!/usr/bin/python3\n" + (ROLE / "files/guard.py").read_text(), "mode": shared["mode"]}
-    assert stale_files([guard], {"/guard": {"sha256": "049a52147c5121364aea1885a0069e303f207a45144fab58a26d2b97627b1de7", "mode": "0755", "uid": 0}}) == []
+    assert stale_files([guard], {"/guard": {"sha256": "5dd325ed0473faf712ff64fb21f8a253402526e21bcf67105d0385acad3fa043", "mode": "0755", "uid": 0}}) == []
 
 
 def test_what_the_guard_reads(monkeypatch):
