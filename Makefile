@@ -36,6 +36,7 @@ help:
 setup:
 	@tests/setup
 
+demo: export GB10_TYPED := $(shell date +%s)
 demo: setup
 	@tests/boxes/demo $(if $(GROUP),--group $(GROUP),$(BOXES))
 
