@@ -19,6 +19,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.flags import plain_name
 from ansible_collections.gb10.vllm.plugins.plugin_utils._speed.compare import change
 from ansible_collections.gb10.vllm.plugins.plugin_utils._tune import aim as aims
+from ansible_collections.gb10.vllm.plugins.plugin_utils._tune import settings as limits
 
 FORMAT = 1
 SPACE: dict[str, list[Any]] = {
@@ -33,7 +34,6 @@ NAME = "_benchmark_name"
 MISSED_NOISE = 0.02
 KEPT = ("total", "decode_user", "ttft_p95", "itl_p95")
 SECRETS = ("api_key", "env")
-NEVER = ("model", "port", "host", "api_key", "served_model_name", "ssl_certfile", "ssl_keyfile", "tokenizer", "revision", "boxes")
 
 
 def space_of(given: Any) -> dict[str, list[Any]]:
@@ -43,7 +43,7 @@ def space_of(given: Any) -> dict[str, list[Any]]:
     if not isinstance(given, Mapping) or not all(isinstance(values, (list, tuple)) and values for values in given.values()):
         raise GB10Error("gb10_tune_settings is no mapping of settings to lists of values; write it as {max_num_seqs: [16, 64]}.")
     found = {plain_name(key): list(values) for key, values in given.items()}
-    _refuse(found)
+    limits.refuse(found)
     return found
 
 
@@ -59,14 +59,8 @@ def records_of(text: str, path: str) -> list[dict[str, Any]]:
         raise GB10Error(f"{path} is no parameter file: it holds a JSON list of mappings, or a mapping of names to such, as `vllm bench sweep` reads them.")
     found = [{NAME if key == NAME else plain_name(key): part for key, part in one.items()} for one in value]
     for one in found:
-        _refuse(one)
+        limits.refuse(key for key in one if key != NAME)
     return found
-
-
-def _refuse(settings: Mapping[str, Any]) -> None:
-    wrong = [name for name in settings if name in NEVER]
-    if wrong:
-        raise GB10Error(f"{', '.join(wrong)} cannot be tuned: it decides what is served or who reaches it.")
 
 
 def applied(server: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
