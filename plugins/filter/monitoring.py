@@ -20,6 +20,7 @@ from ansible_collections.gb10.vllm.plugins.plugin_utils._as_filter import as_fil
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.shapes import Server
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.wanted import normalise
 from ansible_collections.gb10.vllm.plugins.plugin_utils._monitoring import alertmanager, dashboards, prometheus, rules, settings, targets
+from ansible_collections.gb10.vllm.plugins.plugin_utils._monitoring.targets import management_address
 from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.expand import with_recipes
 from ansible_collections.gb10.vllm.plugins.plugin_utils._router import work as router
 from ansible_collections.gb10.vllm.plugins.plugin_utils._router.servers import listen_address
@@ -27,12 +28,6 @@ from ansible_collections.gb10.vllm.plugins.plugin_utils._router.servers import l
 HEAD = f"# {MARK}; changes made here are replaced by its next run.\n"
 CHECKS = {"rules.yml": "promtool check rules %s", "prometheus.yml": "promtool check config %s"}
 DASHBOARDS_DIRECTORY = f"{prometheus.DIRECTORY}/dashboards"
-
-
-def management_address(known: Mapping[str, Any], name: str) -> str:
-    """The address at which a host is asked: ``gb10_management_address``, else that by which Ansible reaches it."""
-    given = known.get("gb10_management_address") or known.get("ansible_host") or name
-    return str(given).strip("[]")
 
 
 def monitored(
