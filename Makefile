@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-failure demo-down quick test lint yamllint ruff mypy ansible-lint sanity unit integration on-machine imitated molecule e2e group deep compat coverage release mutants mutants-known mutants-planted build clean
-DEEP_PARTS := order plan engines judge supply light network monitoring server group memory bundle lifetime upgrade fleet benchmark faults router
+DEEP_PARTS := order plan costs engines judge supply light network monitoring server group memory bundle lifetime upgrade fleet benchmark faults router
 .PHONY: $(DEEP_PARTS:%=deep-%)
 BOXES ?= 1
 BIN := .venv/bin
@@ -104,6 +104,10 @@ deep-order: setup       # the unit tests in an order that they were never in; a 
 
 deep-plan: setup        # what a plan reads and how long it takes: under 2 MiB, under 25 ms from disk (exit status 1 where a goal is missed)
 	@$(STAGE) $@ python3 tests/benchmarks/bench_plan.py
+
+deep-costs: setup       # what the monitoring costs a box and its host, within the budgets (exit status 1 where one is exceeded)
+	@tests/setup --monitoring
+	@$(STAGE) $@ python3 tests/benchmarks/bench_monitoring.py --seconds 60
 
 deep-engines: setup     # a real engine that fails in every way we know to bring about
 	@$(BOXES_PREPARE)

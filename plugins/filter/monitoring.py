@@ -19,7 +19,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.plugin_utils._as_filter import as_filters
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.shapes import Server
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.wanted import normalise
-from ansible_collections.gb10.vllm.plugins.plugin_utils._monitoring import alertmanager, dashboards, prometheus, rules, settings, targets
+from ansible_collections.gb10.vllm.plugins.plugin_utils._monitoring import alertmanager, dashboards, grafana, prometheus, rules, settings, targets
 from ansible_collections.gb10.vllm.plugins.plugin_utils._monitoring.targets import management_address
 from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.expand import with_recipes
 from ansible_collections.gb10.vllm.plugins.plugin_utils._router import work as router
@@ -107,6 +107,11 @@ def monitoring_files(known: Mapping[str, Mapping[str, targets.Box]], wanted: Map
     return [{"path": f"{prometheus.DIRECTORY}/{name}", "content": content, "mode": "0644", **checked[name]} for name, content in files.items()]
 
 
+def drop_in(wanted: Mapping[str, Any], program: str) -> str:
+    """The drop-in of a program by the name of its unit; ``wanted``: settings with address."""
+    return grafana.drop_in(wanted) if program == grafana.UNIT else prometheus.drop_in(program, wanted)
+
+
 def as_yaml(value: Any) -> str:
     """A configuration file as text, ours by its first line."""
     return HEAD + yaml.safe_dump(plain(value), sort_keys=False, width=1000, allow_unicode=True)
@@ -173,7 +178,7 @@ class FilterModule:
                 "alertmanager_file": alertmanager_file,
                 "management_address": management_address,
                 "monitored": monitored,
-                "monitoring_drop_in": lambda wanted, program: prometheus.drop_in(program, wanted),
+                "monitoring_drop_in": drop_in,
                 "monitoring_files": monitoring_files,
                 "monitoring_host_mistakes": settings.host_mistakes,
                 "monitoring_mistakes": monitoring_mistakes,

@@ -30,9 +30,7 @@ def work(deployment: Mapping[str, Any], name: str, own: Any = None, repeats: int
 
     ``begun``: the moment at which it is begun, from which its prompts come; the same one gives the same prompts.
     """
-    wanted = profiles.profile(name, own)
-    if repeats:
-        wanted = {**wanted, "repeats": repeats}
+    wanted = profiles.repeated(profiles.profile(name, own), repeats)
     arguments = arguments_of(deployment)
     given = compare.flags(arguments)
     if given.get("--runner") == "pooling":

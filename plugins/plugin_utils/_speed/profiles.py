@@ -61,8 +61,10 @@ def profile(name: str, own: Any = None) -> dict[str, Any]:
     if own is not None and not isinstance(own, Mapping):
         raise GB10Error("gb10_benchmark_profiles is no mapping of names to profiles; write it as in docs/benchmark.md.")
     known = {**PROFILES, **(own or {})}
-    if name not in known:
-        raise GB10Error(f"There is no benchmark profile {name!r}; there are {', '.join(sorted(known))}, and those you put into gb10_benchmark_profiles.")
+    if not isinstance(name, str) or name not in known:
+        raise GB10Error(
+            f"There is no benchmark profile {name!r:.60}; there are {', '.join(sorted(map(str, known)))}, and those you put into gb10_benchmark_profiles."
+        )
     given = known[name]
     where = f"The benchmark profile {name!r}"
     if not isinstance(given, Mapping):
@@ -83,6 +85,13 @@ def profile(name: str, own: Any = None) -> dict[str, Any]:
     if filled["dataset"] == "prefix_repetition" and not (filled["prefix_tokens"] and filled["prefixes"]):
         raise GB10Error(f"{where}: prefix_repetition needs prefix_tokens and prefixes.")
     return {"name": name, **filled}
+
+
+def repeated(wanted: dict[str, Any], repeats: int) -> dict[str, Any]:
+    """The same profile, each point measured so many times; as often as the profile says with 0. GB10Error for a number below."""
+    if repeats:
+        _whole(repeats, 1, "gb10_benchmark_repeats")
+    return {**wanted, "repeats": repeats or wanted["repeats"]}
 
 
 def _list(value: Any, least: int, what: str) -> None:

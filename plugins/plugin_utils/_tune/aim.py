@@ -50,12 +50,14 @@ def read(text: Any) -> tuple[Bound, ...]:
             raise GB10Error(f"gb10_tune_aim: {part!r:.80} is no aim; {FORM}. Figures are {', '.join(NAMES)}.")
         figure, at_most, number = NAMES[found[1]], found[2] == "<=", float(found[3])
         rate = figure == "decode_user"
-        if at_most == rate or not number:
+        if at_most == rate:
             raise GB10Error(f"gb10_tune_aim: {part!r:.80} bounds it from the wrong side; {FORM}.")
         units = RATES if rate else TIMES
         if found[4] not in units:
             says = f"has the unit {found[4]!r:.20}" if found[4] else "has no unit"
             raise GB10Error(f"gb10_tune_aim: {part!r:.80} {says}, and {found[1]} is in {' or '.join(filter(None, units))}; {FORM}.")
+        if not number:
+            raise GB10Error(f"gb10_tune_aim: {part!r:.80} bounds it by nothing; {FORM}.")
         bounds.append(Bound(figure, at_most, number * units[found[4]]))
     return tuple(bounds)
 

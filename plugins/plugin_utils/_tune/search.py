@@ -28,7 +28,10 @@ SPACE: dict[str, list[Any]] = {
     "max_num_seqs": [16, 64, 256],
     "enable_prefix_caching": [True, False],
 }
-OWN_KEYS = ("kv_cache_dtype", "max_model_len", "load_format", "gpu_memory_utilization")
+OWN_KEYS = (
+    "kv_cache_dtype", "max_model_len", "load_format", "gpu_memory_utilization", "concurrency", "cuda_graphs", "kv_cache_memory_gib", "reserve_gib",
+    "gpu_memory_ceiling", "tensor_parallel", "pipeline_parallel",
+)  # fmt: skip
 """Settings that are keys of a server; all others are its ``args``."""
 NAME = "_benchmark_name"
 MISSED_NOISE = 0.02
@@ -43,6 +46,8 @@ def space_of(given: Any) -> dict[str, list[Any]]:
     if not isinstance(given, Mapping) or not all(isinstance(values, (list, tuple)) and values for values in given.values()):
         raise GB10Error("gb10_tune_settings is no mapping of settings to lists of values; write it as {max_num_seqs: [16, 64]}.")
     found = {plain_name(key): list(values) for key, values in given.items()}
+    if len(found) != len(given):
+        raise GB10Error("gb10_tune_settings names a setting twice, with - and with _ in its name; write it once, with all of its values.")
     limits.refuse(found)
     return found
 

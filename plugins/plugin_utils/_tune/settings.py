@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing.arguments import canonical, row_of
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing.flags import plain_name
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.arguments import row_of
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.flags import canonical_name, plain_name
 
 SERVED = frozenset(
     (
@@ -45,16 +45,17 @@ CODE = frozenset(
 )  # fmt: skip
 """Whose code runs."""
 PREFIXES = ("ssl_", "allowed_")
-OF_SERVERS = frozenset(("name", "address", "tls", "env", "image", "boxes", "recipe", "args", "volumes", "locked"))
+OF_SERVERS = frozenset(("name", "address", "tls", "env", "image", "boxes", "recipe", "recipe_without", "args", "volumes", "locked"))
 """Keys of a server in the inventory that are no settings."""
 MAY_BE_FILES = frozenset(("spec_model",))
 """What names a place on the box and is a setting all the same: a draft model."""
 
 
 def is_kept(name: str) -> bool:
-    """Whether a search must leave this setting as it is; ``name`` as a user may write it, also dotted, short or negated."""
+    """Whether a search must leave this setting as it is; ``name`` as a user may write it, also dotted, short, negated or only begun, as vLLM takes it."""
     plain = plain_name(name)
-    known, row = canonical(plain), row_of(plain)
+    known = canonical_name(plain.partition(".")[0])
+    row = row_of(known)
     if known in SERVED | REACHED | CODE or plain in OF_SERVERS or known.startswith(PREFIXES):
         return True
     return row is not None and bool(row.place) and known not in MAY_BE_FILES

@@ -55,6 +55,18 @@ def test_no_number_of_repeats_makes_two_runs_ask_the_same():
         assert len(set(used)) == len(used) == 3002
 
 
+def test_a_number_of_repeats_that_measures_nothing_is_refused():
+    with pytest.raises(GB10Error, match="gb10_benchmark_repeats is -1; give a whole number from 1"):
+        document.work(DEPLOYMENT, "quick", repeats=-1)
+    assert document.work(DEPLOYMENT, "quick", repeats=5)["profile"]["repeats"] == 5
+
+
+@pytest.mark.parametrize("name", [None, 3, ["chat"], {"chat": 1}])
+def test_what_is_no_name_of_a_profile_is_one_sentence(name):
+    with pytest.raises(GB10Error, match="There is no benchmark profile .*; there are agents"):
+        profiles.profile(name)
+
+
 @pytest.mark.parametrize(("key", "given"), [("concurrency", [1, 1]), ("concurrency", [4, 1, 4, 1]), ("depths", [0, 0]), ("depths", [512, 0, 512])])
 def test_points_of_one_name_are_refused(key, given):
     own = {"twice": {"input_tokens": 8, "output_tokens": 8, "concurrency": [1], "depths": [0], key: given}}

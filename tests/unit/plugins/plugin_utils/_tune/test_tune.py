@@ -256,18 +256,30 @@ def test_what_are_no_settings_is_one_sentence(given):
 KEPT = [
     "model", "port", "--api-key", "served-model-name", "uds", "trust_remote_code", "no_trust_remote_code", "--grpc", "headless", "middleware",
     "logits-processors", "ssl_keyfile_password", "allowed_media_domains", "chat-template", "lora_modules", "worker_cls", "hf_overrides.architectures",
-    "kv_transfer_config.kv_connector", "tool_parser_plugin", "download_dir", "env", "address", "tls", "config", "enable_log_requests", "runner",
+    "kv_transfer_config.kv_connector", "trust_remote", "no-trust-rem", "api_k", "tool_parser_pl", "serve", "tool_parser_plugin", "download_dir", "env", "address", "tls", "config", "enable_log_requests",
+    "runner", "recipe", "recipe_without",
 ]  # fmt: skip
 SETTINGS = [
     "max_num_seqs", "max-num-batched-tokens", "kv_cache_dtype", "enable_prefix_caching", "no_enable_prefix_caching", "enforce_eager", "attention_backend",
     "moe_backend", "speculative_config", "spec_model", "compilation_config.cudagraph_mode", "cudagraph_capture_sizes", "max_model_len", "block_size",
     "load_format", "quantization", "async_scheduling", "tensor_parallel_size", "gpu_memory_utilization", "-tp", "performance_mode",
+    "concurrency", "cuda_graphs", "kv_cache_memory_gib", "reserve_gib", "max_num_s", "speculative_config.num_speculative_tokens",
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_what_makes_it_faster_or_slower_is_tuned(name):
     assert search.space_of({name: [1]}) and search.records_of(json.dumps([{name: 1, "_benchmark_name": "a"}]), "x")
+
+
+def test_a_setting_with_a_key_of_its_own_is_tried_there_and_not_as_an_argument():
+    for name in ("concurrency", "cuda_graphs", "kv_cache_memory_gib", "max_model_len"):
+        assert search.applied({"name": "s"}, {name: 4}) == {"name": "s", name: 4}
+
+
+def test_a_setting_that_is_named_twice_is_refused():
+    with pytest.raises(GB10Error, match="names a setting twice"):
+        search.space_of({"max_num_seqs": [16], "max-num-seqs": [32]})
 
 
 def test_every_name_that_is_kept_is_one_that_vllm_or_the_inventory_has():
