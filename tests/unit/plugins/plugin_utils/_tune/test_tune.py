@@ -256,7 +256,8 @@ def test_what_are_no_settings_is_one_sentence(given):
 KEPT = [
     "model", "port", "--api-key", "served-model-name", "uds", "trust_remote_code", "no_trust_remote_code", "--grpc", "headless", "middleware",
     "logits-processors", "ssl_keyfile_password", "allowed_media_domains", "chat-template", "lora_modules", "worker_cls", "hf_overrides.architectures",
-    "kv_transfer_config.kv_connector", "trust_remote", "no-trust-rem", "api_k", "tool_parser_pl", "serve", "tool_parser_plugin", "download_dir", "env", "address", "tls", "config", "enable_log_requests",
+    "kv_transfer_config.kv_connector", "trust_remote", "no-trust-rem", "api_k", "tool_parser_pl", "serve",
+    "tool_parser_plugin", "download_dir", "env", "address", "tls", "config", "enable_log_requests",
     "runner", "recipe", "recipe_without",
 ]  # fmt: skip
 SETTINGS = [
