@@ -150,7 +150,7 @@ def targets_report(answer: Any, notes: Sequence[str] = (), since: str = "") -> d
     for labels, health, why in active:
         if health == "down":
             name = " ".join(labels[key] for key in ("box", "router", "server") if key in labels) or labels.get("job", "")
-            lines.append(f"  {name} ({labels.get('job', '')}) does not: {remedy(why)}")
+            lines.append(f"  {name} ({labels.get('job', '')}) does not: {remedy(why, labels.get('job', ''))}")
     return {"unknown": sum(health == "unknown" for _labels, health, _why in active), "text": "\n".join([*lines, *(f"  {note}" for note in notes)])}
 
 
@@ -162,8 +162,10 @@ def _health(one: Mapping[str, Any], since: str) -> str:
     return "unknown"
 
 
-def remedy(why: str) -> str:
+def remedy(why: str, job: str = "") -> str:
     """Why a target did not answer, with what to do where that is known."""
+    if job == "gb10-router" and "refused" in why:
+        return "HAProxy is down there, or does not tell its metrics yet; run the playbook router, which has it tell them."
     if "401" in why:
         return "its servers do not know gb10_metrics_key yet; run site, which tells them without a restart."
     return f"{why[:200]}."

@@ -120,6 +120,15 @@ def test_where_something_of_the_users_tells_the_metrics_of_routers_no_port_is_op
     assert monitoring.monitored(["r"], hosts, ["r"], ["a"])["r"]["metrics"] == ("127.0.0.1", 0)
 
 
+@pytest.mark.parametrize(
+    ("why", "said"), [("dial tcp 10.0.0.9:9101: connect: connection refused", "run the playbook router"), ("no route to host", "no route")]
+)
+def test_a_router_that_tells_nothing_yet_is_named_with_what_has_it_tell(why, said):
+    target = {"labels": {"job": "gb10-router", "router": "r"}, "health": "down", "lastError": why}
+    (line,) = monitoring.targets_report({"data": {"activeTargets": [target]}})["text"].splitlines()[1:]
+    assert line.startswith("  r (gb10-router) does not: ") and said in line
+
+
 def test_the_files_name_each_host_once_and_hold_no_secret():
     known = {
         "boxes": monitoring.monitored(["spark-01"], {"spark-01": {**HOSTVARS["spark-01"], "gb10_metrics_key": "s3cret"}}),
