@@ -136,10 +136,11 @@ def alertmanager_file(receivers: Sequence[Mapping[str, Any]]) -> str:
     return as_yaml(alertmanager.configuration(receivers))
 
 
-def targets_report(answer: Any, notes: Sequence[str] = (), since: str = "") -> dict[str, Any]:
+def targets_report(answer: Any, notes: Sequence[str] = (), since: str = "", files: Sequence[Mapping[str, str]] = ()) -> dict[str, Any]:
     """{unknown, text} of Prometheus' API ``/api/v1/targets``: how many were not asked yet, and in words how many answer and why others do not.
 
-    ``since``: a time as HTTP says it; who was asked before that only is among the unknown.
+    ``since``: a time as HTTP says it; who was asked before that only is among the unknown. ``files``: of ``monitoring_files``; a file of targets that
+    Prometheus has not read yet, as one that has just begun, is among the unknown, too.
     """
     try:
         active = [(one["labels"], _health(one, since), one.get("lastError", "")) for one in answer["data"]["activeTargets"]]
@@ -151,7 +152,15 @@ def targets_report(answer: Any, notes: Sequence[str] = (), since: str = "") -> d
         if health == "down":
             name = " ".join(labels[key] for key in ("box", "router", "server") if key in labels) or labels.get("job", "")
             lines.append(f"  {name} ({labels.get('job', '')}) does not: {remedy(why, labels.get('job', ''))}")
-    return {"unknown": sum(health == "unknown" for _labels, health, _why in active), "text": "\n".join([*lines, *(f"  {note}" for note in notes)])}
+    unread = len(_jobs(files) - {labels.get("job") for labels, _health, _why in active})
+    return {"unknown": unread + sum(health == "unknown" for _labels, health, _why in active), "text": "\n".join([*lines, *(f"  {note}" for note in notes)])}
+
+
+def _jobs(files: Sequence[Mapping[str, str]]) -> set[str]:
+    """The jobs of Prometheus that have somebody to ask, by the files written for it; itself and Alertmanager where there are files."""
+    named = {f"{prometheus.DIRECTORY}/targets/{file}.json": job for job, file in prometheus.JOBS.items()}
+    own = set(prometheus.OWN_JOBS) if files else set()
+    return own | {named[one["path"]] for one in files if one["path"] in named and json.loads(one["content"])}
 
 
 def _health(one: Mapping[str, Any], since: str) -> str:

@@ -175,6 +175,19 @@ def test_the_report_says_who_does_not_answer_and_why():
     ]
 
 
+def test_targets_that_prometheus_has_not_read_yet_are_waited_for():
+    """One that has just begun answers that it has none."""
+    known = {"boxes": monitoring.monitored(["spark-01"], HOSTVARS), "routers": {}}
+    files = monitoring.monitoring_files(known, {**monitoring.settings.settings({}), "address": "192.168.1.11", "key": True}, "spark-01")
+    active: list[dict] = []
+    waited = []
+    for job in ("gb10-prometheus", "gb10-alertmanager", "gb10-vllm", "gb10-node"):
+        waited.append(monitoring.targets_report({"data": {"activeTargets": active}}, files=files)["unknown"])
+        active = [*active, {"labels": {"job": job}, "health": "up", "lastError": ""}]
+    assert waited == [4, 3, 2, 1]
+    assert monitoring.targets_report({"data": {"activeTargets": active}}, files=files)["unknown"] == 0, "there are no routers to wait for"
+
+
 SINCE = "Thu, 26 Nov 2026 06:00:10 GMT"
 
 
