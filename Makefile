@@ -2,12 +2,12 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-failure demo-down quick test lint yamllint ruff mypy ansible-lint sanity unit integration on-machine imitated molecule e2e group deep compat coverage release mutants mutants-known mutants-planted build clean
-DEEP_PARTS := order plan engines judge supply light network monitoring server group memory bundle lifetime upgrade fleet benchmark faults router
+DEEP_PARTS := order plan costs engines judge supply light network monitoring server group memory bundle lifetime upgrade fleet benchmark faults router
 .PHONY: $(DEEP_PARTS:%=deep-%)
 BOXES ?= 1
 BIN := .venv/bin
 STAGE := tests/stage
-DEEP := test_site.py engine_failures/test_engine_failures.py engine_config/test_all_combinations.py test_fleet.py test_supply_play.py test_imitated_tune.py test_fabric.py monitoring/test_role.py engine_failures/test_stopped_engine.py engine_failures/test_spoken.py test_router_under_load.py test_imitated_router.py test_imitated_kills.py test_imitated_faults.py test_imitated_groups.py test_ssh_cut.py
+DEEP := test_site.py engine_failures/test_engine_failures.py engine_config/test_all_combinations.py test_fleet.py test_supply_play.py test_imitated_tune.py test_fabric.py monitoring/test_role.py monitoring/test_live_router.py engine_failures/test_stopped_engine.py engine_failures/test_spoken.py test_router_under_load.py test_imitated_router.py test_imitated_kills.py test_imitated_faults.py test_imitated_groups.py test_ssh_cut.py
 # Of imitated boxes; the others of this kind are in the deep parts.
 IMITATED := test_imitated_runs.py test_imitated_removal.py test_imitated_adopt.py
 BOXES_PREPARE := $(STAGE) boxes python3 tests/boxes/boxes prepare
@@ -106,6 +106,10 @@ deep-order: setup       # the unit tests in an order that they were never in; a 
 deep-plan: setup        # what a plan reads and how long it takes: under 2 MiB, under 25 ms from disk (exit status 1 where a goal is missed)
 	@$(STAGE) $@ python3 tests/benchmarks/bench_plan.py
 
+deep-costs: setup       # what the monitoring costs a box and its host, within the budgets (exit status 1 where one is exceeded)
+	@tests/setup --monitoring
+	@$(STAGE) $@ python3 tests/benchmarks/bench_monitoring.py --seconds 60
+
 deep-engines: setup     # a real engine that fails in every way we know to bring about
 	@$(BOXES_PREPARE)
 	@$(STAGE) $@ pytest -q tests/on_machine/engine_failures/test_engine_failures.py tests/on_machine/engine_failures/test_spoken.py
@@ -126,10 +130,11 @@ deep-network: setup     # fabric and host on boxes with a real systemd, networkd
 	@$(BOXES_PREPARE)
 	@$(STAGE) $@ pytest -q tests/on_machine/test_fabric.py
 
-deep-monitoring: setup  # the packages of Prometheus set up, refused and taken away by the playbook; a real engine that is stopped; over two boxes
+deep-monitoring: setup  # the packages of Prometheus set up, refused and taken away by the playbook; a router that is asked; a real engine that is stopped; over two boxes
 	@tests/setup --monitoring
+	@tests/setup --router
 	@$(BOXES_PREPARE)
-	@$(STAGE) $@ sh -c 'pytest -q tests/on_machine/monitoring/test_role.py tests/on_machine/engine_failures/test_stopped_engine.py && $(MOLECULE) monitoring'
+	@$(STAGE) $@ sh -c 'pytest -q tests/on_machine/monitoring/test_role.py tests/on_machine/monitoring/test_live_router.py tests/on_machine/engine_failures/test_stopped_engine.py && $(MOLECULE) monitoring'
 
 deep-server: setup      # a server that is killed in every way, two that swap ports and sizes
 	@$(BOXES_PREPARE)

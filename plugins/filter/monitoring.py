@@ -19,7 +19,8 @@ from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.plugin_utils._as_filter import as_filters
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.shapes import Server
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.wanted import normalise
-from ansible_collections.gb10.vllm.plugins.plugin_utils._monitoring import alertmanager, dashboards, prometheus, rules, settings, targets
+from ansible_collections.gb10.vllm.plugins.plugin_utils._monitoring import alertmanager, dashboards, grafana, prometheus, rules, settings, targets
+from ansible_collections.gb10.vllm.plugins.plugin_utils._monitoring.targets import management_address
 from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.expand import with_recipes
 from ansible_collections.gb10.vllm.plugins.plugin_utils._router import work as router
 from ansible_collections.gb10.vllm.plugins.plugin_utils._router.servers import listen_address
@@ -27,12 +28,6 @@ from ansible_collections.gb10.vllm.plugins.plugin_utils._router.servers import l
 HEAD = f"# {MARK}; changes made here are replaced by its next run.\n"
 CHECKS = {"rules.yml": "promtool check rules %s", "prometheus.yml": "promtool check config %s"}
 DASHBOARDS_DIRECTORY = f"{prometheus.DIRECTORY}/dashboards"
-
-
-def management_address(known: Mapping[str, Any], name: str) -> str:
-    """The address at which a host is asked: ``gb10_management_address``, else that by which Ansible reaches it."""
-    given = known.get("gb10_management_address") or known.get("ansible_host") or name
-    return str(given).strip("[]")
 
 
 def monitored(
@@ -112,6 +107,11 @@ def monitoring_files(known: Mapping[str, Mapping[str, targets.Box]], wanted: Map
     return [{"path": f"{prometheus.DIRECTORY}/{name}", "content": content, "mode": "0644", **checked[name]} for name, content in files.items()]
 
 
+def drop_in(wanted: Mapping[str, Any], program: str) -> str:
+    """The drop-in of a program by the name of its unit; ``wanted``: settings with address."""
+    return grafana.drop_in(wanted) if program == grafana.UNIT else prometheus.drop_in(program, wanted)
+
+
 def as_yaml(value: Any) -> str:
     """A configuration file as text, ours by its first line."""
     return HEAD + yaml.safe_dump(plain(value), sort_keys=False, width=1000, allow_unicode=True)
@@ -136,10 +136,11 @@ def alertmanager_file(receivers: Sequence[Mapping[str, Any]]) -> str:
     return as_yaml(alertmanager.configuration(receivers))
 
 
-def targets_report(answer: Any, notes: Sequence[str] = (), since: str = "") -> dict[str, Any]:
+def targets_report(answer: Any, notes: Sequence[str] = (), since: str = "", files: Sequence[Mapping[str, str]] = ()) -> dict[str, Any]:
     """{unknown, text} of Prometheus' API ``/api/v1/targets``: how many were not asked yet, and in words how many answer and why others do not.
 
-    ``since``: a time as HTTP says it; who was asked before that only is among the unknown.
+    ``since``: a time as HTTP says it; who was asked before that only is among the unknown. ``files``: of ``monitoring_files``; a file of targets that
+    Prometheus has not read yet, as one that has just begun, is among the unknown, too.
     """
     try:
         active = [(one["labels"], _health(one, since), one.get("lastError", "")) for one in answer["data"]["activeTargets"]]
@@ -150,8 +151,16 @@ def targets_report(answer: Any, notes: Sequence[str] = (), since: str = "") -> d
     for labels, health, why in active:
         if health == "down":
             name = " ".join(labels[key] for key in ("box", "router", "server") if key in labels) or labels.get("job", "")
-            lines.append(f"  {name} ({labels.get('job', '')}) does not: {remedy(why)}")
-    return {"unknown": sum(health == "unknown" for _labels, health, _why in active), "text": "\n".join([*lines, *(f"  {note}" for note in notes)])}
+            lines.append(f"  {name} ({labels.get('job', '')}) does not: {remedy(why, labels.get('job', ''))}")
+    unread = len(_jobs(files) - {labels.get("job") for labels, _health, _why in active})
+    return {"unknown": unread + sum(health == "unknown" for _labels, health, _why in active), "text": "\n".join([*lines, *(f"  {note}" for note in notes)])}
+
+
+def _jobs(files: Sequence[Mapping[str, str]]) -> set[str]:
+    """The jobs of Prometheus that have somebody to ask, by the files written for it; itself and Alertmanager where there are files."""
+    named = {f"{prometheus.DIRECTORY}/targets/{file}.json": job for job, file in prometheus.JOBS.items()}
+    own = set(prometheus.OWN_JOBS) if files else set()
+    return own | {named[one["path"]] for one in files if one["path"] in named and json.loads(one["content"])}
 
 
 def _health(one: Mapping[str, Any], since: str) -> str:
@@ -162,8 +171,10 @@ def _health(one: Mapping[str, Any], since: str) -> str:
     return "unknown"
 
 
-def remedy(why: str) -> str:
+def remedy(why: str, job: str = "") -> str:
     """Why a target did not answer, with what to do where that is known."""
+    if job == "gb10-router" and "refused" in why:
+        return "HAProxy is down there, or does not tell its metrics yet; run the playbook router, which has it tell them."
     if "401" in why:
         return "its servers do not know gb10_metrics_key yet; run site, which tells them without a restart."
     return f"{why[:200]}."
@@ -178,7 +189,7 @@ class FilterModule:
                 "alertmanager_file": alertmanager_file,
                 "management_address": management_address,
                 "monitored": monitored,
-                "monitoring_drop_in": lambda wanted, program: prometheus.drop_in(program, wanted),
+                "monitoring_drop_in": drop_in,
                 "monitoring_files": monitoring_files,
                 "monitoring_host_mistakes": settings.host_mistakes,
                 "monitoring_mistakes": monitoring_mistakes,

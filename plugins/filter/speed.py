@@ -15,9 +15,9 @@ from ansible_collections.gb10.vllm.plugins.plugin_utils._as_filter import as_fil
 from ansible_collections.gb10.vllm.plugins.plugin_utils._speed import benchy, charts, document, page, results
 
 
-def benchmark_work(deployment: Mapping[str, Any], profile: str, own: Any = None, repeats: int = 0) -> dict[str, Any]:
-    """{profile, points, left_out, runs, tokenizer, volumes}: what is to be measured of a deployment."""
-    return document.work(deployment, profile, own, repeats)
+def benchmark_work(deployment: Mapping[str, Any], profile: str, own: Any = None, repeats: int = 0, begun: str = "") -> dict[str, Any]:
+    """{profile, points, left_out, runs, tokenizer, volumes}: what is to be measured of a deployment; ``begun``: the moment, which its prompts come from."""
+    return document.work(deployment, profile, own, repeats, begun)
 
 
 def benchmark_earlier(text: str, path: str, with_page: bool = True) -> str:

@@ -22,6 +22,7 @@ import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import yaml
 from ansible_collections.gb10.vllm.plugins.filter import monitoring
@@ -170,24 +171,34 @@ def faster(text: str, times: int) -> str:
 
 
 class Fleet:
-    """``engine`` and ``router``: what they say; ``url``: of Prometheus."""
+    """``engine`` and ``router``: what they say; ``url``: of Prometheus.
 
-    def __init__(self, folder: Path, engine: Recorded | None = None) -> None:
+    ``live_router``: the box that collects is the router too, and somebody else starts it where the inventory has it tell.
+    """
+
+    def __init__(self, folder: Path, engine: Recorded | None = None, live_router: bool = False) -> None:
         self.folder = folder
         self.url, self.alerts_url = f"http://{MANAGEMENT}:{PORTS['port']}", f"http://{MANAGEMENT}:{PORTS['alertmanager_port']}"
         self.engine = engine or Recorded("vllm-0.32.0-cpu-before", "vllm-0.32.0-cpu-after", key=KEY)
         self.router = Recorded("haproxy-2.6.12-before", "haproxy-2.6.12-after")
         server = {"name": "tiny", "model": "tiny-llama", "port": SERVER_PORT, "address": MANAGEMENT}
         self.hostvars = {
-            "spark-01": {"ansible_host": MANAGEMENT, "gb10_servers": [server], "gb10_metrics_key": KEY},
+            "spark-01": {"ansible_host": MANAGEMENT, "gb10_servers": [server], "gb10_metrics_key": KEY, "groups": {"gb10_monitoring": ["spark-01"]}},
             "router-1": {"ansible_host": MANAGEMENT},
             "monitor": {"ansible_host": MANAGEMENT},
         }
-        self.settings = {**settings.settings(PORTS), "address": MANAGEMENT, "key": True, "scrape_interval_s": 1}
+        ports = {name: port for name, port in PORTS.items() if name != "router_port" or not live_router}
+        self.live_router = live_router
+        self.settings = {**settings.settings(ports), "address": MANAGEMENT, "key": True, "scrape_interval_s": 1}
+
+    def routers(self) -> dict[str, Any]:
+        """The routers of the inventory, with where they tell their metrics."""
+        names = ["spark-01" if self.live_router else "router-1"]
+        return monitoring.monitored(names, self.hostvars, names, ["spark-01"])
 
     def write(self, pace: int) -> None:
         """What the role writes, below a folder of the test; the rules so many times faster."""
-        known = {"boxes": monitoring.monitored(["spark-01"], self.hostvars), "routers": monitoring.monitored(["router-1"], self.hostvars)}
+        known = {"boxes": monitoring.monitored(["spark-01"], self.hostvars), "routers": self.routers()}
         for one in monitoring.monitoring_files(known, self.settings, "spark-01"):
             path = Path(self.placed(one["path"]))
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -210,11 +221,12 @@ class Fleet:
     def up(self, pace: int = 1) -> Iterator[Fleet]:
         self.write(pace)
         with contextlib.ExitStack() as stack:
-            environment = box(self.folder)
+            self.environment = box(self.folder)
             stack.enter_context(docker(self.folder / "docker.sock", DEPLOYMENT["spec"]))
-            collect(self.folder, environment)
+            collect(self.folder, self.environment)
             stack.enter_context(serving(self.engine, SERVER_PORT))
-            stack.enter_context(serving(self.router, PORTS["router_port"]))
+            if not self.live_router:
+                stack.enter_context(serving(self.router, PORTS["router_port"]))
             self.processes = {
                 unit: stack.enter_context(running(self.command(unit), self.folder / f"{unit}.log"))
                 for unit in ("prometheus-node-exporter", "prometheus-alertmanager", "prometheus")
@@ -228,6 +240,12 @@ class Fleet:
 
     def firing(self) -> set[str]:
         return {one["metric"]["alertname"] for one in self.ask('ALERTS{alertstate="firing"}')}
+
+    def says_of_its_unit(self, state: str) -> None:
+        """Have the box say that its unit is enabled or disabled."""
+        path = self.folder / "bin/systemctl"
+        path.write_text(re.sub(r"UnitFileState=\w+", f"UnitFileState={state}", path.read_text()))
+        collect(self.folder, self.environment)
 
     def silence(self, **labels: str) -> str:
         """Silence what has these labels, as the docs say it with amtool; returns the id of the silence."""

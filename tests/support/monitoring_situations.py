@@ -16,6 +16,7 @@ STEPS = 120
 SERVER = 'box="b",server="s",model_name="m",engine="0",job="gb10-vllm"'
 SAID = 'box="b",server="s",job="gb10-node"'
 BOX = 'box="b",job="gb10-node"'
+ROUTED = 'router="r",job="gb10-router",proxy="gb10_s"'
 
 
 def always(value: float) -> str:
@@ -35,7 +36,11 @@ BUSY = {
     'up{box="b",job="gb10-node"}': always(1),
     'up{box="b",server="s",job="gb10-vllm"}': always(1),
     'up{router="r",job="gb10-router"}': always(1),
-    'haproxy_backend_status{router="r",job="gb10-router",proxy="gb10_m",state="DOWN"}': always(0),
+    f'haproxy_backend_status{{{ROUTED},state="DOWN"}}': always(0),
+    f'haproxy_server_status{{{ROUTED},server="b",state="DOWN"}}': always(0),
+    f"haproxy_backend_current_queue{{{ROUTED}}}": always(0),
+    f'haproxy_server_current_queue{{{ROUTED},server="b"}}': always(0),
+    f"haproxy_backend_http_requests_total{{{ROUTED}}}": grows(30),
     f"vllm:num_requests_running{{{SERVER}}}": always(2),
     f"vllm:num_requests_waiting{{{SERVER}}}": always(0),
     f"vllm:generation_tokens_total{{{SERVER}}}": grows(600),
@@ -97,6 +102,9 @@ BOX_DOWN = {
 }
 STOPPED = {f"gb10_server_enabled{{{SAID}}}": always(0), f"gb10_server_active{{{SAID}}}": always(0)}
 READS = {**STILL, f"vllm:kv_cache_usage_perc{{{SERVER}}}": "0.3 0.31 " * (STEPS // 2)}
+SERVER_DOWN = f'haproxy_server_status{{{ROUTED},server="b",state="DOWN"}}'
+NO_SERVER = {f'haproxy_backend_status{{{ROUTED},state="DOWN"}}': always(1), SERVER_DOWN: always(1)}
+ROUTER_WAITS = {f"haproxy_backend_current_queue{{{ROUTED}}}": always(7)}
 
 
 class Situation(NamedTuple):
@@ -152,8 +160,42 @@ SITUATIONS = {
         {f'node_textfile_mtime_seconds{{{BOX},file="/var/lib/prometheus/node-exporter/gb10.prom"}}': always(60)}, ("Gb10CollectorStale",)
     ),
     "the router is gone": Situation({'up{router="r",job="gb10-router"}': always(0)}, ("Gb10RouterDown",)),
-    "the router finds no server": Situation(
-        {'haproxy_backend_status{router="r",job="gb10-router",proxy="gb10_m",state="DOWN"}': always(1)}, ("Gb10RouterNoServer",)
+    "the router finds no server": Situation(NO_SERVER, ("Gb10RouterNoServer",)),
+    "the router finds no server, and does not say which": Situation({**NO_SERVER, SERVER_DOWN: ""}, ("Gb10RouterNoServer",)),
+    "the router finds no server, and its box is gone": Situation(
+        {**BOX_DOWN, **NO_SERVER}, ("Gb10BoxDown", "Gb10ServerDown", "Gb10RouterNoServer"), ("Gb10BoxDown", "Gb10RouterNoServer")
+    ),
+    "all servers are drained": Situation({**NO_SERVER, SERVER_DOWN: always(0)}),
+    "all servers were drained and then stopped by their owner": Situation({**NO_SERVER, **DOWN, **STOPPED}),
+    "the only server was drained and starts": Situation({**NO_SERVER, **DOWN, f"gb10_server_starting{{{SAID}}}": always(1)}),
+    "one server was stopped by its owner, the other one is gone": Situation(
+        {
+            **NO_SERVER, **DOWN, **STOPPED, f'haproxy_server_status{{{ROUTED},server="c",state="DOWN"}}': always(1),
+            'gb10_server_enabled{box="c",server="s",job="gb10-node"}': always(1),
+        },
+        ("Gb10RouterNoServer",),
+    ),
+    "a queue at the router": Situation(ROUTER_WAITS, ("Gb10RouterQueue",)),
+    "a queue at the router, each for its box": Situation({f'haproxy_server_current_queue{{{ROUTED},server="b"}}': always(3)}, ("Gb10RouterQueue",)),
+    "a queue at the router that comes and goes": Situation({f"haproxy_backend_current_queue{{{ROUTED}}}": "9 9 9 0 " * (STEPS // 4)}),
+    "a queue at the router that comes and goes, and so a long wait": Situation(
+        {f"haproxy_backend_current_queue{{{ROUTED}}}": "90 90 90 0 " * (STEPS // 4)}, ("Gb10RouterWait",)
+    ),
+    "a long queue at the router": Situation(
+        {f"haproxy_backend_current_queue{{{ROUTED}}}": always(90)}, ("Gb10RouterQueue", "Gb10RouterWait"), ("Gb10RouterQueue",)
+    ),
+    "one request waited at the router, and none was done since": Situation(
+        {f"haproxy_backend_current_queue{{{ROUTED}}}": "1x8 0x110", f"haproxy_backend_http_requests_total{{{ROUTED}}}": always(4)}
+    ),
+    "a queue at the router, and in the engine": Situation(
+        {**ROUTER_WAITS, **WAITS, **SLOW}, ("Gb10RouterQueue", "Gb10Queue", "Gb10FirstTokenSlow"), ("Gb10RouterQueue",)
+    ),
+    "wedged, with a queue at the router": Situation(
+        {**STILL, **SPINS, **FAILS, **ROUTER_WAITS}, ("Gb10ServerWedged", "Gb10CanaryFailing", "Gb10RouterQueue"), ("Gb10ServerWedged",)
+    ),
+    "a full cache, with a queue at the router": Situation({**FULL, **ROUTER_WAITS}, ("Gb10KvFull", "Gb10RouterQueue"), ("Gb10KvFull",)),
+    "a queue at the router for a server that is gone on one of its boxes": Situation(
+        {**DOWN, **ROUTER_WAITS}, ("Gb10ServerDown", "Gb10RouterQueue"), ("Gb10ServerDown",)
     ),
 }  # fmt: skip
 

@@ -97,7 +97,7 @@ def file_owner(path: str, packaged: Mapping[str, str]) -> str:
 
 def listens(unit: str, port: int, text: str) -> bool:
     """Whether the drop-in of ours with this text has the unit, which runs, listen on the port."""
-    if not re.search(rf"--web\.listen-address=\S+:{port}(?!\d)", text):
+    if not re.search(rf"(?:--web\.listen-address=\S+:|GF_SERVER_HTTP_PORT=){port}(?!\d)", text):
         return False
     return run(["systemctl", "is-active", "--quiet", f"{unit}.service"]).returncode == 0
 

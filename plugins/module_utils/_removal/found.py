@@ -31,7 +31,7 @@ DEPTH = 3
 PROGRAMS = {"/etc/haproxy/haproxy.cfg": "haproxy", "/etc/keepalived/keepalived.conf": "keepalived"}
 PACKAGES = {
     "router": ("haproxy", "keepalived"),
-    "monitoring": ("prometheus", "prometheus-alertmanager", "prometheus-node-exporter"),
+    "monitoring": ("prometheus", "prometheus-alertmanager", "prometheus-node-exporter", "grafana"),
     "server": ("python3-requests",),
 }
 

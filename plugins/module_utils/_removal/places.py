@@ -17,6 +17,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._names import CONFIG_DIR
 UNITS = "/etc/systemd/system"
 RECORDS = "/var/lib/gb10-vllm-router"
 MONITORING = "/etc/gb10-vllm-monitoring"
+MONITORED = ("prometheus", "prometheus-alertmanager", "prometheus-node-exporter", "grafana-server")
 
 # Both directories may be the user's choice, and hold something of his: only what we put there goes, and they themselves where they are empty then.
 IN_STATE = ("servers", "cache", "build", "transfer", "bundle", "benchmark", "models", "host.json", "fabric.json")
@@ -28,7 +29,8 @@ PARTS: dict[str, tuple[str, ...]] = {
     "host": (*HOST_FILES, f"{UNITS}/*.wants/gb10-host-*"),
     "fabric": (f"/etc/netplan/{FABRIC_FILE}", f"/run/netplan/{FABRIC_FILE}"),
     "monitoring": (
-        *(f"{UNITS}/{program}.service.d/gb10-vllm.conf" for program in ("prometheus", "prometheus-alertmanager", "prometheus-node-exporter")),
+        *(f"{UNITS}/{program}.service.d/gb10-vllm.conf" for program in MONITORED),
+        *(f"/etc/grafana/provisioning/{folder}/gb10.yml" for folder in ("datasources", "dashboards")),
         MONITORING, "/var/lib/prometheus/node-exporter/gb10.prom", f"{UNITS}/gb10-vllm-collector.*",
     ),
     "router": ("/etc/haproxy/gb10-*", "/etc/haproxy/.gb10-staged", f"{UNITS}/haproxy.service.d/gb10-vllm.conf", RECORDS),

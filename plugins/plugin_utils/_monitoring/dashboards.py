@@ -50,6 +50,11 @@ def network(way: str) -> str:
     return f'rate(node_network_{way}_bytes_total{{{OF_BOX},device!~"lo|veth.*|br-.*"}}[$__rate_interval])'
 
 
+def queue(kind: str) -> str:
+    """Requests that wait at a router for a model."""
+    return f"sum by (router, proxy) (haproxy_{kind}_current_queue)"
+
+
 EACH = "{{box}} {{server}}"
 AT_WORK, WAITING = f"{BY} (vllm:num_requests_running)", f"{BY} (vllm:num_requests_waiting)"
 FLEET = (
@@ -73,7 +78,8 @@ FLEET = (
     Panel("Fabric", "Bps", {"{{box}} {{device}}": "rate(node_network_receive_bytes_total[$__rate_interval]) and on (box, device) gb10_fabric_expected"}),
     Panel("Router: requests", "reqps", {"{{router}} {{proxy}}": "sum by (router, proxy) (rate(haproxy_frontend_http_requests_total[$__rate_interval]))"}),
     Panel("Router: servers in rotation", "short", {"{{router}} {{proxy}}": "haproxy_backend_active_servers"}),
-    Panel("Router: requests waiting", "short", {"{{router}} {{proxy}}": "haproxy_backend_current_queue"}),
+    # For any server, and where sessions stay with a box for that one.
+    Panel("Router: requests waiting", "short", {"{{router}} {{proxy}}": queue("backend"), "{{router}} {{proxy}}, each for its box": queue("server")}),
 )
 SERVER = (
     Panel("Deployed", "short", {"{{model}}": f"gb10_server_info{{{OF_SERVER}}}"}, "table"),

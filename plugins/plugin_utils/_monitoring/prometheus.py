@@ -14,6 +14,9 @@ from ansible_collections.gb10.vllm.plugins.plugin_utils._monitoring.targets impo
 DIRECTORY = "/etc/gb10-vllm-monitoring"
 KEY_FILE = f"{DIRECTORY}/metrics.key"
 TEXTFILES = "/var/lib/prometheus/node-exporter"
+JOBS = {"gb10-vllm": "servers", "gb10-node": "boxes", "gb10-router": "routers"}
+"""Whom Prometheus asks, by the file of targets that names them."""
+OWN_JOBS = ("gb10-prometheus", "gb10-alertmanager")
 MOST_SAMPLES = 20000
 """Of one target: a server of vLLM 0.32 has about 600, a box with 200 network devices 3000."""
 # Times of creation, Python's own memory and the web framework's copy of the latencies: a third of a server's samples, in no panel and no rule.
@@ -30,7 +33,7 @@ def configuration(settings: Mapping[str, Any]) -> dict[str, Any]:
     ca_file = settings.get("ca_file")
     access = {"authorization": {"type": "Bearer", "credentials_file": KEY_FILE}} if settings["key"] else {}
     servers = {
-        **_job("gb10-vllm", "servers"),
+        **_job("gb10-vllm"),
         **access,
         # The answer is believed about that server only; whether it is that server's is known where its certificate is checked.
         "tls_config": {"ca_file": ca_file} if ca_file else {"insecure_skip_verify": True},
@@ -42,16 +45,14 @@ def configuration(settings: Mapping[str, Any]) -> dict[str, Any]:
         "alerting": {"alertmanagers": [{"static_configs": [{"targets": own[1]}]}]},
         "scrape_configs": [
             servers,
-            _job("gb10-node", "boxes"),
-            _job("gb10-router", "routers"),
-            {"job_name": "gb10-prometheus", "static_configs": [{"targets": own[0]}]},
-            {"job_name": "gb10-alertmanager", "static_configs": [{"targets": own[1]}]},
+            *(_job(name) for name in JOBS if name != "gb10-vllm"),
+            *({"job_name": name, "static_configs": [{"targets": where}]} for name, where in zip(OWN_JOBS, own, strict=True)),
         ],
     }
 
 
-def _job(name: str, file: str) -> dict[str, Any]:
-    return {"job_name": name, "sample_limit": MOST_SAMPLES, "file_sd_configs": [{"files": [f"{DIRECTORY}/targets/{file}.json"]}]}
+def _job(name: str) -> dict[str, Any]:
+    return {"job_name": name, "sample_limit": MOST_SAMPLES, "file_sd_configs": [{"files": [f"{DIRECTORY}/targets/{JOBS[name]}.json"]}]}
 
 
 def arguments(program: str, settings: Mapping[str, Any]) -> list[str]:

@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from ansible_collections.gb10.vllm.plugins.module_utils._router.haproxy import BACKEND
+
 RUNBOOK = "docs/monitoring.md of the collection gb10.vllm"
 THRESHOLDS: dict[str, float] = {
     "first_token_s": 10,
@@ -39,7 +41,7 @@ class Alert(NamedTuple):
 def alerts(thresholds: Mapping[str, float]) -> list[Alert]:
     """All alerts. ``thresholds``: those of THRESHOLDS that are set otherwise."""
     limit = {name: f"{value:g}" for name, value in {**THRESHOLDS, **thresholds}.items()}
-    return [*_down(), *_stuck(limit), *_slow(limit), *_box(limit), *_kept(limit)]
+    return [*_down(), *_routed(limit), *_stuck(limit), *_slow(limit), *_box(limit), *_kept(limit)]
 
 
 def _down() -> list[Alert]:
@@ -48,13 +50,47 @@ def _down() -> list[Alert]:
     return [
         Alert("Gb10BoxDown", "critical", "box", "2m", 'up{job="gb10-node"} == 0', gone),
         Alert(
-            "Gb10ServerDown", "critical", "server", "2m", f'up{{job="gb10-vllm"}} == 0 {not_meant}',
+            "Gb10ServerDown",
+            "critical",
+            "server",
+            "2m",
+            f'up{{job="gb10-vllm"}} == 0 {not_meant}',
             "{{ $labels.server }} on {{ $labels.box }} does not answer, and nobody stopped it.",
         ),
         Alert("Gb10RouterDown", "critical", "fleet", "1m", 'up{job="gb10-router"} == 0', "The router {{ $labels.router }} does not answer."),
+    ]
+
+
+def _of_server(expr: str) -> str:
+    """The same with the name of the server whose requests a backend of a router takes, as the alerts about the server itself have it."""
+    return f'label_replace({expr}, "server", "$1", "proxy", "{BACKEND}(.+)")'
+
+
+def _routed(limit: Mapping[str, str]) -> list[Alert]:
+    """Behind a router requests wait there and not in the engine: it passes on as many as the engine takes at a time."""
+    # To HAProxy a server that was drained and then stopped is down like any other; its box says whether somebody meant it.
+    box_of = 'label_replace(haproxy_server_status{job="gb10-router",state="DOWN"} == 1, "box", "$1", "server", "(.+)")'
+    failed = f"{_of_server(box_of)} unless on (box, server) (gb10_server_enabled == 0 or gb10_server_starting == 1)"
+    meant = f'count by (router, proxy) (haproxy_server_status{{job="gb10-router"}}) unless on (router, proxy) ({failed})'
+    none = f'haproxy_backend_status{{job="gb10-router",state="DOWN"}} == 1 unless on (router, proxy) ({meant})'
+
+    def queued(over: str) -> str:
+        """Requests that wait: for any server, and where sessions stay with a box (gb10_router_affinity) for that one."""
+        names = [over.format(f'haproxy_{kind}_current_queue{{job="gb10-router"}}') for kind in ("backend", "server")]
+        return " + ".join(f"sum by (router, proxy) ({one})" for one in names)
+
+    # Those that wait over those that are done in a second: the wait of one. HAProxy's own average is of the last 1024 requests, however long ago.
+    done = 'sum by (router, proxy) (rate(haproxy_backend_http_requests_total{job="gb10-router"}[10m]))'
+    wait = f"({queued('avg_over_time({}[10m])')}) / {done}"
+    return [
+        Alert("Gb10RouterNoServer", "critical", "fleet", "1m", _of_server(none), "The router {{ $labels.router }} finds no server for {{ $labels.server }}."),
         Alert(
-            "Gb10RouterNoServer", "critical", "fleet", "1m", 'haproxy_backend_status{job="gb10-router",state="DOWN"} == 1',
-            "The router {{ $labels.router }} finds no server for {{ $labels.proxy }}.",
+            "Gb10RouterQueue", "warning", "fleet", "10m", f"{_of_server(queued('{}'))} > 0",
+            "{{ $value }} requests for {{ $labels.server }} have been waiting at the router {{ $labels.router }} for ten minutes without a pause.",
+        ),
+        Alert(
+            "Gb10RouterWait", "warning", "fleet", "10m", f"{_of_server(wait)} > {limit['first_token_s']} < Inf",
+            "A request for {{ $labels.server }} waits {{ $value | humanizeDuration }} at the router {{ $labels.router }} before a server takes it.",
         ),
     ]  # fmt: skip
 
@@ -168,5 +204,9 @@ def inhibitions() -> list[dict[str, Any]]:
         (["Gb10Hot", "Gb10ClockStuck"], ['alertname=~"Gb10Queue|Gb10FirstTokenSlow"'], box),
         (["Gb10KvFull"], ['alertname=~"Gb10Queue|Gb10FirstTokenSlow"'], server),
         (["Gb10Queue"], ['alertname="Gb10FirstTokenSlow"'], server),
+        (["Gb10ServerDown", "Gb10ServerWedged", "Gb10KvFull"], ['alertname=~"Gb10RouterQueue|Gb10RouterWait"'], ["server"]),
+        (["Gb10RouterNoServer"], ['alertname=~"Gb10RouterQueue|Gb10RouterWait"'], ["router", "server"]),
+        (["Gb10RouterQueue"], ['alertname="Gb10RouterWait"'], ["router", "server"]),
+        (["Gb10RouterQueue"], ['alertname=~"Gb10Queue|Gb10FirstTokenSlow"'], ["server"]),
     ]
     return [{"source_matchers": [f'alertname=~"{"|".join(sources)}"'], "target_matchers": targets, "equal": equal} for sources, targets, equal in causes]

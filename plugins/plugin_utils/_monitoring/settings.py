@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.plugin_utils._monitoring import grafana
 from ansible_collections.gb10.vllm.plugins.plugin_utils._monitoring.rules import THRESHOLDS
 
 DEFAULTS: dict[str, Any] = {
@@ -17,6 +18,7 @@ DEFAULTS: dict[str, Any] = {
     "port": 9090,
     "alertmanager_port": 9093,
     "node_exporter_port": 9100,
+    "grafana_port": 3000,
     "router_port": None,
     "scrape_interval_s": 15,
     "retention_days": 30,
@@ -27,6 +29,12 @@ DEFAULTS: dict[str, Any] = {
 PORTS = [name for name in DEFAULTS if name.endswith("port")]
 BOUNDS = {"scrape_interval_s": (5, 60), "retention_days": (1, 3650), "disk_gib": (1, 100000), **dict.fromkeys(PORTS, (1, 65535))}
 GIB = 2**30
+PORT_OF = {
+    "prometheus": "port", "prometheus-alertmanager": "alertmanager_port", "prometheus-node-exporter": "node_exporter_port", grafana.UNIT: "grafana_port",
+}  # fmt: skip
+"""Which setting is the port of a unit."""
+GRAFANAS = "/var/lib/grafana/grafana.db"
+"""What a Grafana that ran once has; it is nobody's by its content."""
 
 
 def settings(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -46,7 +54,9 @@ def settings(given: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(value, bool) or not str(value).isdecimal() or not least <= int(value) <= most:
             raise GB10Error(f"gb10_monitoring.{name} is {value!r}; give it a whole number from {least} to {most}.")
         known[name] = int(value)
-    twice = [(one, other) for one in PORTS for other in PORTS if one < other and known[one] and known[one] == known[other]]
+    # Grafana's own is nobody's unless it is wanted.
+    used = [name for name in PORTS if known[name] and (name != "grafana_port" or given.get(name))]
+    twice = [(one, other) for one in used for other in used if one < other and known[one] == known[other]]
     if twice:
         raise GB10Error(f"gb10_monitoring: {twice[0][0]} and {twice[0][1]} are both {known[twice[0][0]]}; give each its own port.")
     known["thresholds"] = _thresholds(known["thresholds"] or {})
@@ -74,8 +84,13 @@ def host_mistakes(found: Mapping[str, Any], address: str, least_bytes: int | str
     if not found["management"]:
         has = ", ".join(found["addresses"]) or "none that `ip` shows"
         return [f"{address} is no address of this host, which has {has}; set gb10_management_address to the one on which it is to be asked."]
-    said = [_stranger(path) for path, owner in found["files"].items() if owner == "somebody"]
+    said = [_stranger(path) for path, owner in found["files"].items() if owner == "somebody" and path != GRAFANAS]
     said += [_taken(unit, one) for unit, listeners in found["taken"].items() for one in listeners if one["unit"] != f"{unit}.service"][:3]
+    if GRAFANAS in found["files"] and not any(path.endswith(f"/{grafana.UNIT}.service.d/gb10-vllm.conf") for path in found["files"]):
+        said.append(
+            "a Grafana that somebody set up has its data in /var/lib/grafana and would be replaced; leave gb10_grafana out and bring it the dashboards by hand "
+            "(docs/monitoring.md)."
+        )
     free = found["disk"]["free_bytes"]
     least = int(least_bytes)
     if free < least:
@@ -94,7 +109,7 @@ def _stranger(path: str) -> str:
 
 
 def _taken(unit: str, listener: Mapping[str, Any]) -> str:
-    option = {"prometheus": "port", "prometheus-alertmanager": "alertmanager_port", "prometheus-node-exporter": "node_exporter_port"}[unit]
+    option = PORT_OF[unit]
     holder = " ".join(filter(None, (listener["program"] or "a program", f"({listener['unit']})" if listener["unit"] else "")))
     return f"port {listener['port']} is held by {holder} on {listener['address']}; set gb10_monitoring.{option} to a free one, or stop what holds it."
 

@@ -23,6 +23,12 @@ class Box(TypedDict, total=False):
     metrics: tuple[str, int]  # of a router: address and port at which HAProxy tells its metrics; port 0: nowhere
 
 
+def management_address(known: Mapping[str, Any], name: str) -> str:
+    """The address at which a host is asked: ``gb10_management_address``, else that by which Ansible reaches it."""
+    given = known.get("gb10_management_address") or known.get("ansible_host") or name
+    return str(given).strip("[]")
+
+
 def target(address: str, port: int) -> str:
     """An address and a port as Prometheus takes them."""
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

@@ -17,6 +17,7 @@ from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.ranks import hea
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.shapes import Deployment
 from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.expand import with_recipes
 from ansible_collections.gb10.vllm.plugins.plugin_utils._router import configuration, floating
+from ansible_collections.gb10.vllm.plugins.plugin_utils._router import metrics as telling
 from ansible_collections.gb10.vllm.plugins.plugin_utils._router.configuration import Metrics, Settings
 from ansible_collections.gb10.vllm.plugins.plugin_utils._router.servers import Behind, behind, is_address, listen_address, merged, model_names, router_hosts
 
@@ -40,8 +41,9 @@ DEFAULTS: dict[str, Any] = {
     "gb10_router_connections": 8000,
     "gb10_router_affinity": "none",
     "gb10_router_ca": "@system-ca",
-    "gb10_router_metrics_address": "127.0.0.1",
-    "gb10_router_metrics_port": 0,
+    "gb10_router_metrics_address": None,  # see metrics.py
+    "gb10_router_metrics_port": None,
+    "gb10_monitoring": None,
     "gb10_agent_port": 8089,
     "gb10_allow_open": False,
     "gb10_router_keys": {},
@@ -63,10 +65,7 @@ def option(name: str, router: str, boxes: Sequence[str], hosts: Hosts) -> Any:
 
 def metrics(router: str, boxes: Sequence[str], hosts: Hosts) -> Metrics:
     """Where a router tells its metrics. GB10Error for what is no address of a host."""
-    address = str(option("gb10_router_metrics_address", router, boxes, hosts)).strip("[]")
-    if not is_address(address):
-        raise GB10Error(f"gb10_router_metrics_address: {address!r} is no address; name one of the router's host, or 127.0.0.1 for itself alone.")
-    return {"metrics_address": address, "metrics_port": int(option("gb10_router_metrics_port", router, boxes, hosts))}
+    return telling.metrics(lambda name: option(name, router, boxes, hosts), router, boxes, hosts)
 
 
 def settings(router: str, boxes: Sequence[str], hosts: Hosts) -> Settings:
@@ -193,6 +192,8 @@ def work(question: Mapping[str, Any], hosts: Hosts) -> dict[str, Any]:
         given = settings(router, boxes, hosts)
         now: list[Behind] = []
         notes: list[str] = []
+        if why := telling.not_here(given, option("gb10_router_metrics_address", router, boxes, hosts), found.get("interfaces") or {}):
+            given["metrics_port"], notes = 0, [f"{router}: {why}"]
         read = [box for box in boxes if box_as_read(hosts[box])]
         for box in read:
             entries, said = _entries(router, box, hosts[box], option("gb10_router_maxconn", router, boxes, hosts), question["routers"] == [router])

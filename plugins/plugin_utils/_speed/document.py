@@ -25,11 +25,12 @@ def arguments_of(deployment: Mapping[str, Any]) -> list[str]:
     return [str(text) for text in command[command.index("serve") + 2 :]] if "serve" in command else []
 
 
-def work(deployment: Mapping[str, Any], name: str, own: Any = None, repeats: int = 0, seed: int = 0) -> dict[str, Any]:
-    """What the box is to measure of a server: {profile, points, left_out, runs, tokenizer, volumes}. GB10Error for a profile or server that cannot be used."""
-    wanted = profiles.profile(name, own)
-    if repeats:
-        wanted = {**wanted, "repeats": repeats}
+def work(deployment: Mapping[str, Any], name: str, own: Any = None, repeats: int = 0, begun: str = "") -> dict[str, Any]:
+    """What the box is to measure of a server: {profile, points, left_out, runs, tokenizer, volumes}. GB10Error for a profile or server that cannot be used.
+
+    ``begun``: the moment at which it is begun, from which its prompts come; the same one gives the same prompts.
+    """
+    wanted = profiles.repeated(profiles.profile(name, own), repeats)
     arguments = arguments_of(deployment)
     given = compare.flags(arguments)
     if given.get("--runner") == "pooling":
@@ -42,7 +43,8 @@ def work(deployment: Mapping[str, Any], name: str, own: Any = None, repeats: int
     tokenizer += ["--tokenizer-mode", given["--tokenizer-mode"]] if "--tokenizer-mode" in given else []
     tokenizer += ["--trust-remote-code"] if "--trust-remote-code" in given else []
     volumes = [one for one in deployment["container"]["volumes"] if one.endswith(":ro") and one.split(":")[1].startswith("/models/")]
-    return {"profile": wanted, "points": chosen, "left_out": left_out, "runs": profiles.runs(wanted, chosen, seed), "tokenizer": tokenizer, "volumes": volumes}
+    runs = profiles.runs(wanted, chosen, profiles.first_seed(begun))
+    return {"profile": wanted, "points": chosen, "left_out": left_out, "runs": runs, "tokenizer": tokenizer, "volumes": volumes}
 
 
 def cost_of(deployment: Mapping[str, Any], facts: Mapping[str, Any] | None) -> roofline.TokenCost | None:

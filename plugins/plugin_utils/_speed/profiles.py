@@ -4,11 +4,14 @@
 
 """What a benchmark asks: profiles as data, and the runs of ``vllm bench serve`` that they come to for one server. Pure.
 
-Each run has prompts of its own (``--seed``): the same ones twice would be answered out of the prefix cache.
+Each run has prompts of its own (``--seed``), also beside those of every other benchmark of a server that goes on running: the same ones twice would be
+answered out of the prefix cache.
 """
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -47,6 +50,8 @@ LISTS = {"depths": 0, "concurrency": 1}
 MOST = 10_000_000
 WARM_TOKENS = 16
 """Of a warm-up at depth: one block, so that what is measured is still to be computed."""
+SEEDS = 2**32
+"""How many seeds NumPy's ``seed`` takes, 0 and up (vLLM: ``benchmarks/serve.py main_async``)."""
 SLACK = 16
 """Tokens that a tokenizer may add to a prompt it is given as text."""
 
@@ -56,8 +61,10 @@ def profile(name: str, own: Any = None) -> dict[str, Any]:
     if own is not None and not isinstance(own, Mapping):
         raise GB10Error("gb10_benchmark_profiles is no mapping of names to profiles; write it as in docs/benchmark.md.")
     known = {**PROFILES, **(own or {})}
-    if name not in known:
-        raise GB10Error(f"There is no benchmark profile {name!r}; there are {', '.join(sorted(known))}, and those you put into gb10_benchmark_profiles.")
+    if not isinstance(name, str) or name not in known:
+        raise GB10Error(
+            f"There is no benchmark profile {name!r:.60}; there are {', '.join(sorted(map(str, known)))}, and those you put into gb10_benchmark_profiles."
+        )
     given = known[name]
     where = f"The benchmark profile {name!r}"
     if not isinstance(given, Mapping):
@@ -72,15 +79,29 @@ def profile(name: str, own: Any = None) -> dict[str, Any]:
     for key, least in NUMBERS.items():
         _whole(filled[key], least, f"{where}: {key}")
     for key, least in LISTS.items():
-        if not isinstance(filled[key], (list, tuple)) or not filled[key]:
-            raise GB10Error(f"{where}: {key} is {filled[key]!r:.60}; give a list of whole numbers.")
-        for number in filled[key]:
-            _whole(number, least, f"{where}: {key}")
+        _list(filled[key], least, f"{where}: {key}")
     if filled["dataset"] not in DATASETS:
         raise GB10Error(f"{where}: dataset is {filled['dataset']!r:.60}; it can be {' or '.join(DATASETS)}.")
     if filled["dataset"] == "prefix_repetition" and not (filled["prefix_tokens"] and filled["prefixes"]):
         raise GB10Error(f"{where}: prefix_repetition needs prefix_tokens and prefixes.")
     return {"name": name, **filled}
+
+
+def repeated(wanted: dict[str, Any], repeats: int) -> dict[str, Any]:
+    """The same profile, each point measured so many times; as often as the profile says with 0. GB10Error for a number below."""
+    if repeats:
+        _whole(repeats, 1, "gb10_benchmark_repeats")
+    return {**wanted, "repeats": repeats or wanted["repeats"]}
+
+
+def _list(value: Any, least: int, what: str) -> None:
+    if not isinstance(value, (list, tuple)) or not value:
+        raise GB10Error(f"{what} is {value!r:.60}; give a list of whole numbers.")
+    for number in value:
+        _whole(number, least, what)
+    twice = sorted({number for number in value if list(value).count(number) > 1})
+    if twice:
+        raise GB10Error(f"{what} has {', '.join(map(str, twice))} more than once, so nobody could tell the points apart; `repeats` measures again.")
 
 
 def _whole(value: Any, least: int, what: str) -> None:
@@ -108,18 +129,26 @@ def points(wanted: Mapping[str, Any], max_model_len: int = 0) -> tuple[list[dict
     return found, left_out
 
 
+def first_seed(begun: str) -> int:
+    """Where the seeds of a benchmark begin, from the moment at which it begins: far from those of another one, however close."""
+    return int.from_bytes(hashlib.sha256(begun.encode()).digest()[:4], "big") if begun else 0
+
+
 def runs(wanted: Mapping[str, Any], chosen: list[dict[str, Any]], seed: int = 0) -> list[dict[str, Any]]:
-    """The runs in their order: {point, repeat, warm, args}; ``warm`` are the arguments of a run before it that is not measured, [] where none is needed."""
-    found = []
-    for number, point in enumerate(chosen):
+    """The runs in their order: {point, repeat, warm, args}; ``warm`` are the arguments of a run before it that is not measured, [] where none is needed.
+
+    ``seed``: what all seeds are counted from, modulo ``SEEDS``.
+    """
+    found, seeds = [], (number % SEEDS for number in itertools.count(seed + 1))
+    for point in chosen:
         for repeat in range(wanted["repeats"]):
-            own = seed + 1 + number * 1000 + repeat
+            own = next(seeds)
             warm: list[str] = []
             if point["depth"]:
                 # The same seed gives the same beginning: it is in the cache when the run comes.
                 warm = _arguments({**point, "input_tokens": WARM_TOKENS, "output_tokens": 2}, own, 1)
             elif repeat == 0:
-                warm = _arguments({**point, "output_tokens": min(16, point["output_tokens"])}, own + 500, point["concurrency"])
+                warm = _arguments({**point, "output_tokens": min(16, point["output_tokens"])}, next(seeds), point["concurrency"])
             found.append({"point": point["name"], "repeat": repeat, "warm": warm, "args": _arguments(point, own, _requests(point))})
     return found
 

@@ -68,9 +68,7 @@ class TokenCost:
         return streams * bandwidth / (self.weight_bytes(streams) + streams * self.kv_bytes(depth))
 
 
-def token_cost(
-    summary: Mapping[str, Any], config: Mapping[str, Any], *, engine: Any, kv_cache_dtype: str = "auto", args: Mapping[str, Any] | None = None
-) -> TokenCost:
+def token_cost(summary: Mapping[str, Any], config: Mapping[str, Any], *, engine: Any, args: Mapping[str, Any] | None = None) -> TokenCost:
     """What a token of this model reads, from the summary of its weights (``weights.summarise``) and its configuration.
 
     ``engine``: ``_sizing.engine.Engine``; its ranks share the bytes. The input embedding is one row and counts nothing, unless it is the output head too;

@@ -22,7 +22,9 @@ NAMES = {
 }  # fmt: skip
 TOTAL = "tokens_per_s"
 FORM = "write it as tokens_per_s, first_token_p95 <= 500 ms, per_user >= 20, or several joined by `and`"
-_BOUND = re.compile(r"([a-z_0-9]+)\s*(<=|>=)\s*(\d+(?:\.\d+)?)\s*(ms|s|tokens/s)?")
+_BOUND = re.compile(r"([a-z_0-9]+)\s*(<=|>=)\s*(\d+(?:\.\d+)?)\s*([a-z/]*)")
+TIMES, RATES = {"ms": 1.0, "s": 1000.0}, {"": 1.0, "tokens/s": 1.0}
+"""What a unit is in that of the figure; a time without one could be either."""
 
 
 class Bound(NamedTuple):
@@ -47,9 +49,16 @@ def read(text: Any) -> tuple[Bound, ...]:
         if not found or found[1] not in NAMES:
             raise GB10Error(f"gb10_tune_aim: {part!r:.80} is no aim; {FORM}. Figures are {', '.join(NAMES)}.")
         figure, at_most, number = NAMES[found[1]], found[2] == "<=", float(found[3])
-        if at_most == (figure == "decode_user") or not number:
+        rate = figure == "decode_user"
+        if at_most == rate:
             raise GB10Error(f"gb10_tune_aim: {part!r:.80} bounds it from the wrong side; {FORM}.")
-        bounds.append(Bound(figure, at_most, number * 1000 if found[4] == "s" else number))
+        units = RATES if rate else TIMES
+        if found[4] not in units:
+            says = f"has the unit {found[4]!r:.20}" if found[4] else "has no unit"
+            raise GB10Error(f"gb10_tune_aim: {part!r:.80} {says}, and {found[1]} is in {' or '.join(filter(None, units))}; {FORM}.")
+        if not number:
+            raise GB10Error(f"gb10_tune_aim: {part!r:.80} bounds it by nothing; {FORM}.")
+        bounds.append(Bound(figure, at_most, number * units[found[4]]))
     return tuple(bounds)
 
 

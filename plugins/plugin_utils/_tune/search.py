@@ -19,6 +19,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.flags import plain_name
 from ansible_collections.gb10.vllm.plugins.plugin_utils._speed.compare import change
 from ansible_collections.gb10.vllm.plugins.plugin_utils._tune import aim as aims
+from ansible_collections.gb10.vllm.plugins.plugin_utils._tune import settings as limits
 
 FORMAT = 1
 SPACE: dict[str, list[Any]] = {
@@ -27,13 +28,15 @@ SPACE: dict[str, list[Any]] = {
     "max_num_seqs": [16, 64, 256],
     "enable_prefix_caching": [True, False],
 }
-OWN_KEYS = ("kv_cache_dtype", "max_model_len", "load_format", "gpu_memory_utilization")
+OWN_KEYS = (
+    "kv_cache_dtype", "max_model_len", "load_format", "gpu_memory_utilization", "concurrency", "cuda_graphs", "kv_cache_memory_gib", "reserve_gib",
+    "gpu_memory_ceiling", "tensor_parallel", "pipeline_parallel",
+)  # fmt: skip
 """Settings that are keys of a server; all others are its ``args``."""
 NAME = "_benchmark_name"
 MISSED_NOISE = 0.02
 KEPT = ("total", "decode_user", "ttft_p95", "itl_p95")
 SECRETS = ("api_key", "env")
-NEVER = ("model", "port", "host", "api_key", "served_model_name", "ssl_certfile", "ssl_keyfile", "tokenizer", "revision", "boxes")
 
 
 def space_of(given: Any) -> dict[str, list[Any]]:
@@ -43,7 +46,9 @@ def space_of(given: Any) -> dict[str, list[Any]]:
     if not isinstance(given, Mapping) or not all(isinstance(values, (list, tuple)) and values for values in given.values()):
         raise GB10Error("gb10_tune_settings is no mapping of settings to lists of values; write it as {max_num_seqs: [16, 64]}.")
     found = {plain_name(key): list(values) for key, values in given.items()}
-    _refuse(found)
+    if len(found) != len(given):
+        raise GB10Error("gb10_tune_settings names a setting twice, with - and with _ in its name; write it once, with all of its values.")
+    limits.refuse(found)
     return found
 
 
@@ -59,14 +64,8 @@ def records_of(text: str, path: str) -> list[dict[str, Any]]:
         raise GB10Error(f"{path} is no parameter file: it holds a JSON list of mappings, or a mapping of names to such, as `vllm bench sweep` reads them.")
     found = [{NAME if key == NAME else plain_name(key): part for key, part in one.items()} for one in value]
     for one in found:
-        _refuse(one)
+        limits.refuse(key for key in one if key != NAME)
     return found
-
-
-def _refuse(settings: Mapping[str, Any]) -> None:
-    wrong = [name for name in settings if name in NEVER]
-    if wrong:
-        raise GB10Error(f"{', '.join(wrong)} cannot be tuned: it decides what is served or who reaches it.")
 
 
 def applied(server: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:

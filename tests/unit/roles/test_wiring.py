@@ -491,6 +491,16 @@ def test_a_benchmark_asks_the_head_of_a_server_over_several_boxes_alone():
         assert rendered_all(task["vars"]["benchmark_lacking"], {**variables, **task["vars"], "server": "big"}) == ""
 
 
+def test_each_benchmark_of_the_role_asks_with_prompts_of_its_own():
+    """A server that went on running has the answers to those of an earlier one in its prefix cache."""
+    deployment = {"name": "m", "container": {"command": ["serve", "/models/m"], "volumes": []}}
+    task = named("benchmark", "Work out what is asked")
+    variables = {**rendered.variables_of("benchmark"), **rendered.trusted(task["vars"]), "benchmark_deployment": deployment}
+    asked = [rendered_all(task["ansible.builtin.set_fact"]["benchmark_asked"], variables) for _twice in range(2)]
+    seeds = [{words[words.index("--seed") + 1] for run in one["runs"] for words in (run["args"], run["warm"]) if words} for one in asked]
+    assert not seeds[0] & seeds[1]
+
+
 TUNED = {"gb10_servers": [{"name": "big", "model": "m", "boxes": ["b", "a"]}], "inventory_hostname": "a", "ansible_play_hosts": ["a", "b"]}
 
 

@@ -164,6 +164,38 @@ def test_a_drop_in_listens_on_the_management_address_only(unit, address, shown):
     assert ("ConditionPathExists=" in text) == (unit != "prometheus-node-exporter")
 
 
+@pytest.mark.parametrize("address", ["10.0.0.1", "fd00::1"])
+def test_grafana_listens_on_the_management_address_only_has_no_accounts_and_asks_nobody(address):
+    text = monitoring.drop_in({**HERE, "address": address, "grafana_port": 3001}, "grafana-server")
+    assert text.startswith("# Managed by the Ansible collection gb10.vllm") and "ExecStart" not in text
+    told = dict(line.removeprefix("Environment=GF_").split("=", 1) for line in text.splitlines() if line.startswith("Environment=GF_"))
+    assert (told["SERVER_HTTP_ADDR"], told["SERVER_HTTP_PORT"]) == (address, "3001")
+    # Without these it has an account named admin with the password admin.
+    assert told["SECURITY_DISABLE_INITIAL_ADMIN_CREATION"] == told["AUTH_DISABLE_LOGIN_FORM"] == "true" and told["AUTH_BASIC_ENABLED"] == "false"
+    assert told["AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
+    assert {told[name] for name in told if name.startswith(("ANALYTICS_", "NEWS_")) or name == "SNAPSHOTS_EXTERNAL_ENABLED"} == {"false"}
+
+
+def test_grafanas_port_is_in_nobodys_way_until_somebody_names_it():
+    assert settings.settings({"port": 3000})["port"] == settings.settings({"router_port": 3000})["router_port"] == 3000
+    with pytest.raises(GB10Error, match="grafana_port and port are both 3000"):
+        settings.settings({"port": 3000, "grafana_port": 3000})
+
+
+@pytest.mark.parametrize(("drop_in", "refused"), [(False, True), (True, False)])
+def test_a_grafana_that_somebody_set_up_is_refused_and_ours_is_not(drop_in, refused):
+    ours = {"/etc/systemd/system/grafana-server.service.d/gb10-vllm.conf": "ours"} if drop_in else {}
+    files = {"/var/lib/grafana/grafana.db": "somebody", **ours}
+    said = settings.host_mistakes({**FOUND, "files": files}, "10.0.0.1")
+    assert [one for one in said if "a Grafana that somebody set up" in one] == said and bool(said) is refused
+
+
+def test_a_port_of_grafana_that_is_taken_is_refused_with_its_option():
+    listener = {"address": "0.0.0.0", "port": 3000, "pid": 7, "program": "node", "unit": ""}
+    (said,) = settings.host_mistakes({**FOUND, "taken": {"grafana-server": [listener]}}, "10.0.0.1")
+    assert "set gb10_monitoring.grafana_port to a free one" in said
+
+
 def test_thresholds_reach_the_rules():
     exprs = {one.name: one.expr for one in rules.alerts({"first_token_s": 2.5, "temperature_celsius": 80})}
     assert exprs["Gb10FirstTokenSlow"].endswith("> 2.5") and "> 80 or" in exprs["Gb10Hot"]

@@ -87,6 +87,48 @@ def test_a_router_is_asked_where_it_tells_its_metrics_and_else_named(said, port,
     assert len(notes) == bool(note) and all(one.startswith("r: ") and note in one and "run the playbook router" in one for one in notes)
 
 
+@pytest.mark.parametrize(
+    ("said", "monitors", "here", "asked"),
+    [
+        ({}, ["m"], "m", ["10.0.0.9:9101"]),
+        ({}, ["r"], "r", ["127.0.0.1:9101"]),
+        ({}, ["a"], "a", ["10.0.0.9:9101"]),
+        ({"gb10_management_address": "[fd00::9]"}, ["m"], "m", ["[fd00::9]:9101"]),
+        ({"ansible_host": "router.example"}, ["m"], "m", []),
+        ({"ansible_host": "router.example", "gb10_router_metrics_port": 9101}, ["m"], "m", []),
+        ({"ansible_host": "router.example", "gb10_router_metrics_address": "10.0.0.8"}, ["m"], "m", ["10.0.0.8:9101"]),
+        ({"gb10_router_metrics_port": 0}, ["m"], "m", []),
+        ({"gb10_router_metrics_port": 9200}, ["m"], "m", ["10.0.0.9:9200"]),
+        ({"gb10_router_metrics_address": "127.0.0.1"}, ["m"], "m", []),
+        ({"gb10_monitoring": {"state": "absent"}}, ["m"], "m", []),
+        ({"gb10_router_port": 9101}, ["m"], "m", ["10.0.0.9:9102"]),
+        ({"gb10_servers": [{"name": "s", "model": "m", "port": 8101}, {"name": "t", "model": "n", "port": 8102}]}, ["m"], "m", ["10.0.0.9:9103"]),
+        ({"gb10_monitoring": {"port": 9101, "node_exporter_port": 9102}}, ["m"], "m", ["10.0.0.9:9103"]),
+    ],
+)
+def test_a_router_is_asked_where_the_monitoring_host_comes_in_unless_somebody_says_otherwise(said, monitors, here, asked):
+    groups = {"groups": {"gb10_monitoring": monitors, "all": ["r", "a", "m"]}}
+    hosts = {"r": {"ansible_host": "10.0.0.9", **groups, **said}, "a": {"ansible_host": "10.0.0.1", **groups}}
+    routers = monitoring.monitored(["r"], hosts, ["r"], ["a"])
+    assert [one for entry in targets.of_routers(routers, here) for one in entry["targets"]] == asked
+    notes = targets.unreached(monitoring.monitored(["a"], hosts, ["r"]), here, routers)
+    assert len(notes) == (not asked), notes
+
+
+def test_where_something_of_the_users_tells_the_metrics_of_routers_no_port_is_opened():
+    hosts = {"r": {"ansible_host": "10.0.0.9", "gb10_monitoring": {"router_port": 9105}, "groups": {"gb10_monitoring": ["m"]}}, "a": {}}
+    assert monitoring.monitored(["r"], hosts, ["r"], ["a"])["r"]["metrics"] == ("127.0.0.1", 0)
+
+
+@pytest.mark.parametrize(
+    ("why", "said"), [("dial tcp 10.0.0.9:9101: connect: connection refused", "run the playbook router"), ("no route to host", "no route")]
+)
+def test_a_router_that_tells_nothing_yet_is_named_with_what_has_it_tell(why, said):
+    target = {"labels": {"job": "gb10-router", "router": "r"}, "health": "down", "lastError": why}
+    (line,) = monitoring.targets_report({"data": {"activeTargets": [target]}})["text"].splitlines()[1:]
+    assert line.startswith("  r (gb10-router) does not: ") and said in line
+
+
 def test_the_files_name_each_host_once_and_hold_no_secret():
     known = {
         "boxes": monitoring.monitored(["spark-01"], {"spark-01": {**HOSTVARS["spark-01"], "gb10_metrics_key": "s3cret"}}),
@@ -131,6 +173,19 @@ def test_the_report_says_who_does_not_answer_and_why():
         "  b s (gb10-vllm) does not: its servers do not know gb10_metrics_key yet; run site, which tells them without a restart.",
         "  spark-09: a note.",
     ]
+
+
+def test_targets_that_prometheus_has_not_read_yet_are_waited_for():
+    """One that has just begun answers that it has none."""
+    known = {"boxes": monitoring.monitored(["spark-01"], HOSTVARS), "routers": {}}
+    files = monitoring.monitoring_files(known, {**monitoring.settings.settings({}), "address": "192.168.1.11", "key": True}, "spark-01")
+    active: list[dict] = []
+    waited = []
+    for job in ("gb10-prometheus", "gb10-alertmanager", "gb10-vllm", "gb10-node"):
+        waited.append(monitoring.targets_report({"data": {"activeTargets": active}}, files=files)["unknown"])
+        active = [*active, {"labels": {"job": job}, "health": "up", "lastError": ""}]
+    assert waited == [4, 3, 2, 1]
+    assert monitoring.targets_report({"data": {"activeTargets": active}}, files=files)["unknown"] == 0, "there are no routers to wait for"
 
 
 SINCE = "Thu, 26 Nov 2026 06:00:10 GMT"

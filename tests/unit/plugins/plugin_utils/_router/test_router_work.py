@@ -69,6 +69,28 @@ def test_the_variables_may_lie_with_the_boxes_or_with_the_router():
     assert hashlib.sha256(b"a" * 20).hexdigest().upper() in own["files"][configuration.CLIENT_KEYS]
 
 
+WATCHED = {"ansible_host": "10.0.0.9", "groups": {"gb10_monitoring": ["m"]}}
+
+
+@pytest.mark.parametrize(
+    ("own", "interfaces", "bound", "noted"),
+    [
+        (WATCHED, {"10.0.0.9": "eth0"}, ["    bind 10.0.0.9:9101"], False),
+        (WATCHED, {"192.168.7.2": "eth0"}, [], True),
+        ({**WATCHED, "gb10_management_address": "192.168.7.2"}, {"192.168.7.2": "eth0"}, ["    bind 192.168.7.2:9101"], False),
+        ({**WATCHED, "gb10_router_metrics_address": "10.0.0.77"}, {"192.168.7.2": "eth0"}, ["    bind 10.0.0.77:9101"], False),
+        ({**WATCHED, "gb10_router_metrics_port": 0}, {"192.168.7.2": "eth0"}, [], False),
+        ({"ansible_host": "10.0.0.9"}, {"10.0.0.9": "eth0"}, [], False),
+    ],
+)
+def test_a_router_tells_its_metrics_where_the_monitoring_host_comes_in(own, interfaces, bound, noted):
+    """On an address of its own: one that a gateway forwards to it cannot be listened on, and HAProxy would not start."""
+    done = worked(hosts(r1=own), interfaces=interfaces)
+    config = done["files"]["haproxy.cfg"]
+    assert [line for line in config.partition("frontend router_metrics\n")[2].splitlines()[:1] if line] == bound
+    assert bool([note for note in done["notes"] if "is no address of its own; set gb10_router_metrics_address" in note]) is noted
+
+
 def test_what_is_not_behind_it_yet_is_said():
     old = {key: value for key, value in deployment("10.0.0.1").items() if key != "key"}
     done = worked(hosts(**{"spark-01": box("10.0.0.1", old), "spark-02": box("10.0.0.2", deployment("127.0.0.1"))}))

@@ -16,6 +16,8 @@ from ansible_collections.gb10.vllm.plugins.plugin_utils._speed import benchy, co
 GRID = {"grid": {"input_tokens": 512, "output_tokens": 16, "depths": [0, 1024], "concurrency": [1, 2], "repeats": 3}}
 POINT = {"name": "d0 c2", "dataset": "random", "prefix_tokens": 0, "depth": 0, "concurrency": 2, "input_tokens": 512, "output_tokens": 5}
 
+DEPLOYMENT = {"name": "m", "container": {"command": ["serve", "/models/m"], "volumes": []}}
+
 
 def values(arguments: list[str], flag: str) -> str:
     return arguments[arguments.index(flag) + 1]
@@ -29,6 +31,47 @@ def test_each_profile_of_ours_can_be_used(name):
     found = profiles.runs(wanted, chosen)
     assert len(found) == len(chosen) * wanted["repeats"]
     assert len({values(one["args"], "--seed") for one in found}) == len(found), "the same prompts twice would come out of the prefix cache"
+
+
+def seeds(work: dict) -> set[str]:
+    """Of every run, those that warm up without depth included."""
+    return {values(words, "--seed") for one in work["runs"] for words in (one["args"], one["warm"]) if words}
+
+
+@pytest.mark.parametrize("name", sorted(profiles.PROFILES))
+@pytest.mark.parametrize("other", ["2026-11-26 03:00:12.000002", "2026-11-26 03:00:13.000001", "2026-11-27 03:00:12.000001"])
+def test_another_benchmark_of_a_server_that_goes_on_running_asks_with_other_prompts(name, other):
+    """What it answered before lies in its prefix cache."""
+    first, second = (seeds(document.work(DEPLOYMENT, name, begun=moment)) for moment in ("2026-11-26 03:00:12.000001", other))
+    assert first and not first & second
+    assert all(0 <= int(one) < 2**32 for one in first | second), "NumPy takes no other"
+
+
+def test_no_number_of_repeats_makes_two_runs_ask_the_same():
+    wanted = profiles.profile("many", {"many": {"input_tokens": 8, "output_tokens": 8, "concurrency": [1, 2], "repeats": 1500}})
+    for begin in (0, 2**32 - 2):
+        found = profiles.runs(wanted, profiles.points(wanted)[0], begin)
+        used = [values(words, "--seed") for one in found for words in (one["args"], one["warm"]) if words]
+        assert len(set(used)) == len(used) == 3002
+
+
+def test_a_number_of_repeats_that_measures_nothing_is_refused():
+    with pytest.raises(GB10Error, match="gb10_benchmark_repeats is -1; give a whole number from 1"):
+        document.work(DEPLOYMENT, "quick", repeats=-1)
+    assert document.work(DEPLOYMENT, "quick", repeats=5)["profile"]["repeats"] == 5
+
+
+@pytest.mark.parametrize("name", [None, 3, ["chat"], {"chat": 1}])
+def test_what_is_no_name_of_a_profile_is_one_sentence(name):
+    with pytest.raises(GB10Error, match="There is no benchmark profile .*; there are agents"):
+        profiles.profile(name)
+
+
+@pytest.mark.parametrize(("key", "given"), [("concurrency", [1, 1]), ("concurrency", [4, 1, 4, 1]), ("depths", [0, 0]), ("depths", [512, 0, 512])])
+def test_points_of_one_name_are_refused(key, given):
+    own = {"twice": {"input_tokens": 8, "output_tokens": 8, "concurrency": [1], "depths": [0], key: given}}
+    with pytest.raises(GB10Error, match=f"'twice': {key} has .* more than once"):
+        profiles.profile("twice", own)
 
 
 def test_sparks_arena_grid_is_the_recorded_one():

@@ -12,7 +12,8 @@ import sys
 import pytest
 import yaml
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.plugin_utils._tune import aim, ending, search
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.arguments import ARGUMENTS
+from ansible_collections.gb10.vllm.plugins.plugin_utils._tune import aim, ending, search, settings
 
 SERVER = {"name": "devstral", "model": "devstral-24b", "api_key": "k-very-secret", "env": {"HF_TOKEN": "t"}, "args": {"max-num-seqs": 256, "dtype": "auto"}}
 SPACE = {"max_num_seqs": [16, 64], "max_num_batched_tokens": [2048, 8192]}
@@ -131,7 +132,7 @@ def test_failed_and_unfit_candidates_are_not_tried_again():
         ("first_token_p95 <= 500 ms", (aim.Bound("ttft_p95", True, 500.0),)),
         ("first_token_p95 <= 0.5 s", (aim.Bound("ttft_p95", True, 500.0),)),
         ("per user >= 20", (aim.Bound("decode_user", False, 20.0),)),
-        ("tokens_per_s, per_user >= 20 and between_tokens_p99<=50", (aim.Bound("decode_user", False, 20.0), aim.Bound("itl_p99", True, 50.0))),
+        ("tokens_per_s, per_user >= 20 and between_tokens_p99<=50ms", (aim.Bound("decode_user", False, 20.0), aim.Bound("itl_p99", True, 50.0))),
     ],
 )
 def test_aims(text, bounds):
@@ -144,6 +145,23 @@ def test_aims(text, bounds):
 def test_what_is_no_aim_is_one_sentence(text):
     with pytest.raises(GB10Error, match="gb10_tune_aim"):
         aim.read(text)
+
+
+RATES, TIMES = ["per_user"], ["first_token_p50", "first_token_p95", "first_token_p99", "between_tokens_p50", "between_tokens_p95", "between_tokens_p99"]
+UNITS = ["", " ms", "s", " tokens/s", " min", "us", " t/s", " tokens", "/s", " percent"]
+FIT = {"per_user": {"": 1.0, " tokens/s": 1.0}, **dict.fromkeys(TIMES, {" ms": 1.0, "s": 1000.0})}
+
+
+@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("name", [*RATES, *TIMES])
+def test_a_unit_fits_its_figure_and_a_time_needs_one(name, unit):
+    text = f"{name} {'>=' if name in RATES else '<='} 20{unit}"
+    if unit in FIT[name]:
+        (bound,) = aim.read(text)
+        assert bound.number == 20 * FIT[name][unit]
+    else:
+        with pytest.raises(GB10Error, match=f"gb10_tune_aim: .*{name} is in {'tokens/s' if name in RATES else 'ms or s'}; write it as|is no aim"):
+            aim.read(text)
 
 
 def test_with_a_bound_the_best_point_that_keeps_it_counts():
@@ -235,7 +253,42 @@ def test_what_are_no_settings_is_one_sentence(given):
         search.space_of(given)
 
 
-@pytest.mark.parametrize("name", ["model", "port", "--api-key", "served-model-name"])
+KEPT = [
+    "model", "port", "--api-key", "served-model-name", "uds", "trust_remote_code", "no_trust_remote_code", "--grpc", "headless", "middleware",
+    "logits-processors", "ssl_keyfile_password", "allowed_media_domains", "chat-template", "lora_modules", "worker_cls", "hf_overrides.architectures",
+    "kv_transfer_config.kv_connector", "trust_remote", "no-trust-rem", "api_k", "tool_parser_pl", "serve",
+    "tool_parser_plugin", "download_dir", "env", "address", "tls", "config", "enable_log_requests",
+    "runner", "recipe", "recipe_without",
+]  # fmt: skip
+SETTINGS = [
+    "max_num_seqs", "max-num-batched-tokens", "kv_cache_dtype", "enable_prefix_caching", "no_enable_prefix_caching", "enforce_eager", "attention_backend",
+    "moe_backend", "speculative_config", "spec_model", "compilation_config.cudagraph_mode", "cudagraph_capture_sizes", "max_model_len", "block_size",
+    "load_format", "quantization", "async_scheduling", "tensor_parallel_size", "gpu_memory_utilization", "-tp", "performance_mode",
+    "concurrency", "cuda_graphs", "kv_cache_memory_gib", "reserve_gib", "max_num_s", "speculative_config.num_speculative_tokens",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_what_makes_it_faster_or_slower_is_tuned(name):
+    assert search.space_of({name: [1]}) and search.records_of(json.dumps([{name: 1, "_benchmark_name": "a"}]), "x")
+
+
+def test_a_setting_with_a_key_of_its_own_is_tried_there_and_not_as_an_argument():
+    for name in ("concurrency", "cuda_graphs", "kv_cache_memory_gib", "max_model_len"):
+        assert search.applied({"name": "s"}, {name: 4}) == {"name": "s", name: 4}
+
+
+def test_a_setting_that_is_named_twice_is_refused():
+    with pytest.raises(GB10Error, match="names a setting twice"):
+        search.space_of({"max_num_seqs": [16], "max-num-seqs": [32]})
+
+
+def test_every_name_that_is_kept_is_one_that_vllm_or_the_inventory_has():
+    known = {*ARGUMENTS, "task"}  # which vLLM had until 0.26
+    assert (settings.SERVED | settings.REACHED | settings.CODE) - known == set()
+
+
+@pytest.mark.parametrize("name", KEPT)
 def test_what_is_served_and_who_reaches_it_is_not_tuned(name):
     with pytest.raises(GB10Error, match="cannot be tuned"):
         search.space_of({name: [1]})
