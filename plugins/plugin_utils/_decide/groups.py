@@ -57,7 +57,7 @@ def stated(server: Mapping[str, Any], where: str) -> dict[str, Any]:
     if product != number and (number % product or (tensor and pipeline)):
         asked = " and ".join(f"`{key}: {value}`" for key, value in found.items())
         raise GB10Error(f"{where}: {asked} do{'es' if len(found) == 1 else ''} not go with {number} boxes of one GPU each: the product must be {number}.")
-    return {"boxes": list(map(str, boxes)) if isinstance(boxes, (list, tuple)) else number, **found}
+    return {"boxes": [" ".join(box.split()) for box in boxes] if isinstance(boxes, (list, tuple)) else number, **found}
 
 
 def _count(value: Any, what: str) -> int:
@@ -71,7 +71,7 @@ def _number(boxes: Any, where: str) -> int:
     """How many boxes are asked for; GB10Error for what is no list of different names and no number from 2 on."""
     remedy = f"name the boxes in a list, the head first, or give a number from 2 to {MOST_BOXES}"
     if isinstance(boxes, (list, tuple)):
-        names = [str(box) for box in boxes]
+        names = [" ".join(str(box).split()) for box in boxes]
         wrong = [box for box in boxes if not isinstance(box, str) or not box.strip()]
         if wrong:
             raise GB10Error(f"{where}: `boxes` holds {shown(wrong[0])}, which is no name of a box; {remedy}.")
@@ -138,14 +138,14 @@ class _Group:
         tensor, pipeline, why = self._shares(next(iter(self.named or self.wishes)))
         members = self.named or self._kept() or self._roomiest(tensor, pipeline, why)
         ranks = [{"number": number, "boxes": members, "tensor": tensor, "pipeline": pipeline, "why": why} for number in range(len(members))]
-        plans = {box: self._entry(box, rank) for box, rank in zip(members, ranks, strict=True)}
+        plans = {box: self._planned(box, rank) for box, rank in zip(members, ranks, strict=True)}
         notes = [*self._differences(members), *self._copies(members, plans)]
         fits = all(entry["verdict"] == "fits" for entry in plans.values())
         least = min(members, key=lambda box: plans[box]["kv_cache_bytes"])
         size = plans[least]["kv_cache_bytes"] if fits else 0
         if size:
             kv_why = f"equal on all {self.size} boxes: the most that {least} can give"
-            alike = [self._entry(box, rank, fixed=(plans[least]["max_model_len"], size)) for box, rank in zip(members, ranks, strict=True)]
+            alike = [self._planned(box, rank, fixed=(plans[least]["max_model_len"], size)) for box, rank in zip(members, ranks, strict=True)]
             ranks = [rank | {"kv_why": kv_why, "utilization": min(one["gpu_memory_utilization"] for one in alike)} for rank in ranks]
         for box, rank in zip(members, ranks, strict=True):
             server = self._server(box, rank | ({"notes": notes} if rank["number"] == 0 else {}))
@@ -193,6 +193,13 @@ class _Group:
         servers: Sequence[Any] = [*([] if alone else self.placed[box]), server]
         plan = plan_box(inputs["box"], servers, inputs["models"], inputs["engine"], inputs["options"], inputs.get("records"), inputs.get("elsewhere") or ())
         return dict(plan["servers"][-1])
+
+    def _planned(self, box: str, rank: Mapping[str, Any], fixed: tuple[int, int] | None = None) -> dict[str, Any]:
+        """The plan's part for a rank on its own box, which is named where it cannot be planned there."""
+        try:
+            return self._entry(box, rank, fixed=fixed)
+        except GB10Error as error:
+            raise GB10Error(f"server {self.name} on {box}: {str(error).removeprefix(f'server {self.name}: ')}") from None
 
     def _shares(self, box: str) -> tuple[int, int, str]:
         """(tensor, pipeline, why): as stated, else the best that vLLM can do with this model."""
@@ -243,7 +250,7 @@ class _Group:
         names = [str(number) for number in range(self.size)]
         room = {}
         for box in self.wishes:
-            entry = self._entry(box, {"number": 0, "boxes": names, "tensor": tensor, "pipeline": pipeline, "why": why})
+            entry = self._planned(box, {"number": 0, "boxes": names, "tensor": tensor, "pipeline": pipeline, "why": why})
             room[box] = entry["kv_cache_bytes"] if entry["verdict"] == "fits" else -1
         return sorted(room, key=lambda box: -room[box])[: self.size]
 

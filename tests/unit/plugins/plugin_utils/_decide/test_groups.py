@@ -297,6 +297,24 @@ def test_a_box_of_the_list_that_knows_nothing_of_the_server():
     assert "`boxes` is not the same for all boxes" in placed(["a", "b"], variables)["problem"]
 
 
+@pytest.mark.parametrize("boxes", [2, ["a", "b"], ["b", "a"]])
+def test_what_one_of_the_boxes_cannot_do_is_said_with_its_name(boxes):
+    given = {name: inputs(server(boxes=boxes)) for name in "ab"}
+    given["b"]["engine"] = {"vllm_version": "0.10.0"}
+    said = placed(list(given), {name: {"plan_inputs": one} for name, one in given.items()})["problem"]
+    where = "server big over 2 boxes: " if boxes == ["b", "a"] else "server big on b: "
+    assert said.startswith(f"{where}vLLM 0.10.0 cannot run one server over several boxes")
+
+
+def test_blanks_around_a_name_are_none_of_it():
+    names = [" a", "b\n"]
+    assert stated({"boxes": names}, "big")["boxes"] == ["a", "b"]
+    with pytest.raises(GB10Error, match="names a twice"):
+        stated({"boxes": ["a", "a "]}, "big")
+    given = {name: inputs(server(boxes=["a", "no\nbody"])) for name in "ab"}
+    assert "`boxes` names no body, which is no box" in placed(list(given), {name: {"plan_inputs": one} for name, one in given.items()})["problem"]
+
+
 def test_a_vllm_without_an_engine_over_several_boxes_is_refused():
     boxes = {name: {**inputs(server()), "engine": {"vllm_version": "0.11.0"}} for name in "ab"}
     with pytest.raises(GB10Error, match="0.11.0 cannot run one server over several boxes by itself"):
