@@ -124,9 +124,9 @@ def fabric_pairs(boxes: Mapping[str, Mapping[str, Any]], plan: Mapping[str, Any]
                 (segment["cable"], first["box"], end["box"]),
                 {"waits": first["box"], "sends": end["box"], "halves": {first["box"]: [], end["box"]: []}, "lanes": {}},
             )
-            # By the interface that sends, the fewer of both ends; None where one does not say it.
-            both = [lanes.get((one["box"], one["interface"])) for one in (first, end)]
-            pair["lanes"][end["interface"]] = None if None in both else min(both)
+            # By the interface that sends, the fewer of both ends; None where that is not known.
+            known = [count for one in (first, end) if (count := lanes.get((one["box"], one["interface"])))]
+            pair["lanes"][end["interface"]] = min(known) if len(known) == 2 or any(count < LANES for count in known) else None
             hosts = [one["address"].split("/")[0] for one in (first, end)]
             for one, mine, other in ((first, *hosts), (end, *reversed(hosts))):
                 hca = hcas.get((one["box"], one["interface"])) or ""
