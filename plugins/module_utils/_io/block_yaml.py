@@ -259,7 +259,10 @@ class _Flow:
         sign = self.text[self.at : self.at + 1]
         digits = {"x": 2, "u": 4, "U": 8}.get(sign, 0)
         self.at += 1 + digits
-        return chr(int(self.text[self.at - digits : self.at], 16)) if digits else _ESCAPES.get(sign, sign)
+        number = int(self.text[self.at - digits : self.at], 16) if digits else 0
+        if number > 0x10FFFF:
+            raise ValueError(f"{number:x} is the number of no character")
+        return chr(number) if digits else _ESCAPES.get(sign, sign)
 
     def _plain(self, ends: str) -> Any:
         begin = self.at

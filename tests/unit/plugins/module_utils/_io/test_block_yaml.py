@@ -74,10 +74,12 @@ def test_whatever_pyyaml_writes(value, flow):
     assert plain(read_yaml(text)) == plain(value)
 
 
-@pytest.mark.parametrize("text", ["a: [b", "a: 'b", "a: *gone", "a: b\n c", "a: {b: c}} d", "a: ]", "\ta: b", "a\nb: c\n  d: e\n"])
+@pytest.mark.parametrize(
+    "text", ["a: [b", "a: 'b", "a: *gone", "a: b\n c", "a: {b: c}} d", "a: ]", "\ta: b", "a\nb: c\n  d: e\n", 'a: "\\UFFFFFFFF"', 'a: "\\xzz"']
+)
 def test_what_is_no_yaml_is_not_understood(text):
     try:
         by_pyyaml(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, OverflowError):
         with pytest.raises(ValueError):
             read_yaml(text)
