@@ -7,18 +7,49 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shlex
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from server_box import BOXES, CLEAN, FLEET, Box, SshBox
+from server_box import BOXES, CLEAN, FLEET, STATE, Box, SshBox
 
 ENV = {"TORCHDYNAMO_DISABLE": "1"}  # else a compiler would have to be in the image
 DUO = {
     "name": "duo", "model": "tiny-llama", "port": 8000, "address": "0.0.0.0", "boxes": ["spark-01", "spark-02"], "max_model_len": 2048, "concurrency": 2,
     "kv_cache_memory_gib": 0.25, "args": {"dtype": "float32", "enforce_eager": True}, "env": ENV,
 }  # fmt: skip
+
+NOTICED_S = 30
+"""Within which a lost rank, head or box is noticed by the others (docs/groups.md)."""
+
+# Processes of containers (they have a number in a PID namespace of their own too) that are not of the server's container as it runs now.
+LEFT_OVER = """
+found=$(grep -hs '^NSpid:' /proc/[0-9]*/status | awk 'NF > 2 {print $2}')
+own=$(docker top gb10-vllm-duo -eo pid 2>/dev/null | tail -n +2 | tr -d ' ')
+for pid in $found; do echo "$own" | grep -qx "$pid" || ps -o pid=,args= -p "$pid"; done
+"""
+
+# Takes memory for real until so many bytes are available on the box, and keeps it so, whatever else comes and goes there.
+HOG = """
+cat > /tmp/hog.py <<'END'
+import time
+CHUNK, held, until = 2**27, [], time.monotonic() + 900
+def available():
+    with open("/proc/meminfo") as lines:
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+while time.monotonic() < until:
+    if available() > {target} + CHUNK:
+        held.append(bytearray(b"x") * CHUNK)
+    elif held and available() < {target} - CHUNK:
+        held.pop()
+    else:
+        time.sleep(0.1)
+END
+setsid nohup python3 /tmp/hog.py >/dev/null 2>&1 </dev/null &
+echo $!
+"""
 
 
 class Pair(Box):
@@ -51,6 +82,27 @@ class Pair(Box):
 
     def journal_of(self, number: int) -> str:
         return self.of(number, "journalctl --quiet --unit gb10-vllm-duo.service --lines 20 --output cat", check=False)
+
+    def clock(self) -> str:
+        """The time on the head, as its journal takes it."""
+        return self.run("date +%s")
+
+    def loses(self, since: str) -> bool:
+        """Whether the head has noticed since a time that the other box is lost: it says so, or its container has ended."""
+        said = self.run(f"journalctl --quiet --unit gb10-vllm-duo.service --since @{since} --output cat", check=False)
+        return "start again together" in said or self.run("docker ps -q --filter name=gb10-vllm-duo") == ""
+
+    def left_over(self, number: int) -> str:
+        """Processes on a box that an earlier start left over; "" where there are none."""
+        return self.of(number, LEFT_OVER, check=False)
+
+    def deployed(self, number: int) -> dict:
+        """The deployment of a box."""
+        return json.loads(self.of(number, f"cat {STATE}/servers/duo/deployment.json"))
+
+    def available(self, number: int) -> int:
+        """Bytes of memory that are available on a box."""
+        return int(self.of(number, "awk '/^MemAvailable/ {print $2 * 1024}' /proc/meminfo"))
 
     def now(self) -> list[str]:
         return [self.started(number) for number in (0, 1)]

@@ -27,7 +27,9 @@ def ip_json(*arguments: str) -> list[dict[str, Any]]:
 def addresses(links: Iterable[dict[str, Any]]) -> dict[str, list[str]]:
     """``ADDRESS/PREFIX`` by interface, from ``ip -json address``; those of the link alone (fe80::) are left out."""
     return {
-        str(link.get("ifname")): [f"{one.get('local')}/{one.get('prefixlen')}" for one in link.get("addr_info") or [] if one.get("scope") != "link"]
+        str(link.get("ifname")): [
+            f"{one['local']}/{one['prefixlen']}" for one in link.get("addr_info") or [] if one.get("scope") != "link" and "local" in one and "prefixlen" in one
+        ]
         for link in links
     }
 

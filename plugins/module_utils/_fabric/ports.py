@@ -10,8 +10,8 @@ Each QSFP port of a GB10's ConnectX-7 is two PCIe functions, each with four lane
 from __future__ import annotations
 
 import contextlib
-import fnmatch
 import glob
+import ipaddress
 import json
 import os
 import platform
@@ -21,11 +21,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._box.network import addresses, ip_json, ssh_connection, ways
+from ansible_collections.gb10.vllm.plugins.module_utils._fabric.claims import claims
 from ansible_collections.gb10.vllm.plugins.module_utils._fabric.netplan import PLACES
 from ansible_collections.gb10.vllm.plugins.module_utils._fabric.text import OUR_FILE
 from ansible_collections.gb10.vllm.plugins.module_utils._io.command import run
 
 DRIVER = "mlx5_core"
+NETWORKD = ("/etc/systemd/network", "/run/systemd/network")
+CONNECTIONS = "/etc/NetworkManager/system-connections/*.nmconnection"
 # As systemd names them: enp1s0f0np0 is port 0 in PCI domain 0, enP2p1s0f0np0 the same port in domain 2.
 NAME = re.compile(r"^en(?:P(?P<domain>\d+))?p\d+s\d+(?:f\d+)?np(?P<port>\d+)$")
 
@@ -86,32 +89,25 @@ def read_port(root: str, interface: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def driver_of(interface: str, root: str = "/sys") -> str:
+    """The driver of an interface, "" where it has none."""
+    path = f"{root}/class/net/{interface}/device/driver"
+    return os.path.basename(os.path.realpath(path)) if os.path.exists(path) else ""
+
+
 def read_ports(interfaces: Sequence[str] = (), root: str = "/sys") -> list[dict[str, Any]]:
     """The halves of all ports, by port and domain: those that are named, or those of a ConnectX."""
-    names = sorted(interfaces) or [
-        os.path.basename(path) for path in sorted(glob.glob(f"{root}/class/net/*")) if os.path.basename(os.path.realpath(f"{path}/device/driver")) == DRIVER
-    ]
+    every = [os.path.basename(path) for path in sorted(glob.glob(f"{root}/class/net/*"))]
+    names = sorted(interfaces) or [name for name in every if driver_of(name, root) == DRIVER]
     there = [name for name in names if os.path.isdir(f"{root}/class/net/{name}")]
     return sorted((read_port(root, name) for name in there), key=lambda one: (one["port"], one["domain"]))
 
 
-def claims(interface: str, mac: str, files: Mapping[str, str]) -> list[str]:
-    """Files, other than ours, that configure an interface: its name as a key or in quotes, a pattern that fits it, its address. ``files``: text by path."""
-    found = []
-    for path, content in files.items():
-        lines = [line.split("#")[0] for line in content.splitlines()]
-        key = re.compile(rf"^\s*[\"']?{re.escape(interface)}[\"']?\s*:")
-        said = [one.strip(" \"'\t") for line in lines for one in re.findall(r"^\s*(?:name|macaddress|Name|MACAddress|OriginalName)\s*[:=]\s*(.+)$", line)]
-        fits = any(fnmatch.fnmatchcase(interface, pattern) or pattern.lower() == mac for one in said for pattern in one.split())
-        if fits or any(key.match(line) for line in lines):
-            found.append(path)
-    return found
-
-
 def read_files() -> dict[str, str]:
-    """Netplan's files and those of networkd that netplan did not write, by path; they may hold passwords and are not handed on."""
-    paths = [path for folder in PLACES for path in sorted(glob.glob(f"{folder}/*.yaml"))] + sorted(glob.glob("/etc/systemd/network/*.network"))
-    return {path: text(path) for path in paths if os.path.basename(path) != OUR_FILE}
+    """Netplan's files and those of networkd and NetworkManager that netplan did not write, by path; they may hold passwords and are not handed on."""
+    patterns = [*(f"{folder}/*.yaml" for folder in PLACES), *(f"{folder}/*.network" for folder in NETWORKD), CONNECTIONS]
+    paths = [path for pattern in patterns for path in sorted(glob.glob(pattern))]
+    return {path: text(path) for path in paths if os.path.basename(path) != OUR_FILE and "-netplan-" not in os.path.basename(path)}
 
 
 def parse_lldp(said: str) -> dict[str, dict[str, str]]:
@@ -142,7 +138,7 @@ def read_fabric(interfaces: Sequence[str] = ()) -> dict[str, Any]:
         port |= {
             "addresses": held.get(port["interface"], []),
             "neighbour": lldp.get(port["interface"]),
-            "claimed_by": claims(port["interface"], port["mac"], files),
+            "claimed_by": claims(port["interface"], port["mac"], files, driver_of(port["interface"]), port["pci"]),
         }
     return {
         "ports": ports,
@@ -150,7 +146,7 @@ def read_fabric(interfaces: Sequence[str] = ()) -> dict[str, Any]:
         "kept": ways(),
         "addresses": held,
         "hostname": platform.node(),
-        "controller": next(iter(ssh_connection().split()), "").split("%")[0],
+        "controller": _came_from(ssh_connection()),
         "macs": sorted({str(link["address"]).lower() for link in links if link.get("address") and link.get("link_type") == "ether"}),
         "routes": [{"to": str(one["dst"]), "by": str(one["dev"])} for one in routes if one.get("dst") not in (None, "default") and one.get("dev")],
         "ours": _ours(),
@@ -158,6 +154,15 @@ def read_fabric(interfaces: Sequence[str] = ()) -> dict[str, Any]:
         "driver": os.path.isdir(f"/sys/module/{DRIVER}"),
         "perftest": bool(shutil.which("ib_write_bw")),
     }
+
+
+def _came_from(connection: str) -> str:
+    """The address of the other side of SSH_CONNECTION; "" where sshd does not know it ("UNKNOWN", as behind a proxy that hands its socket on)."""
+    try:
+        address = ipaddress.ip_address(next(iter(connection.split()), "").split("%")[0])
+    except ValueError:
+        return ""
+    return str(getattr(address, "ipv4_mapped", None) or address)
 
 
 def _ours() -> str | None:

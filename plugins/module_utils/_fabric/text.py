@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
-import re
+import ipaddress
 from collections.abc import Mapping
+
+from ansible_collections.gb10.vllm.plugins.module_utils._io.block_yaml import read_yaml
 
 OUR_FILE = "90-gb10-vllm-fabric.yaml"
 NOTHING = "network: {version: 2}\n"
@@ -25,15 +27,20 @@ def render(wanted: Mapping[str, str], mtu: int) -> str:
 
 
 def configured(content: str | None) -> dict[str, list[str]]:
-    """Addresses by interface in a file of ours."""
-    found: dict[str, list[str]] = {}
-    interface = ""
-    for line in (content or "").splitlines():
-        named = re.fullmatch(r"    (\S+):", line)
-        given = re.fullmatch(r"      addresses: \[(.*)\]", line)
-        if named:
-            interface = named[1]
-            found[interface] = []
-        elif given and interface:
-            found[interface] = [one.strip() for one in given[1].split(",") if one.strip()]
-    return found
+    """Addresses by interface in a file of ours, also where somebody wrote in it; nothing of what cannot be read."""
+    try:
+        said = read_yaml(content or "")
+        ethernets = said["network"]["ethernets"]
+        listed = {name: one.get("addresses") for name, one in ethernets.items() if isinstance(one, dict)}
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
+        return {}
+    return {name: [address for one in many or [] if (address := _address(one))] for name, many in listed.items() if isinstance(many or [], list)}
+
+
+def _address(said: object) -> str:
+    """``ADDRESS/PREFIX`` as netplan has it, bare or as the key of what more is said of it; "" where it is none."""
+    word = next(iter(said), "") if isinstance(said, dict) else said
+    try:
+        return str(ipaddress.ip_interface(str(word))) if "/" in str(word) else ""
+    except ValueError:
+        return ""

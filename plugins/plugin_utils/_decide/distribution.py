@@ -17,6 +17,7 @@ from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._model.content import contradict
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.ranks import by_fabric
 
 HELD = ("directory", "version", "content", "ours", "outside")
 METHODS = ("auto", "fan_out", "build_everywhere")
@@ -35,7 +36,7 @@ def settings(given: Mapping[str, Any] | None) -> dict[str, Any]:
     for key, least, most in (("port", 0, 65535), ("connections", 1, 32), ("rate_limit_mib_s", 0, 10**6)):
         try:
             done[key] = float(done[key]) if key == "rate_limit_mib_s" else int(done[key])
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise GB10Error(f"gb10_distribution.{key} is {done[key]!r}, which is not a number.") from None
         if not least <= done[key] <= most:
             raise GB10Error(f"gb10_distribution.{key} is {done[key]}; it must lie between {least} and {most}.")
@@ -110,12 +111,14 @@ def wanted_models(servers: Sequence[Mapping[str, Any]], models: Mapping[str, Map
 
 
 def boxes_of(hosts: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]], source: str) -> dict[str, dict[str, Any]]:
-    """What ``lacking`` compares, by host: ``{image: {name, id, identity, damaged}, addresses, models}``, out of what the roles before this one left behind.
+    """What ``lacking`` compares, by host: ``{image: {name, id, identity, damaged}, addresses, link, way, models}``, out of what the roles before left behind.
 
-    ``hostvars`` is Ansible's. The image that ``source`` just made counts, on the others the one that was there when they were read. The fast
-    link's address (``gb10_link_address``) is the only one where the inventory names it.
+    ``hostvars`` is Ansible's. The image that ``source`` just made counts, on the others the one that was there when they were read. ``link`` is the
+    box's address on the fast link, the only one then: ``gb10_link_address`` where the inventory names it, else that of a fabric which all boxes are in;
+    "" without. ``way`` says for all of them what was chosen, "" where nothing was.
     """
     found = {}
+    links, way = links_of(hosts, hostvars)
     for host in hosts:
         known = hostvars[host]
         name = (known.get("gb10_image") or {}).get("name", "vllm-node")
@@ -123,13 +126,28 @@ def boxes_of(hosts: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]], so
         made = (known.get("image_result") or {}).get("image") or {}
         image_id = (made if host == source else seen).get("id") or ""
         same = seen if seen.get("id") == image_id else {}
-        address = known.get("gb10_link_address") or known.get("ansible_host")
+        address = links[host] or known.get("ansible_host")
         found[host] = {
             "image": {"name": name, "id": image_id, "identity": same.get("identity") or "", "damaged": same.get("damaged") or ""},
             "addresses": [address] if address else [],
+            "link": links[host],
+            "way": way,
             "models": wanted_models(known.get("plan_models_wanted") or known["preflight_servers"], known["model_result"]["models"]),
         }
     return found
+
+
+def links_of(hosts: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, str], str]:
+    """(address of each box on the fast link or "", what was chosen without being stated, as a sentence); see boxes_of."""
+    given = {host: str(hostvars[host].get("gb10_link_address") or "") for host in hosts}
+    seen = {host: hostvars[host]["preflight_result"]["box"].get("network") or {} for host in hosts}
+    network, ends = by_fabric(seen)
+    taken = {host: ends[host] for host in hosts if ends and not given[host]}
+    if not taken:
+        return given, ""
+    told = ", ".join(f"{host} {address} ({interface})" for host, (interface, address) in taken.items())
+    way = f"What boxes send each other goes over the fabric, {network}: {told}. Where it is to go another way, say so with gb10_link_address."
+    return {host: taken[host][1] if host in taken else given[host] for host in hosts}, way
 
 
 def first_of(boxes: Mapping[str, Sequence[Mapping[str, Any]]], here: str, present: bool = True) -> list[dict[str, Any]]:

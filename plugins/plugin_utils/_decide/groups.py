@@ -9,6 +9,7 @@ What one box gets of a server is a server of that box with a ``rank``; `plan_box
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -56,7 +57,7 @@ def stated(server: Mapping[str, Any], where: str) -> dict[str, Any]:
     if product != number and (number % product or (tensor and pipeline)):
         asked = " and ".join(f"`{key}: {value}`" for key, value in found.items())
         raise GB10Error(f"{where}: {asked} do{'es' if len(found) == 1 else ''} not go with {number} boxes of one GPU each: the product must be {number}.")
-    return {"boxes": list(map(str, boxes)) if isinstance(boxes, (list, tuple)) else number, **found}
+    return {"boxes": [" ".join(box.split()) for box in boxes] if isinstance(boxes, (list, tuple)) else number, **found}
 
 
 def _count(value: Any, what: str) -> int:
@@ -70,10 +71,10 @@ def _number(boxes: Any, where: str) -> int:
     """How many boxes are asked for; GB10Error for what is no list of different names and no number from 2 on."""
     remedy = f"name the boxes in a list, the head first, or give a number from 2 to {MOST_BOXES}"
     if isinstance(boxes, (list, tuple)):
-        names = [str(box) for box in boxes]
-        wrong = next((box for box in boxes if not isinstance(box, str) or not box.strip()), None)
-        if wrong is not None:
-            raise GB10Error(f"{where}: `boxes` holds {shown(wrong)}, which is no name of a box; {remedy}.")
+        names = [" ".join(str(box).split()) for box in boxes]
+        wrong = [box for box in boxes if not isinstance(box, str) or not box.strip()]
+        if wrong:
+            raise GB10Error(f"{where}: `boxes` holds {shown(wrong[0])}, which is no name of a box; {remedy}.")
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice:
             raise GB10Error(f"{where}: `boxes` names {short(twice)} twice; a box has one GPU and is one rank of a server.")
@@ -137,14 +138,14 @@ class _Group:
         tensor, pipeline, why = self._shares(next(iter(self.named or self.wishes)))
         members = self.named or self._kept() or self._roomiest(tensor, pipeline, why)
         ranks = [{"number": number, "boxes": members, "tensor": tensor, "pipeline": pipeline, "why": why} for number in range(len(members))]
-        plans = {box: self._entry(box, rank) for box, rank in zip(members, ranks, strict=True)}
+        plans = {box: self._planned(box, rank) for box, rank in zip(members, ranks, strict=True)}
         notes = [*self._differences(members), *self._copies(members, plans)]
         fits = all(entry["verdict"] == "fits" for entry in plans.values())
         least = min(members, key=lambda box: plans[box]["kv_cache_bytes"])
         size = plans[least]["kv_cache_bytes"] if fits else 0
         if size:
             kv_why = f"equal on all {self.size} boxes: the most that {least} can give"
-            alike = [self._entry(box, rank, fixed=(plans[least]["max_model_len"], size)) for box, rank in zip(members, ranks, strict=True)]
+            alike = [self._planned(box, rank, fixed=(plans[least]["max_model_len"], size)) for box, rank in zip(members, ranks, strict=True)]
             ranks = [rank | {"kv_why": kv_why, "utilization": min(one["gpu_memory_utilization"] for one in alike)} for rank in ranks]
         for box, rank in zip(members, ranks, strict=True):
             server = self._server(box, rank | ({"notes": notes} if rank["number"] == 0 else {}))
@@ -193,34 +194,49 @@ class _Group:
         plan = plan_box(inputs["box"], servers, inputs["models"], inputs["engine"], inputs["options"], inputs.get("records"), inputs.get("elsewhere") or ())
         return dict(plan["servers"][-1])
 
+    def _planned(self, box: str, rank: Mapping[str, Any], fixed: tuple[int, int] | None = None) -> dict[str, Any]:
+        """The plan's part for a rank on its own box, which is named where it cannot be planned there."""
+        try:
+            return self._entry(box, rank, fixed=fixed)
+        except GB10Error as error:
+            raise GB10Error(f"server {self.name} on {box}: {str(error).removeprefix(f'server {self.name}: ')}") from None
+
     def _shares(self, box: str) -> tuple[int, int, str]:
         """(tensor, pipeline, why): as stated, else the best that vLLM can do with this model."""
         tensor, pipeline = self.wish.get("tensor_parallel"), self.wish.get("pipeline_parallel")
         pairs = [pair for pair in candidates(self.size) if pair[0] == (tensor or pair[0]) and pair[1] == (pipeline or pair[1])]
-        latent, heads, why = self._preference(box)
-        pairs.sort(key=lambda pair: pair[0] if latent else (pair[0] > heads, -pair[0]))
-        said = why if not (tensor or pipeline) else "stated for this server"
-        first: GB10Error | None = None
-        for pair in pairs:
-            try:
-                self._entry(box, {"number": 0, "boxes": [str(number) for number in range(self.size)], "tensor": pair[0], "pipeline": pair[1]}, alone=True)
-            except GB10Error as error:
-                first = first or error
-                continue
-            return (*pair, f"{said} ({str(first).rstrip('.')})" if first else said)
-        said = str(first)
-        raise GB10Error(said if said.startswith(f"server {self.name}") else f"server {self.name} over {self.size} boxes: {said}")
+        latent, heads, key_values = self._attention(box)
+        pairs.sort(key=lambda pair: pair[0] if latent else (pair[0] > key_values, -pair[0]))
+        refused: dict[tuple[int, int], str] = {}
+        pair = next((pair for pair in pairs if not refused.setdefault(pair, self._refusal(box, pair))), None)
+        if pair is None:
+            reasons = _reasons(list(refused.values()))
+            said = f"{'; '.join(reasons)}. Choose another number of boxes." if len(reasons) > 1 else refused[pairs[0]]
+            raise GB10Error(said if said.startswith(f"server {self.name}") else f"server {self.name} over {self.size} boxes: {said}")
+        if tensor or pipeline:
+            return (*pair, "stated for this server" if tensor and pipeline else f"stated for this server, whose other size follows from its {self.size} boxes")
+        # What was liked better and is refused, and where key-value heads decided, why no more boxes share each layer.
+        at = pairs.index(pair)
+        larger = [] if latent else [other for other in pairs[at + 1 :] if other[0] > pair[0]]
+        against = [refused[other] for other in pairs[:at]] + [self._refusal(box, other) or _copied(other[0], key_values) for other in larger]
+        return (*pair, "; ".join([_how(*pair, latent, heads, key_values), *_reasons(against)]))
 
-    def _preference(self, box: str) -> tuple[bool, int, str]:
-        """(latent attention?, key-value heads, why that is shared out so) of the model."""
+    def _refusal(self, box: str, pair: tuple[int, int]) -> str:
+        """Why vLLM would not share the model out like this; "" where it would."""
+        try:
+            self._entry(box, {"number": 0, "boxes": [str(number) for number in range(self.size)], "tensor": pair[0], "pipeline": pair[1]}, alone=True)
+        except GB10Error as error:
+            return str(error)
+        return ""
+
+    def _attention(self, box: str) -> tuple[bool, int, int]:
+        """(latent attention?, heads, key-value heads) of the model."""
         info, inputs = self._info(box), self.boxes[box]
         engine = engine_of(engine_identity(inputs["engine"] or {}), {})
         whole = bool((inputs["options"] or {}).get("assume_full_attention"))
         facts = kv_layout(info["config"], engine, assume_full_attention=whole, beside=info.get("beside")).facts
-        if facts.family in MLA_FAMILIES:
-            return True, 1, "latent attention keeps one row per token, which tensor parallelism would copy to every box; stages share the cache out"
-        heads = facts.num_key_value_heads
-        return False, heads, f"its {facts.num_attention_heads} heads ({heads} key-value) divide, so every box reads its share of each layer"
+        latent = facts.family in MLA_FAMILIES
+        return latent, facts.num_attention_heads, 1 if latent else facts.num_key_value_heads
 
     def _info(self, box: str) -> ModelInfo:
         models = self.boxes[box]["models"]
@@ -234,7 +250,7 @@ class _Group:
         names = [str(number) for number in range(self.size)]
         room = {}
         for box in self.wishes:
-            entry = self._entry(box, {"number": 0, "boxes": names, "tensor": tensor, "pipeline": pipeline, "why": why})
+            entry = self._planned(box, {"number": 0, "boxes": names, "tensor": tensor, "pipeline": pipeline, "why": why})
             room[box] = entry["kv_cache_bytes"] if entry["verdict"] == "fits" else -1
         return sorted(room, key=lambda box: -room[box])[: self.size]
 
@@ -268,6 +284,35 @@ class _Group:
             f" {more}. Copies wait for no network at each token: with gpt-oss-120b on two boxes 568 against 472 tokens/s at 64 requests were reported, a group"
             " being faster for a single one (69 against 57.5). Take the group for longer contexts or a single fast answer, else copies"
         ]
+
+
+def _how(tensor: int, pipeline: int, latent: bool, heads: int, key_values: int) -> str:
+    """How the sizes that were chosen share a model out, and what that is good for."""
+    stages = f"{pipeline} stages share out the layers"
+    if latent and tensor == 1:
+        return f"latent attention keeps one row per token, which tensor parallelism would copy to every box; {stages} and so the cache"
+    if tensor == 1:
+        return f"{stages}, each box reading its own whole"
+    told = f"its {heads} heads{'' if latent else f' ({key_values} key-value)'} divide" if heads else "it has no heads to divide"
+    copied = ", though its one row per token is copied to each of them" if latent else ""
+    if 0 < key_values < tensor and not latent:
+        copied = f", though {_copied(tensor, key_values)}"
+    if pipeline == 1:
+        return f"{told}, so every box reads its share of each layer{copied}"
+    return f"{told} by {tensor}, so {tensor} boxes read their share of each layer{copied}, and {stages}"
+
+
+def _reasons(refusals: Sequence[str]) -> list[str]:
+    """Refusals of sizes that nobody stated: each kind once, without what its reader should do about it."""
+    kinds: dict[str, str] = {}
+    for one in refusals:
+        kinds.setdefault(re.sub(r"\d+", "", one), re.sub(r"[:;] (?:choose|use) [^:;]*$", "", one.rstrip(".")))
+    return list(kinds.values())
+
+
+def _copied(tensor: int, key_values: int) -> str:
+    """What speaks against more ranks than key-value heads."""
+    return f"{tensor} boxes would hold copies of its {key_values} key-value head{'s' if key_values > 1 else ''}, so the cache would not shrink further"
 
 
 def _saved(copies: Sequence[Mapping[str, Any]], plans: Mapping[str, Mapping[str, Any]]) -> str:

@@ -46,21 +46,14 @@ def places(server: str, boxes: Mapping[str, Mapping[str, Any]]) -> dict[str, Pla
     """
     if not all(boxes.values()):
         return {}
-    networks: dict[str, dict[str, tuple[str, str]]] = {}
-    for box, facts in boxes.items():
-        for interface, held in facts["addresses"].items():
-            for one in held:
-                end = ipaddress.ip_interface(one)
-                if end.version == 4 and not end.ip.is_loopback and not end.ip.is_link_local:
-                    networks.setdefault(str(end.network), {}).setdefault(box, (interface, str(end.ip)))
-    common = {network: ends for network, ends in networks.items() if len({address for _interface, address in ends.values()}) == len(boxes) == len(ends)}
+    common = _common(boxes)
     if not common:
         held = "; ".join(f"{box} has {_shown(facts)}" for box, facts in boxes.items())
         raise GB10Error(
             f"server {server}: there is no network that all of its boxes are in ({held}); give them addresses of one subnet, over their fabric with the "
             "playbook fabric."
         )
-    chosen = min(common, key=lambda network: (*(not one for one in _worth(common[network], boxes)), network))
+    chosen = _best(common, boxes)
     by_rdma = _worth(common[chosen], boxes)[0]
     found: dict[str, Place] = {}
     for box in boxes:
@@ -69,6 +62,33 @@ def places(server: str, boxes: Mapping[str, Mapping[str, Any]]) -> dict[str, Pla
         circle = 0 if by_rdma or not hcas else len(boxes)
         found[box] = {"address": address, "interface": interface, "hcas": hcas, "circle": circle, "infiniband": bool(boxes[box]["infiniband"] and hcas)}
     return found
+
+
+def by_fabric(boxes: Mapping[str, Mapping[str, Any]]) -> tuple[str, dict[str, tuple[str, str]]]:
+    """(network, {box: (interface, address)}) of a network over RDMA devices that all boxes are in, the one in which ranks would meet; ("", {}) without one.
+
+    ``boxes``: ``network`` of box_info by box, empty where it is not known.
+    """
+    common = _common(boxes) if len(boxes) > 1 and all(boxes.values()) else {}
+    fast = {network: ends for network, ends in common.items() if _worth(ends, boxes)[0]}
+    chosen = _best(fast, boxes) if fast else ""
+    return chosen, fast.get(chosen, {})
+
+
+def _common(boxes: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, tuple[str, str]]]:
+    """Networks of IPv4 that all boxes are in, each with an address of its own: (interface, address) of each box."""
+    networks: dict[str, dict[str, tuple[str, str]]] = {}
+    for box, facts in boxes.items():
+        for interface, held in facts["addresses"].items():
+            for one in held:
+                end = ipaddress.ip_interface(one)
+                if end.version == 4 and not end.ip.is_loopback and not end.ip.is_link_local:
+                    networks.setdefault(str(end.network), {}).setdefault(box, (interface, str(end.ip)))
+    return {network: ends for network, ends in networks.items() if len({address for _interface, address in ends.values()}) == len(boxes) == len(ends)}
+
+
+def _best(common: Mapping[str, Mapping[str, tuple[str, str]]], boxes: Mapping[str, Mapping[str, Any]]) -> str:
+    return min(common, key=lambda network: (*(not one for one in _worth(common[network], boxes)), network))
 
 
 def _shown(facts: Mapping[str, Any]) -> str:

@@ -12,6 +12,8 @@ from typing import Any
 FUNCTIONS, LANES = 4, 4
 # Both halves of a cable carry 185 to 198 Gb/s together, one 92 to 112 (NVIDIA's guide, eugr/spark-vllm-docker NETWORKING.md).
 ENOUGH_GBITS, HALF_GBITS, NARROW_GBITS = 180, 120, 70
+# A controller that started badly: four lanes, clean counters, 13 Gb/s, on boxes with all updates (NVIDIA/dgx-spark-playbooks#108).
+CAPPED_GBITS = (8, 25)
 
 
 def _finding(box: str, what: str, why: str, fix: str) -> dict[str, str]:
@@ -63,8 +65,9 @@ def _devices(name: str, facts: Mapping[str, Any], named: bool) -> Iterator[dict[
 
 def _half(name: str, half: Mapping[str, Any], address: str | None, mtu: int) -> Iterator[dict[str, str]]:
     interface = half["interface"]
-    if half["lanes"] and half["most_lanes"] and half["lanes"] < min(LANES, half["most_lanes"]):
-        why = f"its PCIe link has {half['lanes']} lanes of {half['most_lanes']}, so it carries half; firmware before 2026-04 does that to the second controller"
+    if half["lanes"] and half["lanes"] < LANES:
+        # What it could have at most is read from the same link, and is two as well where the firmware says so.
+        why = f"its PCIe link has {half['lanes']} lanes of {LANES}, so it carries half; firmware before 2026-04 does that to the second controller"
         yield _finding(name, f"{interface} is narrow", why, "Update the firmware (fwupdmgr refresh && fwupdmgr update), and switch the box off for a minute.")
     if address is None:
         return
@@ -109,15 +112,21 @@ def _answer(name: str, answer: Mapping[str, Any], by_interface: Mapping[tuple[st
 
 
 def fabric_pairs(boxes: Mapping[str, Mapping[str, Any]], plan: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Pairs to be measured: {waits, sends, halves: {box: [{interface, hca, address, peer}]}}; of a switch the first box with each other one."""
+    """Pairs to be measured: {waits, sends, halves: {box: [{interface, hca, address, peer}]}, lanes: {interface: PCIe lanes}}; of a switch the first box
+    with each other one."""
     pairs: dict[tuple[int, str, str], dict[str, Any]] = {}
     hcas = {(name, half["interface"]): half["hca"] for name, facts in boxes.items() for half in facts["ports"]}
+    lanes = {(name, half["interface"]): half["lanes"] for name, facts in boxes.items() for half in facts["ports"]}
     for segment in plan["segments"]:
         first, *others = segment["ends"]
         for end in others:
             pair = pairs.setdefault(
-                (segment["cable"], first["box"], end["box"]), {"waits": first["box"], "sends": end["box"], "halves": {first["box"]: [], end["box"]: []}}
+                (segment["cable"], first["box"], end["box"]),
+                {"waits": first["box"], "sends": end["box"], "halves": {first["box"]: [], end["box"]: []}, "lanes": {}},
             )
+            # By the interface that sends, the fewer of both ends; None where that is not known.
+            known = [count for one in (first, end) if (count := lanes.get((one["box"], one["interface"])))]
+            pair["lanes"][end["interface"]] = min(known) if len(known) == 2 or any(count < LANES for count in known) else None
             hosts = [one["address"].split("/")[0] for one in (first, end)]
             for one, mine, other in ((first, *hosts), (end, *reversed(hosts))):
                 hca = hcas.get((one["box"], one["interface"])) or ""
@@ -136,7 +145,16 @@ def bandwidth_findings(pair: Mapping[str, Any], rates: Sequence[Mapping[str, Any
     said = ", ".join(f"{rate['interface']} {rate['gbits']:.1f} Gb/s" for rate in rates)
     if total >= ENOUGH_GBITS:
         return []
-    if any(rate["gbits"] < NARROW_GBITS for rate in rates):
+    slow = [rate for rate in rates if rate["gbits"] < NARROW_GBITS]
+    known = {rate["interface"]: (pair.get("lanes") or {}).get(rate["interface"]) for rate in slow}
+    if any((known[rate["interface"]] or LANES) >= LANES and CAPPED_GBITS[0] <= rate["gbits"] <= CAPPED_GBITS[1] for rate in slow):
+        fix = (
+            "A half that carries 8 to 25 Gb/s over a sound link comes from a ConnectX that started badly, with any firmware: shut both boxes down, take their "
+            "power away for a minute, start them with the cable plugged in, and measure again."
+        )
+    elif slow and all((lanes or 0) >= LANES for lanes in known.values()):
+        fix = "Its PCIe link has four lanes, so that is not it: look at its MTU, its GID and its RDMA device above, and change the cable."
+    elif slow:
         fix = "A half with 50 Gb/s has two PCIe lanes: update the firmware (fwupdmgr update) and switch the box off for a minute."
     elif total <= HALF_GBITS:
         fix = "One half is not used: look at its carrier, address and GID above."

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import ipaddress
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,8 @@ from ansible_collections.gb10.vllm.plugins.plugin_utils._fabric.topology import 
 # As NVIDIA's guides have them: 177 and 178 for the halves of the first cable, 187 and 188 for those of the next, ...
 USUAL = [f"192.168.{177 + 10 * cable + half}.0/24" for cable in range(8) for half in (0, 1)]
 FIRST_HOST = 11
+SPECIAL = [ipaddress.IPv4Network(one) for one in ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3")]
+"""This host, loopback, addresses of the link alone, and those of groups and of nobody."""
 OPTIONS: dict[str, Any] = {"state": None, "topology": "auto", "subnets": [], "interfaces": [], "mtu": 9000, "confirm_s": 90}
 
 
@@ -32,7 +35,7 @@ def fabric_options(given: Mapping[str, Any] | None) -> dict[str, Any]:
     for key, least, most in (("mtu", 1280, 9978), ("confirm_s", 30, 3600)):
         try:
             found[key] = int(found[key])
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise GB10Error(f"gb10_fabric.{key} is {found[key]!r}, which is no number.") from None
         if not least <= found[key] <= most:
             raise GB10Error(f"gb10_fabric.{key} is {found[key]}; it is {least} to {most}.")
@@ -40,13 +43,18 @@ def fabric_options(given: Mapping[str, Any] | None) -> dict[str, Any]:
     return found
 
 
-def _networks(subnets: Sequence[str]) -> list[ipaddress.IPv4Network]:
+def _networks(subnets: Sequence[str] | str) -> list[ipaddress.IPv4Network]:
     networks: list[ipaddress.IPv4Network] = []
-    for one in subnets:
+    for one in subnets.split(",") if isinstance(subnets, str) else subnets:
         try:
-            network = ipaddress.IPv4Network(one)
+            network = ipaddress.IPv4Network(str(one).strip())
         except ValueError as error:
             raise GB10Error(f"gb10_fabric.subnets holds {one!r}, which is no network ({error}); write it like 192.168.177.0/24.") from None
+        special = next((known for known in SPECIAL if known.overlaps(network)), None)
+        if special:
+            raise GB10Error(
+                f"gb10_fabric.subnets holds {network}, which overlaps with {special}: no box may have an address there; take one like 192.168.177.0/24."
+            )
         other = next((known for known in networks if known.overlaps(network)), None)
         if other:
             raise GB10Error(f"gb10_fabric.subnets holds {network} and {other}, which overlap; each half of each cable needs a subnet of its own.")
@@ -109,16 +117,21 @@ def _hosts(boxes: Mapping[str, Mapping[str, Any]], at: Mapping[End, str], networ
     kept: dict[End, ipaddress.IPv4Address] = {}
     for end, interface in at.items():
         for had in configured(boxes[end[0]]["ours"]).get(interface, []):
-            address = ipaddress.IPv4Interface(had).ip
-            if address in network and address not in kept.values() and address not in (network.network_address, network.broadcast_address):
+            address = ipaddress.ip_interface(had).ip
+            if (
+                isinstance(address, ipaddress.IPv4Address)
+                and address in network
+                and address not in kept.values()
+                and address not in (network.network_address, network.broadcast_address)
+            ):
                 kept[end] = address
     order = list(boxes)
     for end in at:
         if end not in kept:
             # By its place in the inventory, so that a box has the same last number on all its cables; the next one where that is taken.
             first = min(FIRST_HOST, max(1, network.num_addresses // 4)) + order.index(end[0])
-            numbers = [*range(first, network.num_addresses - 1), *range(1, first)]
-            free = (network.network_address + number for number in numbers if number < network.num_addresses - 1)
+            last = network.num_addresses - 1
+            free = (network.network_address + number for number in itertools.chain(range(first, last), range(1, min(first, last))))
             taken = set(kept.values())
             unused = next((one for one in free if one not in taken), None)
             if unused is None:
@@ -144,7 +157,7 @@ def _refuse(name: str, facts: Mapping[str, Any], wanted: Mapping[str, str]) -> N
                 "keep that file and leave gb10_fabric.state out."
             )
         network = ipaddress.IPv4Interface(address).network
-        if facts["controller"] and ipaddress.ip_address(facts["controller"]) in network:
+        if _lies_in(facts["controller"], network):
             raise GB10Error(
                 f"{network} for {interface} of {name} holds {facts['controller']}, from where this run comes in, so that way would be cut; name others in "
                 "gb10_fabric.subnets."
@@ -158,6 +171,15 @@ def _refuse(name: str, facts: Mapping[str, Any], wanted: Mapping[str, str]) -> N
                 raise GB10Error(
                     f"{name} has a route to {route['to']} by {route['by']}, which overlaps with {network}; name other networks in gb10_fabric.subnets."
                 )
+
+
+def _lies_in(address: str, network: ipaddress.IPv4Network) -> bool:
+    """Whether an address, where it is known, is of a network; also one of IPv4 that is written as IPv6."""
+    try:
+        known = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return (getattr(known, "ipv4_mapped", None) or known) in network
 
 
 def _moves(other: str, held: str, wanted: Mapping[str, str]) -> bool:

@@ -67,7 +67,9 @@ def cabling(boxes: Mapping[str, Mapping[str, Any]], wanted: str = "auto") -> Cab
         found.why = f"LLDP names what is at the other end of every cable: {found.why}"
     else:
         found = _from_carrier(list(boxes), ports, wanted)
-    if wanted not in ("auto", found.topology) and {wanted, found.topology} != {"direct", "switch"}:
+    # Two boxes and a switch between them look like a cable; three at one switch do not.
+    alike = len(boxes) == 2 and {wanted, found.topology} == {"direct", "switch"}
+    if wanted not in ("auto", found.topology) and not alike:
         raise GB10Error(f"gb10_fabric.topology is {wanted}, and the cables make a {found.topology}: {found.why}. Leave it out, or plug the cables as wanted.")
     if wanted != "auto":
         found.topology = wanted
@@ -131,7 +133,13 @@ def _from_carrier(names: Sequence[str], ports: Mapping[str, Mapping[int, Any]], 
     said = ", ".join(f"{name} has {count} cabled port{'s' if count > 1 else ''}" for name, count in counts.items())
     if len(names) == 2:
         first = [(name, min(one)) for name, one in ports.items()]
-        notes = [] if max(counts.values()) == 1 else ["A second cable between two boxes brings nothing: one carries both halves. The lower port is taken."]
+        notes = []
+        if max(counts.values()) > 1:
+            taken = " and ".join(f"port {port} of {name}" for name, port in first)
+            notes = [
+                "A second cable between two boxes brings nothing: one carries both halves. Which cable goes where is not seen without LLDP (lldpd): taken are "
+                f"the lower ports, {taken}, as the ends of one cable. Where they are ends of two, the doctor finds no answer: pull out one, or cross them."
+            ]
         return Cabling("direct", [first], f"two boxes, {said} (over a switch it would be the same)", notes)
     if all(count == 1 for count in counts.values()) or wanted == "switch":
         return _switch(names, ports, said)

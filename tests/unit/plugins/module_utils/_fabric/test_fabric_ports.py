@@ -69,6 +69,84 @@ def test_who_else_configures_an_interface(content, claimed):
     assert ports.claims("enp1s0f0np0", mac(1, "enp1s0f0np0"), {"/etc/netplan/x.yaml": content}) == ["/etc/netplan/x.yaml"] * claimed
 
 
+NM = "network:\n  ethernets:\n    NM-1234:\n      renderer: NetworkManager\n      match: {{}}\n      networkmanager:\n        passthrough:\n          {0}\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "claimed"),
+    [
+        ("network: {version: 2, ethernets: {enp1s0f0np0: {dhcp4: true}}}", True),
+        ("network:\n  ethernets: {enP7s7: {},\n    enp1s0f0np0: {addresses: [10.0.0.1/24]}}\n", True),
+        ("network:\n  ethernets:\n    ? enp1s0f0np0\n    : dhcp4: no\n", True),
+        ("network:\n  ethernets:\n    cx7:\n      match: {name: \"enp1s0f*\"}\n", True),
+        ("network:\n  ethernets:\n    cx7:\n      match: {macaddress: 4C:BB:47:00:01:00}\n", True),
+        ("network:\n  ethernets:\n    cx7:\n      match:\n        \"name\": \"enp1s0f*\"\n", True),
+        ("network:\n  ethernets:\n    cx7: {match: {driver: mlx5_core}}\n", True),
+        ("network:\n  ethernets:\n    cx7: {match: {driver: [r8127, 'mlx5*']}}\n", True),
+        ("network:\n  ethernets:\n    cx7: {match: {driver: mlx5_core, name: enp9*}}\n", False),
+        ("network:\n  ethernets:\n    cx7: {match: {driver: r8127}}\n", False),
+        ("network:\n  ethernets:\n    every: {match: {}, dhcp4: true}\n", True),
+        ("network:\n  wifis:\n    every: {match: {}}\n", False),
+        ("network:\n  ethernets:\n    x:\n      match: {macaddress: '00:00:00:00:00:01'}\n      set-name: enp1s0f0np0\n", True),
+        ("network:\n  ethernets:\n    enp1s0f0np0:\n      match: {name: enp9s0}\n", False),  # there the key is a name of its own
+        ("network:\n  bonds: {bond0: {interfaces: [enP2p1s0f0np0, enp1s0f0np0]}}\n", True),
+        ("network:\n  bridges:\n    br0:\n      interfaces:\n        - enp1s0f0np0\n", True),
+        ("network:\n  vlans:\n    v10:\n      id: 10\n      link: enp1s0f0np0\n", True),
+        ("network:\n  openvswitch:\n    ports: [[a, b]]\n  bridges: {br0: {interfaces: [b]}}\n", False),
+        (NM.format('connection.interface-name: "enp1s0f0np0"'), True),
+        (NM.format("ethernet.mac-address: 4C:BB:47:00:01:00"), True),
+        (NM.format('connection.interface-name: "enP7s7"'), False),
+        (NM.format('connection.id: "Wired connection 1"'), False),
+        ("network:\n  ethernets:\n    enP7s7: {addresses: [10.0.0.1/24]} # enp1s0f0np0\n", False),
+        ("network:\n  ethernets: &all\n    lan: &one {match: {name: enp1*}}\n    more: *one\n", True),
+        ("network:\n  ethernets: {enp1s0f0np0: [\n", True),  # cannot be read, and speaks of it
+        ("network:\n  ethernets: {enP7s7: [\n# enp1s0f0np0\n", False),
+        ("- a\n- list\n", False), ("", False), ("network:\n", False), ("network: text\n", False), ("network: {ethernets: [a]}\n", False),
+        ("[" * 5000, False),
+        ("[Match]\nPermanentMACAddress=00:00:00:00:00:01 4c-bb-47-00-01-00\n", True),
+        ("[Match]\nName=eth0\nName=enp1s0f0np0\n", True),
+        ("[Match]\nName=!enp1s0f0np0 eth0\n", False),
+        ("[Match]\nName=!lo\nType=ether\n", True),
+        ("[Match]\nDriver=mlx5*\n", True),
+        ("[Match]\nDriver=mlx5_core\nName=enp9*\n", False),
+        ("[Match]\nPath=pci-0000:01:*\n", True),
+        ("[Match]\nPath=pci-0002:01:*\n", False),
+        ("[Match]\nType=wlan\n", False),
+        ("[Match]\nName=*\nKind=veth\n", False),
+        ("[Match]\nName=*\nKind=!veth\n", True),
+        ("# [Match]\n[Match]\n; Name=lo\nName=enP7s7\n[Network]\nVLAN=v10\n", False),
+    ],
+)  # fmt: skip
+def test_who_else_configures_an_interface_in_whatever_way_it_is_written(content, claimed):
+    found = ports.claims("enp1s0f0np0", mac(1, "enp1s0f0np0"), {"/etc/netplan/x.yaml": content}, "mlx5_core", "0000:01:00.0")
+    assert found == ["/etc/netplan/x.yaml"] * claimed
+
+
+@pytest.mark.parametrize(
+    ("content", "claimed"),
+    [
+        ("[connection]\nid=x\ninterface-name=enp1s0f0np0\n", True),
+        ("[connection]\nid=x\n[ethernet]\nmac-address=4C:BB:47:00:01:00\n", True),
+        ("[connection]\nid=x\ninterface-name=enP7s7\n[ethernet]\nmac-address=4C:BB:47:00:01:00\n", False),
+        ("[connection]\nid=Wired connection 1\n[wifi-security]\npsk=enp1s0f0np0\n", False),
+    ],
+)
+def test_a_connection_of_networkmanager_that_names_an_interface(content, claimed):
+    path = "/etc/NetworkManager/system-connections/x.nmconnection"
+    assert ports.claims("enp1s0f0np0", mac(1, "enp1s0f0np0"), {path: content}) == [path] * claimed
+
+
+@pytest.mark.parametrize(
+    ("connection", "address"),
+    [
+        ("10.0.0.9 50000 10.0.0.5 22", "10.0.0.9"), ("fe80::9%enP7s7 5 fe80::5 22", "fe80::9"), ("::ffff:10.0.0.9 5 ::ffff:10.0.0.5 22", "10.0.0.9"),
+        ("UNKNOWN 65535 UNKNOWN 65535", ""), ("", ""),
+    ],
+)  # fmt: skip
+def test_from_where_a_run_comes_in(connection, address):
+    assert ports._came_from(connection) == address
+
+
 def test_neighbours_as_lldpd_names_them():
     seen = {"chassis": {"gx10-2": {"id": {"type": "mac", "value": "4C:BB:47:00:02:FF"}}}, "port": {"id": {"type": "ifname", "value": "enP2p1s0f0np0"}}}
     nameless = {"chassis": {"id": {"type": "mac", "value": "aa:bb:cc:00:00:01"}}, "port": {"id": {"type": "local", "value": "7"}}}
@@ -98,6 +176,10 @@ def test_the_way_in_is_known():
 def test_our_file_is_read_back_as_it_was_written():
     wanted = {name: f"192.168.{177 + number}.11/24" for number, name in enumerate(HALVES)}
     assert configured(render(wanted, 9000)) == {name: [address] for name, address in wanted.items()}
+    by_hand = "network:\n  ethernets:\n    a:\n      addresses: [\"192.168.177.11/24\", '10.0.0.1/8', nonsense, 7]\n    b:\n      addresses:\n"
+    by_hand += "        - 10.1.0.1/24:\n            label: x\n    c: {dhcp4: true}\n    d: {addresses: none}\n    e:\n"
+    assert configured(by_hand) == {"a": ["192.168.177.11/24", "10.0.0.1/8"], "b": ["10.1.0.1/24"], "c": []}
+    assert configured("network: [") == configured("enp1s0f0np0") == configured("network:\n  ethernets:\n  - a\n") == {}
     assert configured(None) == configured("") == configured(NOTHING) == {}
 
 

@@ -276,6 +276,63 @@ def test_boxes_are_compared_by_what_the_roles_left_behind():
     assert [share["targets"] for share in distribution.lacking(boxes, "a")] == [["b", "c"]]
 
 
+def on_network(own, came="enP7s7", **addresses):
+    """A box as box_info shows its network: the way in, and interfaces over RDMA devices with these addresses."""
+    held = {"enP7s7": [f"10.0.0.{own}/24"], "docker0": ["172.17.0.1/16"], **{name: many for name, many in addresses.items() if many}}
+    hcas = {f"roce{name[2:]}": name for name in addresses}
+    found = seen()
+    found["preflight_result"]["box"]["network"] = {"addresses": held, "came": came, "hcas": hcas, "infiniband": True}
+    return found
+
+
+def fabric(own, **more):
+    return on_network(own, enp1s0f0np0=[f"192.168.177.{own}/24"], enP2p1s0f0np0=[f"192.168.178.{own}/24"], **more)
+
+
+def links(hostvars):
+    boxes = distribution.boxes_of(list(hostvars), hostvars, next(iter(hostvars)))
+    ways = {box["way"] for box in boxes.values()}
+    assert len(ways) == 1 and all(box["addresses"] == [box["link"] or "10.0.0.1"] for box in boxes.values())
+    return [box["link"] for box in boxes.values()], ways.pop()
+
+
+def test_a_fabric_that_all_boxes_are_in_is_taken_by_itself_and_said():
+    found, way = links({"a": fabric(11), "b": fabric(12), "c": fabric(13)})
+    assert found == ["192.168.177.11", "192.168.177.12", "192.168.177.13"]
+    assert "192.168.177.0/24: a 192.168.177.11 (enp1s0f0np0), b 192.168.177.12 (enp1s0f0np0)" in way and "gb10_link_address" in way
+
+
+def test_a_given_link_address_wins_over_the_fabric():
+    found, way = links({"a": fabric(11), "b": {**fabric(12), "gb10_link_address": "b.fast"}})
+    assert found == ["192.168.177.11", "b.fast"] and "a 192.168.177.11" in way and "b 192" not in way
+    found, way = links({name: {**fabric(own), "gb10_link_address": f"10.0.0.{own}"} for name, own in (("a", 11), ("b", 12))})
+    assert found == ["10.0.0.11", "10.0.0.12"] and way == "", "nothing was chosen"
+
+
+@pytest.mark.parametrize(
+    "hostvars",
+    [
+        {"a": fabric(11), "b": on_network(12)},  # one is not in it
+        {"a": fabric(11), "b": fabric(11)},  # two pairs that were set up alike: the same addresses twice
+        {"a": on_network(11, enp1s0f0np0=["192.168.177.11/24"]), "b": on_network(12, enp1s0f0np0=["192.168.187.12/24"])},  # two of a ring
+        {"a": on_network(11, enp1s0f0np0=["169.254.3.4/16"]), "b": on_network(12, enp1s0f0np0=["169.254.5.6/16"])},  # of the link alone
+        {"a": on_network(11, enp1s0f0np0=["fd00::1/64"]), "b": on_network(12, enp1s0f0np0=["fd00::2/64"])},
+        {"a": on_network(11), "b": on_network(12)},  # in common is only the way in, which is no fabric
+        {"a": on_network(11, enp1s0f0np0=[]), "b": on_network(12, enp1s0f0np0=[])},  # cabled, and not set up
+        {"a": fabric(11), "b": seen()},  # not read
+        {"a": fabric(11)},
+    ],
+)
+def test_without_a_fabric_in_common_it_is_as_before(hostvars):
+    assert links(hostvars) == ([""] * len(hostvars), "")
+
+
+def test_the_fabric_may_be_another_interface_on_each_box():
+    first, second = on_network(11, enp1s0f0np0=["10.9.0.1/30"]), on_network(12, enP2p1s0f1np1=["10.9.0.2/30"])
+    found, way = links({"a": first, "b": second})
+    assert found == ["10.9.0.1", "10.9.0.2"] and "b 10.9.0.2 (enP2p1s0f1np1)" in way
+
+
 class Untouched(dict):
     """Variables of a box that nobody has to look at."""
 

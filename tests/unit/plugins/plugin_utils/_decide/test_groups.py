@@ -95,6 +95,9 @@ ENTRY = {"name": "big", "model": "big"}
         ({"boxes": ["a"]}, "names 1 box; a server of one box needs none"),
         ({"boxes": []}, "names 0 boxes"),
         ({"boxes": ["a", 3]}, "holds 3, which is no name"),
+        ({"boxes": ["a", None]}, "holds None, which is no name"),
+        ({"boxes": ["a", "b", " "]}, "holds ' ', which is no name"),
+        ({"boxes": ["a", ["b"]]}, "holds ['b'], which is no name"),
         ({"boxes": 1}, "no group of boxes"),
         ({"boxes": True}, "no group of boxes"),
         ({"boxes": "spark-01"}, "no group of boxes"),
@@ -220,6 +223,48 @@ def test_how_a_model_is_shared_out(model, boxes, more, shares, why):
     assert why in rank["why"]
 
 
+LLAMA = GOLDEN["Llama-3.1-70B", 1]["config"]
+SHAPES = {
+    "h40": {"num_attention_heads": 40, "num_key_value_heads": 8},
+    "h6": {"num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 128},
+    "h24": {"num_attention_heads": 24, "num_key_value_heads": 3, "head_dim": 128},
+    "mqa": {"num_attention_heads": 64, "num_key_value_heads": 1},
+    "unstaged": {"num_key_value_heads": 2, "architectures": ["IQuestLoopCoderForCausalLM"], "loop_num": 2},
+}
+
+
+@pytest.mark.parametrize(
+    ("model", "boxes", "shares", "said", "unsaid"),
+    [
+        ("h40", 2, (2, 1), ["its 40 heads (8 key-value) divide, so every box reads its share of each layer"], ["stages", "copies"]),
+        ("h40", 3, (1, 3), ["3 stages share out the layers, each box reading its own whole; tensor_parallel_size 3 does not divide"], ["divide, so"]),
+        ("h40", 16, (8, 2), ["divide by 8, so 8 boxes read their share of each layer, and 2 stages", "tensor_parallel_size 16 does not divide"], ["every box"]),
+        ("h6", 3, (1, 3), ["3 stages share out the layers", "tensor_parallel_size 3 and the model's 2 key-value heads do not divide each other"], ["so every"]),
+        ("h24", 5, (1, 5), ["5 stages share out the layers", "tensor_parallel_size 5 does not divide"], ["divide, so"]),
+        ("mqa", 4, (1, 4), ["4 stages", "4 boxes would hold copies of its 1 key-value head,"], ["divide, so"]),
+        ("qwen3-235b-fp8", 8, (4, 2), ["4 boxes read their share of each layer, and 2 stages share out the layers", "would cut blocks"], ["every box"]),
+        ("unstaged", 4, (4, 1), ["every box reads its share of each layer, though 4 boxes would hold copies", "no SupportsPP"], ["stages share"]),
+        ("latent", 3, (1, 3), ["latent attention keeps one row per token", "3 stages share out the layers and so the cache"], [";  ", "key-value"]),
+    ],
+)  # fmt: skip
+def test_the_reason_is_that_of_the_sizes_that_were_taken(monkeypatch, model, boxes, shares, said, unsaid):
+    if model in SHAPES:
+        monkeypatch.setitem(MODELS, f"/m/{model}", whole({**LLAMA, **SHAPES[model]}, 60))
+    names = [f"box-{number}" for number in range(boxes)]
+    rank = servers_of_boxes({name: inputs(server(model, names)) for name in names})[names[0]][0]["rank"]
+    assert (rank["tensor"], rank["pipeline"]) == shares
+    assert all(one in rank["why"] for one in said) and not any(one in rank["why"] for one in unsaid), rank["why"]
+    assert "choose" not in rank["why"], "nobody stated a size, so nobody can state another"
+
+
+def test_one_stated_size_and_the_one_that_follows():
+    names = ["a", "b", "c", "d"]
+    rank = servers_of_boxes({name: inputs(server(boxes=names, pipeline_parallel=2)) for name in names})["a"][0]["rank"]
+    assert rank["why"] == "stated for this server, whose other size follows from its 4 boxes"
+    rank = servers_of_boxes({name: inputs(server(boxes=names, pipeline_parallel=2, tensor_parallel=2)) for name in names})["a"][0]["rank"]
+    assert rank["why"] == "stated for this server"
+
+
 @pytest.mark.parametrize(
     ("wish", "sentence"),
     [
@@ -227,6 +272,10 @@ def test_how_a_model_is_shared_out(model, boxes, more, shares, why):
         (server("qwen3-235b-fp8", 8, tensor_parallel=8), "would cut blocks"),
         (server("whisper", 3, pipeline_parallel=3), "no SupportsPP"),
         (server(boxes=["a", "nobody"]), "`boxes` names nobody, which is no box of this run"),
+        (
+            server("whisper", 3),
+            "(64); pipeline_parallel_size 3: vLLM cannot share out the layers of IQuestLoopCoderForCausalLM over stages (no SupportsPP). Choose",
+        ),
         (server(boxes=9), "`boxes: 9`, but the run has 8 boxes"),
         (server(boxes=2, args={"data_parallel_size": 2}), "but a GB10 has one GPU: leave it out"),
     ],
@@ -246,6 +295,24 @@ def test_a_box_of_the_list_that_knows_nothing_of_the_server():
     )
     variables["b"] = {"plan_inputs": inputs(server(boxes=["b", "a"]))}
     assert "`boxes` is not the same for all boxes" in placed(["a", "b"], variables)["problem"]
+
+
+@pytest.mark.parametrize("boxes", [2, ["a", "b"], ["b", "a"]])
+def test_what_one_of_the_boxes_cannot_do_is_said_with_its_name(boxes):
+    given = {name: inputs(server(boxes=boxes)) for name in "ab"}
+    given["b"]["engine"] = {"vllm_version": "0.10.0"}
+    said = placed(list(given), {name: {"plan_inputs": one} for name, one in given.items()})["problem"]
+    where = "server big over 2 boxes: " if boxes == ["b", "a"] else "server big on b: "
+    assert said.startswith(f"{where}vLLM 0.10.0 cannot run one server over several boxes")
+
+
+def test_blanks_around_a_name_are_none_of_it():
+    names = [" a", "b\n"]
+    assert stated({"boxes": names}, "big")["boxes"] == ["a", "b"]
+    with pytest.raises(GB10Error, match="names a twice"):
+        stated({"boxes": ["a", "a "]}, "big")
+    given = {name: inputs(server(boxes=["a", "no\nbody"])) for name in "ab"}
+    assert "`boxes` names no body, which is no box" in placed(list(given), {name: {"plan_inputs": one} for name, one in given.items()})["problem"]
 
 
 def test_a_vllm_without_an_engine_over_several_boxes_is_refused():

@@ -53,6 +53,9 @@ def test_before_it_is_set_up_what_is_missing_is_named():
         ({"perftest": False}, ["apt-get install perftest"]),
         ({"enp1s0f0np0": {"hca": None, "hca_state": None}}, ["has no RDMA device", "TCP", "mlx5_ib"]),
         ({"enp1s0f0np0": {"lanes": 2}}, ["enp1s0f0np0 is narrow", "2 lanes of 4", "fwupdmgr"]),
+        ({"enp1s0f0np0": {"lanes": 2, "most_lanes": 2}}, ["enp1s0f0np0 is narrow", "2 lanes of 4"]),
+        ({"enp1s0f0np0": {"lanes": 2, "most_lanes": None}}, ["enp1s0f0np0 is narrow", "2 lanes of 4"]),
+        ({"enp1s0f0np0": {"lanes": 1, "most_lanes": 1}}, ["enp1s0f0np0 is narrow", "1 lanes of 4"]),
         ({"enP2p1s0f0np0": {"carrier": False}}, ["enP2p1s0f0np0 has no carrier", "cable"]),
         ({"enP2p1s0f0np0": {"carrier": None, "up": False}}, ["enP2p1s0f0np0 is down", "ip link set enP2p1s0f0np0 up"]),
         ({"enp1s0f0np0": {"hca_state": "INIT"}}, ["rocep1s0f0 is INIT", "ibstat"]),
@@ -123,3 +126,31 @@ def test_what_a_cable_carries(rates, said):
     listed = [{"interface": name, "gbits": rate, "said": "no route"} for name, rate in zip("ab", rates, strict=False)]
     found = bandwidth_findings(pair, listed)
     assert len(found) == bool(said) and all(word in one["text"] for one in found for word in said)
+
+
+FIRST, SECOND = "enp1s0f0np0", "enP2p1s0f0np0"
+
+
+@pytest.mark.parametrize(
+    ("rates", "lanes", "said", "unsaid"),
+    [
+        ((13.2, 96.0), {}, ["started badly", "power away"], "two PCIe lanes"),
+        ((13.2, 12.9), {}, ["26 Gb/s", "started badly"], "two PCIe lanes"),
+        ((8.1, 24.9), {FIRST: None, SECOND: None}, ["started badly"], "two PCIe lanes"),
+        ((13.2, 96.0), {FIRST: 2}, ["two PCIe lanes", "firmware"], "started badly"),
+        ((13.2, 48.0), {SECOND: 2}, ["started badly"], "firmware ("),
+        ((96.0, 48.0), {SECOND: 2}, ["two PCIe lanes"], "started badly"),
+        ((96.0, 48.0), {}, ["four lanes, so that is not it", "cable"], "update the firmware"),
+        ((96.0, 48.0), {SECOND: None}, ["two PCIe lanes"], "started badly"),
+        ((97.0, 0.4), {}, ["four lanes, so that is not it"], "started badly"),
+    ],
+)
+@pytest.mark.parametrize("end", ["spark-01", "spark-02"])
+def test_a_slow_half_is_judged_by_the_lanes_that_are_known_of_both_ends(rates, lanes, said, unsaid, end):
+    seen = copy.deepcopy(SOUND)
+    for interface, count in lanes.items():
+        half(seen[end], interface)["lanes"] = count
+    (pair,) = fabric_pairs(seen, PLAN)
+    listed = [{"interface": name, "gbits": rate, "said": ""} for name, rate in zip((FIRST, SECOND), rates, strict=True)]
+    (found,) = bandwidth_findings(pair, listed)
+    assert all(word in found["text"] for word in said) and unsaid not in found["text"]

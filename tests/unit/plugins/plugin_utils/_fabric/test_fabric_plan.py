@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import ipaddress
 import itertools
+import tracemalloc
 
 import pytest
 import yaml
@@ -165,6 +166,17 @@ def sets(name, interface=None, **values):
         (changed(lambda seen: [one.update(carrier=None, up=False) for one in seen["spark-02"]["ports"]]), PRESENT, "are down, so no carrier is seen"),
         (boxes([0, 1], [0], [0]), PRESENT, "spark-01 has 2 cabled ports, spark-02 has 1 cabled port"),
         (boxes([0], [0], [0]), {"topology": "ring"}, "topology is ring, and the cables make a switch"),
+        (boxes([0], [0], [0]), {"topology": "direct"}, "topology is direct, and the cables make a switch"),
+        (boxes(*[[0]] * 4), {"topology": "direct"}, "topology is direct, and the cables make a switch"),
+        (boxes([0], [0]), {"mtu": float("inf")}, "which is no number"),
+        (boxes([0], [0]), {"confirm_s": float("nan")}, "which is no number"),
+        (boxes([0], [0]), {"subnets": ["127.0.0.0/24", "10.0.0.0/24"]}, "127.0.0.0/24, which overlaps with 127.0.0.0/8"),
+        (boxes([0], [0]), {"subnets": ["10.0.0.0/24", "239.1.0.0/16"]}, "overlaps with 224.0.0.0/3"),
+        (boxes([0], [0]), {"subnets": ["169.254.7.0/24", "10.0.0.0/24"]}, "overlaps with 169.254.0.0/16"),
+        (boxes([0], [0]), {"subnets": ["0.0.0.0/0", "10.0.0.0/24"]}, "overlaps with 0.0.0.0/8"),
+        (boxes([0], [0]), {"subnets": [5, "10.0.0.0/24"]}, "holds 5, which is no network"),
+        (boxes([0], [0]), {"subnets": [None]}, "holds None, which is no network"),
+        (boxes([0], [0]), {"subnets": ["fd00::/64", "fd01::/64"]}, "which is no network"),
         (boxes([0], [0]), {"topology": "star"}, "'star'; it knows auto, direct"),
         (boxes([0], [0]), {"toplogy": "ring"}, "no setting 'toplogy'"),
         (boxes([0], [0]), {"mtu": 65000}, "mtu is 65000; it is 1280 to 9978"),
@@ -183,12 +195,52 @@ def sets(name, interface=None, **values):
         (changed(sets("spark-01", "enP2p1s0f0np0", claimed_by=["/etc/netplan/40-cx7.yaml"])), PRESENT, "40-cx7.yaml on spark-01 already configures"),
         (changed(sets("spark-01", addresses={"wlP9s9": ["192.168.177.5/24"]})), PRESENT, "192.168.177.5/24 on wlP9s9, which overlaps"),
         (changed(sets("spark-02", controller="192.168.178.200")), PRESENT, "holds 192.168.178.200, from where this run comes in"),
+        (changed(sets("spark-02", controller="::ffff:192.168.178.200")), PRESENT, "holds ::ffff:192.168.178.200, from where this run comes in"),
         (changed(sets("spark-01", routes=[{"to": "192.168.0.0/16", "by": "tun0"}])), PRESENT, "a route to 192.168.0.0/16 by tun0"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_one_sentence(seen, given, said):
     plan = fabric_plan(seen, given)
     assert said in plan["problem"] and "\n" not in plan["problem"] and plan["boxes"] == {}
+
+
+@pytest.mark.parametrize("controller", ["UNKNOWN", "", "fe80::1", "10.9.9.9"])
+def test_an_odd_way_in_is_no_traceback(controller):
+    assert fabric_plan(changed(sets("spark-01", controller=controller)), PRESENT)["problem"] == ""
+
+
+@pytest.mark.parametrize("ours", ['["192.168.177.44/24"]', "[nonsense]", "[192.168.177.44]", "[192.168.177.300/24]", "{}", "[fd00::7/64]", "["])
+def test_our_file_that_somebody_edited_is_read_or_written_anew(ours):
+    text = f"network:\n  version: 2\n  ethernets:\n    enp1s0f0np0:\n      addresses: {ours}\n"
+    plan = fabric_plan(changed(sets("spark-02", ours=text)), PRESENT)
+    assert addresses(plan)["spark-02"]["enp1s0f0np0"] == ("192.168.177.44/24" if '"' in ours else "192.168.177.12/24")
+
+
+@pytest.mark.parametrize("subnets", [["11.0.0.0/9", "11.128.0.0/9"], ["32.0.0.0/3", "192.0.0.0/4"], "172.16.0.0/12, 12.0.0.0/8"])
+def test_large_networks_cost_nothing(subnets):
+    tracemalloc.start()
+    seen = boxes([0], [0], [0])
+    plan = fabric_plan(seen, {**PRESENT, "subnets": subnets})
+    sound(plan, seen)
+    assert tracemalloc.get_traced_memory()[1] < 2**21
+    tracemalloc.stop()
+
+
+def test_the_last_address_of_a_network_is_found_whoever_has_the_others():
+    seen = boxes(*[[0]] * 6)
+    networks = {**PRESENT, "subnets": ["10.9.0.0/29", "10.9.0.8/29"]}
+    plan = fabric_plan(seen, networks)
+    sound(plan, seen)
+    assert {one["enp1s0f0np0"] for one in addresses(plan).values()} == {f"10.9.0.{number}/29" for number in range(1, 7)}
+    assert "no address left for spark-07" in fabric_plan(boxes(*[[0]] * 7), networks)["problem"]
+
+
+@pytest.mark.parametrize("cabled", [([0, 1], [0, 1]), ([0, 1], [1]), ([1], [0, 1])])
+def test_two_cables_without_lldp_are_said_to_be_a_guess(cabled):
+    seen = boxes(*cabled)
+    note = fabric_plan(seen, PRESENT)["notes"][0]
+    assert f"port {cabled[0][0]} of spark-01 and port {cabled[1][0]} of spark-02" in note and "LLDP" in note and "doctor" in note
+    assert fabric_plan(seen, {**PRESENT, "topology": "switch"})["topology"] == "switch"
 
 
 def test_cables_that_make_no_shape_are_refused():
