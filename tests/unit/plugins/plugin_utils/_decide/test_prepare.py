@@ -50,7 +50,8 @@ def test_an_engine_of_somebodys_and_a_box_without_a_driver_are_left(kind):
 
 
 def test_no_container_is_stopped_by_a_restart_of_docker():
-    found = preparation({"box": {"gpu": {"present": True}, "docker": READY | {"nvidia": False, "others": ["open-webui", "old"], "would_stop": ["open-webui"]}}}, True)
+    docker = READY | {"nvidia": False, "others": ["open-webui", "old"], "would_stop": ["open-webui"]}
+    found = preparation({"box": {"gpu": {"present": True}, "docker": docker}}, True)
     assert "would restart Docker, and open-webui would stop with it; choose the moment yourself" in found["problem"]
 
 
