@@ -92,7 +92,7 @@ def _one(server: Mapping[str, Any]) -> Adopted:
     placed = [_placed(word, given[at - 1] if at else "", server["mounts"]) for at, word in enumerate(given)]
     text = " ".join(map(shlex.quote, placed)).replace("{", "{{").replace("}", "}}")
     document = Document(name, "1", {"command": text, "env": dict(server["env"])}, {})
-    made = imported(document)
+    made = imported(document, own=True)
     rows = [*(_plainly(row) for row in made.rows), *rows]
     entry = dict(made.server)
     image, image_row = _image(server)

@@ -17,6 +17,7 @@ from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.flavours import 
 from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe import source
 from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.document import read
 from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.mapping import Imported, imported
+from ansible_collections.gb10.vllm.plugins.plugin_utils._report.words import visible
 
 OURS = ("recipe", "recipe_without")
 SHARED = ("boxes", "tensor_parallel", "pipeline_parallel")
@@ -101,7 +102,7 @@ def left_over(found: Imported, server: Mapping[str, Any]) -> list[Any]:
 
 def _sentence(server: Mapping[str, Any], row: Any) -> str:
     where = f"gb10_servers ({server.get('name')}): recipe {server.get('recipe')}, line {row.line}, `{row.field}`"
-    return f"{where}: {row.why}. Name it in recipe_without to go on without it."
+    return visible(f"{where}: {row.why}. Name it in recipe_without to go on without it.")
 
 
 def _other_image(server: Mapping[str, Any], found: Imported, image: Mapping[str, Any]) -> list[str]:
