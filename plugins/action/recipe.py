@@ -11,8 +11,9 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._io import env_file
 from ansible_collections.gb10.vllm.plugins.modules.recipe import OPTIONS
-from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe import export, report, source
+from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe import export, image_said, report, source
 from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.document import read
 from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.expand import left_over
 from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.mapping import imported
@@ -78,7 +79,9 @@ class ActionModule(ActionBase):
 
     def _export(self, given: dict[str, Any]) -> dict[str, Any]:
         plain = export.plain
-        text, left = export.exported(plain(given["deployment"]), given["format"], plain(given["env"]), plain(given["image"]))
+        env = {**env_file.parse(str(given["environment"] or "")), **plain(given["env"])}
+        image = image_said.settings_of(plain(given["image"]))
+        text, left = export.exported(plain(given["deployment"]), given["format"], env, image or None, plain(given["models"]))
         tell(self._display, "\n".join([text, *(f"Left out: {one}." for one in left)]))
         return {"text": text, "left_out": left, "changed": False, **self._write(given["dest"], text)}
 

@@ -210,12 +210,17 @@ def read_memory() -> dict:
 
 
 def read_versions(state_dir: str) -> dict[str, dict]:
-    """{vllm_version, cuda_version} by image id, as the module image_build found them in the images; ``damaged`` where Docker could not read one."""
+    """{vllm_version, cuda_version} by image id, as the module image_build found them in the images; ``damaged`` where Docker could not read one,
+    ``inputs`` (what was pulled or loaded) where the image itself does not say."""
     try:
         record = json.loads(read_text(os.path.join(state_dir, "build", "images.json")))
         found = {image_id: {key: one.get(key) for key in ("vllm_version", "cuda_version")} for image_id, one in record.get("metadata", {}).items()}
         for image_id, reason in record.get("damaged", {}).items():
             found.setdefault(image_id, {})["damaged"] = reason
+        for one in record.get("names", {}).values():
+            inputs, image_id = one.get("inputs") or {}, one.get("image_id")
+            if image_id and inputs.get("source", "build") != "build":
+                found.setdefault(image_id, {})["inputs"] = inputs
         return found
     except (ValueError, KeyError, AttributeError, TypeError):
         return {}

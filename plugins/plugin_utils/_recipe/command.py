@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.arguments import ARGUMENTS
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.flags import canonical_name
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.values import AGAIN
 from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.arguments import Argument, arguments
 from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.document import Document
 from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.placeholders import filled, line_of
@@ -70,8 +71,8 @@ def _beside(defaults: Mapping[str, Any], found: list[Argument]) -> list[Argument
 
 
 def last_of_each(given: Sequence[Argument]) -> set[int]:
-    """The places of the arguments that count: of one that is there twice the last."""
-    return set({one.name: number for number, one in enumerate(given)}.values())
+    """The places of the arguments that count: of one that is there twice the last, but for those that grow by each."""
+    return {number for number, one in enumerate(given) if one.name in AGAIN} | set({one.name: number for number, one in enumerate(given)}.values())
 
 
 def _before(given: list[Word]) -> tuple[dict[str, str], list[Word]]:

@@ -86,7 +86,7 @@ def read(text: str, name: str) -> Document:
 
 
 def _twice(node: Any, place: str, lines: dict[str, int]) -> list[str]:
-    """The keys below a node that its mapping has more than once, with the keys they stand in, whose lines are added: YAML's reader keeps the last without a word."""
+    """The keys below a node that are there more than once, with those they stand in; YAML's reader keeps the last without a word. ``lines`` gets theirs."""
     found: list[str] = []
     seen: set[str] = set()
     for number, one in enumerate(node.value if isinstance(node, (yaml.MappingNode, yaml.SequenceNode)) else ()):

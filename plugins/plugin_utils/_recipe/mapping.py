@@ -12,9 +12,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing.arguments import ARGUMENTS, PATH, TRUTH
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.arguments import TRUTH
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.checks import human_int
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.flags import REMOVED, SECRET_ARGS, kind_of, normalise_args, truth
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.values import AGAIN
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.wanted import REPO_ID, is_secret, model_mistake, names_a_secret
 from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe import fields, images, nodes, trust
 from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.arguments import Argument
@@ -223,8 +224,9 @@ class _Mapping:
 
     def _further(self, name: str, value: Any) -> tuple[str, str, str]:
         """An argument that goes into ``args``."""
-        place = ARGUMENTS[name].place if name in ARGUMENTS else ""
-        if place == PATH and isinstance(value, str) and self.modded and value and not value.startswith(("/", "~", "image:")) and "{" not in value:
+        if name in AGAIN and name in self.args:
+            value = [*_several(self.args[name]), *_several(value)]
+        if self.modded and trust.of_mod(name, value):
             self.args[name] = f"image:{value}"
             return CHANGED, f"args.{name}: image:{value}", "a file that a mod puts into the image"
         if not self.own and trust.of_image(name, value):
@@ -322,6 +324,10 @@ class _Mapping:
             self.args = normalise_args(self.args, "of this recipe")
         except GB10Error as error:
             raise self.document.error("command", str(error).removeprefix("server of this recipe: ")) from None
+
+
+def _several(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
 def _length(value: Any) -> Any:

@@ -30,6 +30,11 @@ def used(command: str) -> set[str]:
     return set(_PLAIN.findall(command))
 
 
+def meant(text: str) -> bool:
+    """Whether something in a text would be taken for a placeholder of format 2."""
+    return bool(_MEANT.search(text))
+
+
 def filled(document: Document, command: str, values: Mapping[str, Any], label: str = "command") -> str:
     """The command with the values of its placeholders. GB10Error names the field and the line.
 

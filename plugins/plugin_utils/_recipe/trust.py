@@ -68,6 +68,13 @@ def of_argument(name: str, value: Any) -> str:
     return f"{found}; {SAY}" if found else ""
 
 
+def of_mod(name: str, value: Any) -> bool:
+    """Whether an argument names a file by its name alone, which a mod of the recipe puts into the image."""
+    row = ARGUMENTS.get(name)
+    plain = row is not None and row.place == PATH and isinstance(value, str) and bool(value)
+    return plain and not value.startswith(("/", "~", "image:", ".")) and "{" not in value
+
+
 def of_image(name: str, value: Any) -> bool:
     """Whether an argument names one file by its whole path that is only read: in a recipe that is a file of the image, and may stay one."""
     row = ARGUMENTS.get(name)

@@ -104,7 +104,8 @@ def test_what_only_says_how_a_model_is_served_is_taken_over(given):
 @pytest.mark.parametrize(
     "name, value",
     [
-        *((name, "x") for name in ("LD_PRELOAD", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONSTARTUP", "PATH", "BASH_ENV", "VLLM_PLUGINS", "CC", "NCCL_NET_PLUGIN")),
+        *((name, "x") for name in ("LD_PRELOAD", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONSTARTUP", "PATH", "BASH_ENV", "VLLM_PLUGINS", "CC")),
+        ("NCCL_NET_PLUGIN", "/x.so"),
         *((name, "x") for name in ("CUDA_INJECTION64_PATH", "VLLM_NCCL_SO_PATH", "VLLM_LOGGING_CONFIG_PATH", "VLLM_ALLOW_INSECURE_SERIALIZATION", "HOME")),
         *((name, "x") for name in ("HF_ENDPOINT", "https_proxy", "HTTP_PROXY", "ALL_PROXY", "PIP_INDEX_URL", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")),
         *((name, "x") for name in ("OTEL_EXPORTER_OTLP_ENDPOINT", "AWS_ENDPOINT_URL", "VLLM_USE_MODELSCOPE", "GIT_SSH_COMMAND")),
