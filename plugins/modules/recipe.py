@@ -40,6 +40,9 @@ options:
     description: How many boxes there are. A recipe that needs more is refused; V(0) leaves it unchecked.
     type: int
     default: 0
+  ref:
+    description: Where of the image's repository its mods are looked for; the commit that is built where C(gb10_image.ref) says nothing by default.
+    type: str
   deployment:
     description: What runs, as M(gb10.vllm.box_info) returns it of a server; it is written as a recipe.
     type: dict
@@ -64,7 +67,9 @@ options:
     type: dict
     default: {}
   dest:
-    description: Where the lines for the inventory, or the recipe, are written on the controller. Nothing is written in check mode.
+    description:
+      - Where the lines for the inventory, or the recipe, are written on the controller. Nothing is written in check mode.
+      - The mods that lie beside a recipe in a repository are written beside it.
     type: path
 attributes:
   check_mode:
@@ -126,6 +131,7 @@ OPTIONS = {
     "name": {"type": "str"},
     "without": {"type": "list", "elements": "str", "default": []},
     "boxes": {"type": "int", "default": 0},
+    "ref": {"type": "str"},
     "deployment": {"type": "dict"},
     "format": {"type": "str", "choices": ["v1", "v2"], "default": "v2"},
     "env": {"type": "dict", "default": {}},

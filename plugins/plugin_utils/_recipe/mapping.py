@@ -46,8 +46,8 @@ class Imported(NamedTuple):
         return [row for row in self.rows if row.state == REFUSED]
 
 
-def imported(document: Document, mods: Mapping[str, str] | None = None, own: bool = False) -> Imported:
-    """What a recipe comes to. ``mods``: what is against each of its mods, as far as they were looked at. Raises nothing over a field.
+def imported(document: Document, mods: Mapping[str, str] | images.Beside | None = None, own: bool = False) -> Imported:
+    """What a recipe comes to. ``mods``: what lies beside it, or only what is against each that does. Raises nothing over a field.
 
     ``own``: the user wrote it himself, so that it may name his box's files and load his code; a recipe that people share may not (see ``trust``).
     """
@@ -57,7 +57,7 @@ def imported(document: Document, mods: Mapping[str, str] | None = None, own: boo
     boxes = (1, nodes.MOST)
     try:
         rows += fields.rows(document)
-        image = images.image_of(document, mods or {})
+        image = images.image_of(document, mods if isinstance(mods, images.Beside) else images.Beside(mods or {}))
         rows += image.rows
         boxes = nodes.allowed(document)
         if not any(row.field == "runtime" and row.state == REFUSED for row in rows):
