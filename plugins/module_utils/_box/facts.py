@@ -210,18 +210,22 @@ def read_memory() -> dict:
 
 
 def read_versions(state_dir: str) -> dict[str, dict]:
-    """{vllm_version, cuda_version} by image id, as the module image_build found them in the images; ``damaged`` where Docker could not read one,
-    ``inputs`` (what was pulled or loaded) where the image itself does not say."""
+    """{vllm_version, cuda_version} by image id, as the module image_build found them in the images; ``damaged`` where Docker could not read one."""
     try:
         record = json.loads(read_text(os.path.join(state_dir, "build", "images.json")))
         found = {image_id: {key: one.get(key) for key in ("vllm_version", "cuda_version")} for image_id, one in record.get("metadata", {}).items()}
         for image_id, reason in record.get("damaged", {}).items():
             found.setdefault(image_id, {})["damaged"] = reason
-        for one in record.get("names", {}).values():
-            inputs, image_id = one.get("inputs") or {}, one.get("image_id")
-            if image_id and inputs.get("source", "build") != "build":
-                found.setdefault(image_id, {})["inputs"] = inputs
         return found
+    except (ValueError, KeyError, AttributeError, TypeError):
+        return {}
+
+
+def read_inputs(state_dir: str) -> dict[str, dict]:
+    """What was pulled or loaded, by image id: such an image does not say it itself."""
+    try:
+        names = json.loads(read_text(os.path.join(state_dir, "build", "images.json"))).get("names", {}).values()
+        return {one["image_id"]: one["inputs"] for one in names if one.get("image_id") and (one.get("inputs") or {}).get("source", "build") != "build"}
     except (ValueError, KeyError, AttributeError, TypeError):
         return {}
 
@@ -422,6 +426,9 @@ def read_box(*, state_dir: str, disks: list[str], images: list[str], holder_leas
     release = parse_os_release(read_text("/etc/os-release"))
     units = _printed("systemctl", "show", "--property=Id,LoadState,ActiveState,SubState,UnitFileState,Result,NRestarts", f"{PREFIX}*")
     docker = read_docker(images, read_versions(state_dir))
+    inputs = read_inputs(state_dir) if images else {}
+    for image in docker["images"].values():
+        image.update({"inputs": inputs[image["id"]]} if image["id"] in inputs else {})
     return {
         "hostname": platform.node(),
         "architecture": platform.machine(),
