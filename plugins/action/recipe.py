@@ -48,7 +48,7 @@ class ActionModule(ActionBase):
         document = read(one.text, one.name)
         folder = Path(str(given["dest"] or ".")).absolute().parent if given["dest"] else Path(str(given["base"] or ".")).absolute()
         # What lies in a repository is written beside the lines that name it; its place is theirs from the beginning.
-        places = {mod: place or str(folder / mod) for mod, place in one.beside.items()}
+        places = {mod: place or str(folder / "mods" / mod.rpartition("/")[2]) for mod, place in one.beside.items()}
         made = imported(document, images.Beside(one.mods, places, one.files, str(given["ref"] or "")))
         name = str(given["name"] or report.server_name(one.name))
         text = report.text(made, document, found.commit)

@@ -105,7 +105,7 @@ def _distribution(document: Document, value: Any) -> list[Row]:
     found = []
     for key, one in value.items():
         label = f"distribution_config.{key}"
-        more = key == "additional_models" and one not in (None, [], "")
+        more = key in ("additional_models", "models") and one not in (None, [], "")
         why = (
             "fetched only as far as an argument names it, a draft in --speculative-config or an adapter in --lora-modules; nothing else is brought"
             if more

@@ -38,6 +38,8 @@ REBUILDS = {
     "--use-wheels": "wheels are the default",
 }
 HANDED_ON = {"--flashinfer-ref": 1, "--torch-version": 1, "--torchvision-version": 1, "--torchaudio-version": 1, "--gpu-arch": 1, "--apply-flashinfer-pr": 1}
+OF_PROJECT = "@eugr/"
+"""What sparkrun calls the registry that is the project's own repository."""
 REF = re.compile(r"[A-Za-z0-9][\w./+-]{0,100}")
 
 
@@ -156,6 +158,7 @@ def _mods(document: Document, mods: Beside, rows: list[Row], pulled: bool) -> di
     for number, one in enumerate(given):
         name, line = image_mods.called(str(one)), document.line(f"{label}.{number}")
         own = name in mods.against
+        name = name if own or not name.startswith(OF_PROJECT) else f"mods/{name.removeprefix(OF_PROJECT)}"
         why = mods.against.get(name, "") if own else _not_there(name, mods.ref)
         why = why or ("it is one of the project, which is a layer of an image that is built here, and the recipe's is pulled" if pulled and not own else "")
         if why:
@@ -189,6 +192,8 @@ def _not_there(name: str, ref: str) -> str:
     if ref and ref != image_mods.PIN and image_mods.NAME.fullmatch(name):
         return ""  # the box that builds looks at that commit, and says which mods it has
     where = f"the image's repository has no such mod at {image_mods.PIN[:7]}, which is built where gb10_image.ref says nothing"
+    if name.startswith("@"):
+        return "missing: it is a mod of another registry of sparkrun; put its directory beside the recipe, as mods/NAME, and name it so"
     return f"missing: it lies not beside the recipe, and {where}"
 
 

@@ -13,9 +13,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._image import mods as image_mods
+from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.document import LONGEST
 
+REGISTRY = ".sparkrun/registry.yaml"
 UP = 4
 """Directories above a recipe's own in which its mods may lie; the top of its repository is the last."""
 
@@ -76,13 +79,35 @@ def roots_of(recipe: Path) -> list[Path]:
         return []
 
 
+def in_registry(text: str, name: str) -> str:
+    """Where in a registry of sparkrun, whose description is ``text``, its mod ``@REGISTRY/NAME`` lies; "" where it is another's."""
+    registry, _slash, mod = name.removeprefix("@").partition("/")
+    try:
+        told = yaml.safe_load(text) if len(text) <= LONGEST else None
+    except (yaml.YAMLError, ValueError, RecursionError, TypeError):
+        return ""
+    listed = told.get("registries") if isinstance(told, dict) else None
+    one = next((one for one in (listed if isinstance(listed, list) else []) if isinstance(one, dict) and one.get("name") == registry), {})
+    folder = str(one.get("mods") or "mods").strip("/")
+    fine = bool(one) and image_mods.NAME.fullmatch(f"mods/{mod}") and ".." not in folder.split("/")
+    return f"{folder}/{mod}" if fine else ""
+
+
+def _text(path: Path) -> str:
+    try:
+        with path.open(encoding="utf-8", errors="replace") as stream:
+            return stream.read(LONGEST + 1)
+    except OSError:
+        return ""
+
+
 def beside(recipe: Path, names: Iterable[str]) -> dict[str, str]:
-    """{name: whole path} of the mods of a recipe that lie beside it, for names such as ``mods/x``; nobody else's directory is one."""
+    """{name: whole path} of the mods of a recipe that lie beside it, for names such as ``mods/x`` and ``@registry/x``; nobody else's directory is one."""
     roots, found = roots_of(recipe), {}
     owners = {recipe.stat().st_uid, os.geteuid(), 0} if roots else set()
     for name in names:
         for root in roots:
-            place = root / name
+            place = root / (name if not name.startswith("@") else in_registry(_text(root / REGISTRY), name) or name)
             if (place / image_mods.SCRIPT).is_file() and place.stat().st_uid in owners:
                 found[name] = str(place.absolute())
                 break

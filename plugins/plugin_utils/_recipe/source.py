@@ -26,6 +26,7 @@ MOST = 500
 """Recipes of one directory."""
 _URL = re.compile(r"(?:(?:https|http|ssh|git|file)://|[A-Za-z0-9._-]+@[A-Za-z0-9._-]+:)\S+")
 _PAGE = re.compile(r"(https?://[^/]+/[^/]+/[^/]+)/(?:-/)?(?:blob|raw|tree|edit)/[^/]+/(.+)")
+_OF_A_REGISTRY = re.compile(r"@[A-Za-z0-9._-]+/[A-Za-z0-9][A-Za-z0-9._-]*")
 _CLONE_S = 120.0
 _SKIPPED = ("benchmarking", "benchmarks", "tuning", "mods", "node_modules")
 
@@ -120,7 +121,7 @@ def _mods_named(text: str) -> list[str]:
     inner = loaded.get("runtime_config") if isinstance(loaded, dict) else None
     found = found or (inner.get("mods") if isinstance(inner, dict) else None)
     names = [image_mods.called(str(one)) for one in (found if isinstance(found, list) else [found]) if isinstance(one, str)]
-    return list(dict.fromkeys(name for name in names if image_mods.NAME.fullmatch(name)))
+    return list(dict.fromkeys(name for name in names if image_mods.NAME.fullmatch(name) or _OF_A_REGISTRY.fullmatch(name)))
 
 
 def _looked_at(
@@ -160,7 +161,9 @@ def _in_repository(address: str, path: str) -> Found:
         for name in names:
             text = _decoded(show(name).encode("utf-8", "surrogateescape")[: LONGEST + 1], name)
             parents = [str(one) for one in PurePosixPath(name).parents]
-            there = {mod: place for mod in _mods_named(text) if (place := _place_in(modes, parents, mod))}
+            registry = show(mods.REGISTRY) if mods.REGISTRY in modes else ""
+            names = {mod: mods.in_registry(registry, mod) if mod.startswith("@") else mod for mod in _mods_named(text)}
+            there = {mod: place for mod, called in names.items() if called and (place := _place_in(modes, parents, called))}
             looks = {mod: partial(_mod_in, modes, place, show) for mod, place in there.items()}
             found.append(Source(name, text, *_looked_at(looks, dict.fromkeys(there, ""))))
         return Found(found, commit)

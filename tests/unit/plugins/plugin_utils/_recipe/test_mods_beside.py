@@ -20,7 +20,7 @@ from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe import expand, s
 from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.document import read
 from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.images import Beside
 from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.mapping import imported
-from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.mod_files import mod_files
+from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.mod_files import in_registry, mod_files
 
 RECIPE = "recipe_version: 1\nname: a\nmodel: a/b\ncontainer: {container}\nmods: [{mods}]\ncommand: vllm serve a/b\n"
 KNOWN = "mods/fix-qwen3-coder-next"
@@ -123,6 +123,30 @@ def test_one_that_is_not_beside_is_looked_for_at_the_ref_that_is_built(tmp_path)
     image = {"ref": "main", "mods": ["mods/fix-qwen3.8-ple-dtype"]}
     assert servers.server_mistakes([server], "/srv/models", image=image) == []
     assert expand.with_recipes([server], image)[0]["model"] == "a/b"
+
+
+def test_one_of_the_registry_that_the_recipe_is_of_lies_beside_it(tree):
+    told = "registries:\n  - name: ours\n    recipes: recipes\n    mods: changes\n"
+    recipe = RECIPE.format(container="vllm-node", mods='"@ours/mine", "@theirs/mine"')
+    write(tree, {".sparkrun/registry.yaml": told, "changes/mine/run.sh": "echo 2\n", "recipes/one.yaml": recipe})
+    found, one = taken(str(tree / "recipes/one.yaml"))
+    assert found.image == {"mods": [str(tree / "changes/mine")]} and one.files["@ours/mine"]["run.sh"][0] == b"echo 2\n"
+    assert "@theirs/mine: missing: it is a mod of another registry" in found.refused()[0].why and len(found.refused()) == 1
+    commit(tree)
+    _found, one = taken(f"file://{tree}#recipes/one")
+    assert list(one.files) == ["@ours/mine"] and one.files["@ours/mine"]["run.sh"][0] == b"echo 2\n"
+
+
+def test_sparkruns_name_for_the_project_is_the_project(tree):
+    write(tree, {"recipes/one.yaml": RECIPE.format(container="vllm-node", mods='"@eugr/fix-qwen3-coder-next", "@eugr/nothing"')})
+    found, _one = taken(str(tree / "recipes/one.yaml"))
+    assert found.image == {"mods": [KNOWN]} and found.refused()[0].why.startswith("mods/nothing: missing: it lies not beside")
+
+
+@pytest.mark.parametrize("text", ["", "[", "registries: 3", "registries: [3]", "registries: [{name: ours, mods: ../..}]", "a: &a [*a]"])
+def test_a_registry_that_makes_no_sense_has_no_mods(text):
+    assert in_registry(text, "@ours/mine") == ""
+    assert in_registry("registries: [{name: ours}]", "@ours/../x") == ""
 
 
 def test_over_a_pulled_image_only_its_own_are_laid(tree):
