@@ -162,8 +162,8 @@ def _in_repository(address: str, path: str) -> Found:
             text = _decoded(show(name).encode("utf-8", "surrogateescape")[: LONGEST + 1], name)
             parents = [str(one) for one in PurePosixPath(name).parents]
             registry = show(mods.REGISTRY) if mods.REGISTRY in modes else ""
-            names = {mod: mods.in_registry(registry, mod) if mod.startswith("@") else mod for mod in _mods_named(text)}
-            there = {mod: place for mod, called in names.items() if called and (place := _place_in(modes, parents, called))}
+            paths_of = {mod: mods.in_registry(registry, mod) if mod.startswith("@") else mod for mod in _mods_named(text)}
+            there = {mod: place for mod, called in paths_of.items() if called and (place := _place_in(modes, parents, called))}
             looks = {mod: partial(_mod_in, modes, place, show) for mod, place in there.items()}
             found.append(Source(name, text, *_looked_at(looks, dict.fromkeys(there, ""))))
         return Found(found, commit)
