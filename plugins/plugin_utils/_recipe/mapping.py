@@ -152,6 +152,8 @@ class _Mapping:
             same = served == model
             why = "" if same else f"the command serves {served}, and that is what counts"
             why = "the command names a place in the author's container, where the model is mounted" if inside else why
+            if served.startswith("/") and not self.own:
+                why = "a directory of the author's: your boxes need the model there, or name a repository or directory of yours beside the recipe"
             self.rows.append(Row("model", self.document.line("model"), CHANGED if why else MAPPED, f"model: {served}", why))
         mistake = model_mistake(served)
         if mistake:

@@ -230,6 +230,8 @@ class TestArguments:
         assert v2("vllm serve other/model").server["model"] == "other/model"
         found = v2("vllm serve /models/x --served-model-name y")
         assert found.server["model"] == "Qwen/Qwen3-8B" and state(found, "model")[0][0] == "changed"
+        found = imported(read("recipe_version: 2\nmodel: /srv/x\ncommand: vllm serve /srv/x\n", "a.yaml"))
+        assert state(found, "model") == [("changed", "model: /srv/x")]
 
 
 class TestEnvironment:
