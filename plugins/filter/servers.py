@@ -14,7 +14,7 @@ from ansible_collections.gb10.vllm.plugins.plugin_utils._as_filter import as_fil
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import deployment, groups, lacking, mounts, ranks, rehearsal, sequence, wanted, work
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.flavours import image_settings
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.vulnerabilities import exposure_verdict
-from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe import adopted, expand
+from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe import adopted, expand, mod_files
 
 REFUSED = "not started: "
 """How the guard (roles/server/files/guard.py) begins what it says of a start that it refuses."""
@@ -57,7 +57,7 @@ def server_groups(given: list[dict], *args: Any, **kwargs: Any) -> list:
 def server_mistakes(given: Any, *args: Any, image: Mapping[str, Any] | None = None, **kwargs: Any) -> list[str]:
     """``wanted.server_mistakes`` of servers of which some may name a recipe; first what is wrong with the recipes. ``image``: gb10_image."""
     said = expand.mistakes(given, image_settings(image or {}))
-    return said or wanted.server_mistakes(expand.with_recipes(given), *args, **kwargs)
+    return said or wanted.server_mistakes(expand.with_recipes(given, image or {}), *args, **kwargs)
 
 
 def exposures(servers: list[dict], vllm_version: str) -> dict[str, list[str]]:
@@ -97,6 +97,7 @@ class FilterModule:
                 "fleet_lacks": lacking.fleet_text,
                 "image_mistakes": wanted.image_mistakes,
                 "image_settings": image_settings,
+                "mod_files": mod_files.mod_files,
                 "as_mounted": mounts.as_mounted,
                 "files_named": mounts.files_named,
                 "files_refused": mounts.files_refused,

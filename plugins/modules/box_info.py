@@ -178,7 +178,7 @@ box:
   description: >-
     Facts of the box: C(hostname), C(architecture), C(os), C(python), C(gpu), C(memory) (bytes; C(cuda_total_bytes) is null where
     libcuda did not answer), C(docker) (with our C(containers), the names of C(others), of those that a restart C(would_stop) where
-    Docker has to be set up for the GPU, and C(images)), C(disks), C(listeners), C(holders)
+    Docker has to be set up for the GPU, and C(images), those that were pulled or loaded with their C(inputs)), C(disks), C(listeners), C(holders)
     (processes that hold at least 1 GiB), C(ipc_users) (whose engines lose their shared memory with their last session),
     C(network) (C(addresses) by interface, C(came), the interface this connection came in on, C(hcas) and C(infiniband)), C(units),
     C(files) (digest, mode and owner of the files this collection put there), C(servers)

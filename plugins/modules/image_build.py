@@ -102,10 +102,17 @@ options:
   mods:
     description:
       - Mods of the project (directories with a C(run.sh) below C(mods/) of O(ref)), run once in the build, in this order, each as a layer of the image.
+      - One of your own is named by the whole path of its directory on the controller, whose files come in O(mod_files); its last part is its name.
       - Only with O(source=build). One that needs the host or goes on beside the server is refused.
     type: list
     elements: str
     default: []
+  mod_files:
+    description:
+      - The files of mods of your own, as the filter P(gb10.vllm.mod_files#filter) reads them; by C(mods/NAME) and path C(content) (Base64) and C(executable).
+      - Their digest counts as an input of the image, and is that of a mod of the project with the same files.
+    type: dict
+    default: {}
   vllm_prs:
     description:
       - Pull requests of vLLM to apply, each with the SHA-256 of its diff, as C(40991) with C(sha256:...); one without is refused. Means O(wheels=none).

@@ -16,7 +16,9 @@ author:
 description:
   - Reads recipes of spark-vllm-docker (format 1) and sparkrun (format 2) and says of every field what becomes of it here.
   - Nothing of a recipe is ever run, and nothing in it is expanded on the controller. What needs a shell, privilege or a hook is refused with the line.
-  - With O(deployment) it writes what runs as a recipe instead. Runs on the controller only.
+  - Nor does its author name code, files of a box, addresses or who gets in; such arguments and variables are left out and named.
+  - With O(deployment) it writes what runs as a recipe instead, which read back is the same server but for what RV(left_out) names.
+  - Runs on the controller only.
 options:
   recipe:
     description:
@@ -38,6 +40,9 @@ options:
     description: How many boxes there are. A recipe that needs more is refused; V(0) leaves it unchecked.
     type: int
     default: 0
+  ref:
+    description: Where of the image's repository its mods are looked for; the commit that is built where C(gb10_image.ref) says nothing by default.
+    type: str
   deployment:
     description: What runs, as M(gb10.vllm.box_info) returns it of a server; it is written as a recipe.
     type: dict
@@ -47,15 +52,24 @@ options:
     choices: [v1, v2]
     default: v2
   env:
-    description: Environment of the server that is written; what looks like a secret is left out.
+    description: Environment of the server that is written, beside O(environment); what looks like a secret is left out.
     type: dict
     default: {}
+  environment:
+    description: The text of the C(server.env) that the server reads at its start; what looks like a secret is left out.
+    type: str
   image:
-    description: The variable C(gb10_image) of the box that O(deployment) is of.
+    description: The image that runs, as M(gb10.vllm.box_info) returns it in C(docker.images). Without it the recipe names none, and that is said.
+    type: dict
+    default: {}
+  models:
+    description: The model directories that the server mounts, by path, as M(gb10.vllm.box_info) returns them; they tell the commit.
     type: dict
     default: {}
   dest:
-    description: Where the lines for the inventory, or the recipe, are written on the controller. Nothing is written in check mode.
+    description:
+      - Where the lines for the inventory, or the recipe, are written on the controller. Nothing is written in check mode.
+      - The mods that lie beside a recipe in a repository are written beside it.
     type: path
 attributes:
   check_mode:
@@ -117,10 +131,13 @@ OPTIONS = {
     "name": {"type": "str"},
     "without": {"type": "list", "elements": "str", "default": []},
     "boxes": {"type": "int", "default": 0},
+    "ref": {"type": "str"},
     "deployment": {"type": "dict"},
     "format": {"type": "str", "choices": ["v1", "v2"], "default": "v2"},
     "env": {"type": "dict", "default": {}},
+    "environment": {"type": "str", "no_log": True},
     "image": {"type": "dict", "default": {}},
+    "models": {"type": "dict", "default": {}},
     "dest": {"type": "path"},
 }
 

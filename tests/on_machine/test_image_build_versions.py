@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 from pathlib import Path
@@ -174,6 +175,37 @@ def test_mods_are_layers_and_their_digests_are_inputs(august):
     august.commit()
     with pytest.raises(GB10Error, match="needs privilege on the box"):
         august.build("main", mods=["mods/fix-it"])
+
+
+def test_a_mod_of_ones_own_takes_the_place_of_the_projects_and_is_an_input(august):
+    mod = august.source / "mods" / "fix-it"
+    mod.mkdir(parents=True)
+    (mod / "run.sh").write_text("echo theirs\n")
+    august.commit()
+    files = {"mods/fix-it": {"run.sh": {"content": base64.b64encode(b"echo mine\n").decode(), "executable": True}}}
+    mine = august.build("main", mods=["/srv/mods/fix-it"], mod_files=files)
+    assert "COPY mods/fix-it /workspace/mods/fix-it" in august.calls("build")[-1]["dockerfile"]
+    theirs = august.build("main", mods=["mods/fix-it"])
+    assert mine["inputs"]["mods"] != theirs["inputs"]["mods"] and theirs["changed"]
+    august.forget()
+    assert not august.build("main", mods=["mods/fix-it"])["changed"]
+    with pytest.raises(GB10Error, match="did not come along"):
+        august.build("main", mods=["/srv/mods/fix-it"])
+
+
+def test_a_mod_of_ones_own_is_laid_over_a_pulled_image_once(august):
+    files = {"mods/mine": {"run.sh": {"content": base64.b64encode(b"echo 1\n").decode(), "executable": False}}}
+    wanted = {"source": "prebuilt", "image": "acme/x:1", "digest": "sha256:" + "c" * 64, "mods": ["/srv/mods/mine"]}
+    done = august.build(**wanted, mod_files=files)
+    assert len(august.calls("pull")) == 1 and "COPY mods/mine /workspace/mods/mine" in august.calls("build")[-1]["dockerfile"]
+    assert done["changed"] and done["inputs"]["mods"][0].startswith("mods/mine ")
+    august.forget()
+    assert not august.build(**wanted, mod_files=files)["changed"] and august.calls("pull") == august.calls("build") == []
+    files["mods/mine"]["run.sh"]["content"] = base64.b64encode(b"echo 2\n").decode()
+    again = august.build(**wanted, mod_files=files)  # the recording docker tells images by their Dockerfile alone
+    assert again["inputs"]["mods"] != done["inputs"]["mods"] and len(august.calls("build")) == 1
+    with pytest.raises(GB10Error, match="mods/theirs is a mod of the project"):
+        august.build(**{**wanted, "mods": ["mods/theirs"]})
 
 
 def test_a_pull_request_is_checked_where_the_dockerfile_writes_its_diff(august):

@@ -123,7 +123,8 @@ def test_what_one_rank_fails_of_is_mended_on_all_alike(boxes):
     assert answered(boxes) and length(boxes) == {1024} and boxes.locked(ONE, "big")
     assert boxes.record(ONE, "repairs", "big") == boxes.record(TWO, "repairs", "big")
     assert all("PIECEWISE" in str(boxes.record(box, "deployment", "big")["container"]["command"]) for box in boxes.names)
-    assert boxes.play("site").count("changed=0") == 2
+    again = boxes.play("site", "--diff")
+    assert again.count("changed=0") == 2, again[-6000:]
 
 
 def test_what_no_repair_mends_goes_back_on_both_boxes(boxes):
@@ -179,7 +180,8 @@ def test_a_search_works_on_both_boxes_and_puts_back_what_ran_on_both(boxes):
     assert "Free memory on device" in state["trials"][1]["why"] and flat(text).count("Best is max_num_seqs=64") >= 1
     assert [boxes.record(box, "deployment", "big")["spec"] for box in boxes.names] == before and answered(boxes) and boxes.held() == []
     assert [json.loads(boxes.ask(box, f"cat {imitation.STATE}/servers/big/history.json")) for box in boxes.names] == [[], []]
-    assert boxes.play("site").count("changed=0") == 2
+    again = boxes.play("site", "--diff")
+    assert again.count("changed=0") == 2, again[-6000:]
 
 
 def test_a_search_that_loses_a_box_leaves_the_others_as_they_are_and_the_next_puts_all_back(boxes):
@@ -242,7 +244,7 @@ def test_a_box_that_is_lost_before_it_is_deployed_does_not_meet_the_others_and_t
     deadline = time.monotonic() + 90
     while "which has another deployment" not in (said := flat(boxes.play("status"))):
         assert time.monotonic() < deadline, said
-    assert said.count("its boxes do not have the same deployment (the argument --max-model-len is not the same:") == 1 and not answered(boxes)
+    assert said.count("its boxes do not have the same deployment (the argument --max-model-len is not the same:") == 1 and not answered(boxes), said[-2500:]
     boxes.play("site")
     assert length(boxes) == {1024} and answered(boxes) and "same deployment" not in boxes.play("status")
 

@@ -178,6 +178,11 @@ def test_a_recipe_in_the_inventory_is_planned_served_and_written_again(boxes, tm
     boxes.play("recipe", "-l", ONE, "-e", "export=tiny", "-e", "format=v1", "-e", f"dest={written}")
     text = written.read_text()
     assert "vllm serve other" in text and "--max-num-seqs 4" in text and "VLLM_LOGGING_LEVEL: INFO" in text
+    # What runs is written, and not what the inventory says by now.
+    boxes.wish(gb10_servers=[{**SERVER, "env": {"VLLM_LATER": "1"}}], gb10_image={"source": "prebuilt", "image": "acme/other:1"})
+    told = flat(boxes.play("recipe", "-l", ONE, "-e", "export=tiny", "-e", f"dest={written}"))
+    text = written.read_text()
+    assert "VLLM_LOGGING_LEVEL: INFO" in text and "VLLM_LATER" not in text and "acme/other" not in text and "Left out: image: " in told
 
 
 def test_what_a_later_release_deployed_is_refused_and_left(boxes):

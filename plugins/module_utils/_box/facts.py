@@ -221,6 +221,15 @@ def read_versions(state_dir: str) -> dict[str, dict]:
         return {}
 
 
+def read_inputs(state_dir: str) -> dict[str, dict]:
+    """What was pulled or loaded, by image id: such an image does not say it itself."""
+    try:
+        names = json.loads(read_text(os.path.join(state_dir, "build", "images.json"))).get("names", {}).values()
+        return {one["image_id"]: one["inputs"] for one in names if one.get("image_id") and (one.get("inputs") or {}).get("source", "build") != "build"}
+    except (ValueError, KeyError, AttributeError, TypeError):
+        return {}
+
+
 CDI = ("/etc/cdi", "/var/run/cdi")
 """Where Docker looks for specifications of the Container Device Interface."""
 
@@ -419,6 +428,9 @@ def read_box(*, state_dir: str, disks: list[str], images: list[str], holder_leas
     release = parse_os_release(read_text("/etc/os-release"))
     units = _printed("systemctl", "show", "--property=Id,LoadState,ActiveState,SubState,UnitFileState,Result,NRestarts", f"{PREFIX}*")
     docker = read_docker(images, read_versions(state_dir))
+    inputs = read_inputs(state_dir) if images else {}
+    for image in docker["images"].values():
+        image.update({"inputs": inputs[image["id"]]} if image["id"] in inputs else {})
     return {
         "hostname": platform.node(),
         "architecture": platform.machine(),

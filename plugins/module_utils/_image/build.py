@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.module_utils._image import dockerfile, pull_requests
+from ansible_collections.gb10.vllm.plugins.module_utils._image import dockerfile, layer, pull_requests
 from ansible_collections.gb10.vllm.plugins.module_utils._image import inputs as image_inputs
 from ansible_collections.gb10.vllm.plugins.module_utils._image import log as image_log
 from ansible_collections.gb10.vllm.plugins.module_utils._image import mods as image_mods
@@ -171,9 +171,11 @@ class Build:
             return self._labelled(image, temporary, inputs)
 
     def _mods(self, commit: str | None) -> list[str]:
-        """Each mod with git's own digest of it at the commit, in their order; nothing where the commit is not on the box yet."""
+        """Each mod with git's own digest of it, in their order; nothing where the commit is not on the box yet."""
         names = image_mods.names(self.o.mods)
         there = self.checkout.trees(commit, "mods") if names else {}
+        own = layer.own_digests(self.o)
+        there = {**there, **own} if there or len(own) == len(names) else {}
         missing = next((name for name in names if name not in there), None)
         if there and missing:
             known = ", ".join(sorted(name.removeprefix("mods/") for name in there))
@@ -182,22 +184,11 @@ class Build:
 
     def _with_mods(self, tree: Path, temporary: str, where: str) -> str:
         """The name of the image with one more layer for each mod. GB10Error for one that is not there or can be no layer."""
-        names = image_mods.names(self.o.mods)
-        for name in names:
-            script = tree / name / image_mods.SCRIPT
-            if not script.is_file():
-                raise GB10Error(f"{name} of {where} has no {image_mods.SCRIPT}, so it is no mod; correct gb10_image.mods or use another ref")
-            why = image_mods.against(script.read_text(errors="replace"))
-            if why:
-                raise GB10Error(f"{name} of {where} can be no layer of an image: {why}. Take it out of gb10_image.mods")
+        names = layer.lay(tree, self.o, where)
         made = f"{self.temporary}:mods"
-        recipe = tree / "gb10-mods.Dockerfile"
-        recipe.write_text(image_mods.dockerfile(temporary, names))
-        (tree / "gb10-mods.Dockerfile.dockerignore").write_text("")
-        command = [self.store.docker, "build", "--progress", "plain", "-t", made, "-f", str(recipe), str(tree)]
-        status, log = self.work.follow(command, cwd=tree, environment=self._environment, phase="build")
-        if status or self.store.image(made) is None:
-            raise self._failed(status or 1, log, 1, f"the mods {', '.join(names)} of {where}")
+        status, log = layer.build(tree, temporary, made, names, self.store, self.work, self._environment)
+        if status:
+            raise self._failed(status, log, 1, f"the mods {', '.join(names)} of {where}")
         return made
 
     def _arguments(self, tree: Path, where: str, temporary: str) -> list[str]:

@@ -39,6 +39,7 @@ class Options:
     arguments: list[str] = field(default_factory=list)
     build_args: dict[str, str] = field(default_factory=dict)
     mods: list[str] = field(default_factory=list)
+    mod_files: dict[str, Any] = field(default_factory=dict)
     vllm_prs: dict[str, str] = field(default_factory=dict)
     uv_http_timeout_s: int = 300
     uv_http_retries: int = 5

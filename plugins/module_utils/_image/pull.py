@@ -14,6 +14,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import struct
 import subprocess
 import termios
@@ -21,7 +22,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._image import layer, mods
 from ansible_collections.gb10.vllm.plugins.module_utils._image import log as image_log
+from ansible_collections.gb10.vllm.plugins.module_utils._image.build import environment as build_environment
+from ansible_collections.gb10.vllm.plugins.module_utils._image.build import temporary_name
 from ansible_collections.gb10.vllm.plugins.module_utils._image.options import Options
 from ansible_collections.gb10.vllm.plugins.module_utils._image.store import Image, ImageStore
 from ansible_collections.gb10.vllm.plugins.module_utils._image.work import Work
@@ -52,8 +56,13 @@ class Pull:
         self.warn = warn
 
     def inputs(self) -> dict[str, Any]:
-        """What identifies the image: its name and, where it is pinned, its digest."""
-        return {"source": "prebuilt", "image": self.o.image, "digest": self.o.digest or None}
+        """What identifies the image: its name and, where it is pinned, its digest; the mods that are laid over it."""
+        found = {"source": "prebuilt", "image": self.o.image, "digest": self.o.digest or None}
+        digests = layer.own_digests(self.o)
+        missing = next((name for name in mods.names(self.o.mods) if name not in digests), "")
+        if missing:
+            raise GB10Error(f"{missing} is a mod of the project, which is laid over an image that is built here; name one of your own by its path")
+        return {**found, "mods": [f"{name} {digests[name]}" for name in digests]} if digests else found
 
     def make(self) -> Image:
         """Pull; a moving tag is warned about with the digest that it has today."""
@@ -72,6 +81,30 @@ class Pull:
             raise GB10Error(f"docker pulled {wanted} but does not show it; see the log {self.work.log_path}")
         if not self.o.digest and image.repo_digests:
             self.warn(f"{self.o.image} is a moving tag; it is {image.repo_digests[0].split('@')[-1]} today. Set digest to keep all boxes on it")
+        return self._with_mods(wanted) if self.o.mods else image
+
+    def _with_mods(self, pulled: str) -> Image:
+        """The pulled image with one more layer for each mod. GB10Error says which cannot be one, or what the build said."""
+        temporary = temporary_name(self.work.folder)
+        tree = self.work.folder / "mods"
+        shutil.rmtree(tree, ignore_errors=True)
+        tree.mkdir(mode=0o700)
+        try:
+            names = layer.lay(tree, self.o, pulled)
+            self.store.run("tag", pulled, f"{temporary}:pulled")  # by this name it is looked for nowhere else
+            environment = build_environment(self.o, self.store.docker, os.environ)
+            status, log = layer.build(tree, f"{temporary}:pulled", f"{temporary}:mods", names, self.store, self.work, environment)
+        finally:
+            shutil.rmtree(tree, ignore_errors=True)
+        image = self.store.image(f"{temporary}:mods")
+        if status or image is None:
+            cause = image_log.last_error(log) or f"docker build ended with status {status}"
+            raise GB10Error(
+                f"the mods {', '.join(names)} could not be laid over {pulled}: {cause.rstrip('.')}. Nothing was changed. "
+                f"Full log on the box: {self.work.log_path}",
+                last_lines=image_log.tail(log),
+                rc=status,
+            )
         return image
 
     def _pull(self, wanted: str) -> tuple[int, str]:

@@ -27,6 +27,7 @@ TIMEOUT_S, READY_S = 120, 3600
 """How long the head waits for a step of the others (vLLM: 300), and its API server for the engine (vLLM: 600)."""
 HEAD_ONLY = ("--host", "--middleware", "--ssl-certfile", "--ssl-keyfile")
 OF_A_RANK = ("--node-rank", "--headless", *HEAD_ONLY)
+WORKED_OUT = ("--gpu-memory-utilization", "--kv-cache-memory-bytes")  # they follow from the others, which are named first
 OF_A_BOX = ("VLLM_HOST_IP", "NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME", "TP_SOCKET_IFNAME", "NCCL_IB_HCA", "GB10_KEY")
 # Boxes that are not all connected to each other (eugr/spark-vllm-docker, get_env_flags).
 CIRCLE = {"NCCL_NET_PLUGIN": "none", "NCCL_IB_SUBNET_AWARE_ROUTING": "1", "NCCL_IB_MERGE_NICS": "0"}
@@ -198,7 +199,8 @@ def _differing(values: Mapping[str, Any], what: str) -> str:
     other = next(box for box in others if values[box] != values[first])
     verb = "are" if what.startswith("the files") else "is"
     if isinstance(values[first], Mapping):
-        keys = sorted(key for key in {*values[first], *values[other]} if values[first].get(key) != values[other].get(key))
+        unlike = (key for key in {*values[first], *values[other]} if values[first].get(key) != values[other].get(key))
+        keys = sorted(unlike, key=lambda key: (key in WORKED_OUT, key))
         what, values = f"{what} {keys[0]}", {box: value.get(keys[0]) for box, value in values.items()}
     return f"{what} {verb} not the same: " + ", ".join(f"{box} has {_short(value)}" for box, value in values.items())
 

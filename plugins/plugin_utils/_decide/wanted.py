@@ -302,7 +302,8 @@ def _build_mistakes(image: Mapping[str, Any]) -> list[str]:
         return [text if text.startswith("gb10_image") else f"gb10_image.{text}."]
     if pull_requests.FLAG in (settings.get("arguments") or []):
         return [f"gb10_image.arguments holds {pull_requests.FLAG}: name the pull request with the checksum of its diff in gb10_image.vllm_prs."]
-    if (mods or requests) and settings.get("source", "build") != "build":
+    own = settings.get("source") == "prebuilt" and not requests and all(image_mods.is_path(str(one)) for one in mods)
+    if (mods or requests) and settings.get("source", "build") != "build" and not own:
         which = "mods" if mods else "vllm_prs"
         return [f"gb10_image.{which} needs an image that is built here, and its source is {settings['source']}; leave one of the two out."]
     return []

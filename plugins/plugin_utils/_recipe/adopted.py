@@ -14,13 +14,15 @@ from typing import Any, NamedTuple
 import yaml
 from ansible_collections.gb10.vllm.plugins.module_utils._image.identity import full_name
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.arguments import ARGUMENTS, PATH
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing.flags import SECRET_ARGS, canonical_name, plain_name
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.flags import SECRET_ARGS, canonical_name, plain_name, truth
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.mounts import IMAGE
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.wanted import REPO_ID
+from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.arguments import arguments
 from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.document import Document
 from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.mapping import imported
 from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.report import WIDTH
 from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.rows import CHANGED, MAPPED, REFUSED, Row
-from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.words import Shell, words
+from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.words import Shell, Word, words
 from ansible_collections.gb10.vllm.plugins.plugin_utils._report.table import table
 from ansible_collections.gb10.vllm.plugins.plugin_utils._report.words import cut
 
@@ -88,11 +90,15 @@ def _one(server: Mapping[str, Any]) -> Adopted:
         why = f"{error.why}, which nothing here does; start it, so that its arguments can be read, or write the entry by hand"
         return Adopted(name, {}, {}, [*rows, Row("command", 0, REFUSED, "", why)], [])
     given, private = _without_secrets(given)
+    rank = _rank(given)
+    if rank:
+        why = f"it is {rank} of a server over several boxes and answers nobody: adopt the server where its head runs, and it comes here with it"
+        return Adopted(name, {}, {}, [*rows, Row("command", 0, REFUSED, "", why)], [])
     model = _model(given)
     placed = [_placed(word, given[at - 1] if at else "", server["mounts"]) for at, word in enumerate(given)]
     text = " ".join(map(shlex.quote, placed)).replace("{", "{{").replace("}", "}}")
     document = Document(name, "1", {"command": text, "env": dict(server["env"])}, {})
-    made = imported(document)
+    made = imported(document, own=True)
     rows = [*(_plainly(row) for row in made.rows), *rows]
     entry = dict(made.server)
     image, image_row = _image(server)
@@ -125,6 +131,18 @@ def _without_secrets(given: Sequence[str]) -> tuple[list[str], list[str]]:
     return left, private
 
 
+def _rank(given: Sequence[str]) -> str:
+    """What a container is that is no server but a part of one: a rank beside the head, or one that has no API; "" for all others."""
+    try:
+        found = {one.name: one.value for one in arguments([Word(word, 0) for word in given])[1]}
+    except Shell:
+        return ""  # `imported` says what is wrong with it
+    rank = str(found.get("node_rank", 0))
+    if rank.isdecimal() and int(rank):
+        return f"rank {rank}"
+    return "a part" if truth(found.get("headless")) or any(found.get(name) for name in ("data_parallel_start_rank", "data_parallel_rank")) else ""
+
+
 def _model(given: Sequence[str]) -> str:
     """The model as the command names it, which is also what clients call it where it has no other name."""
     after = list(given[given.index("serve") + 1 :]) if "serve" in given else list(given)
@@ -141,10 +159,13 @@ def _placed(word: str, before: str, mounts: Sequence[Mapping[str, Any]]) -> str:
     name = canonical_name(plain_name(flag if flag else before)) if (flag or before.startswith("--")) else ""
     if value.lstrip().startswith("{"):
         return flag + equals + _IN_JSON.sub(lambda found: f'"{_outside(found[1], mounts) or found[1]}"', value)
+    label, named, path = value.partition("=")
+    if named and path.startswith("/") and re.fullmatch(r"[\w.-]+", label):  # --lora-modules name=path
+        return f"{flag}{equals}{label}={_outside(path, mounts) or f'{IMAGE}{path}'}"
     if not value.startswith("/"):
         return word
     there = _outside(value, mounts)
-    inside = f"image:{value}" if name in ARGUMENTS and ARGUMENTS[name].place == PATH else value
+    inside = f"{IMAGE}{value}" if name in ARGUMENTS and ARGUMENTS[name].place == PATH else value
     return flag + equals + (there or inside)
 
 
@@ -202,9 +223,10 @@ def _finish(entry: dict[str, Any], server: Mapping[str, Any], model: str) -> lis
     else:
         entry["port"] = inner
         rows.append(Row("--publish", 0, CHANGED, f"port: {inner}", "no port was published, so only other containers reached it; now the box does"))
-    used = [model, *map(str, _texts(entry))]
+    used = [model, *(text for one in _texts(entry) for text in (one, one.partition("=")[2], *_IN_JSON.findall(one)))]
     for mount in server["mounts"]:
-        if not any(str(mount["source"]) and one.startswith(str(mount["source"])) for one in used):
+        source = str(mount["source"]).rstrip("/")
+        if not any(source and (one == source or one.startswith(f"{source}/")) for one in used):
             rows.append(Row(f"--volume {mount['target']}", 0, CHANGED, "", "not mounted: no argument names a file in it; caches lie in the state directory"))
     return rows
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.arguments import ARGUMENTS
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.flags import canonical_name
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.values import AGAIN
 from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.arguments import Argument, arguments
 from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.document import Document
 from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.placeholders import filled, line_of
@@ -45,7 +46,8 @@ def call(document: Document, defaults: Mapping[str, Any], model: str) -> Call:
     if not isinstance(command, str):
         raise document.error("command", "it must be text, best as a block that begins with |")
     command = command.replace("\r\n", "\n")
-    text = filled(document, command, {"model": model, **defaults} if model else defaults)
+    known = {"model": model, **({"model_revision": document.fields.get("model_revision")} if document.version == "2" else {})}
+    text = filled(document, command, {**{name: value for name, value in known.items() if value}, **defaults})
     try:
         given = words(text)
         env, rest = _before(given)
@@ -56,7 +58,21 @@ def call(document: Document, defaults: Mapping[str, Any], model: str) -> Call:
         raise document.error("command", why, line_of(document, text, error.at)) from None
     if len(loose) > 1:
         raise document.error("command", f"{loose[1][:60]!r} belongs to no argument (the model is {loose[0][:60]})", _line(document, text, rest, loose[1]))
+    if document.version == "2":
+        found = [*found, *_beside(defaults, found)]
     return Call(loose[0] if loose else "", found, env, text)
+
+
+def _beside(defaults: Mapping[str, Any], found: list[Argument]) -> list[Argument]:
+    """What sparkrun adds to a command that does not say it: the name for clients (``_augment_served_model_name``) and how many boxes there are."""
+    said = {one.name for one in found}
+    names = {"served_model_name": "served_model_name", **OF_DEFAULTS}
+    return [Argument(name, defaults[key], f"defaults.{key}", 0) for key, name in names.items() if defaults.get(key) is not None and name not in said]
+
+
+def last_of_each(given: Sequence[Argument]) -> set[int]:
+    """The places of the arguments that count: of one that is there twice the last, but for those that grow by each."""
+    return {number for number, one in enumerate(given) if one.name in AGAIN} | set({one.name: number for number, one in enumerate(given)}.values())
 
 
 def _before(given: list[Word]) -> tuple[dict[str, str], list[Word]]:

@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.plugin_utils._report.words import visible
 
 LONGEST = 64 * 1024
 """Characters of a recipe: the longest that was seen has 8 KiB."""
@@ -32,7 +33,7 @@ class FieldError(GB10Error):
     """What is wrong with one field of a recipe."""
 
     def __init__(self, recipe: str, name: str, line: int, why: str) -> None:
-        super().__init__(f"Recipe {recipe}, line {line}, `{name}`: {why}.")
+        super().__init__(visible(f"Recipe {recipe}, line {line}, `{name}`: {why}."))
         self.field, self.line, self.why = name, line, why
 
 
@@ -74,6 +75,7 @@ def read(text: str, name: str) -> Document:
         lines[top] = key.start_mark.line + 1
         if top == "command":
             literal = getattr(value, "style", None) == "|"
+        twice += _twice(value, top, lines)
         for inner, _value in value.value if isinstance(value, yaml.MappingNode) else ():
             lines[f"{top}.{inner.value}"] = inner.start_mark.line + 1
         for number, item in enumerate(value.value if isinstance(value, yaml.SequenceNode) else ()):
@@ -81,6 +83,20 @@ def read(text: str, name: str) -> Document:
     fields = _construct(root, name)
     version = _version(fields, lines, name)
     return Document(name, version, fields, lines, literal, tuple(twice))
+
+
+def _twice(node: Any, place: str, lines: dict[str, int]) -> list[str]:
+    """The keys below a node that are there more than once, with those they stand in; YAML's reader keeps the last without a word. ``lines`` gets theirs."""
+    found: list[str] = []
+    seen: set[str] = set()
+    for number, one in enumerate(node.value if isinstance(node, (yaml.MappingNode, yaml.SequenceNode)) else ()):
+        key, value = (str(one[0].value), one[1]) if isinstance(one, tuple) else (str(number), one)
+        if key in seen:
+            found.append(f"{place}.{key}")
+            lines[f"{place}.{key}"] = one[0].start_mark.line + 1
+        seen.add(key)
+        found += _twice(value, f"{place}.{key}", lines)
+    return found
 
 
 def _compose(text: str, name: str) -> Any:
@@ -106,16 +122,19 @@ def _compose(text: str, name: str) -> Any:
 
 def _count(root: Any, name: str) -> None:
     """GB10Error for a document whose aliases make it large or endless: it would only be found out when somebody reads it."""
-    left, todo = MOST_NODES, [root]
-    while todo:
-        node = todo.pop()
-        left -= 1
-        if left < 0:
-            raise GB10Error(f"Recipe {name}: its anchors and aliases make it too large for a recipe.")
-        if isinstance(node, yaml.MappingNode):
-            todo += [one for pair in node.value for one in pair]
-        elif isinstance(node, yaml.SequenceNode):
-            todo += node.value
+    left = MOST_NODES
+    for key, top in root.value if isinstance(root, yaml.MappingNode) else [(None, root)]:
+        todo = [top]
+        while todo:
+            node = todo.pop()
+            left -= 1
+            if left < 0:
+                where = f", line {key.start_mark.line + 1}, `{visible(str(key.value))[:60]}`" if key else ""
+                raise GB10Error(f"Recipe {name}{where}: its anchors and aliases make it too large for a recipe.")
+            if isinstance(node, yaml.MappingNode):
+                todo += [one for pair in node.value for one in pair]
+            elif isinstance(node, yaml.SequenceNode):
+                todo += node.value
 
 
 def _construct(root: Any, name: str) -> dict[str, Any]:
@@ -130,8 +149,30 @@ def _construct(root: Any, name: str) -> dict[str, Any]:
         what = " ".join(str(getattr(error, "problem", "") or "it has a tag that a recipe cannot have").split())
         raise GB10Error(f"Recipe {name}, line {mark.line + 1 if mark else 1}: {what}.") from None
     except (RecursionError, ValueError, OverflowError, TypeError) as error:
-        raise GB10Error(f"Recipe {name}: a value makes no sense ({' '.join(str(error).split())[:100]}).") from None
+        where = _senseless(root)
+        raise GB10Error(f"Recipe {name}{where}: a value makes no sense ({' '.join(str(error).split())[:100]}).") from None
     return {str(key): value for key, value in built.items()}
+
+
+def _senseless(root: Any) -> str:
+    """Line and field of the first value that YAML's reader cannot make, such as the date of a 45th; "" where it is not one alone."""
+    loader = yaml.SafeLoader("")
+    try:
+        todo = [(value, str(key.value)) for key, value in reversed(root.value)]
+        while todo:
+            node, label = todo.pop()
+            if isinstance(node, yaml.MappingNode):
+                todo += [(value, f"{label}.{key.value}") for key, value in reversed(node.value)]
+            elif isinstance(node, yaml.SequenceNode):
+                todo += [(value, f"{label}.{number}") for number, value in reversed(list(enumerate(node.value)))]
+            else:
+                try:
+                    loader.construct_object(node)
+                except (ValueError, OverflowError, TypeError):
+                    return f", line {node.start_mark.line + 1}, `{visible(label)[:60]}`"
+    finally:
+        loader.dispose()
+    return ""
 
 
 def _version(fields: Mapping[str, Any], lines: Mapping[str, int], name: str) -> str:

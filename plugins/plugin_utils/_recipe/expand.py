@@ -14,25 +14,29 @@ from typing import Any
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.flags import canonical_name, normalise_args, plain_name
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.flavours import image_settings
-from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe import source
+from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe import images, source
 from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.document import read
 from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.mapping import Imported, imported
+from ansible_collections.gb10.vllm.plugins.plugin_utils._report.words import visible
 
 OURS = ("recipe", "recipe_without")
 SHARED = ("boxes", "tensor_parallel", "pipeline_parallel")
 
 
-def with_recipes(servers: Any) -> Any:
-    """``gb10_servers`` with each ``recipe`` read and taken over; entries without one as they are. GB10Error names the recipe, the field and the line."""
+def with_recipes(servers: Any, image: Mapping[str, Any] | None = None) -> Any:
+    """``gb10_servers`` with each ``recipe`` read and taken over; entries without one as they are. GB10Error names the recipe, the field and the line.
+
+    ``image``: gb10_image, whose ``ref`` says where the project's mods are looked for; a mod that its default lacks is left to ``mistakes`` without it.
+    """
     if not isinstance(servers, (list, tuple)) or not any(isinstance(one, Mapping) and one.get("recipe") for one in servers):
         return servers
-    return [with_recipe(one) if isinstance(one, Mapping) and one.get("recipe") else one for one in servers]
+    return [with_recipe(one, image) if isinstance(one, Mapping) and one.get("recipe") else one for one in servers]
 
 
-def with_recipe(server: Mapping[str, Any]) -> dict[str, Any]:
+def with_recipe(server: Mapping[str, Any], image: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """One entry with its recipe taken over. GB10Error for a field that nothing here can do, unless ``recipe_without`` names it."""
-    found = taken(server)
-    refused = left_over(found, server)
+    found = taken(server, image)
+    refused = [row for row in left_over(found, server) if image is not None or not images.is_missing(row)]
     if refused:
         raise GB10Error(_sentence(server, refused[0]))
     entry = {key: value for key, value in server.items() if key not in OURS and key not in ("args", "env")}
@@ -55,7 +59,7 @@ def mistakes(servers: Any, image: Mapping[str, Any]) -> list[str]:
         if not isinstance(server, Mapping) or not server.get("recipe"):
             continue
         try:
-            found = taken(server)
+            found = taken(server, image)
             said += [_sentence(server, row) for row in left_over(found, server)]
             said += _other_image(server, found, image)
         except GB10Error as error:
@@ -63,8 +67,8 @@ def mistakes(servers: Any, image: Mapping[str, Any]) -> list[str]:
     return said
 
 
-def taken(server: Mapping[str, Any]) -> Imported:
-    """The recipe that an entry names, as it is now. GB10Error for one that cannot be read."""
+def taken(server: Mapping[str, Any], image: Mapping[str, Any] | None = None) -> Imported:
+    """The recipe that an entry names, as it is now. ``image``: gb10_image; the entry's own counts more. GB10Error for one that cannot be read."""
     name = server.get("recipe")
     if not isinstance(name, str) or not name.strip():
         raise GB10Error(f"gb10_servers ({server.get('name')}): `recipe` must be the path of a file on the controller.")
@@ -81,13 +85,15 @@ def taken(server: Mapping[str, Any]) -> Imported:
     except OSError as error:
         place = "write its whole path, which may begin with inventory_dir" if not os.path.isabs(name) else "correct the path"
         raise GB10Error(f"gb10_servers ({server.get('name')}): the recipe {path} cannot be read on the controller ({error.strerror}); {place}.") from None
-    return _imported(path, seen.st_mtime_ns, seen.st_size)
+    own = server.get("image")
+    ref = (own.get("ref") if isinstance(own, Mapping) else "") or (image or {}).get("ref") or ""
+    return _imported(path, seen.st_mtime_ns, seen.st_size, str(ref))
 
 
 @lru_cache(maxsize=64)
-def _imported(path: str, changed: int, size: int) -> Imported:
+def _imported(path: str, changed: int, size: int, ref: str) -> Imported:
     found = source.find(path).recipes[0]
-    return imported(read(found.text, found.name), found.mods)
+    return imported(read(found.text, found.name), images.Beside(found.mods, found.beside, found.files, ref))
 
 
 def left_over(found: Imported, server: Mapping[str, Any]) -> list[Any]:
@@ -101,7 +107,7 @@ def left_over(found: Imported, server: Mapping[str, Any]) -> list[Any]:
 
 def _sentence(server: Mapping[str, Any], row: Any) -> str:
     where = f"gb10_servers ({server.get('name')}): recipe {server.get('recipe')}, line {row.line}, `{row.field}`"
-    return f"{where}: {row.why}. Name it in recipe_without to go on without it."
+    return visible(f"{where}: {row.why}. Name it in recipe_without to go on without it.")
 
 
 def _other_image(server: Mapping[str, Any], found: Imported, image: Mapping[str, Any]) -> list[str]:

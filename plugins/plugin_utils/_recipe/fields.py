@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,7 +24,6 @@ TOLD = {
     "description": "told in the report",
     "metadata": "read for people; the plan reads the model's own files instead",
     "maintainer": "told in the report",
-    "min_sparkrun_version": "nothing of sparkrun runs here",
     "runtime_version": "the image decides which vLLM runs",
     **dict.fromkeys(("author", "tags", "notes", "license", "homepage", "source", "url", "version", "display_name", "title", "category"), "told to people only"),
     "capabilities": "what the model can do is read from its files",
@@ -40,6 +40,8 @@ INSTEAD = {
     "max_nodes": "how many boxes is said by `boxes`",
     "mode": "how many boxes is said by `boxes`",
 }
+SPARKRUN = (0, 4)
+"""The release of sparkrun whose rules are followed: placeholders of the command and of ``env``, what it adds to a command."""
 HOOKS = ("pre_exec", "post_exec", "post_commands")
 NEVER = {
     **dict.fromkeys(HOOKS, "commands that the author wants run on your machines; read them, and do by hand what you want of them"),
@@ -96,8 +98,46 @@ def rows(document: Document) -> list[Row]:
     return found
 
 
+def _distribution(document: Document, value: Any) -> list[Row]:
+    """Each part: what is copied beside the model is fetched here only where an argument names it."""
+    if not isinstance(value, Mapping):
+        return [Row("distribution_config", document.line("distribution_config"), CHANGED, "", INSTEAD["distribution_config"])]
+    found = []
+    for key, one in value.items():
+        label = f"distribution_config.{key}"
+        more = key in ("additional_models", "models") and one not in (None, [], "")
+        why = (
+            "fetched only as far as an argument names it, a draft in --speculative-config or an adapter in --lora-modules; nothing else is brought"
+            if more
+            else ""
+        )
+        found.append(Row(label, document.line(label), CHANGED, "", why or INSTEAD["distribution_config"]))
+    return found or [Row("distribution_config", document.line("distribution_config"), MAPPED, "", "empty")]
+
+
+def _least_version(document: Document, value: Any) -> Row:
+    """Rules of a later sparkrun than the one that was read may make another command of a recipe."""
+    name = "min_sparkrun_version"
+    line, words = document.line(name), re.match(r"\D{0,2}(\d{1,6})(?:\.(\d{1,6}))?", str(value or "0"))
+    newer = words is None or (int(words[1]), int(words[2] or 0)) > SPARKRUN
+    known = ".".join(map(str, SPARKRUN))
+    if newer:
+        return Row(
+            name,
+            line,
+            CHANGED,
+            "",
+            f"{str(value)[:20]}: the rules that are known here are sparkrun's up to {known}; compare the command with what it makes of it",
+        )
+    return Row(name, line, MAPPED, "", f"the rules of sparkrun up to {known} are known; nothing of it runs here")
+
+
 def _one(document: Document, name: str, value: Any) -> list[Row]:
     line = document.line(name)
+    if name == "distribution_config":
+        return _distribution(document, value)
+    if name == "min_sparkrun_version":
+        return [_least_version(document, value)]
     if name in TOLD or name.startswith("x-"):
         return [Row(name, line, MAPPED, "", TOLD.get(name, "told to people only"))]
     if name == "runtime":
@@ -112,7 +152,7 @@ def _one(document: Document, name: str, value: Any) -> list[Row]:
         return [Row(name, line, CHANGED, "", INSTEAD[name])]
     if name in NEVER:
         return [Row(name, line, REFUSED if value else MAPPED, "", NEVER[name] if value else "empty")]
-    known = [*ELSEWHERE, *TOLD, *INSTEAD, *NEVER, "runtime", "executor", "builder", "executor_config", "builder_config"]
+    known = [*ELSEWHERE, *TOLD, *INSTEAD, *NEVER, "runtime", "executor", "builder", "executor_config", "builder_config", "min_sparkrun_version"]
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
     return [Row(name, line, REFUSED, "", "not a field that is known" + (f"; did the author mean `{near[0]}`?" if near else ""))]
 

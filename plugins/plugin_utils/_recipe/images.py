@@ -38,6 +38,8 @@ REBUILDS = {
     "--use-wheels": "wheels are the default",
 }
 HANDED_ON = {"--flashinfer-ref": 1, "--torch-version": 1, "--torchvision-version": 1, "--torchaudio-version": 1, "--gpu-arch": 1, "--apply-flashinfer-pr": 1}
+OF_PROJECT = "@eugr/"
+"""What sparkrun calls the registry that is the project's own repository."""
 REF = re.compile(r"[A-Za-z0-9][\w./+-]{0,100}")
 
 
@@ -49,8 +51,17 @@ class Wanted(NamedTuple):
     rows: list[Row]
 
 
-def image_of(document: Document, mods: Mapping[str, str]) -> Wanted:
-    """The image that a recipe wants. ``mods``: what is against each of its mods, "" where nothing is; a mod that is not in it was not looked at."""
+class Beside(NamedTuple):
+    """The mods that lie beside a recipe, by name: what is ``against`` each ("" where nothing is), its whole path, its files; and the ref of gb10_image."""
+
+    against: Mapping[str, str] = {}
+    places: Mapping[str, str] = {}
+    files: Mapping[str, Mapping[str, tuple[bytes, bool]]] = {}
+    ref: str = ""
+
+
+def image_of(document: Document, mods: Beside) -> Wanted:
+    """The image that a recipe wants."""
     rows: list[Row] = []
     settings, special = _container(document, rows)
     built = _build_args(document, rows)
@@ -140,26 +151,50 @@ def listed(document: Document, name: str) -> tuple[list[Any], str]:
     return list(value), label
 
 
-def _mods(document: Document, known: Mapping[str, str], rows: list[Row], pulled: bool) -> dict[str, Any]:
+def _mods(document: Document, mods: Beside, rows: list[Row], pulled: bool) -> dict[str, Any]:
+    """Each mod, from beside the recipe where it lies there and else from the image's repository; never one in the place of another."""
     given, label = listed(document, "mods")
-    taken = []
+    taken: list[str] = []
     for number, one in enumerate(given):
-        name = str(one).strip()
-        line = document.line(f"{label}.{number}")
-        name = name if "/" in name else f"mods/{name}"
-        why = known.get(name, "")
-        if not why and name not in image_mods.AT_PIN:
-            why = f"missing: the image's repository has no such mod at {image_mods.PIN[:7]}, and only its own can be put into an image"
-        why = why or image_mods.AT_PIN.get(name, "")
-        why = why or ("mods are layers of an image that is built here, and the recipe's is pulled" if pulled else "")
+        name, line = image_mods.called(str(one)), document.line(f"{label}.{number}")
+        own = name in mods.against
+        name = name if own or not name.startswith(OF_PROJECT) else f"mods/{name.removeprefix(OF_PROJECT)}"
+        why = mods.against.get(name, "") if own else _not_there(name, mods.ref)
+        why = why or ("it is one of the project, which is a layer of an image that is built here, and the recipe's is pulled" if pulled and not own else "")
         if why:
             by_hand = "put its change into an image of your own (gb10_image.source: existing), or go without it (recipe_without)"
             rows.append(Row(f"{label}.{number}", line, REFUSED, "", f"{name[:60]}: {why}; {by_hand}"))
             continue
-        taken.append(name)
-        how = "run once, as a layer of the image, and not at each start" + ("; it fetches from the network then" if name in image_mods.FETCHING else "")
-        rows.append(Row(f"{label}.{number}", line, CHANGED, "gb10_image.mods", f"{name}: {how}"))
+        place = mods.places.get(name) or name
+        taken.append(place)
+        how = "run once, as a layer of the image, and not at each start"
+        if own:
+            files = mods.files.get(name) or {}
+            how += f"; from the recipe's own directory (digest {image_mods.digest(files)[:12]})" if files else "; from the recipe's own directory"
+            fetches = image_mods.fetches((files.get(image_mods.SCRIPT) or (b"", False))[0].decode(errors="replace"))
+        else:
+            fetches = name in image_mods.FETCHING
+            how += "" if not mods.ref or mods.ref == image_mods.PIN else f"; looked for in the image's repository at {mods.ref[:40]} when it is built"
+        how += "; it fetches from the network then, so it cannot be built without" if fetches else ""
+        rows.append(Row(f"{label}.{number}", line, CHANGED, "gb10_image.mods" + (f": {place}" if place != name else ""), f"{name}: {how}"))
     return {"mods": taken} if taken else {}
+
+
+def is_missing(row: Row) -> bool:
+    """Whether a row refuses a mod that is nowhere to be found."""
+    return row.state == REFUSED and ": missing: " in row.why
+
+
+def _not_there(name: str, ref: str) -> str:
+    """Why the image's repository has no such mod, or none that can be a layer; "" where it may have one."""
+    if name in image_mods.AT_PIN:
+        return image_mods.AT_PIN[name]
+    if ref and ref != image_mods.PIN and image_mods.NAME.fullmatch(name):
+        return ""  # the box that builds looks at that commit, and says which mods it has
+    where = f"the image's repository has no such mod at {image_mods.PIN[:7]}, which is built where gb10_image.ref says nothing"
+    if name.startswith("@"):
+        return "missing: it is a mod of another registry of sparkrun; put its directory beside the recipe, as mods/NAME, and name it so"
+    return f"missing: it lies not beside the recipe, and {where}"
 
 
 def _row(document: Document, name: str, state: str, why: str, ours: str = "") -> Row:

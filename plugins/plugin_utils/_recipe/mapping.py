@@ -12,15 +12,16 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.module_utils._sizing.arguments import ARGUMENTS, PATH, TRUTH
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.arguments import TRUTH
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.checks import human_int
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.flags import REMOVED, SECRET_ARGS, kind_of, normalise_args, truth
+from ansible_collections.gb10.vllm.plugins.module_utils._sizing.values import AGAIN
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.wanted import REPO_ID, is_secret, model_mistake, names_a_secret
-from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe import fields, images, nodes
+from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe import fields, images, nodes, trust
 from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.arguments import Argument
-from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.command import Call, call
+from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.command import Call, call, last_of_each
 from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.document import Document, FieldError
-from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.placeholders import line_of, used
+from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.placeholders import in_value, line_of, used
 from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.rows import CHANGED, MAPPED, REFUSED, Row
 
 ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -45,22 +46,26 @@ class Imported(NamedTuple):
         return [row for row in self.rows if row.state == REFUSED]
 
 
-def imported(document: Document, mods: Mapping[str, str] | None = None) -> Imported:
-    """What a recipe comes to. ``mods``: what is against each of its mods, as far as they were looked at. Raises nothing over a field."""
+def imported(document: Document, mods: Mapping[str, str] | images.Beside | None = None, own: bool = False) -> Imported:
+    """What a recipe comes to. ``mods``: what lies beside it, or only what is against each that does. Raises nothing over a field.
+
+    ``own``: the user wrote it himself, so that it may name his box's files and load his code; a recipe that people share may not (see ``trust``).
+    """
     rows: list[Row] = []
     image = images.Wanted({}, False, [])
     server: dict[str, Any] = {}
     boxes = (1, nodes.MOST)
     try:
         rows += fields.rows(document)
-        image = images.image_of(document, mods or {})
+        image = images.image_of(document, mods if isinstance(mods, images.Beside) else images.Beside(mods or {}))
         rows += image.rows
         boxes = nodes.allowed(document)
         if not any(row.field == "runtime" and row.state == REFUSED for row in rows):
-            server = _Mapping(document, boxes, bool(image.settings.get("mods"))).server(rows)
+            server = _Mapping(document, boxes, bool(image.settings.get("mods")), own).server(rows)
     except FieldError as error:
         rows.append(Row(error.field, error.line, REFUSED, "", error.why))
         server = {}
+    rows = _one_verdict(rows)
     said = {row.field.partition(".")[0] for row in rows}
     left = [name for name in document.fields if name not in said and not (name == "command" and server)]
     rows += [Row(name, document.line(name), CHANGED, "", "not looked at: nothing of it is served") for name in left if not server]
@@ -69,6 +74,12 @@ def imported(document: Document, mods: Mapping[str, str] | None = None) -> Impor
         rows.append(Row("command", document.line("command"), REFUSED, "", f"{unsafe[:60]!r} is a template, which Ansible would run"))
         return Imported({}, {}, image.special, boxes, rows)
     return Imported(server, image.settings, image.special, boxes, rows)
+
+
+def _one_verdict(rows: list[Row]) -> list[Row]:
+    """The rows without what was said first of fields that say how many boxes there are, where more came of them."""
+    last = {row.field: number for number, row in enumerate(rows) if row.field in nodes.FIELDS}
+    return [row for number, row in enumerate(rows) if last.get(row.field, number) == number]
 
 
 def _template(value: Any) -> str:
@@ -83,8 +94,9 @@ def _template(value: Any) -> str:
 class _Mapping:
     """One recipe on its way to an entry."""
 
-    def __init__(self, document: Document, boxes: tuple[int, int], modded: bool) -> None:
-        self.document, self.boxes, self.modded = document, boxes, modded
+    def __init__(self, document: Document, boxes: tuple[int, int], modded: bool, own: bool) -> None:
+        self.document, self.boxes, self.modded, self.own = document, boxes, modded, own
+        self.defaults: dict[str, Any] = {}
         self.made: dict[str, Any] = {}
         self.args: dict[str, Any] = {}
         self.env: dict[str, str] = {}
@@ -95,18 +107,23 @@ class _Mapping:
         """The entry; what became of the fields is added to ``rows``."""
         document = self.document
         self.rows = rows
-        defaults = self._defaults()
+        self.defaults = defaults = self._defaults()
         model = self._model(document.fields.get("model"), "model")
         made = call(document, defaults, model)
         self._name_model(model, made)
         self._revision()
         self._rows_of_defaults(defaults, made)
-        for argument in made.arguments:
-            self._argument(argument, made)
+        last = last_of_each(made.arguments)
+        for number, argument in enumerate(made.arguments):
+            self._argument(argument, made, number in last)
         self._environment(document.fields.get("env"), made.env)
         self._over_boxes()
         self._check_args()
         return {**self.made, **({"args": self.args} if self.args else {}), **({"env": self.env} if self.env else {})}
+
+    def values(self) -> dict[str, Any]:
+        """What a placeholder may stand for in format 2: a default, the model, and its revision."""
+        return {**{name: self.document.fields.get(name) for name in ("model", "model_revision")}, **self.defaults}
 
     def _defaults(self) -> dict[str, Any]:
         defaults = self.document.fields.get("defaults")
@@ -135,6 +152,8 @@ class _Mapping:
             same = served == model
             why = "" if same else f"the command serves {served}, and that is what counts"
             why = "the command names a place in the author's container, where the model is mounted" if inside else why
+            if served.startswith("/") and not self.own:
+                why = "a directory of the author's: your boxes need the model there, or name a repository or directory of yours beside the recipe"
             self.rows.append(Row("model", self.document.line("model"), CHANGED if why else MAPPED, f"model: {served}", why))
         mistake = model_mistake(served)
         if mistake:
@@ -155,18 +174,21 @@ class _Mapping:
             line, label = self.document.line(f"defaults.{key}"), f"defaults.{key}"
             if key in named | nested:
                 self.rows.append(Row(label, line, MAPPED, "see the argument that it goes into"))
-            elif not command and value is False:
+            elif value is None or (not command and value is False):
                 self.rows.append(Row(label, line, MAPPED, "", "off"))
             elif not command:
                 self.rows.append(Row(label, line, REFUSED, "", "no argument of vLLM has this name, and there is no command that says what it is for"))
             else:
                 self.rows.append(Row(label, line, CHANGED, "", "the command has no place for it, so it never did anything"))
 
-    def _argument(self, argument: Argument, made: Call) -> None:
+    def _argument(self, argument: Argument, made: Call, counts: bool) -> None:
         """One argument of the command: a setting of the server, one of ``args``, or left out with the reason."""
         field, line = f"command {argument.written}", line_of(self.document, made.text, argument.at) if made.text else self.document.line(argument.written)
         if argument.written.startswith("defaults."):
             field = argument.written
+        if not counts:
+            self.rows.append(Row(field, line, CHANGED, "", "it is there twice; the last one counts, as in vLLM"))
+            return
         if kind_of(argument.name) == TRUTH and truth(argument.value) is None:
             raise self.document.error("command", f"{argument.written} is a switch and takes no {str(argument.value)[:40]!r}", line)
         state, ours, why = self._placed(argument)
@@ -204,13 +226,17 @@ class _Mapping:
 
     def _further(self, name: str, value: Any) -> tuple[str, str, str]:
         """An argument that goes into ``args``."""
-        if name in self.args and self.args[name] != value:
-            self.args[name] = value
-            return CHANGED, f"args.{name}", "it is there twice; the last one counts, as in vLLM"
-        place = ARGUMENTS[name].place if name in ARGUMENTS else ""
-        if place == PATH and isinstance(value, str) and self.modded and value and not value.startswith(("/", "~", "image:")) and "{" not in value:
+        if name in AGAIN and name in self.args:
+            value = [*_several(self.args[name]), *_several(value)]
+        if self.modded and trust.of_mod(name, value):
             self.args[name] = f"image:{value}"
             return CHANGED, f"args.{name}: image:{value}", "a file that a mod puts into the image"
+        if not self.own and trust.of_image(name, value):
+            self.args[name] = f"image:{value}"
+            return CHANGED, f"args.{name}: image:{value}", "a file of the image, as in the author's container; nothing of the box is mounted for it"
+        against = "" if self.own or (isinstance(value, str) and value.startswith("image:")) else trust.of_argument(name, value)
+        if against:
+            return CHANGED, "", against
         self.args[name] = value
         shown = json.dumps(value, default=str) if isinstance(value, (dict, list)) else value
         why = REMOVED.get(name, "")
@@ -275,7 +301,7 @@ class _Mapping:
             raise self.document.error("env", "it must be a mapping of names to values")
         for key, value in [*((f"env.{key}", value) for key, value in given.items()), *((f"command {key}", value) for key, value in before.items())]:
             name = key.partition("." if key.startswith("env.") else " ")[2]
-            state, why = self._variable(name, value)
+            state, why = self._variable(name, in_value(value, self.values()) if isinstance(value, str) and self.document.version == "2" else value)
             line = self.document.line(key if key.startswith("env.") else "command")
             self.rows.append(Row(key, line, state, f"env.{name}" if state == MAPPED else "", why))
 
@@ -289,6 +315,9 @@ class _Mapping:
             return REFUSED, "its value stands for something that only the shell of the author's machine knows; write what it is"
         if not text.isprintable():
             return REFUSED, "its value holds a line break or another character that cannot be printed"
+        against = "" if self.own else trust.of_variable(name, text)
+        if against:
+            return CHANGED, against
         self.env[name] = text
         return MAPPED, ""
 
@@ -297,6 +326,10 @@ class _Mapping:
             self.args = normalise_args(self.args, "of this recipe")
         except GB10Error as error:
             raise self.document.error("command", str(error).removeprefix("server of this recipe: ")) from None
+
+
+def _several(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
 def _length(value: Any) -> Any:

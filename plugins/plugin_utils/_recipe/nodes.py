@@ -13,6 +13,8 @@ from ansible_collections.gb10.vllm.plugins.module_utils._sizing.parallel import 
 from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.document import Document
 from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.rows import CHANGED, REFUSED, Row
 
+FIELDS = ("min_nodes", "max_nodes", "solo_only", "cluster_only", "mode")
+
 
 def allowed(document: Document) -> tuple[int, int]:
     """(least, most) boxes, by ``min_nodes``, ``max_nodes``, ``solo_only``, ``cluster_only`` and ``mode``. GB10Error names the field."""

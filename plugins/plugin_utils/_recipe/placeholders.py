@@ -4,8 +4,8 @@
 
 """A recipe's command with its placeholders filled in, by the brace rules of both formats. Pure.
 
-Format 1 is Python's ``str.format``: braces that are meant are doubled. Format 2 replaces ``{name}`` where it knows the name, again and again for values
-that hold placeholders, and leaves all other braces alone.
+Format 1 is Python's ``str.format``: braces that are meant are doubled. Format 2 replaces ``{name}`` where it knows the name, whatever signs it has, again
+and again for values that hold placeholders, and leaves all other braces alone. What is left of a placeholder was nobody's intention, and is refused.
 """
 
 from __future__ import annotations
@@ -19,13 +19,20 @@ from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.document import 
 
 NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 _OF_FORMAT = re.compile(r"\{\{|\}\}|\{(" + NAME + r")\}|[{}]")
-_PLAIN = re.compile(r"\{(" + NAME + r")\}")
+_PLAIN = re.compile(r"\{([A-Za-z_][\w.-]*)\}")
+# A name with what ``str.format`` would look up or convert, or spaces: what an author meant as a placeholder, and no JSON.
+_MEANT = re.compile(r"\{\s*([A-Za-z_][\w.-]*)(?:![a-z]|\[[^\]{}]*\]|:[^{}\"'\s,]{0,12})?\s*\}")
 _ROUNDS, LONGEST = 5, 100_000
 
 
 def used(command: str) -> set[str]:
     """Names that a command has placeholders for."""
     return set(_PLAIN.findall(command))
+
+
+def meant(text: str) -> bool:
+    """Whether something in a text would be taken for a placeholder of format 2."""
+    return bool(_MEANT.search(text))
 
 
 def filled(document: Document, command: str, values: Mapping[str, Any], label: str = "command") -> str:
@@ -38,7 +45,7 @@ def filled(document: Document, command: str, values: Mapping[str, Any], label: s
     text = command
     for _round in range(_ROUNDS):
         before = text
-        text = _PLAIN.sub(lambda found: _said(values[found[1]]) if found[1] in values else found[0], text)
+        text = _PLAIN.sub(lambda found: _said(values[found[1]]) if values.get(found[1]) is not None else found[0], text)
         if len(text) > LONGEST:
             raise document.error(label, "its placeholders make it too long for a command")
         if text == before:
@@ -54,7 +61,7 @@ def _formatted(document: Document, command: str, values: Mapping[str, Any], labe
         made.append(command[at : found.start()])
         at = found.end()
         if found[1]:
-            if found[1] not in values:
+            if values.get(found[1]) is None:
                 raise document.error(label, _missing(found[1], values), line_of(document, command, found.start()))
             made.append(_said(values[found[1]]))
         elif found[0] in ("{{", "}}"):
@@ -66,14 +73,14 @@ def _formatted(document: Document, command: str, values: Mapping[str, Any], labe
 
 
 def _refuse_left(document: Document, text: str, label: str) -> None:
-    left = _PLAIN.search(text)
+    left = _MEANT.search(text)
     if left:
         raise document.error(label, _missing(left[1], document.fields.get("defaults") or {}), line_of(document, text, left.start()))
 
 
 def _missing(name: str, values: Any) -> str:
-    known = ", ".join(sorted(values)[:12]) if isinstance(values, Mapping) and values else "nothing"
-    return f"{{{name}}} is a placeholder that `defaults` gives no value for (it has {known})"
+    known = ", ".join(sorted(str(one) for one, value in values.items() if value is not None)[:12]) if isinstance(values, Mapping) else ""
+    return f"{{{name}}} is a placeholder that `defaults` gives no value for (it has {known or 'nothing'})"
 
 
 def line_of(document: Document, text: str, at: int) -> int:
@@ -83,7 +90,10 @@ def line_of(document: Document, text: str, at: int) -> int:
     return document.line("command") + 1 + text.count("\n", 0, at)
 
 
+def in_value(text: str, values: Mapping[str, Any]) -> str:
+    """A value of ``env`` as sparkrun (from 0.4 on) makes it: names that are known are filled in, all else stays."""
+    return _PLAIN.sub(lambda found: _said(values[found[1]]) if values.get(found[1]) is not None else found[0], text)
+
+
 def _said(value: Any) -> str:
-    if isinstance(value, (dict, list)):
-        return json.dumps(value, separators=(",", ":"), default=str)
-    return "" if value is None else str(value)
+    return json.dumps(value, separators=(",", ":"), default=str) if isinstance(value, (dict, list)) else str(value)

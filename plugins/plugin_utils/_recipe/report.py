@@ -16,7 +16,7 @@ from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.document import 
 from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.mapping import Imported
 from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.rows import REFUSED, Row
 from ansible_collections.gb10.vllm.plugins.plugin_utils._report.table import table
-from ansible_collections.gb10.vllm.plugins.plugin_utils._report.words import cut
+from ansible_collections.gb10.vllm.plugins.plugin_utils._report.words import cut, visible
 
 WIDTH = 60
 """Characters of a cell that may be cut."""
@@ -51,14 +51,17 @@ def as_data(found: Imported, name: str, document: Document) -> dict[str, Any]:
 
 def reason(row: Row) -> str:
     """Why a field was refused, as part of a sentence."""
-    return f"line {row.line}, `{row.field}`: {row.why}"
+    return visible(f"line {row.line}, `{row.field}`: {row.why}")
 
 
 def text(found: Imported, document: Document, commit: str = "") -> str:
     """The report of one recipe: each field, its line, what became of it and why."""
     lines = [f"Recipe {document.name} (format {document.version}{f', commit {commit}' if commit else ''}); none of it was run."]
     order = sorted(found.rows, key=lambda row: row.line)
-    rows = [("line", "field", "", "here", "why"), *((str(row.line), row.field, row.state, cut(row.ours, WIDTH), row.why) for row in order)]
+    rows = [
+        ("line", "field", "", "here", "why"),
+        *((str(row.line), visible(row.field), row.state, cut(visible(row.ours), WIDTH), visible(row.why)) for row in order),
+    ]
     lines += table(rows, right=(0,), rule=True)
     counts = {state: sum(row.state == state for row in found.rows) for state in ("mapped", "changed", "refused")}
     lines += ["", ", ".join(f"{number} {state}" for state, number in counts.items()) + f" of {len(found.rows)} fields and arguments."]
@@ -72,7 +75,7 @@ def inventory(found: Imported, name: str, document: Document, commit: str = "") 
     made: dict[str, Any] = {"gb10_image": found.image} if found.image else {}
     made["gb10_servers"] = [entry(found, name)]
     body = yaml.safe_dump(made, sort_keys=False, width=150, allow_unicode=True)
-    return "\n".join(" ".join(line.split()) for line in head) + "\n" + body
+    return "\n".join(visible(" ".join(line.split())) for line in head) + "\n" + body
 
 
 def summary(recipes: Sequence[Mapping[str, Any]]) -> str:

@@ -10,7 +10,7 @@ import os
 import re
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -18,6 +18,7 @@ from typing import NamedTuple
 import yaml
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._image import mods as image_mods
+from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe import mod_files as mods
 from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.document import LONGEST
 
 SUFFIXES = (".yaml", ".yml")
@@ -25,16 +26,22 @@ MOST = 500
 """Recipes of one directory."""
 _URL = re.compile(r"(?:(?:https|http|ssh|git|file)://|[A-Za-z0-9._-]+@[A-Za-z0-9._-]+:)\S+")
 _PAGE = re.compile(r"(https?://[^/]+/[^/]+/[^/]+)/(?:-/)?(?:blob|raw|tree|edit)/[^/]+/(.+)")
+_OF_A_REGISTRY = re.compile(r"@[A-Za-z0-9._-]+/[A-Za-z0-9][A-Za-z0-9._-]*")
 _CLONE_S = 120.0
 _SKIPPED = ("benchmarking", "benchmarks", "tuning", "mods", "node_modules")
 
 
 class Source(NamedTuple):
-    """One recipe: its text, what messages call it, and what is against each mod that lies beside it."""
+    """One recipe: its text, what messages call it, and what lies beside it of the mods that it names.
+
+    ``mods``: what is against each, "" where nothing is; ``beside``: its whole path on the controller, "" in a repository; ``files``: what it holds there.
+    """
 
     name: str
     text: str
     mods: dict[str, str]
+    beside: dict[str, str] = {}
+    files: dict[str, dict[str, tuple[bytes, bool]]] = {}
 
 
 class Found(NamedTuple):
@@ -94,16 +101,8 @@ def _local(path: Path, name: str) -> Source:
     except OSError as error:
         raise GB10Error(f"recipe: {path} cannot be read ({error.strerror}).") from None
     text = _decoded(raw, name)
-    roots = [path.parent, *list(path.resolve().parents)[1:5]]
-
-    def script(mod: str) -> str | None:
-        for root in roots:
-            place = root / mod / image_mods.SCRIPT
-            if place.is_file():
-                return place.read_text(encoding="utf-8", errors="replace")[:LONGEST]
-        return None
-
-    return Source(name, text, _against(text, script))
+    places = mods.beside(path, _mods_named(text))
+    return Source(name, text, *_looked_at({mod: partial(mods.files_of, place) for mod, place in places.items()}, places))
 
 
 def _decoded(raw: bytes, name: str) -> str:
@@ -112,20 +111,31 @@ def _decoded(raw: bytes, name: str) -> str:
     return raw.decode("utf-8-sig", errors="replace")
 
 
-def _against(text: str, script: Callable[[str], str | None]) -> dict[str, str]:
-    """What is against each mod of a recipe that lies beside it, by name."""
+def _mods_named(text: str) -> list[str]:
+    """The mods that a recipe names, as paths from a place where mods lie; of one without a folder that in ``mods`` counts."""
     try:
         loaded = yaml.safe_load(text) if len(text) <= LONGEST else None
     except (yaml.YAMLError, ValueError, RecursionError, TypeError):
-        return {}  # `document.read` says what is wrong with it
-    names = loaded.get("mods") if isinstance(loaded, dict) else None
-    found = {}
-    for name in names if isinstance(names, list) else ():
-        if isinstance(name, str) and image_mods.NAME.fullmatch(name):
-            run = script(name)
-            if run is not None:
-                found[name] = image_mods.against(run)
-    return found
+        return []  # `document.read` says what is wrong with it
+    found = loaded.get("mods") if isinstance(loaded, dict) else None
+    inner = loaded.get("runtime_config") if isinstance(loaded, dict) else None
+    found = found or (inner.get("mods") if isinstance(inner, dict) else None)
+    names = [image_mods.called(str(one)) for one in (found if isinstance(found, list) else [found]) if isinstance(one, str)]
+    return list(dict.fromkeys(name for name in names if image_mods.NAME.fullmatch(name) or _OF_A_REGISTRY.fullmatch(name)))
+
+
+def _looked_at(
+    there: Mapping[str, Callable[[], dict[str, tuple[bytes, bool]]]], places: dict[str, str]
+) -> tuple[dict[str, str], dict[str, str], dict[str, dict[str, tuple[bytes, bool]]]]:
+    """(what is against each mod that lies beside a recipe, its place, its files), by name; a directory that cannot be taken over is against it."""
+    against, files = {}, {}
+    for name, look in there.items():
+        try:
+            files[name] = look()
+            against[name] = image_mods.against(files[name][image_mods.SCRIPT][0].decode(errors="replace"))
+        except GB10Error as error:
+            against[name] = str(error).removeprefix("gb10_image.mods: ").removeprefix("recipe: ").rstrip(".")
+    return against, places, files
 
 
 def _in_repository(address: str, path: str) -> Found:
@@ -145,20 +155,37 @@ def _in_repository(address: str, path: str) -> Found:
         def show(name: str) -> str:
             return _git(shown, "-C", folder, "cat-file", "blob", f"HEAD:{name}")
 
+        listed = _git(shown, "-C", folder, "-c", "core.quotePath=false", "ls-tree", "-r", "HEAD").splitlines()
+        modes = {path: words.split()[0] for words, _tab, path in (line.partition("\t") for line in listed)}
         found = []
         for name in names:
             text = _decoded(show(name).encode("utf-8", "surrogateescape")[: LONGEST + 1], name)
             parents = [str(one) for one in PurePosixPath(name).parents]
-            found.append(Source(name, text, _against(text, partial(_script, paths, parents, show))))
+            registry = show(mods.REGISTRY) if mods.REGISTRY in modes else ""
+            paths_of = {mod: mods.in_registry(registry, mod) if mod.startswith("@") else mod for mod in _mods_named(text)}
+            there = {mod: place for mod, called in paths_of.items() if called and (place := _place_in(modes, parents, called))}
+            looks = {mod: partial(_mod_in, modes, place, show) for mod, place in there.items()}
+            found.append(Source(name, text, *_looked_at(looks, dict.fromkeys(there, ""))))
         return Found(found, commit)
 
 
-def _script(paths: list[str], parents: list[str], show: Callable[[str], str], mod: str) -> str | None:
-    for parent in parents:
-        place = str(PurePosixPath(parent) / mod / image_mods.SCRIPT)
-        if place in paths:
-            return show(place)
-    return None
+def _place_in(modes: Mapping[str, str], parents: Sequence[str], mod: str) -> str:
+    """Where in a repository a mod of a recipe lies, "" for nowhere beside it."""
+    places = (str(PurePosixPath(parent) / mod) for parent in parents)
+    return next((place for place in places if f"{place}/{image_mods.SCRIPT}" in modes), "")
+
+
+def _mod_in(modes: Mapping[str, str], place: str, show: Callable[[str], str]) -> dict[str, tuple[bytes, bool]]:
+    """The files of a mod in a repository. GB10Error for one that holds links or too much."""
+    inside = [path for path in modes if path.startswith(f"{place}/")]
+    link = next((path for path in inside if not modes[path].startswith("100")), "")
+    if link or len(inside) > image_mods.MOST_FILES:
+        what = f"holds {link}, a link or no plain file" if link else f"has more than {image_mods.MOST_FILES} files"
+        raise GB10Error(f"recipe: {place} of its repository {what}, which is not taken over.")
+    files = {path.removeprefix(f"{place}/"): (show(path).encode("utf-8", "surrogateescape"), modes[path] == "100755") for path in inside}
+    if sum(len(text) for text, _executable in files.values()) > image_mods.MOST_BYTES:
+        raise GB10Error(f"recipe: {place} of its repository has more than {image_mods.MOST_BYTES // 1024} KiB, which is more than a mod is.")
+    return files
 
 
 def _named(paths: list[str], wanted: str, shown: str) -> list[str]:

@@ -49,14 +49,14 @@ class Shell(Exception):
 def words(text: str) -> list[Word]:
     """The words of the one command in ``text``. Raises Shell for operators, expansions, quotes that do not end and a second command."""
     found: list[Word] = []
-    at = 0
+    at, ends = 0, len(text.rstrip("\\ \t\n"))
     while at < len(text):
         gap = _CONTINUED.match(text, at)
         if gap:
             at = gap.end()
         elif text[at] in " \t":
             at += 1
-        elif text[at] == "\\" and not text[at:].strip("\\ \t\n"):
+        elif text[at] == "\\" and at >= ends:
             break  # a last line that goes on into nothing, which authors leave behind
         elif text[at] == "\n" or text[at] == "#":
             end = text.find("\n", at)

@@ -192,3 +192,14 @@ def test_whether_a_private_file_holds_what_is_wanted_is_said_without_its_digest(
     assert files[str(path)] == {"sha256": None, "mode": "0600", "uid": path.stat().st_uid, "same": True} and files[str(link)] is files[str(gone)] is None
     box.say_which_are_as_wanted(files, {str(path): "VLLM_API_KEY=other\n"})
     assert files[str(path)]["same"] is False
+
+
+def test_what_was_pulled_or_loaded_is_known_by_the_image(tmp_path):
+    pulled = {"source": "prebuilt", "image": "acme/x:1"}
+    names = {"a:1": {"image_id": "sha256:1", "inputs": pulled}, "b:1": {"image_id": "sha256:2", "inputs": {"source": "build"}}, "c:1": {"image_id": "sha256:3"}}
+    (tmp_path / "build").mkdir()
+    (tmp_path / "build/images.json").write_text(json.dumps({"names": names}))
+    assert box.read_inputs(str(tmp_path)) == {"sha256:1": pulled}
+    for damaged in ("[]", "{", '{"names": {"a": 3}}', '{"names": []}'):
+        (tmp_path / "build/images.json").write_text(damaged)
+        assert box.read_inputs(str(tmp_path)) == {}

@@ -111,6 +111,8 @@ def test_boxes_of_a_server_that_were_not_deployed_alike_are_named_in_one_line():
         "site over all of them mends it"
     ]
     assert table.count("same deployment") == 1 and "a devstral: its boxes do not" in table
+    made = rank(0, "--kv-cache-memory-bytes", "7", "--max-model-len", "9")
+    assert "(the argument --max-model-len is" in drifts(a=rank(1), b=made)[0][0], "what was said, not what was worked out from it"
     assert "the files of the model are not the same" in drifts(a=rank(1, manifest="n"), b=rank(0))[0][0]
 
 

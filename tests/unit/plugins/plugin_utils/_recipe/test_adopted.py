@@ -181,6 +181,32 @@ def test_files_that_arguments_name_are_those_of_the_box_or_of_the_image():
     assert "--volume /logs" in found["text"] and "--volume /t " not in found["text"]
 
 
+@pytest.mark.parametrize(
+    "words", [["--lora-modules", "x=/l/x", "y=org/y", "z=/opt/z"], ["--lora-modules=x=/l/x"], ["--lora-modules", '{"name":"x","path":"/l/x"}']]
+)
+def test_adapters_that_have_names_are_found_on_the_box(words):
+    mounts = [*SEED["Mounts"], {"Type": "bind", "Source": "/srv/l", "Destination": "/l"}, {"Type": "bind", "Source": "/srv/l2", "Destination": "/l2"}]
+    found = take(changed(Args=["serve", "/models/devstral-small-2-24b", "--enable-lora", *words], Mounts=mounts))
+    given = found["servers"][0]["args"]["lora_modules"]
+    assert "/srv/l/x" in json.dumps(given) and '"/l/' not in json.dumps(given) and "=/l/" not in json.dumps(given)
+    if len(words) > 2:
+        assert given == ["x=/srv/l/x", "y=org/y", "z=image:/opt/z"]
+    assert "--volume /l " not in found["text"] and "--volume /l2" in found["text"]
+    assert server_mistakes(found["servers"], **WAY) == []
+
+
+@pytest.mark.parametrize("words", [["--nnodes", "2", "--node-rank", "1", "--headless"], ["--node-rank=1"], ["--headless"], ["--data-parallel-start-rank", "1"]])
+def test_a_worker_of_a_server_over_several_boxes_is_none_by_itself(words):
+    found = take(changed(Args=["serve", "/models/devstral-small-2-24b", "-tp", "2", "--master-addr", "192.168.177.11", *words]))
+    assert found["servers"] == [] and "adopt the server where its head runs" in found["problems"][0]
+
+
+def test_its_head_is_one_over_several_boxes():
+    argv = ["serve", "/models/devstral-small-2-24b", "-tp", "2", "--nnodes", "2", "--node-rank", "0", "--master-addr", "192.168.177.11"]
+    (entry,) = take(changed(Args=argv))["servers"]
+    assert (entry["boxes"], entry["tensor_parallel"]) == (2, 2) and "args" not in entry
+
+
 def test_an_image_whose_name_moved_or_is_gone():
     moved = take(SEED, image=IMAGE | {"RepoTags": ["vllm-node:previous"]})
     assert moved["image"]["name"] == "vllm-node:previous" and "means another image by now" in reasons(moved)

@@ -34,6 +34,13 @@ def test_the_table_of_the_docs_is_what_the_corpus_comes_to():
     assert done.returncode == 0, done.stderr
 
 
+def test_no_page_says_that_a_server_over_several_boxes_is_only_planned():
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *ROOT.glob("roles/*/README.md")]:
+        text = " ".join(page.read_text().split())
+        for stale in ("planned only, see", "planned and not deployed", "not deployed in this release"):
+            assert stale not in text, f"{page.name} says {stale!r}, and docs/groups.md says how it is served"
+
+
 def test_there_is_much_of_both_formats():
     versions = [one["fields"]["recipe_version"] for one in CORPUS]
     assert versions.count("1") >= 35 and versions.count("2") >= 35
