@@ -14,7 +14,7 @@ import time
 
 import pytest
 import real_router
-from ansible_collections.gb10.vllm.plugins.module_utils._router import haproxy
+from ansible_collections.gb10.vllm.plugins.module_utils._router import drain, haproxy
 from ansible_collections.gb10.vllm.plugins.plugin_utils._router import configuration
 from real_router import CLIENT_KEYS, Router, StubAgent, StubEngine, behind
 
@@ -208,6 +208,83 @@ def test_a_reload_takes_the_port_of_the_configuration_and_not_of_the_state(fleet
     assert who(fleet.router.ask("/v1/completions", completion())) == "moved"
     assert fleet.router.seen()["tiny", "spark-02"]["status"].startswith("DRAIN")
     moved.close()
+
+
+def tls_engine(place, address):
+    """An engine that speaks TLS and remembers what it is sent by who does not."""
+    engine = StubEngine("over-tls", "tiny", address)
+    context, engine.in_clear = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), []
+    context.load_cert_chain(place / "certificate.pem", place / "key.pem")
+    accept = engine.server.get_request
+
+    def get_request():
+        connection, whence = accept()
+        first = connection.recv(1, 2)  # MSG_PEEK
+        if first and first != b"\x16":
+            engine.in_clear.append(connection.recv(65536))
+            connection.close()
+            raise OSError("no TLS")
+        return context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False), whence
+
+    engine.server.get_request = get_request
+    return engine
+
+
+def test_a_server_that_speaks_tls_from_now_on_is_never_asked_in_clear(fleet):
+    """The fleet's key and a prompt went over the wire in clear, over every reload: HAProxy takes from its state whether a server speaks TLS."""
+    fleet = fleet()
+    secure = tls_engine(fleet.router.place, "127.0.0.2")
+    one = {**fleet.servers[0], "port": secure.port, "tls_name": "router"}
+    fleet.router.write([one, fleet.servers[2]], ca=str(fleet.router.place / "certificate.pem"))
+    fleet.router.reload()
+    fleet.router.wait(lambda: fleet.router.ask("/v1/completions", completion())[0] == 200)
+    assert who(fleet.router.ask("/v1/completions", completion())) == "over-tls" and secure.in_clear == []
+    # And back.
+    fleet.router.write(fleet.servers[1:])
+    fleet.router.reload()
+    assert who(fleet.router.ask("/v1/completions", completion())) == "spark-02"
+    secure.close()
+
+
+def test_a_changed_port_of_the_agents_is_asked_after_a_reload(fleet):
+    fleet = fleet()
+    moved = {address: StubAgent(address, port) for port in [real_router.free_port()] for address in ("127.0.0.2", "127.0.0.3")}
+    moved["127.0.0.2"].says["tiny"] = "down"
+    fleet.router.write(fleet.servers, agent_port=moved["127.0.0.2"].server.server_address[1])
+    fleet.router.reload()
+    fleet.router.wait(lambda: fleet.router.seen()["tiny", "spark-01"]["status"] == "DOWN (agent)", 15)
+    for one in moved.values():
+        one.close()
+
+
+def test_a_crash_keeps_what_was_drained_and_what_was_made_ready(fleet, tmp_path):
+    """HAProxy is killed as by a power cut: nothing is said at its end."""
+    fleet, owner = fleet(), {"run": "r", "owner": "anna@laptop"}
+    told = {"records": str(tmp_path / "records"), "keep": lambda: fleet.router.keep() or ""}
+    assert drain.drain(fleet.router.asks, [("tiny", "spark-01")], owner, "a rollout", **told)["drained"]
+    fleet.router.crash()
+    assert fleet.router.seen()["tiny", "spark-01"]["status"].startswith("DRAIN")
+    assert {who(fleet.router.ask("/v1/completions", completion())) for _ in range(4)} == {"spark-02"}
+    fleet.router.reload()
+    assert drain.ready(fleet.router.asks, [("tiny", "spark-01")], 20, **told)["away"] == {}
+    fleet.router.crash()
+    assert fleet.router.seen()["tiny", "spark-01"]["held"] == "" and drain.Drains(told["records"]).known == {}
+
+
+def test_a_drain_of_somebody_else_is_not_cancelled_because_the_server_is_down(fleet, tmp_path):
+    fleet, owner = fleet(), {"run": "r", "owner": "anna@laptop"}
+    told = {"records": str(tmp_path / "records"), "keep": lambda: fleet.router.keep() or ""}
+    for state, held in (("drain", "drain"), ("maint", "maint")):
+        haproxy.told(fleet.router.asks(), "tiny", "spark-01", state)
+        fleet.agents["spark-01"].says["tiny"] = "down"
+        fleet.router.wait(lambda: fleet.router.seen()["tiny", "spark-01"]["status"].startswith(("DOWN", "MAINT")))
+        assert drain.drain(fleet.router.asks, [("tiny", "spark-01")], owner, "a rollout", **told)["others"] == ["tiny/spark-01"]
+        fleet.agents["spark-01"].says["tiny"] = "up"
+        assert drain.ready(fleet.router.asks, [("tiny", "spark-01")], 0, **told)["ready"] == []
+        fleet.router.reload()
+        assert fleet.router.seen()["tiny", "spark-01"]["held"] == held
+        haproxy.told(fleet.router.asks(), "tiny", "spark-01", "ready")
+        fleet.router.wait(lambda: fleet.router.seen()["tiny", "spark-01"]["status"].startswith("UP"))
 
 
 def test_reloads_under_load_lose_no_request(fleet):

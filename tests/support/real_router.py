@@ -9,8 +9,10 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import os
 import re
 import shutil
+import signal
 import socket
 import socketserver
 import ssl
@@ -26,6 +28,8 @@ from typing import Any
 from ansible_collections.gb10.vllm.plugins.module_utils._router import haproxy
 from ansible_collections.gb10.vllm.plugins.plugin_utils._router import configuration
 
+PROGRAM = os.environ.get("GB10_HAPROXY", "haproxy")
+"""Another one than this machine's: see tests/on_machine/test_router_versions.py."""
 KEEP = Path(__file__).parents[2] / "roles/router/files/keep_state.py"
 BOX_KEY = "router-key-of-the-whole-fleet-0123456789"
 CLIENT_KEYS = {"anna": "a-key-of-anna-000000000000", "ci": "a-key-of-ci-11111111111111"}
@@ -39,7 +43,7 @@ def free_port() -> int:
 
 def version() -> tuple[int, int]:
     """Of the HAProxy on this machine."""
-    text = subprocess.run(["haproxy", "-v"], capture_output=True, text=True, check=True).stdout
+    text = subprocess.run([PROGRAM, "-v"], capture_output=True, text=True, check=True).stdout
     found = re.search(r"version (\d+)\.(\d+)", text)
     assert found
     return int(found[1]), int(found[2])
@@ -209,8 +213,22 @@ class Router:
         self.state.write_text("1\n")
         self.write(servers)
         make_certificate(place)
-        self.process = subprocess.Popen(["haproxy", "-W", "-f", str(self.config), "-S", self.master], cwd=place, stderr=(place / "log").open("w"))
+        self.start()
+
+    def start(self) -> None:
+        """As the unit does it."""
+        subprocess.run([sys.executable, KEEP, self.config, self.state], check=True)
+        self.process = subprocess.Popen([PROGRAM, "-W", "-f", str(self.config), "-S", self.master], cwd=self.place, stderr=(self.place / "log").open("a"))
         self.wait(lambda: haproxy.running(haproxy.ask_at(self.socket)) == self.digest)
+
+    def crash(self) -> None:
+        """All of its processes end at once without a word, and it is started again."""
+        workers = [int(line.split()[0]) for line in haproxy.ask_at(self.master)("show proc").splitlines() if re.match(r"\d+\s+worker", line)]
+        for one in (self.process.pid, *workers):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(one, signal.SIGKILL)
+        self.process.wait()
+        self.start()
 
     @property
     def digest(self) -> str:
@@ -229,7 +247,7 @@ class Router:
         return re.sub(r"(?m)^    (chroot|user|group) .*\n", "", text)
 
     def check(self) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(["haproxy", "-c", "-f", str(self.config)], capture_output=True, text=True, check=False)
+        return subprocess.run([PROGRAM, "-c", "-f", str(self.config)], capture_output=True, text=True, check=False)
 
     def keep(self) -> None:
         """What the unit does before a reload."""
@@ -306,4 +324,4 @@ def make_certificate(place: Path) -> None:
 
 
 def installed() -> bool:
-    return shutil.which("haproxy") is not None
+    return shutil.which(PROGRAM) is not None

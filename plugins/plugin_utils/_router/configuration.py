@@ -287,7 +287,7 @@ def _backend(name: str, servers: Sequence[Behind], settings: Settings) -> list[s
         "    option httpchk",
         "    http-check send meth GET uri /health",
         "    http-check expect status 200",
-        f"    default-server init-addr last,libc,none inter 5s fastinter 2s downinter 2s fall 3 rise 1 agent-inter 3s agent-port {settings['agent_port']}",
+        f"    default-server init-addr libc,last,none inter 5s fastinter 2s downinter 2s fall 3 rise 1 agent-inter 3s agent-port {settings['agent_port']}",
         "    # An engine that is gone has the fewest connections, so each retry would go there again: the first refused connection takes it out.",
         "    default-server observe layer4 error-limit 1 on-error mark-down",
         *(_server(one, settings) for one in servers),
