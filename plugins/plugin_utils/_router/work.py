@@ -322,19 +322,22 @@ def idle(names: Sequence[Mapping[str, str]], known: Mapping[str, Any], config_di
     return [{"name": name, "base_url": found["probe_url"], "api_key_file": f"{config_dir}/{name}/key.env"} for name, found in deployed.items() if found]
 
 
-def refusals(told: Iterable[Mapping[str, Any]], required: bool) -> list[str]:
-    """Why a batch must not be touched, by what each router answered to the module router_drain; nothing where all of them spare it.
+def refusals(told: Iterable[Mapping[str, Any]], required: bool, ready: bool = False) -> list[str]:
+    """Why a batch must not be touched, or not left behind, by what each router answered to the module router_drain; nothing where all of them did it.
 
-    ``told``: the results of a loop over routers, each with its ``router_host``; ``required``: whether one that cannot be reached counts.
+    ``told``: the results of a loop over routers, each with its ``router_host``; ``required``: whether one that cannot be reached counts; ``ready``: whether
+    they were told to use the batch again, not to spare it.
     """
     answers = list(told)
     silent = [str(one["router_host"]) for one in answers if one.get("unreachable")]
-    found = [str(one["msg"]) for one in answers if one.get("msg") and not one.get("unreachable")]
+    found = [f"{one['router_host']}: {one['msg']}" if ready else str(one["msg"]) for one in answers if one.get("msg") and not one.get("unreachable")]
     if silent and required:
+        what = "use this batch again" if ready else "spare this batch"
+        end = "The batch serves, but not everybody reaches it." if ready else "Nothing was changed."
         found.insert(
             0,
-            f"{', '.join(silent)} cannot be reached, so nobody can tell it to spare this batch. Bring it up, or go on without it with "
-            "-e gb10_router_required=false. Nothing was changed.",
+            f"{', '.join(silent)} cannot be reached, so nobody can tell it to {what}. Bring it up, or go on without it with "
+            f"-e gb10_router_required=false. {end}",
         )
     return list(dict.fromkeys(found))
 

@@ -162,9 +162,12 @@ def test_why_a_batch_must_not_be_touched():
     silent = {"router_host": "r3", "unreachable": True, "msg": "Failed to connect to the host via ssh"}
     assert work.refusals([spared], True) == []
     assert work.refusals([spared, refused, {**refused, "router_host": "r4"}], True) == ["tiny of spark-01 is the last one."]
+    assert work.refusals([spared, refused], True, True) == ["r2: tiny of spark-01 is the last one."]
     (said,) = work.refusals([spared, silent], True)
     assert said.startswith("r3 cannot be reached") and said.endswith("Nothing was changed.")
     assert work.refusals([spared, silent], False) == []
+    (said,) = work.refusals([silent], True, True)
+    assert "tell it to use this batch again" in said and "Nothing was changed" not in said
 
 
 def seen(status, sessions=0, **more):
