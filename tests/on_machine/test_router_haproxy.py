@@ -108,6 +108,78 @@ def test_who_may_ask_what_and_which_server_gets_it(fleet):
     assert not any(key in str(asked) for key in CLIENT_KEYS.values())
 
 
+@pytest.fixture(scope="module")
+def spelled(tmp_path_factory):
+    """A router whose models have names that encoders write in several ways."""
+    given = real_router.settings(body_bytes=2**18)
+    engines = [StubEngine(server, server, "127.0.0.2") for server in ("slash", "umlaut", "beyond")]
+    agent = StubAgent("127.0.0.2", given["agent_port"])
+    names = {"slash": "org/a", "umlaut": "mödel", "beyond": "模型-\U0001f600"}
+    servers = [behind("spark-01", one.name, "127.0.0.2", one.port, [names[one.name]]) for one in engines]
+    router = Router(tmp_path_factory.mktemp("spelled"), servers, given)
+    router.wait(lambda: all(one["status"].startswith("UP") for one in router.seen().values()))
+    yield router, engines
+    router.close()
+    for one in [*engines, agent]:
+        one.close()
+
+
+def nested(levels):
+    found = {}
+    for _ in range(levels):
+        found = {"properties": found}
+    return json.dumps(found)
+
+
+@pytest.mark.parametrize(
+    ("body", "server"),
+    [
+        ('{"model":"org/a"}', "slash"),
+        (r'{"model":"org\/a"}', "slash"),  # PHP
+        (r'{"prompt":"a\/b \u00e9 \\u0041 \\\\/ \\\" \ud83d\ude00","model":"org\/a"}', "slash"),
+        (r'{"prompt":"ends with a backslash \\","model":"org\/a"}', "slash"),
+        (r'{"prompt":"\\u","model":"org\u002fa"}', "slash"),
+        ('{"model":"mödel"}', "umlaut"),
+        (r'{"model":"m\u00f6del"}', "umlaut"),  # Python's json
+        (r'{"model":"m\u00F6del"}', "umlaut"),
+        (r'{"prompt":"\/","model":"\u6a21\u578b-\ud83d\ude00"}', "beyond"),
+        (r'{"model":"\u6A21\u578B-\uD83D\uDE00"}', "beyond"),
+        ('{"model":"模型-\U0001f600"}', "beyond"),
+        (f'{{"tools":{nested(15)},"model":"org/a"}}', "slash"),
+        (f'{{"model":"org/a","tools":{nested(60)}}}', "slash"),
+        (json.dumps({"prompt": "字" * 40000, "model": "模型-\U0001f600"}), "beyond"),
+    ],
+)
+def test_a_model_is_found_however_its_name_is_written(spelled, body, server):
+    router, engines = spelled
+    assert json.loads(body)["model"], "it is JSON"
+    assert who(router.ask("/v1/completions", body.encode())) == server
+    (engine,) = [one for one in engines if one.name == server]
+    assert engine.asked[-1]["bytes"] == len(body.encode()), "what the engine gets is what was sent"
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "said"),
+    [
+        (r'{"model":"org\/none"}', 404, "org/none"),
+        (r'{"model":"m\u00f6del-2"}', 404, "does not exist"),
+        (f'{{"tools":{nested(40)},"model":"org/a"}}', 400, "put `model` before it, or ask at the port of the model: slash on port "),
+        ("{}", 400, "No `model` is found"),
+        ("[]", 400, "No `model` is found"),
+        ('{"model":', 400, "No `model` is found"),
+    ],
+)
+def test_what_is_not_found_is_said_with_the_way(spelled, body, status, said):
+    router, engines = spelled
+    if "ask at the port" in said:
+        router.write(
+            [behind("spark-01", one.name, "127.0.0.2", one.port, ["org/a"]) for one in engines[:1]], port_offset=real_router.free_port() - engines[0].port
+        )
+        router.reload()
+    found, error = refusal(router.ask("/v1/completions", body.encode()))
+    assert found == status and said in error["message"]
+
+
 def test_bodies_up_to_the_bound_are_routed_and_larger_ones_are_told_the_way(fleet):
     fleet = fleet(port_offset=0, body_bytes=2**18)
     large = completion("org/other")
@@ -162,6 +234,36 @@ def test_a_session_stays_on_its_box(fleet):
     fleet = fleet(affinity="X-Session-Id")
     by = {session: {who(fleet.router.ask("/v1/completions", completion(), headers={"X-Session-Id": session})) for _ in range(4)} for session in "abcdefgh"}
     assert all(len(one) == 1 for one in by.values()) and len(set.union(*by.values())) == 2
+
+
+def test_a_session_leaves_a_box_that_is_drained_or_dead_and_comes_back(fleet):
+    fleet = fleet(affinity="X-Session-Id")
+
+    def where():
+        return {who(fleet.router.ask("/v1/completions", completion(), headers={"X-Session-Id": "one"})) for _ in range(4)}
+
+    (home,) = where()
+    (other,) = set(fleet.engines) - {home}
+    haproxy.told(fleet.router.asks(), "tiny", home, "drain")
+    assert where() == {other}
+    fleet.router.reload()
+    assert where() == {other}
+    haproxy.told(fleet.router.asks(), "tiny", home, "ready")
+    assert where() == {home}
+    fleet.engines[home].close()
+    assert where() == {other}
+
+
+def test_all_models_of_one_port_are_told_apart(fleet):
+    """Two boxes, a model each, the same port: what was asked at the port of one was answered by the other."""
+    fleet = fleet()
+    port = fleet.servers[0]["port"]
+    two = [behind("spark-01", "tiny", "127.0.0.2", port, ["tiny"]), behind("spark-02", "second", "127.0.0.3", port, ["second"])]
+    fleet.router.write(two, port_offset=real_router.free_port() - port)
+    fleet.router.reload()
+    assert who(fleet.router.ask("/v1/completions", completion("second"))) == "spark-02"
+    with pytest.raises(ConnectionRefusedError):
+        fleet.router.ask("/v1/completions", completion(), port=port + fleet.router.given["port_offset"])
 
 
 def stream(router, tokens, done):

@@ -26,7 +26,6 @@ STATE = """1
 CONFIG = "backend gb10_a\n    server spark-01 10.0.0.1:9000 check\n    server spark-02 [fd00::2]:9001 check\n"
 
 
-
 def kept(config, state=STATE):
     return {row["srv_name"]: row for row in rows(keep_state.as_configured(state, config))}
 

@@ -94,7 +94,7 @@ def test_all_that_a_drain_waits_for_has_one_time_together():
 def test_whatever_drains_gives_back_what_answers_when_it_fails(name):
     """A stop that ran into its time-out left running servers drained for good."""
     blocks = [task for task in flat(yaml.safe_load((ROOT / "playbooks" / f"{name}.yml").read_text())) if "block" in task]
-    draining = [one for one in blocks if any("drain" == (task.get("ansible.builtin.include_role") or {}).get("tasks_from") for task in one["block"])]
+    draining = [one for one in blocks if any((task.get("ansible.builtin.include_role") or {}).get("tasks_from") == "drain" for task in one["block"])]
     assert draining
     for one in draining:
         assert [(task.get("ansible.builtin.include_role") or {}).get("tasks_from") for task in one["rescue"]] == ["back", "unlock"]
