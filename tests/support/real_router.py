@@ -206,8 +206,8 @@ def settings(**more: Any) -> dict[str, Any]:
 class Router:
     """HAProxy in master-worker mode, as the unit of the distribution starts it."""
 
-    def __init__(self, place: Path, servers: Sequence[Mapping[str, Any]], given: Mapping[str, Any]) -> None:
-        self.place, self.given = place, dict(given)
+    def __init__(self, place: Path, servers: Sequence[Mapping[str, Any]], given: Mapping[str, Any], inside: Sequence[str] = ()) -> None:
+        self.place, self.given, self.inside = place, dict(given), list(inside)
         self.socket, self.master, self.state = str(place / "admin.sock"), str(place / "master.sock"), place / "state"
         self.config = place / "haproxy.cfg"
         self.state.write_text("1\n")
@@ -218,7 +218,9 @@ class Router:
     def start(self) -> None:
         """As the unit does it."""
         subprocess.run([sys.executable, KEEP, self.config, self.state], check=True)
-        self.process = subprocess.Popen([PROGRAM, "-W", "-f", str(self.config), "-S", self.master], cwd=self.place, stderr=(self.place / "log").open("a"))
+        self.process = subprocess.Popen(
+            [*self.inside, PROGRAM, "-W", "-f", str(self.config), "-S", self.master], cwd=self.place, stderr=(self.place / "log").open("a")
+        )
         self.wait(lambda: haproxy.running(haproxy.ask_at(self.socket)) == self.digest)
 
     def crash(self) -> None:
@@ -304,6 +306,13 @@ class Router:
                 line.request("GET" if body is None else "POST", path, data, all_headers)
             answer = line.getresponse()
             return answer.status, answer.read()
+
+    def ask_here(self, path: str) -> int:
+        """The status of a path, asked where HAProxy runs, without a key and without a look at its certificate."""
+        program = "import ssl, sys, urllib.request as u; print(u.urlopen(sys.argv[1], timeout=3, context=ssl._create_unverified_context()).status)"
+        words = [*self.inside, sys.executable, "-c", program, f"https://127.0.0.1:{self.given['port']}{path}"]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        return int(done.stdout or 0)
 
     def close(self) -> None:
         self.process.terminate()
