@@ -115,6 +115,7 @@ def handler(stub: StubEngine) -> type[BaseHTTPRequestHandler]:
             self.send_header("Content-Type", "text/event-stream")
             self.send_header("Transfer-Encoding", "chunked")
             self.end_headers()
+            time.sleep(stub.first_s)
             usage = [{"choices": [], "usage": {"completion_tokens": tokens}}] if asked.get("stream_options") else []
             for number in [*({"by": stub.name, "token": one} for one in range(tokens)), *usage, None]:
                 line = f"data: {'[DONE]' if number is None else json.dumps(number)}\n\n".encode()
@@ -129,8 +130,8 @@ def handler(stub: StubEngine) -> type[BaseHTTPRequestHandler]:
 class StubEngine:
     """Answers as vLLM does: /health, a completion as a stream of tokens that take a while, 401 without the router's key."""
 
-    def __init__(self, name: str, model: str, address: str = "127.0.0.1", port: int = 0, token_s: float = 0.02) -> None:
-        self.name, self.model, self.token_s = name, model, token_s
+    def __init__(self, name: str, model: str, address: str = "127.0.0.1", port: int = 0, token_s: float = 0.02, first_s: float = 0.0) -> None:
+        self.name, self.model, self.token_s, self.first_s = name, model, token_s, first_s
         self.asked: list[dict[str, Any]] = []
         self.running = 0
         self.most = 0
