@@ -51,7 +51,7 @@ def certificate(given: Mapping[str, str], names: Sequence[str]) -> tuple[str, bo
     where = directory()
     paths = [given.get("certificate") or str(where / f"{MADE}.crt"), given.get("key") or str(where / f"{MADE}.key")]
     made = False
-    if not given and not _lasts(*paths, names):
+    if not given and not _lasts(paths[0], paths[1], names):
         _make(paths[0], paths[1], names)
         made = True
     found = read_certificate(*paths)
