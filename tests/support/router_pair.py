@@ -127,7 +127,6 @@ class Pair:
         for address in ENGINES.values():
             self.switch.run(f"ip addr add {address}/24 dev switch")
         self.engines = [subprocess.Popen([*self.switch.inside, sys.executable, "-c", ENGINE, box, address]) for box, address in ENGINES.items()]
-        # keepalived asks as nobody, who may not go where the tests of root write.
         self.checks = Path(tempfile.mkdtemp(prefix="gb10-pair-"))
         self.checks.chmod(0o755)
         check = self.checks / "router-answers"
