@@ -2,12 +2,12 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-failure demo-down quick test lint yamllint ruff mypy ansible-lint sanity unit integration on-machine imitated molecule e2e group deep compat coverage release mutants mutants-known mutants-planted build clean
-DEEP_PARTS := order plan costs engines judge supply light network monitoring server group memory bundle lifetime upgrade fleet benchmark faults router
+DEEP_PARTS := order plan costs engines judge supply light network monitoring server group memory bundle lifetime upgrade fleet benchmark faults router router-speed
 .PHONY: $(DEEP_PARTS:%=deep-%)
 BOXES ?= 1
 BIN := .venv/bin
 STAGE := tests/stage
-DEEP := test_site.py engine_failures/test_engine_failures.py engine_config/test_all_combinations.py test_fleet.py test_supply_play.py test_imitated_tune.py test_fabric.py monitoring/test_role.py monitoring/test_live_router.py engine_failures/test_stopped_engine.py engine_failures/test_spoken.py test_router_under_load.py test_imitated_router.py test_imitated_kills.py test_imitated_faults.py test_imitated_groups.py test_ssh_cut.py
+DEEP := test_site.py engine_failures/test_engine_failures.py engine_config/test_all_combinations.py test_fleet.py test_supply_play.py test_imitated_tune.py test_fabric.py monitoring/test_role.py monitoring/test_live_router.py engine_failures/test_stopped_engine.py engine_failures/test_spoken.py test_router_under_load.py test_router_pair.py test_router_agent.py test_imitated_router.py test_imitated_kills.py test_imitated_faults.py test_imitated_groups.py test_ssh_cut.py
 # Of imitated boxes; the others of this kind are in the deep parts.
 IMITATED := test_imitated_runs.py test_imitated_removal.py test_imitated_adopt.py
 BOXES_PREPARE := $(STAGE) boxes python3 tests/boxes/boxes prepare
@@ -177,10 +177,14 @@ deep-faults: setup      # every attack of tests/security, and each with its hole
 	@$(BOXES_PREPARE)
 	@$(STAGE) $@ sh -c 'python3 tests/security/run && python3 tests/security/planted && pytest -q tests/on_machine/test_imitated_faults.py tests/on_machine/test_imitated_kills.py tests/on_machine/test_ssh_cut.py'
 
-deep-router: setup      # the real HAProxy under load while engines die, links break and boxes are rolled out and rebooted
+deep-router: setup      # the real HAProxy (2.6, 2.8, 3.0) under load while engines die, links break and boxes are rolled out and rebooted; two routers with keepalived
 	@tests/setup --router
 	@$(BOXES_PREPARE)
-	@$(STAGE) $@ sh -c 'pytest -q tests/on_machine/test_router_under_load.py tests/on_machine/test_imitated_router.py && $(MOLECULE) router'
+	@$(STAGE) $@ sh -ec 'pytest -q tests/on_machine/test_router_under_load.py tests/on_machine/test_router_pair.py tests/on_machine/test_router_agent.py tests/on_machine/test_imitated_router.py; for suite in trixie noble; do program=$$(tests/other_haproxy $$suite); GB10_HAPROXY=$$program pytest -q tests/on_machine/test_router_haproxy.py; done; $(MOLECULE) router'
+
+deep-router-speed: setup        # what a router costs, beside its goals; on a machine that has nothing else to do
+	@tests/setup --router
+	@$(STAGE) $@ python3 tests/benchmarks/bench_router.py
 
 compat: setup
 	@$(BOXES_PREPARE)

@@ -33,4 +33,6 @@ class ActionModule(ActionBase):
             self._display.warning(f"{name} was taken out of the router by somebody else, and stays so.")
         for name, status in (seen.get("away") or {}).items():
             self._display.warning(f"{name} is ready, but the router does not use it: {status}.")
+        if seen.get("unkept"):
+            self._display.warning(f"A crash of HAProxy would undo this, because its state cannot be written down: {seen['unkept']}.")
         return seen

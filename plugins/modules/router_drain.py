@@ -44,7 +44,7 @@ options:
     type: float
     default: 600
   go_on:
-    description: Go on when requests are left after O(timeout_s).
+    description: Go on when requests are left after O(timeout_s); with O(state=ready), when the router does not use a server by then.
     type: bool
     default: false
   owner:
@@ -94,10 +94,16 @@ busy:
   returned: O(state=drained)
   type: dict
 away:
-  description: The servers that the router does not use although nobody holds them, with their status.
+  description: The servers that the router does not use although nobody holds them, with their status. The task fails for them, unless O(go_on).
   returned: O(state=ready)
   type: dict
+unkept:
+  description: Why a crash of HAProxy would undo what was done; empty where it would not.
+  returned: success
+  type: str
 """
+
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
@@ -127,7 +133,7 @@ def main() -> None:
         module.exit_json(changed=False, drained=[], ready=[], others=[], busy={}, away={})
     try:
         if wanted["state"] == "ready":
-            module.exit_json(**(found := drain.ready(haproxy.everybody, names, wanted["timeout_s"])), changed=bool(found["ready"]))
+            _end_ready(module, drain.ready(haproxy.everybody, names, wanted["timeout_s"]))
         found = drain.drain(haproxy.everybody, names, wanted["owner"], wanted["why"], last=wanted["last"])
         left = drain.wait_empty(haproxy.everybody, names, wanted["timeout_s"])
     except GB10Error as error:
@@ -135,12 +141,23 @@ def main() -> None:
     if left and not wanted["go_on"]:
         said = ", ".join(f"{name} {count}" for name, count in sorted(left.items()))
         module.fail_json(
-            msg=f"Requests are left after {wanted['timeout_s']:.0f} s ({said}), so nothing is touched. Wait for longer with gb10_drain_timeout_s, or cut "
-            "them off with -e gb10_drain_go_on=true.",
+            msg=f"Requests are left in the router at the end of gb10_drain_timeout_s ({said}), so nothing is touched. Wait for longer with it, or cut them "
+            "off with -e gb10_drain_go_on=true.",
             busy=left,
             **found,
         )
     module.exit_json(changed=bool(found["drained"]), busy=left, **found)
+
+
+def _end_ready(module: AnsibleModule, found: dict[str, Any]) -> None:
+    if found["away"] and not module.params["go_on"]:
+        said = ", ".join(f"{name}: {status}" for name, status in sorted(found["away"].items()))
+        module.fail_json(
+            msg=f"The router does not use what is ready ({said}), {module.params['timeout_s']:.0f} s after it was told to. See what the box answers there "
+            "(the playbook status shows both), then run again.",
+            **found,
+        )
+    module.exit_json(**found, changed=bool(found["ready"]))
 
 
 if __name__ == "__main__":

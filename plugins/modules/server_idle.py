@@ -15,7 +15,8 @@ author:
   - gb10.vllm contributors (@gb10)
 description:
   - Asks each server for the requests that run and wait (C(/metrics)) until there are none. A router knows only those that came through it.
-  - A server that does not answer, or keeps no such numbers, has nothing to wait for.
+  - A server where nobody listens, that keeps no such numbers, or that gives no answer by the word of its watch, has nothing to wait for. One that only does
+    not say how many there are may be busy.
 extends_documentation_fragment:
   - gb10.vllm.attributes.reads
 options:
@@ -43,7 +44,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 busy:
-  description: The servers with requests left, and how many.
+  description: The servers with requests left, and how many; nothing where a server does not say.
   returned: success
   type: dict
 """
@@ -54,6 +55,8 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gb10.vllm.plugins.module_utils._engine.requests import open_requests
 
 POLL_S = 1.0
+WATCH_SAYS = "/run/gb10-vllm-agent"
+"""Where the guard of the role server leaves `up` or `down` for each server."""
 
 
 def main() -> None:
@@ -68,15 +71,16 @@ def main() -> None:
     wanted = module.params
     until = time.monotonic() + (0 if module.check_mode else wanted["timeout_s"])
     while True:
-        left = {one["name"]: count for one in wanted["servers"] if (count := open_requests(one["base_url"], one["api_key_file"]))}
+        asked = {one["name"]: open_requests(one["base_url"], one["api_key_file"], f"{WATCH_SAYS}/{one['name']}") for one in wanted["servers"]}
+        left = {name: count for name, count in asked.items() if count != 0}
         if not left or time.monotonic() >= until:
             break
         time.sleep(POLL_S)
     if left and not wanted["go_on"] and not module.check_mode:
-        said = ", ".join(f"{name} {count}" for name, count in sorted(left.items()))
+        said = ", ".join(f"{name} {'does not say how many' if count is None else count}" for name, count in sorted(left.items()))
         module.fail_json(
-            msg=f"Requests run or wait after {wanted['timeout_s']:.0f} s ({said}), so nothing is touched. Wait for longer with gb10_drain_timeout_s, or "
-            "cut them off with -e gb10_drain_go_on=true.",
+            msg=f"Requests run or wait at the end of gb10_drain_timeout_s ({said}), so nothing is touched. Wait for longer with it, or cut them off with "
+            "-e gb10_drain_go_on=true.",
             busy=left,
         )
     module.exit_json(changed=False, busy=left)

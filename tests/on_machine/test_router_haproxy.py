@@ -14,7 +14,7 @@ import time
 
 import pytest
 import real_router
-from ansible_collections.gb10.vllm.plugins.module_utils._router import haproxy
+from ansible_collections.gb10.vllm.plugins.module_utils._router import drain, haproxy
 from ansible_collections.gb10.vllm.plugins.plugin_utils._router import configuration
 from real_router import CLIENT_KEYS, Router, StubAgent, StubEngine, behind
 
@@ -108,6 +108,78 @@ def test_who_may_ask_what_and_which_server_gets_it(fleet):
     assert not any(key in str(asked) for key in CLIENT_KEYS.values())
 
 
+@pytest.fixture(scope="module")
+def spelled(tmp_path_factory):
+    """A router whose models have names that encoders write in several ways."""
+    given = real_router.settings(body_bytes=2**18)
+    engines = [StubEngine(server, server, "127.0.0.2") for server in ("slash", "umlaut", "beyond")]
+    agent = StubAgent("127.0.0.2", given["agent_port"])
+    names = {"slash": "org/a", "umlaut": "mödel", "beyond": "模型-\U0001f600"}
+    servers = [behind("spark-01", one.name, "127.0.0.2", one.port, [names[one.name]]) for one in engines]
+    router = Router(tmp_path_factory.mktemp("spelled"), servers, given)
+    router.wait(lambda: all(one["status"].startswith("UP") for one in router.seen().values()))
+    yield router, engines
+    router.close()
+    for one in [*engines, agent]:
+        one.close()
+
+
+def nested(levels):
+    found = {}
+    for _ in range(levels):
+        found = {"properties": found}
+    return json.dumps(found)
+
+
+@pytest.mark.parametrize(
+    ("body", "server"),
+    [
+        ('{"model":"org/a"}', "slash"),
+        (r'{"model":"org\/a"}', "slash"),  # PHP
+        (r'{"prompt":"a\/b \u00e9 \\u0041 \\\\/ \\\" \ud83d\ude00","model":"org\/a"}', "slash"),
+        (r'{"prompt":"ends with a backslash \\","model":"org\/a"}', "slash"),
+        (r'{"prompt":"\\u","model":"org\u002fa"}', "slash"),
+        ('{"model":"mödel"}', "umlaut"),
+        (r'{"model":"m\u00f6del"}', "umlaut"),  # Python's json
+        (r'{"model":"m\u00F6del"}', "umlaut"),
+        (r'{"prompt":"\/","model":"\u6a21\u578b-\ud83d\ude00"}', "beyond"),
+        (r'{"model":"\u6A21\u578B-\uD83D\uDE00"}', "beyond"),
+        ('{"model":"模型-\U0001f600"}', "beyond"),
+        (f'{{"tools":{nested(15)},"model":"org/a"}}', "slash"),
+        (f'{{"model":"org/a","tools":{nested(60)}}}', "slash"),
+        (json.dumps({"prompt": "字" * 40000, "model": "模型-\U0001f600"}), "beyond"),
+    ],
+)
+def test_a_model_is_found_however_its_name_is_written(spelled, body, server):
+    router, engines = spelled
+    assert json.loads(body)["model"], "it is JSON"
+    assert who(router.ask("/v1/completions", body.encode())) == server
+    (engine,) = [one for one in engines if one.name == server]
+    assert engine.asked[-1]["bytes"] == len(body.encode()), "what the engine gets is what was sent"
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "said"),
+    [
+        (r'{"model":"org\/none"}', 404, "org/none"),
+        (r'{"model":"m\u00f6del-2"}', 404, "does not exist"),
+        (f'{{"tools":{nested(40)},"model":"org/a"}}', 400, "put `model` before it, or ask at the port of the model: slash on port "),
+        ("{}", 400, "No `model` is found"),
+        ("[]", 400, "No `model` is found"),
+        ('{"model":', 400, "No `model` is found"),
+    ],
+)
+def test_what_is_not_found_is_said_with_the_way(spelled, body, status, said):
+    router, engines = spelled
+    if "ask at the port" in said:
+        router.write(
+            [behind("spark-01", one.name, "127.0.0.2", one.port, ["org/a"]) for one in engines[:1]], port_offset=real_router.free_port() - engines[0].port
+        )
+        router.reload()
+    found, error = refusal(router.ask("/v1/completions", body.encode()))
+    assert found == status and said in error["message"]
+
+
 def test_bodies_up_to_the_bound_are_routed_and_larger_ones_are_told_the_way(fleet):
     fleet = fleet(port_offset=0, body_bytes=2**18)
     large = completion("org/other")
@@ -164,6 +236,36 @@ def test_a_session_stays_on_its_box(fleet):
     assert all(len(one) == 1 for one in by.values()) and len(set.union(*by.values())) == 2
 
 
+def test_a_session_leaves_a_box_that_is_drained_or_dead_and_comes_back(fleet):
+    fleet = fleet(affinity="X-Session-Id")
+
+    def where():
+        return {who(fleet.router.ask("/v1/completions", completion(), headers={"X-Session-Id": "one"})) for _ in range(4)}
+
+    (home,) = where()
+    (other,) = set(fleet.engines) - {home}
+    haproxy.told(fleet.router.asks(), "tiny", home, "drain")
+    assert where() == {other}
+    fleet.router.reload()
+    assert where() == {other}
+    haproxy.told(fleet.router.asks(), "tiny", home, "ready")
+    assert where() == {home}
+    fleet.engines[home].close()
+    assert where() == {other}
+
+
+def test_all_models_of_one_port_are_told_apart(fleet):
+    """Two boxes, a model each, the same port: what was asked at the port of one was answered by the other."""
+    fleet = fleet()
+    port = fleet.servers[0]["port"]
+    two = [behind("spark-01", "tiny", "127.0.0.2", port, ["tiny"]), behind("spark-02", "second", "127.0.0.3", port, ["second"])]
+    fleet.router.write(two, port_offset=real_router.free_port() - port)
+    fleet.router.reload()
+    assert who(fleet.router.ask("/v1/completions", completion("second"))) == "spark-02"
+    with pytest.raises(ConnectionRefusedError):
+        fleet.router.ask("/v1/completions", completion(), port=port + fleet.router.given["port_offset"])
+
+
 def stream(router, tokens, done):
     status, text = router.ask("/v1/completions", completion(stream=True, max_tokens=tokens))
     done.append((status, text.count(b"data: "), text.endswith(b"data: [DONE]\n\n"), json.loads(text.split(b"\n")[0][6:])["by"]))
@@ -208,6 +310,83 @@ def test_a_reload_takes_the_port_of_the_configuration_and_not_of_the_state(fleet
     assert who(fleet.router.ask("/v1/completions", completion())) == "moved"
     assert fleet.router.seen()["tiny", "spark-02"]["status"].startswith("DRAIN")
     moved.close()
+
+
+def tls_engine(place, address):
+    """An engine that speaks TLS and remembers what it is sent by who does not."""
+    engine = StubEngine("over-tls", "tiny", address)
+    context, engine.in_clear = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), []
+    context.load_cert_chain(place / "certificate.pem", place / "key.pem")
+    accept = engine.server.get_request
+
+    def get_request():
+        connection, whence = accept()
+        first = connection.recv(1, 2)  # MSG_PEEK
+        if first and first != b"\x16":
+            engine.in_clear.append(connection.recv(65536))
+            connection.close()
+            raise OSError("no TLS")
+        return context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False), whence
+
+    engine.server.get_request = get_request
+    return engine
+
+
+def test_a_server_that_speaks_tls_from_now_on_is_never_asked_in_clear(fleet):
+    """The fleet's key and a prompt went over the wire in clear, over every reload: HAProxy takes from its state whether a server speaks TLS."""
+    fleet = fleet()
+    secure = tls_engine(fleet.router.place, "127.0.0.2")
+    one = {**fleet.servers[0], "port": secure.port, "tls_name": "router"}
+    fleet.router.write([one, fleet.servers[2]], ca=str(fleet.router.place / "certificate.pem"))
+    fleet.router.reload()
+    fleet.router.wait(lambda: fleet.router.ask("/v1/completions", completion())[0] == 200)
+    assert who(fleet.router.ask("/v1/completions", completion())) == "over-tls" and secure.in_clear == []
+    # And back.
+    fleet.router.write(fleet.servers[1:])
+    fleet.router.reload()
+    assert who(fleet.router.ask("/v1/completions", completion())) == "spark-02"
+    secure.close()
+
+
+def test_a_changed_port_of_the_agents_is_asked_after_a_reload(fleet):
+    fleet = fleet()
+    moved = {address: StubAgent(address, port) for port in [real_router.free_port()] for address in ("127.0.0.2", "127.0.0.3")}
+    moved["127.0.0.2"].says["tiny"] = "down"
+    fleet.router.write(fleet.servers, agent_port=moved["127.0.0.2"].server.server_address[1])
+    fleet.router.reload()
+    fleet.router.wait(lambda: fleet.router.seen()["tiny", "spark-01"]["status"] == "DOWN (agent)", 15)
+    for one in moved.values():
+        one.close()
+
+
+def test_a_crash_keeps_what_was_drained_and_what_was_made_ready(fleet, tmp_path):
+    """HAProxy is killed as by a power cut: nothing is said at its end."""
+    fleet, owner = fleet(), {"run": "r", "owner": "anna@laptop"}
+    told = {"records": str(tmp_path / "records"), "keep": lambda: fleet.router.keep() or ""}
+    assert drain.drain(fleet.router.asks, [("tiny", "spark-01")], owner, "a rollout", **told)["drained"]
+    fleet.router.crash()
+    assert fleet.router.seen()["tiny", "spark-01"]["status"].startswith("DRAIN")
+    assert {who(fleet.router.ask("/v1/completions", completion())) for _ in range(4)} == {"spark-02"}
+    fleet.router.reload()
+    assert drain.ready(fleet.router.asks, [("tiny", "spark-01")], 20, **told)["away"] == {}
+    fleet.router.crash()
+    assert fleet.router.seen()["tiny", "spark-01"]["held"] == "" and drain.Drains(told["records"]).known == {}
+
+
+def test_a_drain_of_somebody_else_is_not_cancelled_because_the_server_is_down(fleet, tmp_path):
+    fleet, owner = fleet(), {"run": "r", "owner": "anna@laptop"}
+    told = {"records": str(tmp_path / "records"), "keep": lambda: fleet.router.keep() or ""}
+    for state, held in (("drain", "drain"), ("maint", "maint")):
+        haproxy.told(fleet.router.asks(), "tiny", "spark-01", state)
+        fleet.agents["spark-01"].says["tiny"] = "down"
+        fleet.router.wait(lambda: fleet.router.seen()["tiny", "spark-01"]["status"].startswith(("DOWN", "MAINT")))
+        assert drain.drain(fleet.router.asks, [("tiny", "spark-01")], owner, "a rollout", **told)["others"] == ["tiny/spark-01"]
+        fleet.agents["spark-01"].says["tiny"] = "up"
+        assert drain.ready(fleet.router.asks, [("tiny", "spark-01")], 0, **told)["ready"] == []
+        fleet.router.reload()
+        assert fleet.router.seen()["tiny", "spark-01"]["held"] == held
+        haproxy.told(fleet.router.asks(), "tiny", "spark-01", "ready")
+        fleet.router.wait(lambda: fleet.router.seen()["tiny", "spark-01"]["status"].startswith("UP"))
 
 
 def test_reloads_under_load_lose_no_request(fleet):

@@ -82,11 +82,44 @@ def test_from_the_package_to_a_router_and_over_changes(tmp_path):
         found = look.router()
         assert [one["status"][:5] for one in found["servers"] if one["box"] == "spark-01"] == ["DRAIN"], found["servers"]
         assert found["drains"]["tiny/spark-01"]["owner"] == "anna@laptop"
-        assert drain.ready(haproxy.everybody, [("tiny", "spark-01")], 20) == {"ready": ["tiny/spark-01"], "others": [], "away": {}}
+        assert drain.ready(haproxy.everybody, [("tiny", "spark-01")], 20) == {"ready": ["tiny/spark-01"], "others": [], "away": {}, "unkept": ""}
+        # Killed as by a power cut, it has not heard of a drain that it was told after its last reload; what is written down says so.
+        assert drain.drain(haproxy.everybody, [("tiny", "spark-01")], {"run": "r", "owner": "anna@laptop"}, "a rollout")["unkept"] == ""
+        pids = [line.split()[0] for line in haproxy.ask_at(haproxy.MASTER)("show proc").splitlines() if line[:1].isdigit()]
+        subprocess.run(["kill", "-KILL", *pids], check=True)
+        subprocess.run(["systemctl", "restart", "haproxy"], check=True)
+        haproxy.ask_at(haproxy.SOCKET)("show info")
+        assert [one["held"] for one in look.router()["servers"] if one["box"] == "spark-01"] == ["drain"]
         print("done")
         """,
     )
     assert said.endswith("done\n")
+
+
+def test_a_certificate_follows_the_names_and_what_is_given(tmp_path):
+    inside(
+        tmp_path,
+        """
+        text, made = pem()
+        assert made and look.certificate_names("/etc/haproxy/gb10-router-made.crt") == ["localhost", "127.0.0.1"]
+        apply.apply(files(), text, {"servers": servers, "certificate": {}})
+        assert look.router()["certificate_names"] == ["localhost", "127.0.0.1"]
+        assert apply.certificate({}, ["localhost"]) == (text, False), "one name less is no reason to make all clients learn another"
+        more, made = apply.certificate({}, ["localhost", "127.0.0.1", "10.0.0.100", "fd00::100"])
+        assert made and more != text and look.certificate_names("/etc/haproxy/gb10-router-made.crt")[2:] == ["10.0.0.100", "fd00::100"]
+        os.mkdir("/run/own")
+        real_router.make_certificate(pathlib.Path("/run/own"))
+        os.chmod("/run/own/key.pem", 0o600)
+        own = {"certificate": "/run/own/certificate.pem", "key": "/run/own/key.pem"}
+        given_text, made = pem(**own)
+        assert not made and apply.apply(files(), given_text, {"servers": servers, "certificate": own}) is True
+        assert look.router()["record"]["certificate"] == own and not look.router()["stale_certificate"]
+        moved = dict(own, certificate="/run/own/moved.pem")
+        os.rename(own["certificate"], moved["certificate"])
+        assert apply.apply(files(), pem(**moved)[0], {"servers": servers, "certificate": moved}) is False
+        assert look.router()["record"]["certificate"] == moved, "the same elsewhere is remembered, or it would be new in every run"
+        """,
+    )
 
 
 def test_what_haproxy_refuses_changes_nothing(tmp_path):

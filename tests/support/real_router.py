@@ -9,8 +9,10 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import os
 import re
 import shutil
+import signal
 import socket
 import socketserver
 import ssl
@@ -26,6 +28,8 @@ from typing import Any
 from ansible_collections.gb10.vllm.plugins.module_utils._router import haproxy
 from ansible_collections.gb10.vllm.plugins.plugin_utils._router import configuration
 
+PROGRAM = os.environ.get("GB10_HAPROXY", "haproxy")
+"""Another one than this machine's: see tests/on_machine/test_router_versions.py."""
 KEEP = Path(__file__).parents[2] / "roles/router/files/keep_state.py"
 BOX_KEY = "router-key-of-the-whole-fleet-0123456789"
 CLIENT_KEYS = {"anna": "a-key-of-anna-000000000000", "ci": "a-key-of-ci-11111111111111"}
@@ -39,7 +43,7 @@ def free_port() -> int:
 
 def version() -> tuple[int, int]:
     """Of the HAProxy on this machine."""
-    text = subprocess.run(["haproxy", "-v"], capture_output=True, text=True, check=True).stdout
+    text = subprocess.run([PROGRAM, "-v"], capture_output=True, text=True, check=True).stdout
     found = re.search(r"version (\d+)\.(\d+)", text)
     assert found
     return int(found[1]), int(found[2])
@@ -111,6 +115,7 @@ def handler(stub: StubEngine) -> type[BaseHTTPRequestHandler]:
             self.send_header("Content-Type", "text/event-stream")
             self.send_header("Transfer-Encoding", "chunked")
             self.end_headers()
+            time.sleep(stub.first_s)
             usage = [{"choices": [], "usage": {"completion_tokens": tokens}}] if asked.get("stream_options") else []
             for number in [*({"by": stub.name, "token": one} for one in range(tokens)), *usage, None]:
                 line = f"data: {'[DONE]' if number is None else json.dumps(number)}\n\n".encode()
@@ -125,8 +130,8 @@ def handler(stub: StubEngine) -> type[BaseHTTPRequestHandler]:
 class StubEngine:
     """Answers as vLLM does: /health, a completion as a stream of tokens that take a while, 401 without the router's key."""
 
-    def __init__(self, name: str, model: str, address: str = "127.0.0.1", port: int = 0, token_s: float = 0.02) -> None:
-        self.name, self.model, self.token_s = name, model, token_s
+    def __init__(self, name: str, model: str, address: str = "127.0.0.1", port: int = 0, token_s: float = 0.02, first_s: float = 0.0) -> None:
+        self.name, self.model, self.token_s, self.first_s = name, model, token_s, first_s
         self.asked: list[dict[str, Any]] = []
         self.running = 0
         self.most = 0
@@ -202,15 +207,31 @@ def settings(**more: Any) -> dict[str, Any]:
 class Router:
     """HAProxy in master-worker mode, as the unit of the distribution starts it."""
 
-    def __init__(self, place: Path, servers: Sequence[Mapping[str, Any]], given: Mapping[str, Any]) -> None:
-        self.place, self.given = place, dict(given)
+    def __init__(self, place: Path, servers: Sequence[Mapping[str, Any]], given: Mapping[str, Any], inside: Sequence[str] = ()) -> None:
+        self.place, self.given, self.inside = place, dict(given), list(inside)
         self.socket, self.master, self.state = str(place / "admin.sock"), str(place / "master.sock"), place / "state"
         self.config = place / "haproxy.cfg"
         self.state.write_text("1\n")
         self.write(servers)
         make_certificate(place)
-        self.process = subprocess.Popen(["haproxy", "-W", "-f", str(self.config), "-S", self.master], cwd=place, stderr=(place / "log").open("w"))
+        self.start()
+
+    def start(self) -> None:
+        """As the unit does it."""
+        subprocess.run([sys.executable, KEEP, self.config, self.state], check=True)
+        self.process = subprocess.Popen(
+            [*self.inside, PROGRAM, "-W", "-f", str(self.config), "-S", self.master], cwd=self.place, stderr=(self.place / "log").open("a")
+        )
         self.wait(lambda: haproxy.running(haproxy.ask_at(self.socket)) == self.digest)
+
+    def crash(self) -> None:
+        """All of its processes end at once without a word, and it is started again."""
+        workers = [int(line.split()[0]) for line in haproxy.ask_at(self.master)("show proc").splitlines() if re.match(r"\d+\s+worker", line)]
+        for one in (self.process.pid, *workers):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(one, signal.SIGKILL)
+        self.process.wait()
+        self.start()
 
     @property
     def digest(self) -> str:
@@ -229,7 +250,7 @@ class Router:
         return re.sub(r"(?m)^    (chroot|user|group) .*\n", "", text)
 
     def check(self) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(["haproxy", "-c", "-f", str(self.config)], capture_output=True, text=True, check=False)
+        return subprocess.run([PROGRAM, "-c", "-f", str(self.config)], capture_output=True, text=True, check=False)
 
     def keep(self) -> None:
         """What the unit does before a reload."""
@@ -287,6 +308,13 @@ class Router:
             answer = line.getresponse()
             return answer.status, answer.read()
 
+    def ask_here(self, path: str) -> int:
+        """The status of a path, asked where HAProxy runs, without a key and without a look at its certificate."""
+        program = "import ssl, sys, urllib.request as u; print(u.urlopen(sys.argv[1], timeout=3, context=ssl._create_unverified_context()).status)"
+        words = [*self.inside, sys.executable, "-c", program, f"https://127.0.0.1:{self.given['port']}{path}"]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        return int(done.stdout or 0)
+
     def close(self) -> None:
         self.process.terminate()
         try:
@@ -306,4 +334,4 @@ def make_certificate(place: Path) -> None:
 
 
 def installed() -> bool:
-    return shutil.which("haproxy") is not None
+    return shutil.which(PROGRAM) is not None

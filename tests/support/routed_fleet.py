@@ -70,3 +70,11 @@ def servers(boxes: imitation.Boxes, router: str = ROUTER) -> dict[str, str]:
                              "s.sendall(sys.stdin.buffer.read()); print(s.makefile().read())'")  # fmt: skip
     rows = [line.split(",") for line in text.splitlines() if line.startswith("gb10_")]
     return {row[1]: row[17] for row in rows if row[1] not in ("FRONTEND", "BACKEND")}
+
+
+def kept_drained(boxes: imitation.Boxes, router: str = ROUTER) -> list[str]:
+    """The boxes that a router's HAProxy would have drained after a crash; one that is down as well says in its status only that."""
+    lines = boxes.ask(router, "cat /var/lib/gb10-vllm-router/state").splitlines()
+    head = next(line for line in lines if line.startswith("# "))[2:].split()
+    rows = [dict(zip(head, line.split(), strict=False)) for line in lines if not line.startswith("#")]
+    return [row["srv_name"] for row in rows if row.get("srv_admin_state") == "8"]

@@ -20,11 +20,13 @@ import real_router
 
 ROOT = Path(__file__).parents[2]
 PORT = 8000
+FIRST_S = 0.4
+"""Until the first token: more than this machine adds, so that what is measured is where a request went."""
 ENGINE = f"""
 import signal, sys
 sys.path[:0] = {[str(ROOT / ".ansible/collections"), str(ROOT / "tests/support")]!r}
 import real_router
-engine = real_router.StubEngine(sys.argv[1], "tiny", "0.0.0.0", {PORT}, 0.1)
+engine = real_router.StubEngine(sys.argv[1], "tiny", "0.0.0.0", {PORT}, 0.1, {FIRST_S})
 signal.pause()
 """
 

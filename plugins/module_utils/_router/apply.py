@@ -19,7 +19,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._io.command import run
 from ansible_collections.gb10.vllm.plugins.module_utils._io.files import write_json, write_whole
 from ansible_collections.gb10.vllm.plugins.module_utils._router import haproxy
-from ansible_collections.gb10.vllm.plugins.module_utils._router.look import LEAST_LEFT_S, PROGRAM, SERVERS, configuration, joined
+from ansible_collections.gb10.vllm.plugins.module_utils._router.look import LEAST_LEFT_S, PROGRAM, SERVERS, certificate_names, configuration, joined
 
 PEM = "gb10-router.pem"
 MADE = "gb10-router-made"
@@ -51,7 +51,7 @@ def certificate(given: Mapping[str, str], names: Sequence[str]) -> tuple[str, bo
     where = directory()
     paths = [given.get("certificate") or str(where / f"{MADE}.crt"), given.get("key") or str(where / f"{MADE}.key")]
     made = False
-    if not given and not _lasts(*paths):
+    if not given and not _lasts(paths[0], paths[1], names):
         _make(paths[0], paths[1], names)
         made = True
     found = read_certificate(*paths)
@@ -61,11 +61,14 @@ def certificate(given: Mapping[str, str], names: Sequence[str]) -> tuple[str, bo
     return joined(texts), made
 
 
-def _lasts(certificate_path: str, key_path: str) -> bool:
+def _lasts(certificate_path: str, key_path: str, names: Sequence[str]) -> bool:
     if not (os.path.exists(certificate_path) and os.path.exists(key_path)):
         return False
     found = read_certificate(certificate_path, key_path)
-    return not found["problem"] and (found["expires_at"] is None or found["expires_at"] - time.time() > LEAST_LEFT_S)
+    if found["problem"] or (found["expires_at"] is not None and found["expires_at"] - time.time() <= LEAST_LEFT_S):
+        return False
+    has = certificate_names(certificate_path)
+    return has is None or {name.lower() for name in names} <= {name.lower() for name in has}
 
 
 def _make(certificate_path: str, key_path: str, names: Sequence[str]) -> None:
@@ -169,6 +172,7 @@ def apply(files: Mapping[str, str], pem: str, record: Mapping[str, Any]) -> bool
         write_whole(haproxy.STATE_FILE, "1\n")
     runs = _runs(digest)
     if not stale and runs:
+        write_json(records / SERVERS, dict(record))  # of the same made otherwise: a certificate that lies elsewhere by now
         return False
     check(all_files)
     before = {name: (where / name).read_bytes() if (where / name).exists() else None for name in stale}

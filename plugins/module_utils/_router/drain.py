@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._io.command import run
 from ansible_collections.gb10.vllm.plugins.module_utils._io.files import read_json, write_json
 from ansible_collections.gb10.vllm.plugins.module_utils._router import haproxy
 from ansible_collections.gb10.vllm.plugins.module_utils._router.haproxy import Ask, Seen
@@ -19,7 +20,9 @@ from ansible_collections.gb10.vllm.plugins.module_utils._router.look import DRAI
 
 Name = tuple[str, str]
 Everybody = Callable[[], Sequence[Ask]]
+Keep = Callable[[], str]
 POLL_S = 1.0
+TRIES = 20
 
 
 def key(name: Name) -> str:
@@ -47,13 +50,44 @@ class Drains:
 
     def forget(self, names: Iterable[Name]) -> None:
         """These are in use again."""
-        for name in names:
-            self.known.pop(key(name), None)
-        self._write()
+        gone = [self.known.pop(key(name), None) for name in list(names)]
+        if gone:
+            self._write()
 
     def _write(self) -> None:
         os.makedirs(os.path.dirname(self.path), mode=0o755, exist_ok=True)
         write_json(self.path, self.known, durable=True)
+
+
+def keep_state() -> str:
+    """Have HAProxy's view of its servers written down, so that a crash or a power cut changes none of it; "" or why that cannot be done."""
+    done = run([haproxy.KEEP, haproxy.SOCKET, haproxy.CONFIG, haproxy.STATE_FILE], timeout_s=30)
+    return "" if done.returncode == 0 else (done.stderr.strip() or f"{haproxy.KEEP} ended with {done.returncode}")[-300:]
+
+
+def _tell(everybody: Everybody, names: Sequence[Name], state: str, keep: Keep) -> str:
+    """Tell HAProxy, have it written down and see that it is so; why it could not be written down, or "". GB10Error where HAProxy forgets it again.
+
+    A reload of somebody else's in between starts a process that has not heard of it.
+    """
+    wanted = {"drain": "drain", "ready": ""}[state]
+    for attempt in range(TRIES if names else 0):
+        asks = everybody()
+        for name in names:
+            haproxy.told(asks, *name, state)
+        unkept = keep()
+        seen = {(one["server"], one["box"]): one for one in haproxy.servers(everybody())}
+        if all(haproxy.held(seen[name]) == wanted for name in names if name in seen):
+            return unkept
+        time.sleep(0.1 * attempt)
+    if names:
+        raise GB10Error(f"HAProxy was told to set {words(names)} to {state} and says that they are not; look at `journalctl -u haproxy`.")
+    return ""
+
+
+def is_others(one: Mapping[str, Any], noted: bool) -> bool:
+    """Whether somebody else took a server out. Maintenance is never ours, and a drain is only where it was ``noted``."""
+    return haproxy.held(one) == "maint" or (haproxy.is_held(one) and not noted)
 
 
 def last_of(seen: Mapping[Name, Seen], names: Iterable[Name]) -> list[Name]:
@@ -64,32 +98,39 @@ def last_of(seen: Mapping[Name, Seen], names: Iterable[Name]) -> list[Name]:
 
 
 def drain(
-    everybody: Everybody, names: Sequence[Name], owner: Mapping[str, Any], why: str, *, last: bool = False, records: str = haproxy.RECORDS
+    everybody: Everybody,
+    names: Sequence[Name],
+    owner: Mapping[str, Any],
+    why: str,
+    *,
+    last: bool = False,
+    records: str = haproxy.RECORDS,
+    keep: Keep | None = None,
 ) -> dict[str, Any]:
-    """Let no new request go to these servers: {drained, others, taken_over}, lists of names.
+    """Let no new request go to these servers: {drained, others, taken_over, unkept}, lists of names.
 
     ``others``: those that somebody took out by other means; they stay as they are. ``taken_over``: those that another run had drained and left so.
-    GB10Error before anything is done where a model would have no server left, unless ``last``.
+    ``unkept``: why a crash of HAProxy would lose the drain, or "". GB10Error before anything is done where a model would have no server left, unless ``last``.
     """
-    asks = everybody()
-    seen = {(one["server"], one["box"]): one for one in haproxy.servers(asks)}
+    seen = {(one["server"], one["box"]): one for one in haproxy.servers(everybody())}
     present = [name for name in names if name in seen]
     lonely = [] if last else last_of(seen, present)
     if lonely:
         raise GB10Error(
             f"{words(lonely)} is the last one that the router has for its model: whoever asks would be refused meanwhile. Bring another box up first, or "
-            "go on with -e gb10_drain_last=true. Nothing was drained."
+            "go on with -e gb10_drain_last=true. This router drained nothing."
         )
     record = Drains(records)
-    others = [name for name in present if haproxy.is_held(seen[name]) and key(name) not in record.known]
+    # What somebody has put back by hand is no drain of ours any more, and the next one there may be his.
+    record.forget(name for name in seen if key(name) in record.known and not haproxy.is_held(seen[name]))
+    others = [name for name in present if is_others(seen[name], key(name) in record.known)]
     ours = [name for name in present if name not in others]
     before = {key(name): record.known[key(name)] for name in ours if key(name) in record.known}
     if ours:
         record.note(ours, owner, why)
-    for server, box in ours:
-        haproxy.told(asks, server, box, "drain")
+    unkept = _tell(everybody, ours, "drain", keep or keep_state)
     left = {name: one for name, one in before.items() if one.get("run") != owner.get("run")}
-    return {"drained": [key(one) for one in ours], "others": [key(one) for one in others], "taken_over": left}
+    return {"drained": [key(one) for one in ours], "others": [key(one) for one in others], "taken_over": left, "unkept": unkept}
 
 
 def busy(everybody: Everybody, names: Iterable[Name]) -> dict[str, int]:
@@ -107,18 +148,16 @@ def wait_empty(everybody: Everybody, names: Sequence[Name], timeout_s: float) ->
     return left
 
 
-def ready(everybody: Everybody, names: Sequence[Name], agree_s: float, *, records: str = haproxy.RECORDS) -> dict[str, Any]:
-    """Use these servers again: {ready, others, away}. Only what a run of ours took out is put back.
+def ready(everybody: Everybody, names: Sequence[Name], agree_s: float, *, records: str = haproxy.RECORDS, keep: Keep | None = None) -> dict[str, Any]:
+    """Use these servers again: {ready, others, away, unkept}. Only what a run of ours took out is put back.
 
     ``others``: those that somebody else holds, left so. ``away``: {name: status} of those that the router does not use after ``agree_s`` seconds.
+    ``unkept``: why a crash of HAProxy would have them drained again, or "".
     """
     record = Drains(records)
-    ours = [name for name in names if key(name) in record.known]
-    asks = everybody()
-    seen = {(one["server"], one["box"]): one for one in haproxy.servers(asks)}
-    for name in ours:
-        if name in seen:
-            haproxy.told(asks, *name, "ready")
+    seen = {(one["server"], one["box"]): one for one in haproxy.servers(everybody())}
+    ours = [name for name in names if key(name) in record.known and not (name in seen and is_others(seen[name], True))]
+    unkept = _tell(everybody, [name for name in ours if name in seen], "ready", keep or keep_state)
     if ours:
         record.forget(ours)
     until = time.monotonic() + agree_s
@@ -129,4 +168,4 @@ def ready(everybody: Everybody, names: Sequence[Name], agree_s: float, *, record
             break
         time.sleep(min(POLL_S, agree_s))
     others = [key(name) for name in names if name in now and name not in ours and haproxy.is_held(now[name])]
-    return {"ready": [key(one) for one in ours], "others": others, "away": away}
+    return {"ready": [key(one) for one in ours], "others": others, "away": away, "unkept": unkept}

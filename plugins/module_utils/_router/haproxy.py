@@ -10,7 +10,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypedDict
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
@@ -24,7 +24,10 @@ STATE_FILE = "/var/lib/gb10-vllm-router/state"
 RECORDS = "/var/lib/gb10-vllm-router"
 BACKEND = "gb10_"
 """Before the name of a server: its backend."""
-OPERATOR = ("DRAIN", "MAINT")
+KEEP = "/usr/local/lib/gb10-vllm/keep-state"
+"""The role router's keep_state.py: writes ``STATE_FILE``."""
+MAINTENANCE, DRAINED = 0x01 | 0x04, 0x08
+"""Bits of ``srv_admin_state`` (HAProxy: include/haproxy/server-t.h, SRV_ADMF_FMAINT, SRV_ADMF_CMAINT, SRV_ADMF_FDRAIN)."""
 LONGEST = 64 * 2**20
 PATIENCE_S = 5.0
 WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]*")
@@ -33,6 +36,7 @@ WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]*")
 class Seen(TypedDict):
     """One server of one box as HAProxy sees it. ``sessions`` and ``queue`` are of all its processes."""
 
+    held: str  # `drain` or `maint` where somebody took it out, also while it is down, which is all that its status says then
     server: str
     box: str
     status: str
@@ -135,11 +139,26 @@ def servers(asks: Iterable[Ask]) -> list[Seen]:
             key = backend.removeprefix(BACKEND), box
             if position == 0:
                 why = " ".join(word for word in (row.get("check_status", ""), row.get("agent_status", "")) if word)
-                found[key] = {"server": key[0], "box": box, "status": row.get("status", ""), "why": why, "sessions": 0, "queue": 0}
+                status = row.get("status", "")
+                found[key] = {"server": key[0], "box": box, "status": status, "why": why, "sessions": 0, "queue": 0, "held": by_status(status)}
             if key in found:
                 found[key]["sessions"] += int(row.get("scur") or 0)
                 found[key]["queue"] += int(row.get("qcur") or 0)
+        for row in rows(ask("show servers state")) if position == 0 else []:
+            key = row.get("be_name", "").removeprefix(BACKEND), row.get("srv_name", "")
+            if key in found and row.get("srv_admin_state", "").isdigit():
+                found[key]["held"] = by_admin_state(int(row["srv_admin_state"]))
     return list(found.values())
+
+
+def by_status(status: str) -> str:
+    """`drain` or `maint` for a server whose status says so."""
+    return "drain" if status.startswith("DRAIN") else "maint" if status.startswith("MAINT") else ""
+
+
+def by_admin_state(bits: int) -> str:
+    """`drain` or `maint` for a server that somebody took out; one whose name nobody resolves is in maintenance, and nobody has put it there."""
+    return "maint" if bits & MAINTENANCE else "drain" if bits & DRAINED else ""
 
 
 def is_up(one: Seen) -> bool:
@@ -147,9 +166,14 @@ def is_up(one: Seen) -> bool:
     return one["status"].startswith(("UP", "no check"))
 
 
-def is_held(one: Seen) -> bool:
+def is_held(one: Mapping[str, Any]) -> bool:
     """Whether somebody drained it or took it out."""
-    return one["status"].startswith(OPERATOR)
+    return bool(held(one))
+
+
+def held(one: Mapping[str, Any]) -> str:
+    """`drain`, `maint` or "": what somebody did to a server; of one that an earlier release looked at its status says it."""
+    return str(one.get("held", by_status(one["status"])))
 
 
 def told(asks: Iterable[Ask], server: str, box: str, state: str) -> None:

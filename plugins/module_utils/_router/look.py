@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import ipaddress
 import json
 import os
 import re
@@ -30,7 +31,7 @@ DRAINS, SERVERS = "drains.json", "servers.json"
 KEEPALIVED = "/etc/keepalived/keepalived.conf"
 OURS = (
     KEEPALIVED, "/etc/haproxy/haproxy.cfg", "/etc/haproxy/gb10-*", "/etc/systemd/system/haproxy.service.d/gb10-vllm.conf",
-    "/usr/local/lib/gb10-vllm/keep-state",
+    "/usr/local/lib/gb10-vllm/keep-state", "/usr/local/lib/gb10-vllm/router-answers",
 )  # fmt: skip
 
 
@@ -88,6 +89,15 @@ def _is_stale(pem: str, given: Mapping[str, str], seen: Mapping[str, Any]) -> bo
     return all(texts) and pem != joined(texts)
 
 
+def certificate_names(path: str) -> list[str] | None:
+    """The names and addresses that a certificate is for; None where openssl does not say."""
+    done = run(["openssl", "x509", "-noout", "-ext", "subjectAltName", "-in", path])
+    if done.returncode:
+        return None
+    found = re.findall(r"(DNS|IP Address):([^,\s]+)", done.stdout)
+    return [name if kind == "DNS" else str(ipaddress.ip_address(name)) for kind, name in found]
+
+
 def joined(texts: Sequence[str]) -> str:
     """Certificate and key in one file, as HAProxy reads them."""
     return "\n".join(text.strip() for text in texts) + "\n"
@@ -105,6 +115,7 @@ def router() -> dict[str, Any]:
         "servers": [],
         "problem": "",
         "certificate": None,
+        "certificate_names": None,
         "stale_certificate": False,
         "floating": {"present": os.path.exists(KEEPALIVED), "ours": _text(KEEPALIVED).startswith(haproxy.MARK)},
         "interfaces": interfaces(),
@@ -114,6 +125,7 @@ def router() -> dict[str, Any]:
     pem = "/etc/haproxy/gb10-router.pem"
     if os.path.exists(pem):
         found["certificate"] = read_certificate(pem, pem)
+        found["certificate_names"] = certificate_names(pem)
         found["stale_certificate"] = _is_stale(_text(pem), found["record"].get("certificate") or {}, found["certificate"])
     try:
         asks = haproxy.everybody()

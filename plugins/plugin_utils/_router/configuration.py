@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypedDict
@@ -75,9 +76,43 @@ def size(count: int) -> str:
     return f"{count // 2**20} MiB" if count % 2**20 == 0 else f"{count // 1024} KiB"
 
 
-def model_ports(servers: Iterable[Behind], offset: int) -> dict[str, int]:
-    """{server: the router's port for it alone}, over which bodies of any size pass; nothing with offset 0."""
-    return {one["server"]: one["port"] + offset for one in servers} if offset else {}
+def model_ports(servers: Iterable[Behind], settings: Settings) -> dict[int, str]:
+    """{a port of the router: the server that it leads to, and no other}, over which bodies of any size pass; nothing with offset 0.
+
+    A port that would lead to two servers, or that the router has for itself, leads to none: while a rollout changes ports boxes differ. What an inventory
+    must not ask for says ``check_ports``.
+    """
+    return {port: names[0] for port, names in _claims(servers, settings).items() if len(names) == 1 and 0 < port < 65536 and names[0] not in OWN_PORTS}
+
+
+OWN_PORTS = ("gb10_router_port", "gb10_router_metrics_port")
+
+
+def _claims(servers: Iterable[Behind], settings: Settings) -> dict[int, list[str]]:
+    """{port: whoever is to have it}, servers by their names, the router's own ports by those of their variables."""
+    found: dict[int, list[str]] = {}
+    own = ((settings["port"], OWN_PORTS[0]), (settings["metrics_port"], OWN_PORTS[1]))
+    models = ((one["port"] + settings["port_offset"], one["server"]) for one in servers if settings["port_offset"])
+    for port, name in [*own, *models]:
+        if name not in found.setdefault(port, []) and (port or name not in OWN_PORTS):
+            found[port].append(name)
+    return found
+
+
+def check_ports(servers: Iterable[Behind], settings: Settings, others: Mapping[int, str]) -> None:
+    """GB10Error where two things would have the same port of a router. ``others``: what listens on its host besides, {port: what}."""
+    for port, names in _claims(servers, settings).items():
+        names = names + ([others[port]] if port in others else [])
+        if len(names) > 1:
+            raise GB10Error(
+                f"Port {port} of the router would be of {names[0]} and of {names[1]}: a model has the port of its servers plus gb10_router_port_offset "
+                f"({settings['port_offset']}) for itself. Give one of them another port, choose another gb10_router_port_offset, or 0 for no such ports."
+            )
+        if names and not 0 < port < 65536:
+            raise GB10Error(
+                f"Port {port} of the router, for {names[0]}, is none: a model has the port of its servers plus gb10_router_port_offset "
+                f"({settings['port_offset']}); choose another one, or 0 for no such ports."
+            )
 
 
 def files(servers: Sequence[Behind], settings: Settings, version: Sequence[int]) -> dict[str, str]:
@@ -93,7 +128,7 @@ def files(servers: Sequence[Behind], settings: Settings, version: Sequence[int])
     maps = {
         CLIENT_KEYS: "".join(f"{hashlib.sha256(key.encode()).hexdigest().upper()} {name}\n" for name, key in sorted(settings["client_keys"].items())),
         BOX_KEYS: f"boxes {settings['box_key']}\n" if settings["box_key"] else "",
-        MODELS: "".join(f"{model} {BACKEND}{server}\n" for model, server in sorted(names.items())),
+        MODELS: "".join(f"{spelled} {BACKEND}{server}\n" for model, server in sorted(names.items()) for spelled in spellings(model)),
         LIST: json.dumps({"object": "list", "data": [_model(model, servers) for model in sorted(names)]}) + "\n",
     }
     lines = [*_global(settings), *_defaults(settings), *_front(servers, settings), *_model_fronts(servers, settings), *_metrics(settings)]
@@ -102,6 +137,12 @@ def files(servers: Sequence[Behind], settings: Settings, version: Sequence[int])
     text = "\n".join(lines) + "\n"
     said = hashlib.sha256(json.dumps([text, maps], sort_keys=True).encode()).hexdigest()[:16]
     return {"haproxy.cfg": f"{MARK}\n{text.replace('@DIGEST@', said)}", **maps}
+
+
+def spellings(model: str) -> list[str]:
+    """How a model's name may arrive: as it is, and with letters beyond ASCII as JSON escapes them (`%u00f6`, for HAProxy reads no such escape)."""
+    escaped = json.dumps(model)[1:-1].replace("\\u", "%u")
+    return list(dict.fromkeys([model, escaped, re.sub(r"%u([0-9a-f]{4})", lambda found: f"%u{found[1].upper()}", escaped)])) if "%u" in escaped else [model]
 
 
 def _model(model: str, servers: Sequence[Behind]) -> dict[str, Any]:
@@ -211,13 +252,17 @@ def _bind(settings: Settings, port: int) -> str:
 
 def _front(servers: Sequence[Behind], settings: Settings) -> list[str]:
     limit = settings["body_bytes"]
-    ports = model_ports(servers, settings["port_offset"])
-    ways = ", ".join(f"{server} on port {port}" for server, port in sorted(ports.items()))
+    ways = _ways(servers, settings)
     gives = "gb10_router_port_offset gives each model a port of its own."
     other = f"Send it to the port of its model, where bodies of any size pass: {ways}." if ways else gives
     large = error(f"This body is larger than {size(limit)}, up to which this address looks for the model. {other}", code="request_too_large")
+    asked = f", or ask at the port of the model: {ways}" if ways else ""
+    missing = error(
+        "No `model` is found in the body; /v1/models lists the models. JSON that nests deeper than 15 levels is not read here: put `model` before it"
+        + asked
+        + "."
+    )
     unknown = error("The model MODEL does not exist here; /v1/models lists the models.", code="model_not_found").replace("%", "%%")
-    multipart = "{ req.fhdr(content-type) -m beg -i multipart/form-data }"
     return [
         "frontend router",
         _bind(settings, settings["port"]),
@@ -227,12 +272,8 @@ def _front(servers: Sequence[Behind], settings: Settings) -> list[str]:
         _json(413, large, f"if {{ req.fhdr(content-length) -m int gt {limit} }}"),
         f"    http-request wait-for-body time 60s at-least {limit + 1}",
         _json(413, large, f"if {{ req.body_len gt {limit} }}"),
-        f"    http-request set-var(txn.model) req.body,json_query('$.model') unless {multipart}",
-        # A form, as for transcriptions: the part named model.
-        "    acl is_form req.body -m reg -i name=.model.[[:space:]]+[^[:space:]]",
-        "    http-request set-var(txn.model) " + f'\'req.body,regsub("(?s)^.*name=.model.[[:space:]]+([^[:cntrl:]]*).*$","\\1",i)\' if {multipart} is_form',
-        _json(400, error("`model` is missing in the body; /v1/models lists the models."), "unless { var(txn.model) -m found }"),
-        f"    http-request set-var(txn.server) var(txn.model),map_str({MODELS})",
+        *_which(),
+        _json(400, missing, "unless { var(txn.model) -m found }"),
         _json(404, unknown.replace("MODEL", "%[var(txn.model),bytes(0,200),json(utf8s)]"), "unless { var(txn.server) -m found }", kind="lf-string"),
         *_onwards(settings),
         "    use_backend %[var(txn.server)]",
@@ -240,12 +281,37 @@ def _front(servers: Sequence[Behind], settings: Settings) -> list[str]:
     ]
 
 
+def _ways(servers: Sequence[Behind], settings: Settings) -> str:
+    """The ports of the models in words."""
+    return ", ".join(sorted(f"{server} on port {port}" for port, server in model_ports(servers, settings).items()))
+
+
+def _which() -> list[str]:
+    """Which model a body names, and its server: `txn.model` and `txn.server`."""
+    multipart = "{ req.fhdr(content-type) -m beg -i multipart/form-data }"
+    served = "{ var(txn.server) -m found }"
+    # HAProxy's JSON knows neither `\\/` nor letters beyond Latin-1 (HAProxy: src/mjson.c, mjson_unescape), which many clients write.
+    plain = 'req.body,regsub("\\\\x5c/","/",g),regsub("\\\\x5cu","%u",g),json_query("$.model")'
+    return [
+        f"    http-request set-var(txn.model) req.body,json_query('$.model') unless {multipart}",
+        # A form, as for transcriptions: the part named model.
+        "    acl is_form req.body -m reg -i name=.model.[[:space:]]+[^[:space:]]",
+        "    http-request set-var(txn.model) " + f'\'req.body,regsub("(?s)^.*name=.model.[[:space:]]+([^[:cntrl:]]*).*$","\\1",i)\' if {multipart} is_form',
+        f"    http-request set-var(txn.server) var(txn.model),map_str({MODELS})",
+        "    # Escaped in one of the ways that the first look does not know.",
+        f"    http-request set-var(txn.plain) '{plain}' if !{multipart} !{served}",
+        f"    http-request set-var(txn.server) var(txn.plain),map_str({MODELS}) if !{served} {{ var(txn.plain) -m found }}",
+        "    http-request set-var(txn.model) var(txn.plain) if !{ var(txn.model) -m found } { var(txn.plain) -m found }",
+    ]
+
+
 def _model_fronts(servers: Sequence[Behind], settings: Settings) -> list[str]:
     lines: list[str] = []
-    for server, port in sorted(model_ports(servers, settings["port_offset"]).items()):
+    ports = model_ports(servers, settings)
+    for server in sorted(set(ports.values())):
         lines += [
             f"frontend router_only_{server}",
-            _bind(settings, port),
+            *(_bind(settings, port) for port in sorted(ports) if ports[port] == server),
             *_who(settings),
             *_list(servers),
             *_onwards(settings),
@@ -287,7 +353,7 @@ def _backend(name: str, servers: Sequence[Behind], settings: Settings) -> list[s
         "    option httpchk",
         "    http-check send meth GET uri /health",
         "    http-check expect status 200",
-        f"    default-server init-addr last,libc,none inter 5s fastinter 2s downinter 2s fall 3 rise 1 agent-inter 3s agent-port {settings['agent_port']}",
+        f"    default-server init-addr libc,last,none inter 5s fastinter 2s downinter 2s fall 3 rise 1 agent-inter 3s agent-port {settings['agent_port']}",
         "    # An engine that is gone has the fewest connections, so each retry would go there again: the first refused connection takes it out.",
         "    default-server observe layer4 error-limit 1 on-error mark-down",
         *(_server(one, settings) for one in servers),

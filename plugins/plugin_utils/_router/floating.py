@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,9 @@ from ansible_collections.gb10.vllm.plugins.module_utils._router.haproxy import M
 
 CONFIG = "/etc/keepalived/keepalived.conf"
 FIRST_PRIORITY = 150
+ANSWERS = "/usr/local/lib/gb10-vllm/router-answers"
+"""The role router's answers.py: asks HAProxy whether it answers; one that hangs runs, too."""
+INTERFACE = re.compile(r"[A-Za-z0-9_.:@-]{1,15}")
 
 
 def address(given: Mapping[str, Any]) -> ipaddress.IPv4Interface | ipaddress.IPv6Interface:
@@ -52,13 +56,17 @@ def check(given: Mapping[str, Any], listen: str, addresses: Mapping[str, str]) -
             )
         if found == floating.ip:
             raise GB10Error(f"gb10_router_floating: {text} is the own address of router {router}; name one that nobody has.")
+    if given.get("interface") and not INTERFACE.fullmatch(str(given["interface"])):
+        raise GB10Error(f"gb10_router_floating: `interface` is {given['interface']!r}, which is no name of one, such as enP7s7.")
     number = given.get("id", 51)
     if not str(number).isdigit() or not 1 <= int(number) <= 255:
         raise GB10Error(f"gb10_router_floating: `id` is {number!r}; it has to be a number from 1 to 255 that no other group of routers in this network has.")
 
 
-def configuration(router: str, given: Mapping[str, Any], addresses: Mapping[str, str], interfaces: Mapping[str, str]) -> str:
-    """keepalived.conf of one of the routers. ``interfaces``: {address: interface} of its host. GB10Error where its interface cannot be told.
+def configuration(router: str, given: Mapping[str, Any], addresses: Mapping[str, str], interfaces: Mapping[str, str], port: int = 8443) -> str:
+    """keepalived.conf of one of the routers. ``interfaces``: {address: interface} of its host; ``port``: ``gb10_router_port``.
+
+    GB10Error where its interface cannot be told.
 
     The first that runs gets the address and keeps it until its HAProxy or its host is gone.
     """
@@ -78,8 +86,9 @@ def configuration(router: str, given: Mapping[str, Any], addresses: Mapping[str,
         "    vrrp_version 3",
         "}",
         "vrrp_script haproxy {",
-        '    script "/usr/bin/systemctl is-active --quiet haproxy.service"',
+        f'    script "/usr/bin/python3 {ANSWERS} {"::1" if floating.version == 6 else "127.0.0.1"} {port}"',
         "    interval 2",
+        "    timeout 4",
         "    fall 2",
         "    rise 2",
         "}",

@@ -132,10 +132,18 @@ def merged(before: Iterable[Behind], now: Iterable[Behind], read: Iterable[str],
 def model_names(servers: Iterable[Behind], one_port: bool = False) -> dict[str, str]:
     """{name of a model: name of the server that serves it}. GB10Error for a name that two servers have.
 
-    ``one_port``: also for one that is on two ports, as no inventory should have it; while a rollout changes a port, its boxes do.
+    ``one_port``: also for one that is on two ports, and for a server that is called otherwise on another box, as no inventory should have it; while a
+    rollout changes a port or a name, its boxes do.
     """
     found: dict[str, Behind] = {}
+    first: dict[str, Behind] = {}
     for one in servers:
+        twin = first.setdefault(one["server"], one)
+        if one_port and set(twin["models"]) != set(one["models"]):
+            raise GB10Error(
+                f"The server {one['server']} serves {', '.join(twin['models'])} on {twin['box']} and {', '.join(one['models'])} on {one['box']}. A router asks "
+                "any box that has a server of this name; give one of them another name, or both the same served_model_name."
+            )
         for model in one["models"]:
             other = found.setdefault(model, one)
             if other["server"] != one["server"] or (one_port and other["port"] != one["port"]):

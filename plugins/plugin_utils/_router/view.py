@@ -20,14 +20,14 @@ HEAD = ("router", "box", "server", "the router says", "the box says", "requests"
 def routers(found: Mapping[str, Mapping[str, Any] | None], boxes: Mapping[str, Mapping[str, Any]], now_s: float) -> dict[str, Any]:
     """{router: {problem, version, certificate, servers: [{box, server, status, health, sessions, queue, drained, disagreement}]}}.
 
-    ``found``: what router_info returned by router, None for one that could not be reached; ``boxes``: those of the status, with the health of each server.
+    ``found``: what router_info returned by router, nothing for one that could not be reached; ``boxes``: those of the status, with the health of each server.
     """
     health = {(name, server["server"]): server["health"] for name, box in boxes.items() for server in box["servers"]}
     return {name: _router(facts, health, now_s) for name, facts in sorted(found.items())}
 
 
 def _router(facts: Mapping[str, Any] | None, health: Mapping[tuple[str, str], str], now_s: float) -> dict[str, Any]:
-    if facts is None:
+    if not facts:
         return {"problem": "it cannot be reached", "version": None, "certificate": "", "servers": []}
     problem = facts["problem"] if facts["version"] else "it has no HAProxy yet; the playbook router installs it"
     if facts["version"] and not facts["config"]["ours"]:

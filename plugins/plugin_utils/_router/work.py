@@ -26,6 +26,7 @@ OTHERS = (
     "/etc/haproxy/haproxy.cfg is somebody's: this collection did not write it, and it is not the one of the package. It is left as it is; use another host "
     "as router, or move the file away. Nothing was changed there."
 )
+LEAST_BOX_KEY = 32
 LEAST_KEY = 20
 """Characters of a client's key: its digest lies on the router, so it must not be guessed from that."""
 PRINTABLE = re.compile(r"[!-~]+")
@@ -54,6 +55,68 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
+SECONDS, PORT = (1, 10**6), (1, 65535)
+BOUNDS: dict[str, tuple[int, int]] = {
+    "gb10_router_port": PORT,
+    "gb10_router_port_offset": (-65535, 65535),
+    "gb10_router_body_kib": (1, 2**18),
+    "gb10_router_timeout_s": SECONDS,
+    "gb10_router_queue_timeout_s": SECONDS,
+    "gb10_router_connections": (1, 10**6),
+    "gb10_router_maxconn": (1, 10**6),
+    "gb10_router_metrics_port": (0, 65535),
+    "gb10_agent_port": PORT,
+}
+"""What HAProxy can do with a number; it takes others without a word: with no KiB for a body each is too large, with a maxconn below 1 nobody waits."""
+INTEGER = re.compile(r"-?[0-9]{1,9}")
+ONE_WORD = re.compile(r"[!-~]+")
+LISTEN = re.compile(r"[A-Za-z0-9*][A-Za-z0-9.*:-]*|\[?[0-9A-Fa-f:.]+\]?")
+
+
+def number(name: str, value: Any) -> int:
+    """A whole number within its bounds. GB10Error, one sentence, for anything else."""
+    least, most = BOUNDS[name]
+    if isinstance(value, bool) or not INTEGER.fullmatch(str(value).strip()) or not least <= int(value) <= most:
+        raise GB10Error(f"{name} is {value!r}; give it a whole number from {least} to {most}.")
+    return int(value)
+
+
+def word(name: str, value: Any, wanted: re.Pattern[str], what: str) -> str:
+    """A text that can stand in a configuration as one word. GB10Error, one sentence, for anything else."""
+    if not wanted.fullmatch(str(value)) or set(str(value)) & set("\"'\\#$"):
+        raise GB10Error(f"{name} is {value!r}; it has to be {what}.")
+    return str(value)
+
+
+def mapping(name: str, value: Any, what: str) -> Mapping[str, Any]:
+    """GB10Error, one sentence, for what is no mapping; nothing given is an empty one. The value may be a secret."""
+    if not isinstance(value or {}, Mapping):
+        raise GB10Error(f"{name} has to be a mapping: {what}.")
+    return value or {}
+
+
+def maxconn(router: str, boxes: Sequence[str], hosts: Hosts) -> int | None:
+    """``gb10_router_maxconn``; None where each server gets what its engine takes."""
+    given = option("gb10_router_maxconn", router, boxes, hosts)
+    return None if given is None or given == "" else number("gb10_router_maxconn", given)
+
+
+def tls_paths(router: str, boxes: Sequence[str], hosts: Hosts) -> dict[str, str]:
+    """``gb10_router_tls``: paths of ``certificate`` and ``key``, or nothing."""
+    what = "the paths of `certificate` and `key` on the router's host"
+    given = mapping("gb10_router_tls", option("gb10_router_tls", router, boxes, hosts), what)
+    if given and {name for name, path in given.items() if path} != {"certificate", "key"}:
+        raise GB10Error(f"gb10_router_tls has {', '.join(sorted(map(str, given)))}; it takes {what}, both of them.")
+    return {str(name): str(path) for name, path in given.items()}
+
+
+def floating_wanted(router: str, boxes: Sequence[str], hosts: Hosts) -> Mapping[str, Any]:
+    """``gb10_router_floating``, or nothing."""
+    return mapping(
+        "gb10_router_floating", option("gb10_router_floating", router, boxes, hosts), "`address` with the length of its network, such as 10.0.0.100/24"
+    )
+
+
 def option(name: str, router: str, boxes: Sequence[str], hosts: Hosts) -> Any:
     """A variable as the router's host has it, else as the first box has it: many inventories name them in the group of the boxes only."""
     for host in (router, *boxes[:1]):
@@ -65,7 +128,12 @@ def option(name: str, router: str, boxes: Sequence[str], hosts: Hosts) -> Any:
 
 def metrics(router: str, boxes: Sequence[str], hosts: Hosts) -> Metrics:
     """Where a router tells its metrics. GB10Error for what is no address of a host."""
-    return telling.metrics(lambda name: option(name, router, boxes, hosts), router, boxes, hosts)
+
+    def given(name: str) -> Any:
+        value = option(name, router, boxes, hosts)
+        return number(name, value) if name in BOUNDS and value is not None else value
+
+    return telling.metrics(given, router, boxes, hosts)
 
 
 def settings(router: str, boxes: Sequence[str], hosts: Hosts) -> Settings:
@@ -74,23 +142,25 @@ def settings(router: str, boxes: Sequence[str], hosts: Hosts) -> Settings:
     def given(name: str) -> Any:
         return option(f"gb10_{name}", router, boxes, hosts)
 
-    keys = given("router_keys")
-    keys = {str(name): str(key) for name, key in keys.items()} if isinstance(keys, Mapping) else {}
+    def count(name: str) -> int:
+        return number(f"gb10_{name}", given(name))
+
+    keys = {str(name): str(key) for name, key in mapping("gb10_router_keys", given("router_keys"), "the key of each client by its name").items()}
     affinity = str(given("router_affinity"))
     if not HEADER.fullmatch(affinity):
         raise GB10Error(f"gb10_router_affinity: {affinity!r} is neither `none`, `key` nor the name of a header.")
     found: Settings = {
-        "address": str(given("router_address")),
-        "port": int(given("router_port")),
-        "port_offset": int(given("router_port_offset")),
-        "body_bytes": int(given("router_body_kib")) * 1024,
-        "timeout_s": int(given("router_timeout_s")),
-        "queue_timeout_s": int(given("router_queue_timeout_s")),
-        "connections": int(given("router_connections")),
+        "address": word("gb10_router_address", given("router_address"), LISTEN, "an address of the router, or 0.0.0.0 for all").strip("[]"),
+        "port": count("router_port"),
+        "port_offset": count("router_port_offset"),
+        "body_bytes": count("router_body_kib") * 1024,
+        "timeout_s": count("router_timeout_s"),
+        "queue_timeout_s": count("router_queue_timeout_s"),
+        "connections": count("router_connections"),
         "affinity": affinity,
-        "ca": str(given("router_ca")),
+        "ca": word("gb10_router_ca", given("router_ca"), ONE_WORD, "a path without spaces, or @system-ca"),
         **metrics(router, boxes, hosts),
-        "agent_port": int(given("agent_port")),
+        "agent_port": count("agent_port"),
         "open": not keys,
         "client_keys": keys,
         "box_key": str(given("router_key") or ""),
@@ -108,6 +178,11 @@ def _check_keys(found: Settings, may_be_open: bool) -> None:
         )
     if not found["box_key"] and not may_be_open:
         raise GB10Error("gb10_router_key is missing: it is what the router opens the boxes with; `openssl rand -hex 32` makes one, keep it in a vault.")
+    if found["box_key"] and (len(found["box_key"]) < LEAST_BOX_KEY or not PRINTABLE.fullmatch(found["box_key"])):
+        raise GB10Error(
+            f"gb10_router_key must have at least {LEAST_BOX_KEY} printable ASCII characters without spaces; `openssl rand -hex 32` makes one, keep it in a "
+            "vault."
+        )
     taken: dict[str, str] = {found["box_key"]: "gb10_router_key"} if found["box_key"] else {}
     for name, key in keys.items():
         if not NAME.fullmatch(name):
@@ -135,11 +210,12 @@ def names_wanted(known: Mapping[str, Any]) -> list[str]:
     return [str(one["name"]) for one in known.get("gb10_servers") or [] if isinstance(one, Mapping) and one.get("name")]
 
 
-def _entries(router: str, box: str, known: Mapping[str, Any], maxconn: Any, alone: bool) -> tuple[list[Behind], list[str]]:
+def _entries(router: str, box: str, known: Mapping[str, Any], most: int | None, alone: bool) -> tuple[list[Behind], list[str]]:
     """The servers of one box, and a sentence for each that cannot be behind a router yet. ``alone``: no other host is a router."""
     found, notes = [], []
     address = host_address(box, known)
-    name = str(known.get("gb10_router_tls_name") or (box if is_address(address) else address))
+    named = known.get("gb10_router_tls_name") or (box if is_address(address) else address)
+    name = word(f"{box}: gb10_router_tls_name", named, ONE_WORD, "the name that the certificates of its servers are for")
     for server in names_wanted(known):
         deployed = ((box_as_read(known).get("servers") or {}).get(server) or {}).get("deployment")
         if not deployed or not head_or_alone(deployed):
@@ -149,7 +225,7 @@ def _entries(router: str, box: str, known: Mapping[str, Any], maxconn: Any, alon
             continue
         local = router == box and is_loopback(deployed["address"])
         try:
-            one = behind(box, deployed, "127.0.0.1" if local else address, name, int(maxconn) if maxconn else None)
+            one = behind(box, deployed, "127.0.0.1" if local else address, name, most)
             one["agent"] = "127.0.0.1" if alone and router == box else address
             found.append(one)
         except GB10Error as error:
@@ -162,17 +238,17 @@ def routers_addresses(routers: Sequence[str], hosts: Hosts) -> dict[str, str]:
     return {router: host_address(router, hosts[router]) for router in routers}
 
 
-def _floating(question: Mapping[str, Any], given: Mapping[str, Any], listen: str, hosts: Hosts) -> dict[str, Any]:
+def _floating(question: Mapping[str, Any], given: Mapping[str, Any], its: Settings, hosts: Hosts) -> dict[str, Any]:
     """{wanted: keepalived's configuration or "", stale: whether the router has another one}. GB10Error where there can be none, or there is somebody's."""
     found, routers = question["found"], question["routers"]
     there = found.get("floating") or {"present": False, "ours": False}
     if not given:
         return {"wanted": "", "stale": there["ours"]}
     addresses = routers_addresses(routers, hosts)
-    floating.check(given, listen, addresses)
+    floating.check(given, its["address"], addresses)
     if there["present"] and not there["ours"]:
         raise GB10Error(f"{floating.CONFIG} is somebody's and is left as it is; move it away, or leave gb10_router_floating out. Nothing was changed there.")
-    text = floating.configuration(question["router"], given, addresses, found.get("interfaces") or {})
+    text = floating.configuration(question["router"], given, addresses, found.get("interfaces") or {}, its["port"])
     return {"wanted": text, "stale": not _as_written(floating.CONFIG, text, found["files"])}
 
 
@@ -187,8 +263,8 @@ def work(question: Mapping[str, Any], hosts: Hosts) -> dict[str, Any]:
     if found["config"]["present"] and not found["config"]["ours"] and not found["config"]["stock"]:
         return {"problem": f"Router {router}: {OTHERS}"}
     hosts = {name: hosts[name] for name in dict.fromkeys([router, *question["routers"], *boxes])}
-    shared = option("gb10_router_floating", router, boxes, hosts) or {}
     try:
+        shared, tls, most = floating_wanted(router, boxes, hosts), tls_paths(router, boxes, hosts), maxconn(router, boxes, hosts)
         given = settings(router, boxes, hosts)
         now: list[Behind] = []
         notes: list[str] = []
@@ -196,29 +272,37 @@ def work(question: Mapping[str, Any], hosts: Hosts) -> dict[str, Any]:
             given["metrics_port"], notes = 0, [f"{router}: {why}"]
         read = [box for box in boxes if box_as_read(hosts[box])]
         for box in read:
-            entries, said = _entries(router, box, hosts[box], option("gb10_router_maxconn", router, boxes, hosts), question["routers"] == [router])
+            entries, said = _entries(router, box, hosts[box], most, question["routers"] == [router])
             now, notes = [*now, *entries], [*notes, *said]
         servers = merged(found["record"].get("servers") or [], now, read, boxes)
         files = configuration.files(servers, given, [int(part) for part in found["version"].split(".")[:2]])
-        moving = _floating(question, shared, given["address"], hosts)
+        moving = _floating(question, shared, given, hosts)
     except GB10Error as error:
         return {"problem": f"Router {router}: {error}"}
     digest = next(line.split()[-1] for line in files["haproxy.cfg"].splitlines() if "description gb10" in line)
     own = host_address(router, hosts[router])
     address = str(floating.address(shared).ip) if shared else own
-    tls = {name: str(path) for name, path in (option("gb10_router_tls", router, boxes, hosts) or {}).items()}
+    names = list(dict.fromkeys([router, own, address, "localhost", "127.0.0.1"]))
     return {
         "problem": "",
         "notes": notes,
-        "changed": found["running"] != digest or found["stale_certificate"] or moving["stale"] or _differs(files, found["files"]),
+        "changed": found["running"] != digest or _stale_certificate(tls, names, found) or moving["stale"] or _differs(files, found["files"]),
         "files": files,
         "record": {"servers": servers, "certificate": tls},
         "certificate": tls,
-        "names": list(dict.fromkeys([router, own, address, "localhost", "127.0.0.1"])),
+        "names": names,
         "left": [{"server": server, "box": box} for server, _slash, box in (name.partition("/") for name in found["drains"]) if box in question["proven"]],
         "url": f"https://{endpoint(address, given['port'])}/v1",
         "floating": moving,
     }
+
+
+def _stale_certificate(tls: Mapping[str, str], names: Sequence[str], found: Mapping[str, Any]) -> bool:
+    """Whether a router has another certificate than it should: it was renewed, others are named now, or the one made there lacks a name of the router."""
+    if found["stale_certificate"] or dict(tls) != dict(found["record"].get("certificate") or {}):
+        return True
+    has = found.get("certificate_names")
+    return not tls and has is not None and not {name.lower() for name in names} <= {name.lower() for name in has}
 
 
 def _as_written(path: str, text: str, digests: Mapping[str, Mapping[str, Any]]) -> bool:
@@ -241,15 +325,40 @@ def mistakes(question: Mapping[str, Any], hosts: Hosts) -> list[str]:
         if not routers:
             return []
         known = {name: hosts[name] for name in dict.fromkeys([*routers, *boxes])}
+        for box in boxes:
+            _check_servers(box, known[box])
+        wanted = _as_wanted(boxes, known)
         for router in routers:
-            given = settings(router, boxes, known)
-            if shared := option("gb10_router_floating", router, boxes, known):
-                floating.check(shared, given["address"], routers_addresses(routers, known))
+            _check_router(router, routers, boxes, known, wanted)
         _check_reach(routers, boxes, known)
-        model_names(_as_wanted(boxes, known), one_port=True)
+        model_names(wanted, one_port=True)
     except GB10Error as error:
         return [str(error)]
     return []
+
+
+def _check_router(router: str, routers: Sequence[str], boxes: Sequence[str], hosts: Hosts, wanted: Sequence[Behind]) -> None:
+    """GB10Error for what is wrong with the variables of one router."""
+    given = settings(router, boxes, hosts)
+    maxconn(router, boxes, hosts)
+    tls_paths(router, boxes, hosts)
+    if shared := floating_wanted(router, boxes, hosts):
+        floating.check(shared, given["address"], routers_addresses(routers, hosts))
+    others = {}
+    if router in boxes:
+        others = {given["agent_port"]: "gb10_agent_port", **{one["port"]: f"the server {one['server']} itself" for one in wanted if one["box"] == router}}
+    configuration.check_ports(wanted, given, others)
+
+
+def _check_servers(box: str, known: Mapping[str, Any]) -> None:
+    """GB10Error for servers of which a router cannot even read name and port; all else is the phase plan's to say."""
+    given = known.get("gb10_servers") or []
+    if isinstance(given, (str, Mapping)) or not isinstance(given, Iterable) or any(not isinstance(one, Mapping) for one in given):
+        raise GB10Error(f"{box}: gb10_servers has to be a list of servers, each with its `name` and `model` (or `recipe`).")
+    for one in given:
+        port = one.get("port") or 8000
+        if isinstance(port, bool) or not INTEGER.fullmatch(str(port).strip()) or not 0 < int(port) < 65536:
+            raise GB10Error(f"{box}: the server {one.get('name')} has the port {port!r}; give it a whole number from 1 to 65535.")
 
 
 def _as_wanted(boxes: Iterable[str], hosts: Hosts) -> list[Behind]:
@@ -323,19 +432,22 @@ def idle(names: Sequence[Mapping[str, str]], known: Mapping[str, Any], config_di
     return [{"name": name, "base_url": found["probe_url"], "api_key_file": f"{config_dir}/{name}/key.env"} for name, found in deployed.items() if found]
 
 
-def refusals(told: Iterable[Mapping[str, Any]], required: bool) -> list[str]:
-    """Why a batch must not be touched, by what each router answered to the module router_drain; nothing where all of them spare it.
+def refusals(told: Iterable[Mapping[str, Any]], required: bool, ready: bool = False) -> list[str]:
+    """Why a batch must not be touched, or not left behind, by what each router answered to the module router_drain; nothing where all of them did it.
 
-    ``told``: the results of a loop over routers, each with its ``router_host``; ``required``: whether one that cannot be reached counts.
+    ``told``: the results of a loop over routers, each with its ``router_host``; ``required``: whether one that cannot be reached counts; ``ready``: whether
+    they were told to use the batch again, not to spare it.
     """
     answers = list(told)
     silent = [str(one["router_host"]) for one in answers if one.get("unreachable")]
-    found = [str(one["msg"]) for one in answers if one.get("msg") and not one.get("unreachable")]
+    found = [f"{one['router_host']}: {one['msg']}" if ready else str(one["msg"]) for one in answers if one.get("msg") and not one.get("unreachable")]
     if silent and required:
+        what = "use this batch again" if ready else "spare this batch"
+        end = "The batch serves, but not everybody reaches it." if ready else "Nothing was changed."
         found.insert(
             0,
-            f"{', '.join(silent)} cannot be reached, so nobody can tell it to spare this batch. Bring it up, or go on without it with "
-            "-e gb10_router_required=false. Nothing was changed.",
+            f"{', '.join(silent)} cannot be reached, so nobody can tell it to {what}. Bring it up, or go on without it with "
+            f"-e gb10_router_required=false. {end}",
         )
     return list(dict.fromkeys(found))
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import datetime
 from pathlib import Path
 
 import pytest
@@ -62,3 +63,38 @@ def test_nothing_is_rescued_where_any_error_is_fatal():
     for name in ("main", "one", "change", "floating"):
         tasks = flat(yaml.safe_load((ROOT / f"roles/router/tasks/{name}.yml").read_text()))
         assert [task["name"] for task in tasks if "rescue" in task] == [], name
+
+
+def named(path, name):
+    (found,) = [task for task in flat(yaml.safe_load((ROOT / path).read_text())) if task.get("name") == name]
+    return found
+
+
+def test_a_router_that_does_not_use_a_batch_ends_the_run():
+    """What the routers answered is read: a rollout went on although no router used the first box."""
+    told = named("roles/router/tasks/told.yml", "Use the servers of this batch again")
+    noted = named("roles/router/tasks/told.yml", "Remember which routers do not use it")
+    assert told["register"] == "__router_ready" and "go_on" not in told["gb10.vllm.router_drain"] and told["failed_when"] is False
+    assert "__router_ready.results | gb10.vllm.router_refusals(router_required | bool, true)" in noted["ansible.builtin.set_fact"]["router_untold"]
+
+
+def test_all_that_a_drain_waits_for_has_one_time_together():
+    """Two routers and an engine took three times of what was asked for."""
+    waits = [task for task in flat(yaml.safe_load((ROOT / "roles/router/tasks/drain.yml").read_text())) if "Wait until" in task["name"]]
+    times = [next(value["timeout_s"] for key, value in task.items() if key.startswith("gb10.vllm.")) for task in waits]
+    assert times == ["{{ router_left_s }}"] * 2
+    assert named("roles/router/tasks/drain.yml", "Drain them at each router")["gb10.vllm.router_drain"]["timeout_s"] == 0
+    left = yaml.safe_load((ROOT / "roles/router/vars/main.yml").read_text())["router_left_s"]
+    now = datetime.datetime.now
+    rendered = [NativeEnvironment().from_string(left).render(now=now, router_until=now().timestamp() + more) for more in (60, -60)]
+    assert 50 < rendered[0] <= 60 and rendered[1] == 0
+
+
+@pytest.mark.parametrize("name", ["activate", "rollback", "maintain", "stop"])
+def test_whatever_drains_gives_back_what_answers_when_it_fails(name):
+    """A stop that ran into its time-out left running servers drained for good."""
+    blocks = [task for task in flat(yaml.safe_load((ROOT / "playbooks" / f"{name}.yml").read_text())) if "block" in task]
+    draining = [one for one in blocks if any((task.get("ansible.builtin.include_role") or {}).get("tasks_from") == "drain" for task in one["block"])]
+    assert draining
+    for one in draining:
+        assert [(task.get("ansible.builtin.include_role") or {}).get("tasks_from") for task in one["rescue"]] == ["back", "unlock"]

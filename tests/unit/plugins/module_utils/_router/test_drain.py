@@ -16,8 +16,11 @@ ME, OTHER = {"run": "me", "owner": "anna@laptop"}, {"run": "other", "owner": "be
 ONE, TWO = ("tiny", "spark-01"), ("tiny", "spark-02")
 
 
+HEAD = "# be_name srv_name srv_admin_state"
+
+
 class Router:
-    """Answers as HAProxy does: a status, sessions and requests that wait for each server."""
+    """Answers as HAProxy does: a status, sessions and requests that wait for each server, and which of them somebody holds."""
 
     def __init__(self, **statuses):
         self.status = {("tiny", f"spark-{number}"): word for number, word in (("01", "UP"), ("02", "UP"))} | {
@@ -25,6 +28,7 @@ class Router:
         }
         self.sessions = dict.fromkeys(self.status, 0)
         self.told = []
+        self.admin = {name: {"DRAIN": 8, "MAINT": 1}.get(word.split()[0], 0) for name, word in self.status.items()}
 
     def ask(self, command):
         if command == "show stat":
@@ -33,18 +37,29 @@ class Router:
             for name in self.sessions:
                 self.sessions[name] = max(0, self.sessions[name] - 1)
             return "\n".join([head, *rows])
+        if command == "show servers state":
+            return "\n".join(["1", HEAD, *(f"gb10_{server} {box} {bits}" for (server, box), bits in self.admin.items())])
         _set, _server, name, _state, state = command.split()
         server, box = name.removeprefix("gb10_").split("/")
         self.told.append((server, box, state))
-        self.status[server, box] = {"drain": "DRAIN", "ready": "UP"}[state]
+        self.admin[server, box] = {"drain": 8, "ready": 0}[state]
+        if not self.status[server, box].startswith("DOWN"):
+            self.status[server, box] = {"drain": "DRAIN", "ready": "UP"}[state]
         return ""
+
+    def by_hand(self, name, bits):
+        """What an operator does at HAProxy's socket; a server that is down only says so."""
+        self.admin[name] = bits
+        if not self.status[name].startswith("DOWN"):
+            self.status[name] = {0: "UP", 1: "MAINT", 8: "DRAIN"}[bits]
 
     def __call__(self):
         return [self.ask]
 
 
 @pytest.fixture
-def records(tmp_path):
+def records(tmp_path, monkeypatch):
+    monkeypatch.setattr(drain, "keep_state", lambda: "")
     return str(tmp_path)
 
 
@@ -82,9 +97,68 @@ def test_what_is_down_anyway_may_be_drained(records):
 
 def test_the_drain_of_another_operator_is_never_cancelled(records):
     router = Router(**{"spark-01": "MAINT"})
-    assert drain.drain(router, [ONE], ME, "", records=records) == {"drained": [], "others": ["tiny/spark-01"], "taken_over": {}}
-    assert drain.ready(router, [ONE], 0, records=records) == {"ready": [], "others": ["tiny/spark-01"], "away": {}}
+    assert drain.drain(router, [ONE], ME, "", records=records) == {"drained": [], "others": ["tiny/spark-01"], "taken_over": {}, "unkept": ""}
+    assert drain.ready(router, [ONE], 0, records=records) == {"ready": [], "others": ["tiny/spark-01"], "away": {}, "unkept": ""}
     assert router.told == [] and router.status[ONE] == "MAINT"
+
+
+@pytest.mark.parametrize("status", ["UP", "DOWN", "DOWN (agent)"])
+@pytest.mark.parametrize("bits", [1, 8])
+def test_neither_while_the_server_is_down_nor_after(records, status, bits):
+    """Of one that is down HAProxy's status says only that; whether somebody holds it is in its administrative state."""
+    router = Router(**{"spark-01": status})
+    router.by_hand(ONE, bits)
+    assert drain.drain(router, [ONE], ME, "", records=records)["others"] == ["tiny/spark-01"]
+    assert drain.ready(router, [ONE], 0, records=records)["ready"] == [] and router.admin[ONE] == bits
+
+
+def test_maintenance_is_never_ours_whatever_was_written_down(records):
+    router = Router()
+    drain.drain(router, [ONE], OTHER, "a rollout", records=records)
+    router.by_hand(ONE, 1)
+    assert drain.drain(router, [ONE], ME, "a rollout", records=records)["others"] == ["tiny/spark-01"]
+    assert drain.ready(router, [ONE], 0, records=records)["others"] == ["tiny/spark-01"] and router.admin[ONE] == 1
+    assert "tiny/spark-01" in known(records), "what was ours before is not forgotten"
+
+
+def test_what_was_put_back_and_drained_again_by_hand_is_not_ours(records):
+    router = Router()
+    drain.drain(router, [ONE], OTHER, "a rollout", records=records)
+    router.by_hand(ONE, 0)
+    drain.drain(router, [TWO], ME, "a rollout", records=records)
+    router.by_hand(ONE, 8)
+    assert drain.ready(router, [ONE, TWO], 0, records=records)["ready"] == ["tiny/spark-02"] and router.admin[ONE] == 8
+
+
+def test_what_was_told_is_written_down_before_the_record_is(records):
+    """Killed in between, the next run still knows whose the drain is."""
+    router, seen = Router(), []
+
+    def keep():
+        seen.append((router.admin[ONE], sorted(known(records))))
+        return ""
+
+    drain.drain(router, [ONE], ME, "", records=records, keep=keep)
+    drain.ready(router, [ONE], 0, records=records, keep=keep)
+    assert seen == [(8, ["tiny/spark-01"]), (0, ["tiny/spark-01"])] and known(records) == {}
+    assert drain.drain(router, [ONE], ME, "", records=records, keep=lambda: "no space")["unkept"] == "no space"
+
+
+def test_a_process_that_started_meanwhile_hears_it_too(records, monkeypatch):
+    """A reload by somebody else reads a state of before."""
+    monkeypatch.setattr(drain.time, "sleep", lambda _seconds: None)
+    router, reloads = Router(), [1]
+
+    def keep():
+        if reloads:
+            reloads.pop()
+            router.by_hand(ONE, 0)
+        return ""
+
+    assert drain.drain(router, [ONE], ME, "", records=records, keep=keep)["drained"] == ["tiny/spark-01"]
+    assert router.admin[ONE] == 8 and len(router.told) == 2
+    with pytest.raises(GB10Error, match="was told to set tiny of spark-01 to drain"):
+        drain.drain(router, [ONE], ME, "", last=True, records=records, keep=lambda: router.by_hand(ONE, 0) or "")
 
 
 def test_what_a_killed_run_left_drained_is_found_taken_over_and_put_back(records):

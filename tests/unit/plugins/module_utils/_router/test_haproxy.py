@@ -62,6 +62,16 @@ def test_what_a_status_means(status, up, held):
     assert (haproxy.is_up(seen), haproxy.is_held(seen)) == (up, held)
 
 
+@pytest.mark.parametrize(("bits", "held"), [(0, ""), (1, "maint"), (4, "maint"), (5, "maint"), (8, "drain"), (12, "maint"), (32, ""), (40, "drain"), (64, "")])
+def test_who_holds_a_server_says_its_administrative_state(bits, held):
+    answers = {
+        "show stat": stat(("gb10_a", "spark-01", 0, 0, "DOWN")),
+        "show servers state": f"1\n# be_name srv_name srv_admin_state\ngb10_a spark-01 {bits}\n",
+    }
+    (seen,) = haproxy.servers([answers.__getitem__])
+    assert haproxy.held(seen) == held
+
+
 def test_a_name_cannot_become_a_command():
     with pytest.raises(GB10Error):
         haproxy.told([lambda _command: ""], "a;shutdown", "spark-01", "drain")

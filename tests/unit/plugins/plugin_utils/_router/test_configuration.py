@@ -61,3 +61,34 @@ def test_ports_per_model():
     assert "frontend router_only_tiny" not in files()["haproxy.cfg"]
     text = files(port_offset=1000)["haproxy.cfg"]
     assert "bind 127.0.0.1:9000 ssl" in text and "tiny on port 9000" in text
+
+
+def only(text):
+    """{port: server} of the fronts of single models."""
+    found, server = {}, ""
+    for line in text.splitlines():
+        if line.startswith("frontend "):
+            server = line.split()[1].removeprefix("router_only_") if "router_only_" in line else ""
+        if server and line.startswith("    bind "):
+            found[int(line.split()[1].rpartition(":")[2])] = server
+    return found
+
+
+def test_a_port_leads_to_one_model_or_to_none():
+    """Between two batches of a rollout a port may be of two: then it is of nobody, while a server that moves has both of its own."""
+    moving = [
+        behind("spark-01", "a", "10.0.0.1", 8001, ["a"]),
+        behind("spark-02", "a", "10.0.0.2", 8000, ["a"]),
+        behind("spark-02", "b", "10.0.0.2", 8002, ["b"]),
+    ]
+    assert only(files(moving, port_offset=1000)["haproxy.cfg"]) == {9001: "a", 9000: "a", 9002: "b"}
+    swapping = [*moving[:2], behind("spark-02", "b", "10.0.0.2", 8001, ["b"])]
+    assert only(files(swapping, port_offset=1000)["haproxy.cfg"]) == {9000: "a"}
+    assert only(files(moving, port_offset=1000, metrics_port=9002)["haproxy.cfg"]) == {9001: "a", 9000: "a"}
+    assert only(files(moving, port_offset=443)["haproxy.cfg"]) == {8444: "a", 8445: "b"}, "8443 is the router's own"
+    assert only(files(moving, port_offset=57534)["haproxy.cfg"]) == {65534: "a", 65535: "a"}
+
+
+def test_a_name_is_found_as_json_may_write_it():
+    assert configuration.spellings("org/a") == ["org/a"]
+    assert configuration.spellings("möd-字") == ["möd-字", "m%u00f6d-%u5b57", "m%u00F6d-%u5B57"]

@@ -26,6 +26,7 @@ GIVEN = {"address": "10.0.0.100/24"}
         ({"address": "fd00::100/64"}, "::", TWO, "router r1 is reached at 10.0.0.1, which is no IPv6 address"),
         ({"address": "10.0.0.2/24"}, "0.0.0.0", TWO, "10.0.0.2 is the own address of router r2"),
         ({**GIVEN, "id": 256}, "0.0.0.0", TWO, "has to be a number from 1 to 255"),
+        ({**GIVEN, "interface": "a b"}, "0.0.0.0", TWO, "is no name of one"),
         ({**GIVEN, "id": "x"}, "0.0.0.0", TWO, "has to be a number from 1 to 255"),
     ],
 )
@@ -42,3 +43,5 @@ def test_each_router_knows_the_others_and_one_is_first():
     assert "interface bond0" in floating.configuration("r1", {**GIVEN, "interface": "bond0"}, TWO, {})
     with pytest.raises(GB10Error, match="no interface of router r1 has the address 10.0.0.1"):
         floating.configuration("r1", GIVEN, TWO, {})
+    assert f'script "/usr/bin/python3 {floating.ANSWERS} 127.0.0.1 443"' in floating.configuration("r1", GIVEN, TWO, {"10.0.0.1": "box"}, 443)
+    assert f'script "/usr/bin/python3 {floating.ANSWERS} ::1 8443"' in floating.configuration("r1", {"address": "fd00::9/64"}, {"r1": "fd00::1"}, {"fd00::1": "box"})

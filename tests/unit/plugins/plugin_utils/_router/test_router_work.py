@@ -133,11 +133,94 @@ def test_an_inventory_without_a_mistake():
         ("r1", {"gb10_servers": [{"name": "a", "model": "m"}, {"name": "b", "model": "x/m", "port": 8001}]}, "The model name m is served on two ports"),
         ("r1", {"gb10_servers": [{"name": "a", "model": "m", "address": "127.0.0.1"}]}, "where the router cannot reach it"),
         ("r1", {"ansible_host": "spark.example"}, "set gb10_server_address"),
+        ("r1", {"gb10_router_key": "short"}, "gb10_router_key must have at least 32"),
+        ("r1", {"gb10_router_key": "b" * 32 + " b"}, "gb10_router_key must have at least 32"),
+        ("r1", {"gb10_router_key": "b" * 32 + "\nmore"}, "gb10_router_key must have at least 32"),
+        ("r1", {"gb10_router_keys": ["x" * 20]}, "gb10_router_keys has to be a mapping"),
+        ("r1", {"gb10_router_tls": ["a", "b"]}, "gb10_router_tls has to be a mapping"),
+        ("r1", {"gb10_router_tls": {"certificate": "/a"}}, "gb10_router_tls has certificate; it takes the paths"),
+        ("r1", {"gb10_router_tls": {"certificate": "/a", "key": "/b", "ca": "/c"}}, "gb10_router_tls has ca, certificate, key;"),
+        ("r1", {"gb10_router_floating": "10.0.0.100/24"}, "gb10_router_floating has to be a mapping"),
+        ("r1", {"gb10_router_address": "0.0.0.0:1\n    user root"}, "gb10_router_address is"),
+        ("r1", {"gb10_router_ca": "/a b"}, "gb10_router_ca is '/a b'"),
+        ("r1", {"gb10_servers": "tiny"}, "spark-01: gb10_servers has to be a list of servers"),
+        ("r1", {"gb10_servers": ["tiny"]}, "spark-01: gb10_servers has to be a list of servers"),
+        ("r1", {"gb10_servers": {"name": "tiny"}}, "spark-01: gb10_servers has to be a list of servers"),
+        ("r1", {"gb10_servers": [{"name": "a", "model": "m", "port": "abc"}]}, "the server a has the port 'abc'"),
+        ("r1", {"gb10_servers": [{"name": "a", "model": "m", "port": 70000}]}, "the server a has the port 70000"),
+        ("r1", {"gb10_servers": [{"name": "a", "model": "m", "port": 65000}]}, "Port 66000 of the router, for a, is none"),
+        ("r1", {"gb10_router_port": 9000}, "Port 9000 of the router would be of gb10_router_port and of tiny"),
+        ("r1", {"gb10_router_metrics_port": 9000}, "Port 9000 of the router would be of gb10_router_metrics_port and of tiny"),
+        ("r1", {"gb10_router_metrics_port": 8443}, "Port 8443 of the router would be of gb10_router_port and of gb10_router_metrics_port"),
+        ("spark-01", {"gb10_router_port": 8000}, "Port 8000 of the router would be of gb10_router_port and of the server tiny itself"),
+        ("spark-01", {"gb10_router_port": 8089}, "Port 8089 of the router would be of gb10_router_port and of gb10_agent_port"),
     ],
 )
 def test_a_mistake_is_one_sentence_without_a_key(named, changes, said):
     (sentence,) = mistakes(named, **{"spark-01": {**box("10.0.0.1"), **changes}, "spark-02": {**box("10.0.0.2"), **changes}})
     assert said in sentence and "x" * 20 not in sentence and "b" * 32 not in sentence
+
+
+NUMBERS = {
+    "gb10_router_port": [0, 65536], "gb10_router_port_offset": [70000], "gb10_router_body_kib": [0, -5, 10**9], "gb10_router_timeout_s": [0, 10**7],
+    "gb10_router_queue_timeout_s": [0, -1], "gb10_router_connections": [0], "gb10_router_maxconn": [0, -3], "gb10_router_metrics_port": [-1, 65536],
+    "gb10_agent_port": [0],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, bad in NUMBERS.items() for value in [*bad, "abc", True, 1.5, [1], {}]])
+def test_a_number_that_haproxy_could_do_nothing_with_is_one_sentence(name, value):
+    """HAProxy itself takes a maxconn of -3, and 0 KiB, with which every body is too large."""
+    changes = {name: value}
+    (sentence,) = mistakes("r1", **{"spark-01": box("10.0.0.1", **changes), "spark-02": box("10.0.0.2", **changes)})
+    assert sentence.startswith(f"{name} is {value!r}; give it a whole number from ")
+    assert worked(hosts(**{"spark-01": box("10.0.0.1", **changes)}))["problem"].endswith(sentence)
+
+
+def test_a_number_may_be_a_text():
+    assert "bind 0.0.0.0:443 ssl" in worked(hosts(**{"spark-01": box("10.0.0.1", gb10_router_port="443")}))["files"]["haproxy.cfg"]
+
+
+def of(name, port=8000, **more):
+    return {"gb10_servers": [{"name": name, "model": f"x/{name}", "port": port, **more}]}
+
+
+def test_two_models_never_share_a_port_of_the_router():
+    """Port 9000 was of both, and the kernel chose which of them answered."""
+    (sentence,) = mistakes(**{"spark-01": box("10.0.0.1", **of("a")), "spark-02": box("10.0.0.2", **of("b"))})
+    assert sentence.startswith("Port 9000 of the router would be of a and of b") and "gb10_router_port_offset" in sentence
+    assert mistakes(**{"spark-01": box("10.0.0.1", **of("a")), "spark-02": box("10.0.0.2", **of("b", 8001))}) == []
+    none = {"gb10_router_port_offset": 0}
+    assert mistakes(**{"spark-01": box("10.0.0.1", **of("a"), **none), "spark-02": box("10.0.0.2", **of("b"), **none)}) == []
+
+
+def test_one_name_of_a_server_stands_for_the_same_models_everywhere():
+    """Its backend has both boxes, and half of the requests would come to a box that does not know the model."""
+    (sentence,) = mistakes(**{"spark-01": box("10.0.0.1", **of("main")), "spark-02": box("10.0.0.2", **of("main", served_model_name="other"))})
+    assert sentence.startswith("The server main serves main on spark-01 and other on spark-02.")
+
+
+@pytest.mark.parametrize(
+    ("tls", "more", "changed"),
+    [
+        ({}, {"certificate_names": ["r1", "10.0.0.9", "localhost", "127.0.0.1", "more"]}, False),
+        ({}, {"certificate_names": ["R1", "10.0.0.9", "localhost", "127.0.0.1"]}, False),
+        ({}, {"certificate_names": ["r1", "10.0.0.8", "localhost", "127.0.0.1"]}, True),
+        ({}, {"certificate_names": None}, False),
+        ({}, {}, False),
+        ({"certificate": "/a.crt", "key": "/a.key"}, {"certificate_names": ["a.example"]}, True),
+    ],
+)
+def test_a_certificate_that_is_wanted_otherwise_is_taken_up(tls, more, changed):
+    """Given later, moved, or made for names that are not the router's any more."""
+    done = worked(hosts())
+    digests = {f"/etc/haproxy/{name}": {"sha256": hashlib.sha256(text.encode()).hexdigest()} for name, text in done["files"].items()}
+    running = next(line.split()[-1] for line in done["files"]["haproxy.cfg"].splitlines() if "description" in line)
+    now = hosts(r1={"ansible_host": "10.0.0.9", "gb10_router_tls": tls})
+    again = worked(now, running=running, files=digests, record=done["record"], **more)
+    assert (again["problem"], again["changed"], again["certificate"]) == ("", changed, tls)
+    settled = worked(now, running=running, files=digests, record=again["record"], **more)
+    assert settled["changed"] == (changed and not tls), "what was given is taken up once"
 
 
 def order(**more):
@@ -184,9 +267,12 @@ def test_why_a_batch_must_not_be_touched():
     silent = {"router_host": "r3", "unreachable": True, "msg": "Failed to connect to the host via ssh"}
     assert work.refusals([spared], True) == []
     assert work.refusals([spared, refused, {**refused, "router_host": "r4"}], True) == ["tiny of spark-01 is the last one."]
+    assert work.refusals([spared, refused], True, True) == ["r2: tiny of spark-01 is the last one."]
     (said,) = work.refusals([spared, silent], True)
     assert said.startswith("r3 cannot be reached") and said.endswith("Nothing was changed.")
     assert work.refusals([spared, silent], False) == []
+    (said,) = work.refusals([silent], True, True)
+    assert "tell it to use this batch again" in said and "Nothing was changed" not in said
 
 
 def seen(status, sessions=0, **more):
