@@ -47,7 +47,7 @@ def test_every_variable_is_set_by_a_test_that_goes_through_the_roles(tried):
 
 def test_every_variable_is_read_by_a_playbook(tried):
     unread = [variable for variable in tried.variables() if not tried.playbooks(variable)]
-    looked_up = {"gb10_management_address"} | {name for name in unread if name.startswith("gb10_router_")}
+    looked_up = {"gb10_management_address", "gb10_link_address"} | {name for name in unread if name.startswith("gb10_router_")}
     assert set(unread) == looked_up, "those are looked up by their names, of each host"
 
 
