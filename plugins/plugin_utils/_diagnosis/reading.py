@@ -40,6 +40,7 @@ _SERVER_MARKS = re.compile(
     r"|Resolved architecture|Automatically detected platform"
     r"|Uvicorn running|Application startup complete|Avg prompt throughput|/v1/(?:chat/)?completions|WorkerProc|vllm: error:"
     r"|vllm\.(?:v1|engine|entrypoints|executor|worker|model_executor)\b|api_server\.py"
+    r"| NCCL (?:WARN|INFO) |UCX +(?:ERROR|WARN) |\bProcessGroupNCCL|\(raylet\)|\bray::|gcs_(?:client|server|rpc)"
 )
 _RUNNING = re.compile(
     r"Application startup complete|Uvicorn running on |Avg prompt throughput: \d|\"(?:POST|GET) /v1/\S* HTTP/1\.\d\" [245]"
