@@ -234,6 +234,8 @@ def _passes_by(root: Hit, logs: list[Log], explained: set[tuple[str, int]]) -> b
     raised = reading.first_cause(log) if root.calm else reading.raised(log)
     if raised is None or (log.node, raised) in explained or root.line_number <= raised <= root.last:
         return False
+    if root.entry.raised_in is None and root.entry.signature.search(log.lines[raised]):  # said so often that the hits ended before
+        return False
     return root.entry.raised_in is not None or not reading.is_chained(log, raised, max(number for node, number in explained if node == log.node))
 
 
