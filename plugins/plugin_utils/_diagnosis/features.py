@@ -45,9 +45,7 @@ class Feature:
 def known() -> tuple[Feature, ...]:
     """The features of features.yml."""
     raw = yaml.load(DATA.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    return tuple(
-        Feature(one["name"], re.compile(one["code"]), re.compile(one["seen"], re.MULTILINE), one["without"], one.get("moment", False)) for one in raw
-    )
+    return tuple(Feature(one["name"], re.compile(one["code"]), re.compile(one["seen"], re.MULTILINE), one["without"], one.get("moment", False)) for one in raw)
 
 
 def is_of_own_state(line: str) -> bool:
