@@ -295,13 +295,14 @@ def _unexplained(logs: list[Log], explained: set[tuple[str, int]]) -> dict | Non
     if not found:
         return None
     log, number = min(found, key=lambda one: bool(_ECHO.search(one[0].lines[one[1]])))
+    suspected, instead = features.suspicion(log.lines, number) if log.kind == SERVER else ("", "")
     return {
         **NOTHING,
         "verdict": "unknown",
         "node": log.node,
         "what": log.lines[number].strip(),
-        "why": "This error is not among the known ones.",
-        "todo": f"{reading.what_to_look_at(log)} {ADD}",
+        "why": f"This error is not among the known ones.{suspected}",
+        "todo": f"{reading.what_to_look_at(log)}{instead} {ADD}",
         "lines": decisive_lines(log.lines, number, [reading.head_of(log.lines, number)]),
     }
 

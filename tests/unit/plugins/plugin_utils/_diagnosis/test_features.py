@@ -90,6 +90,14 @@ def test_what_is_not_of_the_programs_own_state_gets_no_suspicion():
         assert found["found"] and "suspect" not in found["why"]
 
 
+def test_where_nothing_is_known_the_features_in_use_are_suspect():
+    """A log of the last lines only: no traceback tells a place, so the cause stays unknown."""
+    arguments = "(APIServer pid=1) INFO 11-25 18:17:19 [utils.py:253] non-default args: {'model': '/models/x', 'pipeline_parallel_size': 2}\n"
+    found = diagnosis.diagnose({"box1": f"{arguments}KeyError: 'frobnicator'\n"}, knowledge.load())
+    assert (found["verdict"], "suspect is pipeline parallelism" in found["why"]) == ("unknown", True)
+    assert "without pipeline parallelism" in found["todo"]
+
+
 def test_a_broad_entry_names_what_the_traceback_passed_and_not_what_is_merely_in_use():
     args = ", 'enable_lora': True"
     for place, suspected in (("vllm/v1/spec_decode/eagle.py propose", True), ("vllm/model_executor/models/foo.py forward", False)):
