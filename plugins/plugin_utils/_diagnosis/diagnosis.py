@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ansible_collections.gb10.vllm.plugins.module_utils._engine import log as engine_log
-from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import reading
+from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import features, reading
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.knowledge import SEVERITIES, WRAPPER_PRIORITY, Entry
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.reading import BINARY, BUILD, EMPTY, SERVER, Log
 
@@ -108,6 +108,8 @@ def _acceptable(entry: Entry, log: Log, starts: list[int]) -> Callable[[re.Match
         number = bisect_right(starts, match.start()) - 1
         if entry.raised_in is not None and not entry.raised_in.search(reading.place_of(log.lines, number)):
             return False
+        if entry.not_raised_in is not None and entry.not_raised_in.search(reading.place_of(log.lines, number)):
+            return False
         if number in log.calm:
             warnings.append(number)
         return number not in log.calm or len(warnings) == 1
@@ -175,6 +177,7 @@ def diagnose(logs: dict[str, str], entries: list[Entry], context: frozenset[str]
     shown = root.shown
     if reading.is_wrapper(lines[shown]):  # the `raise` of a traceback; what was raised stands below
         shown = next((number for number in sorted(same) if reading.is_error(lines[number]) and not reading.is_wrapper(lines[number])), shown)
+    suspected, instead = features.suspicion(lines, shown, root.entry.broad) if root.entry.raised_in or root.entry.broad else ("", "")
     return {
         **NOTHING,
         "verdict": "known" if root.names_a_cause else "unknown",
@@ -183,8 +186,8 @@ def diagnose(logs: dict[str, str], entries: list[Entry], context: frozenset[str]
         "stage": root.entry.stage,
         "node": root.node,
         "what": lines[shown].strip(),
-        "why": fill(root.entry.cause, values),
-        "todo": fill(root.entry.fix, values),
+        "why": fill(root.entry.cause, values) + suspected,
+        "todo": fill(root.entry.fix, values) + instead,
         "source": list(root.entry.source),
         "lines": decisive_lines(lines, shown, [hit.line_number for hit in others if hit.node == root.node], sorted(same)),
         "auto": root.entry.auto,
@@ -233,6 +236,8 @@ def _passes_by(root: Hit, logs: list[Log], explained: set[tuple[str, int]]) -> b
     log = next(log for log in logs if log.node == root.node)
     raised = reading.first_cause(log) if root.calm else reading.raised(log)
     if raised is None or (log.node, raised) in explained or root.line_number <= raised <= root.last:
+        return False
+    if root.entry.raised_in is None and root.entry.signature.search(log.lines[raised]):  # said so often that the hits ended before
         return False
     return root.entry.raised_in is not None or not reading.is_chained(log, raised, max(number for node, number in explained if node == log.node))
 
@@ -290,13 +295,14 @@ def _unexplained(logs: list[Log], explained: set[tuple[str, int]]) -> dict | Non
     if not found:
         return None
     log, number = min(found, key=lambda one: bool(_ECHO.search(one[0].lines[one[1]])))
+    suspected, instead = features.suspicion(log.lines, number) if log.kind == SERVER else ("", "")
     return {
         **NOTHING,
         "verdict": "unknown",
         "node": log.node,
         "what": log.lines[number].strip(),
-        "why": "This error is not among the known ones.",
-        "todo": f"{reading.what_to_look_at(log)} {ADD}",
+        "why": f"This error is not among the known ones.{suspected}",
+        "todo": f"{reading.what_to_look_at(log)}{instead} {ADD}",
         "lines": decisive_lines(log.lines, number, [reading.head_of(log.lines, number)]),
     }
 

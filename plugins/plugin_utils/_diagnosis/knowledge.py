@@ -42,8 +42,10 @@ _OPTIONAL: dict[str, type | tuple[type, ...]] = {
     "also_stages": list,
     "counter_example": (str, list),
     "raised_in": str,
+    "not_raised_in": str,
     "beside": str,
     "marker": bool,
+    "broad": bool,
 }
 _AUTO = {"level": str, "action": str, "why": str, "set": dict, "env": dict, "unset": list, "unset_env": list, "container": dict}
 
@@ -79,10 +81,14 @@ class Entry:
     counter_examples: tuple[str, ...] = ()
     raised_in: re.Pattern | None = None
     """Where the traceback above a match has to end: an expression for the deepest frame that says something (``reading.place_of``)."""
+    not_raised_in: re.Pattern | None = None
+    """Where the same words mean another thing."""
     beside: re.Pattern | None = None
     """What has to stand elsewhere in the same log: it tells this cause from others with the same words."""
     marker: bool = False
     """Whether it only tells how something ended; such an entry never names a cause."""
+    broad: bool = False
+    """Whether its signature is little more than the type of an exception: its answer also names the features the traceback passed."""
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -130,8 +136,10 @@ def parse_entry(raw: object, where: str, *, with_example: bool = True) -> Entry:
         also_stages=tuple(raw.get("also_stages", ())),
         counter_examples=(counter,) if isinstance(counter, str) else tuple(counter),
         raised_in=_compiled(raw["raised_in"], f"{where}: raised_in") if raw.get("raised_in") else None,
+        not_raised_in=_compiled(raw["not_raised_in"], f"{where}: not_raised_in") if raw.get("not_raised_in") else None,
         beside=_compiled(raw["beside"], f"{where}: beside") if raw.get("beside") else None,
         marker=raw.get("marker", False),
+        broad=raw.get("broad", False),
     )
     if with_example or entry.example:
         _check_examples(entry, where)
@@ -199,7 +207,8 @@ def _one_of(value: object, allowed: tuple[str, ...], what: str) -> None:
 
 def _check_signature(entry: Entry, where: str) -> None:
     """A user's expression is not measured as ours are, so what may run for long is refused."""
-    for name, expression in (("signature", entry.signature), ("raised_in", entry.raised_in), ("beside", entry.beside)):
+    places = (("raised_in", entry.raised_in), ("not_raised_in", entry.not_raised_in))
+    for name, expression in (("signature", entry.signature), *places, ("beside", entry.beside)):
         why = expressions.problem(expression.pattern) if expression else ""
         if why:
             raise GB10Error(f"{where} ({entry.id}): the {name} may run for very long on a hostile log: {why}.")

@@ -40,6 +40,7 @@ _SERVER_MARKS = re.compile(
     r"|Resolved architecture|Automatically detected platform"
     r"|Uvicorn running|Application startup complete|Avg prompt throughput|/v1/(?:chat/)?completions|WorkerProc|vllm: error:"
     r"|vllm\.(?:v1|engine|entrypoints|executor|worker|model_executor)\b|api_server\.py"
+    r"| NCCL (?:WARN|INFO) |UCX +(?:ERROR|WARN) |\bProcessGroupNCCL|\(raylet\)|\bray::|gcs_(?:client|server|rpc)"
 )
 _RUNNING = re.compile(
     r"Application startup complete|Uvicorn running on |Avg prompt throughput: \d|\"(?:POST|GET) /v1/\S* HTTP/1\.\d\" [245]"
@@ -97,6 +98,8 @@ _TOOL = re.compile(
 _TRACEBACK = re.compile(r"^Traceback \(most recent call last\)|^\s+File \"")
 _CHAIN = re.compile(r"^(?:During handling of the above exception|The above exception was the direct cause)")
 _DEEPER = re.compile(r"^\s*(?:[├╰]─▶ |Caused by: |│ |hint: )")
+_PINNED = re.compile(r"^\s+\S{1,100} \S{1,60} depends on \S")
+"""pip's list of who wants what, below its error."""
 _SOFT = re.compile(
     r"NCCL INFO|running out of memory|(?i:(?<!NCCL )\bwarn(?:ing)?\b|deprecat|will be (?:removed|ignored)|falling back|fallback|ignored|ignoring|skipp"
     r"|retrying|optional|not installed, )"
@@ -104,6 +107,8 @@ _SOFT = re.compile(
 """Words of lines that tell of a failure which the program got over."""
 
 
+_SHOWS_A_LOG = re.compile(r"^\S{0,80} ?[$#] (?:sudo )?(?:docker|podman|nerdctl|kubectl|sparkrun)\b[^\n]{0,60}? logs?\b")
+"""A shell's prompt and a command that prints another program's log: what stands above it is of whoever started that program."""
 _REPEATED_BY_ENGINE = re.compile(r"Worker failed with error ['\"](?=.{8})(.{1,4000}?)['\"], please check the stack trace.*")
 _ROUTINE = re.compile(r'Avg prompt throughput: |SpecDecoding metrics: |"(?:GET|POST) /\S* HTTP/1\.\d" 200|(?:Received|Added|Finished) request ')
 
@@ -132,8 +137,10 @@ class Log:
 
     @property
     def started(self) -> int:
-        """Number of the line in which the server said that it is up, 0 when it did not."""
-        return next((number for number, line in enumerate(self.lines) if engine_log.says_started([line])), 0)
+        """Number of the line in which the server said that it is up, 0 when it did not, or when that stands in its own log below a launcher's failure."""
+        said = next((number for number, line in enumerate(self.lines) if engine_log.says_started([line])), 0)
+        shown = next((number for number in range(said) if _SHOWS_A_LOG.search(self.lines[number])), 0)
+        return 0 if any(number < shown for number in self.errors) else said
 
     @property
     def phase(self) -> tuple[str, str]:
@@ -200,7 +207,7 @@ def is_error(line: str) -> bool:
 
 def is_reason(line: str) -> bool:
     """Whether a line is one of the reasons that a program lists below its error."""
-    return bool(_DEEPER.search(line))
+    return bool(_DEEPER.search(line) or _PINNED.search(line))
 
 
 def whole(lines: list[str], number: int) -> str:
@@ -257,6 +264,18 @@ def place_of(lines: list[str], number: int) -> str:
         if not frame and not lines[above].startswith(" "):
             return ""
     return ""
+
+
+def frames_of(lines: list[str], number: int) -> list[str]:
+    """``path, in function`` of every frame of the traceback that ends in line ``number``, the deepest first; plumbing too."""
+    found = []
+    for above in range(number - 1, max(-1, number - _FRAMES_LOOKED_AT), -1):
+        frame = _FRAME.match(lines[above])
+        if frame:
+            found.append(f"{frame['path']}, in {frame['name'] or '<module>'}")
+        elif not lines[above].startswith(" "):
+            break
+    return found
 
 
 def is_chained(log: Log, earlier: int, later: int) -> bool:

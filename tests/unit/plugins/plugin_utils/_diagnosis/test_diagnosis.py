@@ -13,7 +13,7 @@ import known_failures
 import pytest
 import yaml
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import diagnosis, knowledge
+from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import diagnosis, knowledge, reading
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.repair import RULES
 
 LOGS = Path(__file__).parent / "logs"
@@ -471,3 +471,18 @@ def test_an_error_after_the_cause_is_shown_before_a_line_that_tells_nothing(entr
         ]
     )
     assert diagnosis.diagnose({"box1": log}, entries)["lines"] == log.split("\n")[1:]
+
+
+def test_an_error_that_is_said_very_often_stays_explained(entries):
+    """Only the first three lines of an entry are kept; the traceback that ends with the same words further down is no other error."""
+    again = "huggingface_hub.errors.GatedRepoError: 401 Client Error.\n" * 5
+    traceback = 'Traceback (most recent call last):\n  File "/usr/lib/x.py", line 1, in f\nOSError: You are trying to access a gated repo.\n'
+    result = diagnosis.diagnose({"box1": "vLLM API server version 0.33.0\n" + again + traceback}, entries)
+    assert (result["found"], result["id"]) == (True, "KB-174")
+
+
+def test_what_a_group_prints_is_not_explained_by_an_entry_of_a_build(entries):
+    line = "box1:1:1 [0] misc/frob.cc:187 NCCL WARN Call to frob failed with error Connection timed out"
+    found = diagnosis.find({"box1": line}, entries)
+    assert [hit.entry.id for hit in found if hit.entry.stages == ("build",)] == []
+    assert reading.read("box1", line).kind == reading.SERVER
