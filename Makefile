@@ -11,7 +11,7 @@ DEEP := test_site.py engine_failures/test_engine_failures.py engine_config/test_
 # Of imitated boxes; the others of this kind are in the deep parts.
 IMITATED := test_imitated_runs.py test_imitated_removal.py test_imitated_adopt.py
 BOXES_PREPARE := $(STAGE) boxes python3 tests/boxes/boxes prepare
-PYTHON_FILES := . tests/covered tests/tree tests/corpus tests/catalogue tests/public tests/readmes tests/release tests/compat tests/security/run tests/security/planted tests/boxes/boxes tests/boxes/demo tests/boxes/demo-failure
+PYTHON_FILES := . tests/covered tests/tree tests/corpus tests/catalogue tests/public tests/readmes tests/release tests/compat tests/security/run tests/security/planted tests/boxes/boxes tests/boxes/demo tests/boxes/demo-failure tests/mutants/sample
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ANSIBLE_FORCE_COLOR ?= 0
 # Molecule keeps its state in the home by the folder's name, so a run that was killed in another `main` said here that the boxes are made.
@@ -41,7 +41,7 @@ demo: setup
 	@tests/boxes/demo $(if $(GROUP),--group $(GROUP),$(BOXES))
 
 demo-failure: setup
-	@tests/boxes/demo-failure
+	@tests/boxes/demo-failure tests/mutants/sample
 
 demo-down:
 	@python3 tests/boxes/boxes remove
