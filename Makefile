@@ -1,7 +1,7 @@
 # gb10.vllm: what to type. Everything sets itself up; see README.md and tests/boxes/README.md.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-failure demo-down quick test lint yamllint ruff mypy ansible-lint sanity unit integration on-machine imitated molecule e2e group deep compat coverage release mutants mutants-known mutants-planted build clean
+.PHONY: help setup demo demo-failure demo-down quick test lint yamllint ruff mypy ansible-lint sanity unit integration on-machine imitated molecule e2e group deep compat coverage release mutants mutants-known mutants-planted mutants-sample build clean
 DEEP_PARTS := order plan costs engines judge supply light network monitoring server group memory bundle lifetime upgrade fleet benchmark faults router router-speed
 .PHONY: $(DEEP_PARTS:%=deep-%)
 BOXES ?= 1
@@ -11,7 +11,7 @@ DEEP := test_site.py engine_failures/test_engine_failures.py engine_config/test_
 # Of imitated boxes; the others of this kind are in the deep parts.
 IMITATED := test_imitated_runs.py test_imitated_removal.py test_imitated_adopt.py
 BOXES_PREPARE := $(STAGE) boxes python3 tests/boxes/boxes prepare
-PYTHON_FILES := . tests/covered tests/tree tests/corpus tests/catalogue tests/public tests/readmes tests/release tests/compat tests/security/run tests/security/planted tests/boxes/boxes tests/boxes/demo tests/boxes/demo-failure
+PYTHON_FILES := . tests/covered tests/tree tests/corpus tests/catalogue tests/public tests/readmes tests/release tests/compat tests/security/run tests/security/planted tests/boxes/boxes tests/boxes/demo tests/boxes/demo-failure tests/mutants/sample
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ANSIBLE_FORCE_COLOR ?= 0
 # Molecule keeps its state in the home by the folder's name, so a run that was killed in another `main` said here that the boxes are made.
@@ -30,6 +30,7 @@ help:
 	@echo "make release       what a release has to pass and what is made for it, in .cache/release; STEPS=\"archive site\" some of it (not part of make test)"
 	@echo "make mutants-known harmful changes that no test found once: each must be found now (not part of make test)"
 	@echo "make mutants PACKAGE=_io   every small change to a package, and whether a test finds it; goes on where it stopped (docs/testing.md)"
+	@echo "make mutants-sample        what share of all small changes a test finds, by a sample stratified by file (docs/testing.md)"
 	@echo "make build         the archive that ansible-galaxy collection install takes"
 	@echo "make clean         demo-down and everything that was cached"
 
@@ -41,7 +42,7 @@ demo: setup
 	@tests/boxes/demo $(if $(GROUP),--group $(GROUP),$(BOXES))
 
 demo-failure: setup
-	@tests/boxes/demo-failure
+	@tests/boxes/demo-failure tests/mutants/sample
 
 demo-down:
 	@python3 tests/boxes/boxes remove
@@ -204,6 +205,9 @@ mutants-known: setup   # harmful changes that no test found once, made one at a 
 
 mutants-planted: setup # eight broken promises, one at a time, over imitated boxes
 	@$(STAGE) $@ python3 tests/mutants/planted
+
+mutants-sample: setup  # what share of all small changes is found, by a sample: map and run go on where they stopped (hours on few processors)
+	@$(STAGE) $@ sh -c 'test -f .cache/mutants/sample/changes.json || { python3 tests/mutants/every tool; .venv/bin/python tests/mutants/sample draw $(or $(SHARE),0.04); } && .venv/bin/python tests/mutants/sample map && .venv/bin/python tests/mutants/sample run 600 && .venv/bin/python tests/mutants/sample report survivors'
 
 mutants: setup         # every small change that mutmut makes to a package; without PACKAGE the table of what was found so far
 	@$(STAGE) $@ python3 tests/mutants/every $(or $(PACKAGE),--report)

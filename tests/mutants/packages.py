@@ -53,6 +53,25 @@ PACKAGES = {
     "_diagnosis": Package([f"{PLUGINS}/_diagnosis/*.py"], [f"{PLUGINS_UNIT}/_diagnosis"]),
 }
 
+# What guards secrets, paths, locks, deletion and memory floors: every change to these is found, or does nothing.
+GUARDS = {
+    *(f"{UTILS}/_io/{name}.py" for name in ("files", "redaction", "env_file")),
+    *(f"{UTILS}/_box/{name}.py" for name in ("run_lock", "memory")),
+    *(f"{UTILS}/_model/{name}.py" for name in ("store", "versions", "record", "in_use")),
+    *(f"{UTILS}/_transfer/{name}.py" for name in ("keys", "index")),
+    *(f"{UTILS}/_removal/{name}.py" for name in ("carry_out", "found", "items", "places")),
+    f"{UTILS}/_sizing/budget.py",
+    f"{PLUGINS}/_decide/sequence.py",
+    "roles/server/files/guard.py",
+    "roles/server/files/guard_keys.py",
+}
+
+
+def only_words(before: str, after: str) -> bool:
+    """Whether a change is only of how a text is written: mutmut puts XX around it, or changes its case."""
+    return after.replace("XX", "").lower() == before.replace("XX", "").lower()
+
+
 # Changes that do nothing, with the reason: the line as it was, and as it became.
 EQUIVALENT: dict[tuple[str, str], str] = {}
 
