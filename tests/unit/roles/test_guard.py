@@ -343,7 +343,7 @@ def test_restarts_that_do_not_help_end_in_a_stopped_server(box):
 def test_a_server_that_is_only_busy_is_left_alone(box, vllm, running, waiting):
     vllm.full, vllm.metrics = True, lambda one: metrics(running, waiting, tokens=len(one.looked))
     deploy(box, probe_url=vllm.url)
-    said = [guard(box, "watch", GB10_PROBE_TIMEOUT_S="0.2").stdout for _time in range(8)]
+    said = [guard(box, "watch", GB10_PROBE_TIMEOUT_S="0.5").stdout for _time in range(8)]
     assert calls(box) == []
     assert len(vllm.asked) == 8 and all(f"a answers others: {running + waiting} requests run or wait" in one for one in said)
 

@@ -81,8 +81,16 @@ def image_arguments(**given):
 def test_everything_that_is_said_of_the_image_reaches_who_makes_it():
     got = image_arguments(gb10_image=IMAGE, **AROUND)
     options = set(argument_spec())
-    others = {"state_dir": "/state", "checkout": "/state/build/checkout", "uv_http_timeout_s": 7, "uv_http_retries": 8, "ca_bundle": "/ca", "min_free_gib": 9}
-    assert got == {**IMAGE, **others}
+    others = {
+        "mod_files": {},
+        "state_dir": "/state",
+        "checkout": "/state/build/checkout",
+        "uv_http_timeout_s": 7,
+        "uv_http_retries": 8,
+        "ca_bundle": "/ca",
+        "min_free_gib": 9,
+    }
+    assert got == {**IMAGE, **others, "mod_files": {}}
     assert options - set(got) == {"archive_identity", "retries", "retry_delay_s"}, "the first is the action's own; any other the role has to hand on"
 
 
