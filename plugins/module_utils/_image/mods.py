@@ -48,8 +48,9 @@ FETCHING = (
 MOST_FILES, MOST_BYTES = 200, 2 * 2**20
 """Of a mod that comes along; the largest of the project's has 60 KiB."""
 _FETCHING = re.compile(
-    r"\b(?:curl|wget|aria2c|rsync|scp|gh|huggingface-cli|hf)\s|\bgit\s+(?:\S+\s+)*?(?:clone|fetch|pull|submodule)\b|\bpip3?\s+(?:\S+\s+)*?(?:install|download)\b|"
-    r"\b(?:apt|apt-get|dnf|apk|npm|cargo|conda)\s+(?:\S+\s+)*?(?:install|update|add|build|ci)\b|\buv\s+(?:sync|add|run|tool)\b|urlopen|urlretrieve|requests\.get|snapshot_download"
+    r"\b(?:curl|wget|aria2c|rsync|scp|gh|huggingface-cli|hf)\s|\bgit\s+(?:\S+\s+)*?(?:clone|fetch|pull|submodule)\b|"
+    r"\bpip3?\s+(?:\S+\s+)*?(?:install|download)\b|\b(?:apt|apt-get|dnf|apk|npm|cargo|conda)\s+(?:\S+\s+)*?(?:install|update|add|build|ci)\b|"
+    r"\buv\s+(?:sync|add|run|tool)\b|url(?:open|retrieve)|requests\.get|snapshot_download"
 )
 _COMMENT = re.compile(r"^\s*#.*$", re.MULTILINE)
 
