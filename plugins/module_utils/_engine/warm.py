@@ -51,9 +51,9 @@ def prefills(kind: str, model: str, load: Load, seed: int) -> list[dict[str, Any
     ``truncate_prompt_tokens`` cuts each to its exact length in tokens, whatever the tokenizer makes of the words.
     """
     longest = max(1, min(load.batch_tokens, load.context - (0 if kind in POOLED else 1)))
-    lengths = [longest] * (load.batch_tokens // longest)
-    rest = load.batch_tokens - sum(lengths)
-    return [_body(kind, model, length, 1, seed + number) for number, length in enumerate(lengths + ([rest] if rest else []))][:MOST_AT_ONCE]
+    whole, rest = divmod(load.batch_tokens, longest)
+    lengths = [*[longest] * whole, *([rest] if rest else [])][:MOST_AT_ONCE]
+    return [_body(kind, model, length, 1, seed + number) for number, length in enumerate(lengths)]
 
 
 def shorts(kind: str, model: str, load: Load, seed: int) -> list[dict[str, Any]]:
