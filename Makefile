@@ -1,13 +1,15 @@
 # gb10.vllm: what to type. Everything sets itself up; see README.md and tests/boxes/README.md.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-failure demo-down quick test lint yamllint ruff mypy ansible-lint sanity unit integration on-machine imitated molecule e2e group deep compat coverage release mutants mutants-known mutants-planted mutants-sample build clean
+.PHONY: help setup demo demo-failure demo-down quick test lint yamllint ruff mypy ansible-lint sanity unit unit-long integration on-machine imitated molecule e2e group deep compat coverage release mutants mutants-known mutants-planted mutants-sample build clean
 DEEP_PARTS := order plan costs engines judge supply light network monitoring server group memory bundle lifetime upgrade fleet benchmark faults router router-speed
 .PHONY: $(DEEP_PARTS:%=deep-%)
 BOXES ?= 1
 BIN := .venv/bin
 STAGE := tests/stage
 DEEP := test_site.py engine_failures/test_engine_failures.py engine_config/test_all_combinations.py test_fleet.py test_supply_play.py test_imitated_tune.py test_fabric.py monitoring/test_role.py monitoring/test_live_router.py engine_failures/test_stopped_engine.py engine_failures/test_spoken.py test_router_under_load.py test_router_pair.py test_router_agent.py test_imitated_router.py test_imitated_kills.py test_imitated_faults.py test_imitated_groups.py test_ssh_cut.py
+# Unit tests that take long: real playbooks, or all logs of all kinds in every dress. `make test` runs them, `make quick` does without.
+LONG := roles/test_runs_of_nothing.py roles/test_groups_in_the_role_plan.py roles/test_any_output.py roles/test_rank.py plugins/plugin_utils/_diagnosis/test_dresses.py plugins/plugin_utils/_diagnosis/test_hostile_text.py plugins/plugin_utils/_diagnosis/test_wordings.py
 # Of imitated boxes; the others of this kind are in the deep parts.
 IMITATED := test_imitated_runs.py test_imitated_removal.py test_imitated_adopt.py
 BOXES_PREPARE := $(STAGE) boxes python3 tests/boxes/boxes prepare
@@ -22,7 +24,7 @@ help:
 	@echo "make demo          emulated boxes, site.yml over SSH, a real answer (BOXES=2 for two boxes, GROUP=2 for one server over two, MONITORING=1 with Prometheus, a benchmark and the pages of both)"
 	@echo "make demo-failure  a refused argument costs no request; a broken canary is put back while the others answer (after make demo BOXES=2)"
 	@echo "make demo-down     remove all that make demo made; .cache stays for the next time"
-	@echo "make quick         lint, sanity and unit tests"
+	@echo "make quick         lint, sanity and the unit tests that take no time"
 	@echo "make test          quick, integration, molecule and the end-to-end run with the real vLLM"
 	@echo "make deep          what takes too long for every change; in parts: $(DEEP_PARTS:%=deep-%)"
 	@echo "make compat        the archive in ansible-core 2.18, 2.19, 2.20 and 2.21 (not part of make test)"
@@ -53,7 +55,7 @@ quick: setup
 
 test: setup
 	@$(STAGE) --begin
-	@code=0; $(MAKE) --no-print-directory --keep-going --jobs 2 --output-sync=target lint sanity unit || code=1; \
+	@code=0; $(MAKE) --no-print-directory --keep-going --jobs 2 --output-sync=target lint sanity unit unit-long || code=1; \
 	$(MAKE) --no-print-directory --keep-going integration molecule e2e || code=1; $(STAGE) --times; exit $$code
 
 lint: yamllint ruff mypy ansible-lint
@@ -74,7 +76,10 @@ sanity: setup
 	@$(STAGE) sanity tests/sanity/run
 
 unit: setup
-	@$(STAGE) unit pytest -q tests/unit
+	@$(STAGE) unit pytest -q tests/unit $(LONG:%=--ignore tests/unit/%)
+
+unit-long: setup
+	@$(STAGE) $@ pytest -q $(LONG:%=tests/unit/%)
 
 # In two at once: what runs over imitated boxes waits most of the time, and shares nothing with the rest.
 integration: setup
