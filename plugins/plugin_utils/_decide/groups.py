@@ -87,16 +87,17 @@ def _number(boxes: Any, where: str) -> int:
     return number
 
 
-def servers_of_boxes(boxes: Mapping[str, Inputs]) -> dict[str, list[dict[str, Any]]]:
+def servers_of_boxes(boxes: Mapping[str, Inputs], chosen: Mapping[str, Sequence[str]] | None = None) -> dict[str, list[dict[str, Any]]]:
     """The servers of each box as its plan gets them, by box: of a server over several, each of its boxes a rank, all with equal bytes of KV cache.
 
-    ``boxes``: what the boxes of the run have, in their order. GB10Error in one sentence for a group that cannot be.
+    ``boxes``: what the boxes of the run have, in their order; ``chosen``: what the run chose already, by server its boxes in the order of ranks.
+    GB10Error in one sentence for a group that cannot be.
     """
     boxes = {name: {**inputs, "engine": _engine(inputs)} for name, inputs in boxes.items()}
     found = {name: [dict(server) for server in inputs["servers"] if "boxes" not in server] for name, inputs in boxes.items()}
     for name in dict.fromkeys(server["name"] for inputs in boxes.values() for server in inputs["servers"] if "boxes" in server):
         wishes = {box: one for box, inputs in boxes.items() for one in inputs["servers"] if one["name"] == name and "boxes" in one}
-        _Group(name, wishes, boxes, found).place()
+        _Group(name, wishes, boxes, found, (chosen or {}).get(name) or ()).place()
     return found
 
 
@@ -110,11 +111,12 @@ def _engine(inputs: Inputs) -> EngineFacts:
 def placed(names: Sequence[str], variables: Mapping[str, Any]) -> dict[str, Any]:
     """{problem, servers, places} for the boxes of a run: `servers_of_boxes`, and by group where its boxes meet, see `ranks.places`.
 
-    ``variables``: hostvars, in which each box that has something to say has plan_inputs.
+    ``variables``: hostvars, in which each box that has something to say has plan_inputs, and plan_shared where the run planned before.
     """
     boxes = {name: dict(variables[name].get("plan_inputs") or {"servers": []}) for name in names}
+    before = next((variables[name]["plan_shared"]["places"] for name in names if variables[name].get("plan_shared")), {})
     try:
-        found = servers_of_boxes(boxes)
+        found = servers_of_boxes(boxes, {name: list(places) for name, places in before.items()})
         members = {server["name"]: server["rank"]["boxes"] for servers in found.values() for server in servers if "rank" in server}
         meet = {name: ranks.places(name, {box: (boxes[box].get("box") or {}).get("network") or {} for box in of}) for name, of in members.items()}
         return {"problem": "", "servers": found, "places": meet}
@@ -123,10 +125,17 @@ def placed(names: Sequence[str], variables: Mapping[str, Any]) -> dict[str, Any]
 
 
 class _Group:
-    """One server over several boxes while it is placed; ``placed``: the servers of each box so far, to which it adds its own."""
+    """One server over several boxes while it is placed; ``placed``: the servers of each box so far, to which it adds its own; ``chosen`` earlier in the run."""
 
-    def __init__(self, name: str, wishes: Mapping[str, Mapping[str, Any]], boxes: Mapping[str, Inputs], placed: dict[str, list[dict[str, Any]]]) -> None:
-        self.name, self.wishes, self.boxes, self.placed = name, wishes, boxes, placed
+    def __init__(
+        self,
+        name: str,
+        wishes: Mapping[str, Mapping[str, Any]],
+        boxes: Mapping[str, Inputs],
+        placed: dict[str, list[dict[str, Any]]],
+        chosen: Sequence[str],
+    ) -> None:
+        self.name, self.wishes, self.boxes, self.placed, self.chosen = name, wishes, boxes, placed, chosen
         self.wish = next(iter(wishes.values()))
         asked = self.wish["boxes"]
         self.named: list[str] | None = None if isinstance(asked, int) else list(asked)
@@ -152,13 +161,10 @@ class _Group:
             self.placed[box].append(server | ({"kv_cache_memory_bytes": size} if size else {}))
 
     def _kept(self) -> list[str]:
-        """The boxes that were chosen before, by what is deployed on them; none where that was another number of boxes, or one is not in this run."""
-        for box in self.wishes:
-            record = ((self.boxes[box]["box"].get("servers") or {}).get(self.name) or {}).get("deployment") or {}
-            found = list((record.get("group") or {}).get("boxes") or [])
-            if len(found) == self.size and all(one in self.wishes for one in found):
-                return found
-        return []
+        """The boxes that were chosen before, by this run or by what is deployed on them; none where that was another number, or one is not in this run."""
+        records = [((self.boxes[box]["box"].get("servers") or {}).get(self.name) or {}).get("deployment") or {} for box in self.wishes]
+        known = [list(self.chosen), *(list((record.get("group") or {}).get("boxes") or []) for record in records)]
+        return next((found for found in known if len(found) == self.size and all(one in self.wishes for one in found)), [])
 
     def _check(self) -> None:
         """GB10Error for boxes that are not in the run, are too few, or are told different things."""

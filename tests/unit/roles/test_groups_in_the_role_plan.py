@@ -38,13 +38,26 @@ PLAY = """
       ansible.builtin.copy: {content: "{{ plan_shared.places | to_json }}", dest: "{{ playbook_dir }}/places.json", mode: "0644"}
       run_once: true
 """
+# One box held the image and planned with its engine; the other one got it since.
+AGAIN = """
+- hosts: gb10
+  gather_facts: false
+  any_errors_fatal: true
+  tasks:
+    - name: Plan again where the engine is another one than planned with
+      ansible.builtin.include_role: {name: gb10.vllm.plan, tasks_from: again, rolespec_validate: false}
+      vars: {plan_image: {vllm_version: 0.33.0+cpu, platform: cpu}, plan_outdated: "{{ inventory_hostname == 'two' }}"}
+      when: inventory_hostname == 'two' or plan_inputs is defined
+    - name: Show the arguments
+      ansible.builtin.copy: {content: "{{ plan_result.plan.servers | to_json }}", dest: "{{ playbook_dir }}/{{ inventory_hostname }}.json", mode: "0644"}
+"""
 
 
 def cabled(number: int) -> dict[str, list[str]]:
     return {"enp1s0f0np0": [f"192.168.177.{number + 10}/24"]}
 
 
-def run(folder: Path, servers: list[dict], boxes: tuple[str, ...] = ("zero", "one", "two", "three"), fabric=cabled, **variables) -> tuple[int, str]:
+def run(folder: Path, servers: list[dict], boxes: tuple[str, ...] = ("zero", "one", "two", "three"), fabric=cabled, then="", **variables) -> tuple[int, str]:
     hosts = {}
     for number, name in enumerate(boxes):
         memory = {"total_bytes": int(121.69 * GIB), "available_bytes": (112 - number) * GIB, "cuda_total_bytes": int(121.69 * GIB)}
@@ -55,7 +68,7 @@ def run(folder: Path, servers: list[dict], boxes: tuple[str, ...] = ("zero", "on
         hosts[name] = {"preflight_result": seen, **yaml.safe_load("{" + LOCAL + "}")}
     common = {"gb10_servers": servers, "gb10_image": {"vllm_version": "0.33.0"}, **variables}
     (folder / "hosts.json").write_text(json.dumps({"gb10": {"hosts": hosts, "vars": common}}))
-    (folder / "play.yml").write_text(PLAY)
+    (folder / "play.yml").write_text(PLAY + then)
     done = play(folder / "play.yml", "-i", "hosts.json", cwd=folder)
     return done.returncode, " ".join(done.stdout.split())
 
@@ -82,3 +95,13 @@ def test_boxes_without_a_common_network_are_refused_before_anything_changes(tmp_
     rc, output = run(tmp_path, [BIG | {"boxes": ["zero", "one"]}], fabric=apart.__getitem__)
     assert rc != 0 and "server big: there is no network that all of its boxes are in (zero has 10.0.0.1/24" in output
     assert "Nothing was changed." in output
+
+
+def test_all_boxes_of_a_server_plan_again_where_one_of_them_has_to(tmp_path):
+    rc, output = run(tmp_path, [BIG], boxes=("one", "two", "three"), then=AGAIN)
+    assert rc == 0, output
+    ranks = {name: json.loads((tmp_path / f"{name}.json").read_text()) for name in ("one", "two", "three")}
+    assert ranks["three"] == [], "it has no part in the server"
+    flags = {name: {one["flag"]: one["value"] for one in ranks[name][0]["flags"]} for name in ("one", "two")}
+    own = ("--node-rank", "--headless")
+    assert len({json.dumps({flag: value for flag, value in one.items() if flag not in own}, sort_keys=True) for one in flags.values()}) == 1, flags

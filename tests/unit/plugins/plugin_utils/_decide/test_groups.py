@@ -188,6 +188,18 @@ def test_a_number_chooses_those_with_room():
     assert shared["b"][0]["rank"]["boxes"] == ["c", "b"]
 
 
+def test_a_run_that_plans_again_keeps_the_boxes_it_chose():
+    boxes = {"a": inputs(server(), on=box(60)), "b": inputs(server(), on=box(100)), "c": inputs(server(), on=box(112))}
+    network = {name: {"addresses": {"eth0": [f"10.0.0.{number}/24"]}, "came": "eth0", "hcas": {}, "infiniband": False} for number, name in enumerate(boxes, 1)}
+    known = {name: {"plan_inputs": one | {"box": one["box"] | {"network": network[name]}}} for name, one in boxes.items()}
+    first = placed(list(boxes), known)
+    assert list(first["places"]["big"]) == ["c", "b"], first["problem"]
+    # What else is known by then leaves more room on another one.
+    known = {name: one | {"plan_shared": first} for name, one in known.items()}
+    known["a"]["plan_inputs"] = known["a"]["plan_inputs"] | {"box": known["a"]["plan_inputs"]["box"] | box(120)}
+    assert list(placed(list(boxes), known)["places"]["big"]) == ["c", "b"]
+
+
 def test_two_groups_do_not_share_the_memory_of_a_box():
     two = (server(), server(name="other", port=8001))
     found = plans({"a": inputs(*two), "b": inputs(*two)})
