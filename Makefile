@@ -44,7 +44,7 @@ demo: setup
 	@tests/boxes/demo $(if $(GROUP),--group $(GROUP),$(BOXES))
 
 demo-failure: setup
-	@tests/boxes/demo-failure tests/mutants/sample
+	@tests/boxes/demo-failure
 
 demo-down:
 	@python3 tests/boxes/boxes remove

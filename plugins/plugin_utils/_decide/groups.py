@@ -114,7 +114,7 @@ def placed(names: Sequence[str], variables: Mapping[str, Any]) -> dict[str, Any]
     ``variables``: hostvars, in which each box that has something to say has plan_inputs, and plan_shared where the run planned before.
     """
     boxes = {name: dict(variables[name].get("plan_inputs") or {"servers": []}) for name in names}
-    before = next((variables[name]["plan_shared"]["places"] for name in names if variables[name].get("plan_shared")), {})
+    before: Mapping[str, Any] = next((variables[name]["plan_shared"]["places"] for name in names if variables[name].get("plan_shared")), {})
     try:
         found = servers_of_boxes(boxes, {name: list(places) for name, places in before.items()})
         members = {server["name"]: server["rank"]["boxes"] for servers in found.values() for server in servers if "rank" in server}
