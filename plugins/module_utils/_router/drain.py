@@ -65,6 +65,11 @@ def keep_state() -> str:
     return "" if done.returncode == 0 else (done.stderr.strip() or f"{haproxy.KEEP} ended with {done.returncode}")[-300:]
 
 
+def _seen(everybody: Everybody) -> dict[Name, Seen]:
+    """What the router says of its servers, by name."""
+    return {(one["server"], one["box"]): one for one in haproxy.servers(everybody())}
+
+
 def _tell(everybody: Everybody, names: Sequence[Name], state: str, keep: Keep) -> str:
     """Tell HAProxy, have it written down and see that it is so; why it could not be written down, or "". GB10Error where HAProxy forgets it again.
 
@@ -76,7 +81,7 @@ def _tell(everybody: Everybody, names: Sequence[Name], state: str, keep: Keep) -
         for name in names:
             haproxy.told(asks, *name, state)
         unkept = keep()
-        seen = {(one["server"], one["box"]): one for one in haproxy.servers(everybody())}
+        seen = _seen(everybody)
         if all(haproxy.held(seen[name]) == wanted for name in names if name in seen):
             return unkept
         time.sleep(0.1 * attempt)
@@ -112,7 +117,7 @@ def drain(
     ``others``: those that somebody took out by other means; they stay as they are. ``taken_over``: those that another run had drained and left so.
     ``unkept``: why a crash of HAProxy would lose the drain, or "". GB10Error before anything is done where a model would have no server left, unless ``last``.
     """
-    seen = {(one["server"], one["box"]): one for one in haproxy.servers(everybody())}
+    seen = _seen(everybody)
     present = [name for name in names if name in seen]
     lonely = [] if last else last_of(seen, present)
     if lonely:
@@ -135,9 +140,9 @@ def drain(
 
 def busy(everybody: Everybody, names: Iterable[Name]) -> dict[str, int]:
     """{name: sessions and waiting requests} of those servers that have any."""
-    wanted = set(names)
-    seen = [one for one in haproxy.servers(everybody()) if (one["server"], one["box"]) in wanted]
-    return {key((one["server"], one["box"])): one["sessions"] + one["queue"] for one in seen if one["sessions"] + one["queue"]}
+    seen = _seen(everybody)
+    held = {name: seen[name]["sessions"] + seen[name]["queue"] for name in names if name in seen}
+    return {key(name): count for name, count in held.items() if count}
 
 
 def wait_empty(everybody: Everybody, names: Sequence[Name], timeout_s: float) -> dict[str, int]:
@@ -155,14 +160,14 @@ def ready(everybody: Everybody, names: Sequence[Name], agree_s: float, *, record
     ``unkept``: why a crash of HAProxy would have them drained again, or "".
     """
     record = Drains(records)
-    seen = {(one["server"], one["box"]): one for one in haproxy.servers(everybody())}
+    seen = _seen(everybody)
     ours = [name for name in names if key(name) in record.known and not (name in seen and is_others(seen[name], True))]
     unkept = _tell(everybody, [name for name in ours if name in seen], "ready", keep or keep_state)
     if ours:
         record.forget(ours)
     until = time.monotonic() + agree_s
     while True:
-        now = {(one["server"], one["box"]): one for one in haproxy.servers(everybody())}
+        now = _seen(everybody)
         away = {key(name): f"{now[name]['status']} {now[name]['why']}".strip() for name in ours if name in now and not haproxy.is_up(now[name])}
         if not away or time.monotonic() > until:
             break
