@@ -1,7 +1,7 @@
 # gb10.vllm: what to type. Everything sets itself up; see README.md and tests/boxes/README.md.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-failure demo-down quick test lint yamllint ruff mypy ansible-lint sanity unit unit-long integration on-machine imitated molecule e2e group deep compat coverage release mutants mutants-known mutants-planted mutants-sample build clean
+.PHONY: help setup demo demo-failure demo-down quick test lint yamllint ruff mypy ansible-lint sanity unit unit-long integration on-machine imitated programs molecule e2e group deep compat coverage release mutants mutants-known mutants-planted mutants-sample build clean
 DEEP_PARTS := order plan costs engines judge supply light network monitoring server group memory bundle lifetime upgrade fleet benchmark faults router router-speed
 .PHONY: $(DEEP_PARTS:%=deep-%)
 BOXES ?= 1
@@ -12,6 +12,8 @@ DEEP := test_site.py engine_failures/test_engine_failures.py engine_config/test_
 LONG := roles/test_runs_of_nothing.py roles/test_groups_in_the_role_plan.py roles/test_any_output.py roles/test_rank.py plugins/plugin_utils/_diagnosis/test_dresses.py plugins/plugin_utils/_diagnosis/test_hostile_text.py plugins/plugin_utils/_diagnosis/test_wordings.py
 # Of imitated boxes; the others of this kind are in the deep parts.
 IMITATED := test_imitated_runs.py test_imitated_removal.py test_imitated_adopt.py
+# Of programs of the distribution (HAProxy, Prometheus, Chromium), which run on this machine and share nothing with boxes.
+PROGRAMS := monitoring test_router_haproxy.py test_router_host.py test_router_keepalived.py test_status_page_browser.py test_benchmark_page_browser.py
 BOXES_PREPARE := $(STAGE) boxes python3 tests/boxes/boxes prepare
 PYTHON_FILES := . tests/covered tests/tree tests/corpus tests/catalogue tests/public tests/readmes tests/release tests/compat tests/security/run tests/security/planted tests/boxes/boxes tests/boxes/demo tests/boxes/demo-failure tests/mutants/sample
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -81,19 +83,22 @@ unit: setup
 unit-long: setup
 	@$(STAGE) $@ pytest -q $(LONG:%=tests/unit/%)
 
-# In two at once: what runs over imitated boxes waits most of the time, and shares nothing with the rest.
+# In two at once: what runs over imitated boxes waits most of the time. The three share nothing.
 integration: setup
 	@tests/setup --browser
 	@tests/setup --router
 	@tests/setup --monitoring
 	@$(BOXES_PREPARE)
-	@$(MAKE) --no-print-directory --keep-going --jobs 2 --output-sync=target on-machine imitated
+	@$(MAKE) --no-print-directory --keep-going --jobs 2 --output-sync=target on-machine imitated programs
 
 on-machine:
-	@$(STAGE) $@ pytest -q tests/on_machine --ignore-glob 'tests/on_machine/test_imitated_*.py' $(DEEP:%=--ignore tests/on_machine/%)
+	@$(STAGE) $@ pytest -q tests/on_machine --ignore-glob 'tests/on_machine/test_imitated_*.py' $(DEEP:%=--ignore tests/on_machine/%) $(PROGRAMS:%=--ignore tests/on_machine/%)
 
 imitated:
 	@$(STAGE) $@ pytest -q $(IMITATED:%=tests/on_machine/%)
+
+programs:
+	@$(STAGE) $@ pytest -q $(PROGRAMS:%=tests/on_machine/%) $(DEEP:%=--ignore tests/on_machine/%)
 
 molecule: setup
 	@$(STAGE) molecule sh -c '$(MOLECULE) default'
