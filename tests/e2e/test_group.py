@@ -154,6 +154,7 @@ def test_occupied_memory_on_one_box_ends_in_a_state_that_says_so_and_goes_on_whe
         assert [served.left_over(number) for number in (0, 1)] == ["", ""]
     finally:
         served.of(1, f"kill {hog}", check=False)
+    served.wait_until(lambda: served.available(1) > least[1], 60)
     served.of(1, "systemctl reset-failed gb10-vllm-duo; systemctl start gb10-vllm-duo")
     served.both_start_again(before)
 
