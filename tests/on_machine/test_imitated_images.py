@@ -87,5 +87,6 @@ def test_what_cannot_be_is_refused_before_anything_is_changed(boxes):
         told = flat(boxes.play("site", "-l", ONE, code=2))
         assert said in told and "Nothing was changed" in told
     boxes.wish(gb10_servers=[SERVER, own(SECOND)])
-    assert "and a bundle holds one" in flat(boxes.play("bundle", "-l", ONE, "-e", f"gb10_bundle={boxes.folder}/bundle", code=2))
+    told = flat(boxes.play("bundle", "-l", ONE, "-e", f"gb10_bundle={boxes.folder}/bundle", code=2))
+    assert "A bundle holds one image, gb10_image, and server second of spark-01 has an image of its own" in told and "Nothing was written" in told
     assert boxes.containers(ONE) == before and boxes.held() == []

@@ -85,10 +85,11 @@ def of_servers(servers: Sequence[Mapping[str, Any]], image: Mapping[str, Any] | 
 
 
 def of_a_box(servers: Sequence[Mapping[str, Any]], image: Mapping[str, Any] | None) -> dict[str, Any]:
-    """``{wanted: [settings], servers: {server: name of its image}, builds}``: the images that a box needs for its servers, each once, ``gb10_image`` first.
+    """``{wanted: [settings], servers: {server: name of its image}, own, builds}``: the images a box needs for its servers, each once, ``gb10_image`` first.
 
     ``gb10_image`` is among them where a server names no image, or there is no server. ``checkout``: the directory below ``build`` in which the recipe of
-    each is looked up; two that ask for branches or repositories of their own would take one from each other again and again. ``builds``: whether one is built.
+    each is looked up; two that ask for branches or repositories of their own would take one from each other again and again. ``own``: the servers that have
+    another than ``gb10_image``; ``builds``: whether one is built.
     """
     by_server = of_servers(servers, image)
     box = of_box(image)
@@ -97,7 +98,8 @@ def of_a_box(servers: Sequence[Mapping[str, Any]], image: Mapping[str, Any] | No
     first: Mapping[str, Any] = next((one for one in once if _builds(one)), {})
     wanted = [{**one, "checkout": "checkout" if _same_place(one, first) else f"checkout-{slug(one['name'])}"} for one in once]
     names = {name: one["name"] for name, one in by_server.items()}
-    return {"wanted": wanted, "servers": names, "builds": any(_builds(one) for one in wanted)}
+    own = [name for name, one in by_server.items() if one != box]
+    return {"wanted": wanted, "servers": names, "own": own, "builds": any(_builds(one) for one in wanted)}
 
 
 def content(settings: Mapping[str, Any]) -> str:

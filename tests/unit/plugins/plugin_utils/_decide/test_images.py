@@ -48,9 +48,10 @@ def test_servers_without_one_have_the_boxs_as_before():
     assert images(None, None, box={"ref": COMMIT}) == {
         "wanted": [{"ref": COMMIT, "name": "vllm-node", "checkout": "checkout"}],
         "servers": {"a": "vllm-node", "b": "vllm-node"},
+        "own": [],
         "builds": True,
     }
-    assert of_a_box([], {"name": "mine:2"}) == {"wanted": [{"name": "mine:2", "checkout": "checkout"}], "servers": {}, "builds": True}
+    assert of_a_box([], {"name": "mine:2"}) == {"wanted": [{"name": "mine:2", "checkout": "checkout"}], "servers": {}, "own": [], "builds": True}
     assert of_a_box([], HELD)["builds"] is False
 
 
@@ -86,6 +87,7 @@ def test_one_without_a_name_is_called_after_the_first_server_that_wants_it():
 def test_the_boxs_image_is_wanted_only_where_a_server_runs_with_it_and_comes_first():
     assert [one["name"] for one in images({"flavour": "b12x"}, None)["wanted"]] == ["vllm-node", "vllm-node-a"]
     assert [one["name"] for one in images({"flavour": "b12x"})["wanted"]] == ["vllm-node-a"]
+    assert images({"flavour": "b12x"}, None, {"source": "build"})["own"] == ["a"]
 
 
 def test_recipes_that_would_take_the_checkout_from_each_other_get_one_each():
