@@ -40,7 +40,8 @@ def of_box(image: Mapping[str, Any] | None) -> dict[str, Any]:
 def laid_over(own: Mapping[str, Any], image: Mapping[str, Any] | None) -> dict[str, Any]:
     """A server's ``image`` over ``gb10_image``, key by key; in place of it where it says another ``source`` or ``flavour``. A name is never taken over."""
     held, said = image_settings(image or {}), image_settings(own)
-    other = any(own.get(key) and own[key] != (image or {}).get(key, DEFAULTS.get(key)) for key in ("source", "flavour"))
+    source, flavour = own.get("source"), own.get("flavour")
+    other = bool(source and source != held.get("source", DEFAULTS["source"]) or flavour and flavour != (image or {}).get("flavour"))
     kept = {key: value for key, value in held.items() if key not in ("name", "vllm_version")}
     if other:  # as it is said: what another flavour stands for is none of this one's
         kept = {key: value for key, value in (image or {}).items() if key in KEPT and value is not None}

@@ -101,6 +101,14 @@ def test_a_run_plans_again_where_one_of_the_images_holds_another_vllm():
     assert judged({**HELD, "vllm-node": {}}) == [True, False], "not there in check mode"
 
 
+def test_what_no_server_wants_is_pruned_only_where_the_servers_were_looked_at():
+    arguments = {key: rendered.trusted(one) for key, one in rendered.task("distribution", "prune.yml", "gb10.vllm.prune").items() if key.startswith("image")}
+    assert said(arguments, "distribution") == {"image": "vllm-node", "images": ["vllm-node", "vllm-node-b"]}
+    unseen = {key: value for key, value in HOST.items() if key != "preflight_images"}
+    found = rendered.render(arguments, {**rendered.variables_of("distribution"), **unseen})
+    assert json.loads(json.dumps(found)) == {"image": "vllm-node", "images": []}
+
+
 def test_the_roles_do_without_what_preflight_notes():
     variables = {key: value for key, value in HOST.items() if key != "preflight_images"}
     found = rendered.render(rendered.trusted("{{ plan_image_names.servers }}"), {**rendered.variables_of("plan"), **variables})

@@ -37,6 +37,7 @@ def images(*own, box=None):
         ({"image": "acme/y:1"}, PULLED, {"source": "prebuilt", "image": "acme/y:1"}),
         ({"digest": "sha256:2"}, PULLED, {**PULLED, "digest": "sha256:2"}),
         ({"archive": "/b.tar"}, {"source": "archive", "archive": "/a.tar", "checksum": "sha256:1"}, {"source": "archive", "archive": "/b.tar"}),
+        ({"source": "build", "jobs": 2}, {"flavour": "prebuilt", "digest": "sha256:1"}, {"source": "build", "jobs": 2}),
         ({"name": "other:1"}, HELD, {"source": "existing", "name": "other:1"}),
     ],
 )  # fmt: skip
