@@ -7,7 +7,9 @@
 from __future__ import annotations
 
 import json
+import sys
 
+import playbook
 import pytest
 import rendered
 import yaml
@@ -115,3 +117,43 @@ def test_the_roles_do_without_what_preflight_notes():
     assert dict(found) == NOTED["servers"]
     found = rendered.render(rendered.trusted("{{ fleet_images.wanted[0].name }}"), {**rendered.variables_of("fleet"), **variables})
     assert found == "vllm-node"
+
+
+PLAY = """
+- hosts: all
+  gather_facts: false
+  any_errors_fatal: true
+  tasks:
+    - ansible.builtin.set_fact: {"preflight_images": "{{ known.preflight_images }}", "model_result": {"models": {}}, "plan_wanted": [], "preflight_servers": []}
+    - ansible.builtin.set_fact: {"preflight_result": "{{ {'box': {'docker': {'images': known.held}, 'recipe': ''}} }}"}
+    - ansible.builtin.import_role: {name: gb10.vllm.distribution, tasks_from: choose}
+    - ansible.builtin.set_fact:
+        image_results: "{{ image_results | default({}) | combine({one.name: {'image': {'id': made[one.name], 'name': one.name}}}) }}"
+      loop: "{{ distribution_mine }}"
+      loop_control: {loop_var: one}
+    - ansible.builtin.import_role: {name: gb10.vllm.distribution}
+    - ansible.builtin.copy:
+        content: "{{ {'mine': distribution_mine | map(attribute='name'), 'here': distribution_here, 'result': distribution_result} | to_json }}"
+        dest: "{{ folder }}/{{ inventory_hostname }}.json"
+        mode: "0600"
+"""
+
+
+@pytest.mark.parametrize(("method", "mine"), [("auto", (["vllm-node"], ["x"])), ("build_everywhere", (["vllm-node"], ["vllm-node", "x"]))])
+def test_over_two_boxes_each_image_is_made_once_and_known_to_those_that_want_it(tmp_path, method, mine):
+    both = {"vllm-node": {"id": "sha256:1", "identity": "i1"}}
+    wishes = {"a": [GIVEN[0]], "b": [GIVEN[0], {**GIVEN[1], "image": {"flavour": "b12x", "name": "x"}}]}
+    hosts = {}
+    for box, wish in wishes.items():
+        noted = images.of_a_box(wish, {})
+        hosts[box] = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable, "known": {"preflight_images": noted, "held": both}}
+    (tmp_path / "play.yml").write_text(PLAY)
+    (tmp_path / "hosts.yml").write_text(json.dumps({"all": {"hosts": hosts}}))
+    more = {"folder": str(tmp_path), "made": {"vllm-node": "sha256:1", "x": "sha256:2"}, "gb10_distribution": {"method": method}}
+    done = playbook.play("play.yml", "-i", "hosts.yml", "-e", json.dumps(more), cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    found = {box: json.loads((tmp_path / f"{box}.json").read_text()) for box in hosts}
+    assert tuple(found[box]["mine"] for box in hosts) == mine and all(one["here"] for one in found.values())
+    assert {name: one["id"] for name, one in found["a"]["result"]["images"].items()} == {"vllm-node": "sha256:1"}
+    assert {name: one["id"] for name, one in found["b"]["result"]["images"].items()} == {"vllm-node": "sha256:1", "x": "sha256:2"}
+    assert found["b"]["result"]["image"]["id"] == "sha256:1"
