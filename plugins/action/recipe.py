@@ -53,7 +53,7 @@ class ActionModule(ActionBase):
         name = str(given["name"] or report.server_name(one.name))
         text = report.text(made, document, found.commit)
         tell(self._display, text)
-        data = report.as_data(made, name, document)
+        data = report.as_data(made, name, document, given["without"])
         answer = {"changed": False, "recipes": [data], "commit": found.commit, "text": text, "files": []}
         left = left_over(made, {"recipe_without": given["without"]})
         if left:
@@ -63,7 +63,7 @@ class ActionModule(ActionBase):
         if given["boxes"] and needed > given["boxes"]:
             field = next((one for one in ("min_nodes", "cluster_only", "defaults.tensor_parallel") if one in document.lines), "command")
             raise document.error(field, f"it needs {needed} boxes, and there are {given['boxes']}")
-        lines = report.inventory(made, name, document, found.commit)
+        lines = report.inventory(made, name, document, found.commit, given["without"])
         tell(self._display, "\n" + lines)
         own = {places[mod]: files for mod, files in one.files.items() if not one.beside[mod] and places[mod] in (made.image.get("mods") or [])}
         if own and not given["dest"]:

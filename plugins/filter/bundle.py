@@ -6,10 +6,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.plugin_utils import _bundle as bundle
 from ansible_collections.gb10.vllm.plugins.plugin_utils._as_filter import as_filters
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import distribution
 
 
 def bundle_sums(manifest: dict, model: str) -> dict:
@@ -17,8 +19,21 @@ def bundle_sums(manifest: dict, model: str) -> dict:
     return bundle.model_sums(manifest, bundle.safe_directory(model))
 
 
+def bundle_refusal(hosts: list[str], hostvars: Mapping[str, Mapping[str, Any]]) -> str:
+    """Why the boxes' images fit no bundle; "" where they do: it holds one, and whoever unpacks it has that as ``gb10_image``.
+
+    :param hostvars: Ansible's, with what the role preflight noted of each box.
+    """
+    own = {server: host for host in hosts for server in (hostvars[host].get("preflight_images") or {}).get("own") or []}
+    names = [next(iter(group["places"].values())) for group in distribution.image_groups(hosts, hostvars)]
+    if not own and len(names) < 2:
+        return ""
+    said = f"server {next(iter(own))} of {next(iter(own.values()))} has an image of its own" if own else f"these boxes have several ({', '.join(names)})"
+    return f"A bundle holds one image, gb10_image, and {said}: write it for boxes and servers that run with that (--limit, without `image`)."
+
+
 class FilterModule:
     """The filters of this file."""
 
     def filters(self) -> dict[str, Callable]:
-        return as_filters({"bundle_models": bundle.models, "bundle_sums": bundle_sums})
+        return as_filters({"bundle_models": bundle.models, "bundle_refusal": bundle_refusal, "bundle_sums": bundle_sums})

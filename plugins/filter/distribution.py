@@ -30,6 +30,9 @@ class FilterModule:
         return as_filters(
             {
                 "distribution_boxes": distribution.boxes_of,
+                "distribution_chosen": distribution.chosen,
+                "distribution_copies": distribution.copies_now,
+                "distribution_made_by": distribution.made_by,
                 "distribution_known": distribution.known_models,
                 "distribution_outcome": distribution.outcome,
                 "distribution_settings": distribution.settings,
@@ -42,6 +45,7 @@ class FilterModule:
                 "distribution_parts": distribution.taking_part,
                 "distribution_plan": plan,
                 "distribution_stand_in": distribution.stand_in,
+                "distribution_stand_ins": distribution.stand_ins,
                 "distribution_arrived": distribution.arrived,
             }
         )

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.plugin_utils._as_filter import as_filters
-from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import deployment, groups, lacking, mounts, ranks, rehearsal, sequence, wanted, work
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import deployment, groups, images, lacking, mounts, ranks, rehearsal, sequence, wanted, work
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.flavours import image_settings
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.vulnerabilities import exposure_verdict
 from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe import adopted, expand, mod_files
@@ -56,15 +56,26 @@ def server_groups(given: list[dict], *args: Any, **kwargs: Any) -> list:
 
 def server_mistakes(given: Any, *args: Any, image: Mapping[str, Any] | None = None, **kwargs: Any) -> list[str]:
     """``wanted.server_mistakes`` of servers of which some may name a recipe; first what is wrong with the recipes. ``image``: gb10_image."""
-    said = expand.mistakes(given, image_settings(image or {}))
-    return said or wanted.server_mistakes(expand.with_recipes(given, image or {}), *args, **kwargs)
+    said = expand.mistakes(given, image or {})
+    if said:
+        return said
+    expanded = expand.with_recipes(given, image or {})
+    recipes = [one.get("name") for one in given if one.get("recipe")]
+    return wanted.server_mistakes(expanded, *args, **kwargs) or images.mistakes(expanded, image, recipes)
 
 
-def exposures(servers: list[dict], vllm_version: str) -> dict[str, list[str]]:
-    """Sentences on the servers that others can reach with a version that has known vulnerabilities: {refuse: [...], warn: [...]}."""
+def exposures(servers: list[dict], vllm_version: str, planned: list[dict] | None = None) -> dict[str, list[str]]:
+    """Sentences on the servers that others can reach with a version that has known vulnerabilities: {refuse: [...], warn: [...]}.
+
+    ``planned``: the plan's part for each server, which says the ``engine`` of one that has another.
+    """
     found: dict[str, list[str]] = {"refuse": [], "warn": []}
-    for server in servers if vllm_version else []:
-        seen = exposure_verdict(vllm_version, server["address"])
+    own = {one["name"]: one["engine"]["vllm_version"] for one in planned or [] if one.get("engine")}
+    for server in servers:
+        version = own.get(server["name"], vllm_version)
+        if not version:
+            continue
+        seen = exposure_verdict(version, server["address"])
         if seen["verdict"] in found:
             found[seen["verdict"]].append(f"{server['name']}: {seen['reason']}")
     return found
@@ -97,6 +108,11 @@ class FilterModule:
                 "fleet_lacks": lacking.fleet_text,
                 "image_mistakes": wanted.image_mistakes,
                 "image_settings": image_settings,
+                "images_of_servers": images.of_a_box,
+                "image_engine": images.engine_of,
+                "images_changed": images.others_now,
+                "other_engine": images.other_engine,
+                "with_engines": images.with_engines,
                 "mod_files": mod_files.mod_files,
                 "as_mounted": mounts.as_mounted,
                 "files_named": mounts.files_named,

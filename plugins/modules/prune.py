@@ -21,11 +21,19 @@ description:
   - Also removes directories C(NAME.partial) that an interrupted transfer left more than O(partial_days) days ago.
 extends_documentation_fragment:
   - gb10.vllm.attributes
+  - gb10.vllm.state_dir
 options:
   image:
-    description: Name of the current image.
+    description: Name of the current image, where there is one.
     type: str
     default: vllm-node
+  images:
+    description:
+      - Names of the current images, in place of O(image). Where it is given, an image that this collection brought under another name goes too, unless a
+        container uses it or the records name it of what a server runs or ran with.
+    type: list
+    elements: str
+    default: []
   models:
     description: Names of the models' directories, without a version.
     type: list
@@ -71,17 +79,26 @@ models:
   sample: ["/srv/models/acme/tiny@0123456789abcd"]
 """
 
+from pathlib import Path
+
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.gb10.vllm.plugins.module_utils._box.records import images_of, read_records
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.module_utils._image.identity import unwanted
+from ansible_collections.gb10.vllm.plugins.module_utils._image.record import Record
 from ansible_collections.gb10.vllm.plugins.module_utils._image.store import ImageStore
 from ansible_collections.gb10.vllm.plugins.module_utils._model import store as model_store
 from ansible_collections.gb10.vllm.plugins.module_utils._model import versions
-from ansible_collections.gb10.vllm.plugins.module_utils._names import IMAGE
+from ansible_collections.gb10.vllm.plugins.module_utils._names import IMAGE, STATE_DIR
 
 
 def prune(wanted: dict, check: bool) -> tuple[list[str], list[str]]:
     """Remove what is not to be kept; names of images and directories."""
-    images = ImageStore().prune_previous(wanted["image"], wanted["keep"], check=check)
+    store = ImageStore()
+    images = [one for name in wanted["images"] or [wanted["image"]] for one in store.prune_previous(name, wanted["keep"], check=check)]
+    if wanted["images"]:
+        ours = Record(Path(wanted["state_dir"]) / "build").brought()
+        images += store.prune_names(unwanted(ours, wanted["images"]), images_of(read_records(wanted["state_dir"])), check=check)
     models = model_store.prune(wanted["models"], wanted["keep"], check=check)
     return images, models + model_store.prune_partial(wanted["models"], wanted["partial_days"] * 86400, check=check)
 
@@ -90,6 +107,8 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "image": {"type": "str", "default": IMAGE},
+            "images": {"type": "list", "elements": "str", "default": []},
+            "state_dir": {"type": "path", "default": STATE_DIR},
             "models": {"type": "list", "elements": "path", "default": []},
             "keep": {"type": "int", "default": 1},
             "partial_days": {"type": "float", "default": 14},

@@ -77,7 +77,8 @@ def test_what_a_transfer_found_out_is_said_at_once(tmp_path, has, arrived, said,
     (tmp_path / "roles/said/tasks").mkdir(parents=True)
     (tmp_path / "roles/said/tasks/main.yml").write_text(yaml.safe_dump([task for task in tasks if task["name"].startswith(NOTES)]))
     begin = [{"ansible.builtin.set_fact": {key: f"{{{{ known[inventory_hostname].{key} }}}}"}} for key in facts["a"]]
-    names = {"distribution_image_name": "vllm-node", "distribution_settings": {"source": "auto"}}
+    groups = [{"key": "image", "places": dict.fromkeys(has, "vllm-node"), "maker": "a"}]
+    names = {"distribution_images": groups, "distribution_settings": {"source": "auto"}}
     playbook = [
         {"hosts": "boxes", "gather_facts": False, "any_errors_fatal": True, "vars": names, "tasks": [*begin, {"ansible.builtin.import_role": {"name": "said"}}]}
     ]

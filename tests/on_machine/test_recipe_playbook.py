@@ -30,13 +30,15 @@ def test_a_recipe_becomes_lines_for_an_inventory(tmp_path):
     assert "Could not match supplied host pattern" not in done.stdout, "there is no inventory, so nothing is amiss"
     assert "command -tp" in done.stdout and "of 10 fields and arguments" in done.stdout
     made = yaml.safe_load((tmp_path / "out.yml").read_text())
-    assert made["gb10_image"] == {"flavour": "b12x"}
+    assert "gb10_image" not in made, "the image is of the server that needs it"
     assert made["gb10_servers"] == [
         {
             "name": "qwen", "model": "Qwen/Qwen3-8B", "port": 8001, "boxes": 2, "tensor_parallel": 2, "pipeline_parallel": 1,
-            "args": {"speculative_config": {"method": "ngram", "num_speculative_tokens": 3}},
+            "image": {"flavour": "b12x"}, "args": {"speculative_config": {"method": "ngram", "num_speculative_tokens": 3}},
         }
     ]  # fmt: skip
+    done = play("gb10.vllm.recipe", "-e", "recipe=a.yaml", "-e", "dest=out.yml", "-e", '{"without": ["container"]}', cwd=tmp_path, PWD=str(tmp_path))
+    assert done.returncode == 0 and "image" not in (tmp_path / "out.yml").read_text().replace("the image of the fleet", "")
 
 
 def test_one_that_needs_more_boxes_than_there_are_and_one_with_hooks_end_in_a_sentence(tmp_path):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
@@ -34,6 +35,16 @@ def read_records(state_dir: str) -> dict[str, dict[str, Any]]:
             except (ValueError, RecursionError):
                 records[name].setdefault("unreadable", []).append(kind)
     return records
+
+
+def images_of(records: Mapping[str, Mapping[str, Any]]) -> set[str]:
+    """Ids of the images that servers run with, or would go back to. ``records``: see ``read_records``."""
+    held = [one for record in records.values() for one in [record.get("deployment"), *_listed(record.get("history"))] if isinstance(one, dict)]
+    return {str((one.get("container") or {}).get("image") or "") for one in held} - {""}
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def refuse_newer(path: str = FORMAT_FILE) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 
@@ -36,3 +36,9 @@ def previous_mark(name: str) -> str:
     """How the names of the earlier images of ``name`` begin; the time at which they lost it follows."""
     repository, _colon, tag = full_name(name).rpartition(":")
     return f"{repository}:{'previous' if tag == 'latest' else f'{tag}-previous'}-"
+
+
+def unwanted(brought: Mapping[str, set[str]], wanted: Iterable[str]) -> dict[str, set[str]]:
+    """The images that were brought for servers that want another one by now: ids by name. ``wanted``: the names of the current images."""
+    names = {full_name(one) for one in wanted}
+    return {name: ids for name, ids in brought.items() if full_name(name) not in names}

@@ -34,6 +34,17 @@ class Record:
         entry = self.read().get("names", {}).get(name, {})
         return entry.get("inputs") if entry.get("image_id") == image_id else None
 
+    def brought(self) -> dict[str, set[str]]:
+        """Ids by name of the images that are on this box because of us: made, pulled, loaded or sent by another box, and not found here."""
+        state = self.read()
+        found: dict[str, set[str]] = {}
+        for image, name in state.get("received", {}).items():
+            found.setdefault(str(name), set()).add(str(image))
+        for name, one in state.get("names", {}).items():
+            if not one.get("found"):
+                found.setdefault(str(name), set()).add(str(one.get("image_id") or ""))
+        return found
+
     def versions(self, image_id: str) -> dict[str, Any] | None:
         """What was found in an image."""
         return self.read().get("metadata", {}).get(image_id)

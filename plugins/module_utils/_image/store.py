@@ -22,7 +22,7 @@ import subprocess
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -158,6 +158,21 @@ class ImageStore:
         removed = [one for one in excess if (self.inspect(one) or {}).get("Id") not in used]
         for one in removed if not check else []:
             self.run("rmi", one)
+        return removed
+
+    def prune_names(self, brought: Mapping[str, set[str]], kept: Set[str], check: bool = False) -> list[str]:
+        """Take the names of these images away; returns those that went.
+
+        ``brought``: ids by name; a name that means another image by now is somebody else's. What a container uses stays, and so do the ids ``kept``.
+        """
+        removed = []
+        used = self.used() if brought else set()
+        for name, ids in sorted(brought.items()):
+            image = (self.inspect(name) or {}).get("Id")
+            if image in ids - used - kept:
+                removed.append(name)
+                if not check:
+                    self.run("rmi", name)
         return removed
 
     # Out of this engine and into it.

@@ -59,32 +59,47 @@ def plan_box(
 
     ``box`` is what ``box_info`` returns (None: a typical GB10, labelled as an assumption), ``servers`` the wanted ones, ``models`` the
     result of ``model_info`` by path, ``records`` what earlier runs left, by server (default: the box's own), ``elsewhere`` the starts that other boxes
-    measured. GB10Error in one sentence for what is wrong with the input; what merely does not fit is a verdict, not an error.
+    measured. A server with an image of its own says its ``engine``, which the plan's entry then has too; all others run ``engine``. GB10Error in one
+    sentence for what is wrong with the input; what merely does not fit is a verdict, not an error.
     """
     engine, options = engine or {}, options or {}
     facts = box or budget.TYPICAL_BOX
     records = budget.as_map(facts.get("servers") if records is None else records)
     identity = engine_identity(engine)
+    engines = [_own_engine(server, facts) or engine for server in servers]
     floor = checks.gib(options.get("os_floor_gib", budget.OS_FLOOR_GIB), "os_floor_gib")
     margin = checks.gib(options.get("margin_gib", budget.MARGIN_GIB), "margin_gib")
-    image_id = str(engine.get("image_id") or "")
     checks.gib(options.get("reserve_gib", 0.0), "reserve_gib")
     reserved: list[WantedServer] = [{"reserve_gib": options.get("reserve_gib", 0.0), **s} for s in servers]
-    wanted = [read_server(s, budget.as_map(records.get(str(s.get("name")))).get("repairs"), image_id) for s in reserved]
+    wanted = [
+        read_server(s, budget.as_map(records.get(str(s.get("name")))).get("repairs"), str(own.get("image_id") or ""))
+        for s, own in zip(reserved, engines, strict=True)
+    ]
     check_unique(wanted)
     memory = budget.box_memory({**facts, "servers": records}, [s["name"] for s in wanted], floor, identity["platform"])
     starts = [*learned.starts_here(records), *learned.starts_elsewhere(elsewhere)]
-    common = Common(identity, memory.total_bytes, margin, bool(options.get("assume_full_attention")), models, image_id, starts)
+    whole = bool(options.get("assume_full_attention"))
+    commons = [Common(engine_identity(own), memory.total_bytes, margin, whole, models, str(own.get("image_id") or ""), starts) for own in engines]
     infos = [model_of(s, models) for s in wanted]
-    needs = [need_of(s, info, budget.as_map(records.get(s["name"])), common) for s, info in zip(wanted, infos, strict=True)]
+    needs = [need_of(s, info, budget.as_map(records.get(s["name"])), common) for s, info, common in zip(wanted, infos, commons, strict=True)]
     grants = solver.allocate(needs, memory.usable_bytes, memory.total_bytes)
     stoppable = [(o["server"], o["bytes"]) for o in memory.others if o.get("server")]
     entries = []
     for i, (server, info, need, grant) in enumerate(zip(wanted, infos, needs, grants, strict=True)):
         rivals = stoppable + [(wanted[j]["name"], g.requested_bytes) for j, g in enumerate(grants) if j != i and g.fits]
-        entries.append(_entry(outcome_of(server, info, need, grant, memory=memory, rivals=rivals), models))
+        entry = _entry(outcome_of(server, info, need, grant, memory=memory, rivals=rivals), models)
+        if servers[i].get("engine"):
+            entry["engine"] = commons[i].identity
+        entries.append(entry)
     verdict = max((entry["verdict"] for entry in entries), key=VERDICTS.index, default="fits")
     return {"verdict": verdict, "box": _box_part(memory, entries), "engine": identity, "servers": entries}
+
+
+def _own_engine(server: WantedServer, box: BoxFacts) -> EngineFacts:
+    """The engine of a server that has an image of its own, with what decides blocks of vLLM's CPU build; empty for one that has the box's."""
+    own: EngineFacts = server.get("engine") or {}
+    processor: EngineFacts | None = box.get("cpu_features") if own and engine_identity(own)["platform"] == "cpu" else None
+    return {**(processor or {}), **own}
 
 
 def _box_part(memory: budget.BoxMemory, entries: Sequence[PlanServer]) -> PlanBox:

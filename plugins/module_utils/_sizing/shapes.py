@@ -121,6 +121,7 @@ class WantedServer(TypedDict, total=False):
     trust_remote_code: Any
     max_num_batched_tokens: Any
     max_num_seqs: Any
+    engine: EngineFacts  # of the server's own image, where it is another one than the box's
     args: Mapping[str, Any]
     plan_env: Mapping[str, str]
     boxes: Any
@@ -252,6 +253,7 @@ class PlanServer(LayoutFacts, total=False):
     changes: list[Change]
     repairs: list[Repair]
     warnings: list[str]
+    engine: EngineFacts  # of a server with an image of its own
     rank: dict[str, Any]  # of a server over several boxes: number, boxes, tensor, pipeline, layers, why
 
 

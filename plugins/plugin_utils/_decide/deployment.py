@@ -133,11 +133,11 @@ def wanted_inputs(server: Server, image_id: str, manifest: str, options: Mapping
     """Digest of all that decides a deployment apart from live measurements: the same inputs keep what runs (a plan is sticky).
 
     What a release makes of a wish is no part of it: a key that it gives a server on loopback, which earlier ones left without, is not asked for.
-    ``files``: digests of what the server's arguments name on the box and its container mounts.
+    ``files``: digests of what the server's arguments name on the box and its container mounts. Of an image counts which one it is, not how it is said.
     """
     if server.get("key_policy") == "generate" and is_loopback(server["address"]):
         server = cast(Server, {**server, "key_policy": "none"})
-    server = cast(Server, {key: value for key, value in server.items() if key != "plan_env"})
+    server = cast(Server, {key: value for key, value in server.items() if key not in ("plan_env", "image")})
     return digest({"server": server, "image": image_id, "manifest": manifest, "options": options} | ({"files": files} if files else {}))
 
 

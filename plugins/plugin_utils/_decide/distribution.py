@@ -17,6 +17,7 @@ from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._model.content import contradict
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import images
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.ranks import by_fabric
 
 HELD = ("directory", "version", "content", "ours", "outside")
@@ -110,31 +111,122 @@ def wanted_models(servers: Sequence[Mapping[str, Any]], models: Mapping[str, Map
     return found
 
 
+def wanted_images(known: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The images that a box wants, as the role preflight noted them; without it ``gb10_image``. ``known``: the box's variables."""
+    noted = known.get("preflight_images") or {}
+    return list(noted.get("wanted") or images.of_a_box([], known.get("gb10_image"))["wanted"])
+
+
+def image_groups(hosts: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """``[{key, places: {host: name}}]``: each image of a fleet once, with what it is called on the boxes that want it; the first has the key ``image``.
+
+    Two images are one where their settings are. One that a box has under two names is two.
+    """
+    found: dict[tuple[str, int], dict[str, str]] = {}
+    for host in hosts:
+        seen: list[str] = []
+        for one in wanted_images(hostvars[host]):
+            same = images.content(one)
+            found.setdefault((same, seen.count(same)), {})[host] = str(one["name"])
+            seen.append(same)
+    keys = ["image", *(f"image:{same[:12]}{f'.{again}' if again else ''}" for same, again in list(found)[1:])]
+    return [{"key": key, "places": places} for key, places in zip(keys, found.values(), strict=True)]
+
+
+def chosen(hosts: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]], wanted: str = "auto", shared: bool = True) -> dict[str, Any]:
+    """``{source, images: [{key, places, maker}], instead}``: which box builds and downloads, and which of those that want it makes each image.
+
+    ``wanted``: the box that is asked for; of an image that it does not want another one does. ``instead``: who stands in for a damaged copy. Where
+    boxes send each other nothing (``shared``), no ``maker`` is named: each makes its own.
+    """
+    if not hosts or (wanted != "auto" and wanted not in hosts):
+        choose_source(hosts, [], wanted)
+    groups, said = image_groups(hosts, hostvars), []
+    for group in groups:
+        places = group["places"]
+        boxes = {host: (hostvars[host].get("preflight_result") or {}).get("box") or {} for host in places}
+        copies = {host: ((box.get("docker") or {}).get("images") or {}).get(places[host]) or {} for host, box in boxes.items()}
+        asked = wanted if wanted in places else "auto"
+        group["maker"] = choose_source(list(places), copies, asked, {host: str(box.get("recipe") or "") for host, box in boxes.items()})
+        said.append(stand_in(copies, next(iter(places.values())), asked))
+    source = groups[0]["maker"] if wanted == "auto" or wanted in groups[0]["places"] else wanted
+    if not shared:
+        groups = [{**group, "maker": ""} for group in groups]
+    return {"source": source, "images": groups, "instead": ". ".join(filter(None, (one.rstrip(".") for one in said))) + ("." if any(said) else "")}
+
+
+def made_by(here: str, groups: Sequence[Mapping[str, Any]], wanted: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The images that box ``here`` makes of those it wants: those whose maker it is, or that have none. ``groups``: the ``images`` of ``chosen``."""
+    own = {group["places"].get(here) for group in groups if group["maker"] in (here, "")}
+    return [dict(one) for one in wanted if one["name"] in own]
+
+
+def _groups(hosts: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]], source: str) -> list[dict[str, Any]]:
+    """The images of a run as ``choose`` noted them; without that, one box makes all."""
+    noted = hostvars[source].get("distribution_images") or []
+    return list(noted) or [{**group, "maker": source} for group in image_groups(hosts, hostvars)]
+
+
+def _made(known: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The image of this name that the role image made on a box in this run; {} where it did not, or would only have."""
+    several = known.get("image_results") or {}
+    return dict((several.get(name) if several else known.get("image_result") or {}) or {}).get("image") or {}
+
+
 def boxes_of(hosts: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]], source: str) -> dict[str, dict[str, Any]]:
     """What ``lacking`` compares, by host: ``{image: {name, id, identity, damaged}, addresses, link, way, models}``, out of what the roles before left behind.
 
-    ``hostvars`` is Ansible's. The image that ``source`` just made counts, on the others the one that was there when they were read. ``link`` is the
+    ``hostvars`` is Ansible's. The image that its maker just made counts, on the others the one that was there when they were read. ``link`` is the
     box's address on the fast link, the only one then: ``gb10_link_address`` where the inventory names it, else that of a fabric which all boxes are in;
-    "" without. ``way`` says for all of them what was chosen, "" where nothing was.
+    "" without. ``way`` says for all of them what was chosen, "" where nothing was. A box that wants other images than the first has them as ``others``, by
+    key (``chosen``).
     """
-    found = {}
+    groups = _groups(hosts, hostvars, source)
+    found: dict[str, dict[str, Any]] = {}
     links, way = links_of(hosts, hostvars)
     for host in hosts:
         known = hostvars[host]
-        name = (known.get("gb10_image") or {}).get("name", "vllm-node")
-        seen = known["preflight_result"]["box"]["docker"]["images"].get(name) or {}
-        made = (known.get("image_result") or {}).get("image") or {}
-        image_id = (made if host == source else seen).get("id") or ""
-        same = seen if seen.get("id") == image_id else {}
+        held = known["preflight_result"]["box"]["docker"]["images"]
+        copies = {}
+        for group in groups:
+            name = group["places"].get(host)
+            if name:
+                seen = held.get(name) or {}
+                image_id = (_made(known, name) if group["maker"] in (host, "") else seen).get("id") or ""
+                same = seen if seen.get("id") == image_id else {}
+                copies[group["key"]] = {"name": name, "id": image_id, "identity": same.get("identity") or "", "damaged": same.get("damaged") or ""}
         address = links[host] or known.get("ansible_host")
+        others = {key: copy for key, copy in copies.items() if key != "image"}
         found[host] = {
-            "image": {"name": name, "id": image_id, "identity": same.get("identity") or "", "damaged": same.get("damaged") or ""},
+            **({"image": copies["image"]} if "image" in copies else {}),
+            **({"others": others} if others else {}),
             "addresses": [address] if address else [],
             "link": links[host],
             "way": way,
             "models": wanted_models(known.get("plan_models_wanted") or known["preflight_servers"], known["model_result"]["models"]),
         }
     return found
+
+
+def _copies(box: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What a box has of each image, by key."""
+    return {**({"image": box["image"] or {}} if "image" in box else {}), **(box.get("others") or {})}
+
+
+def copies_now(box: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What a box has of each image, by key, with what turned out to be damaged when it was to be sent. ``given``: what M(gb10.vllm.share) told."""
+    told = given.get("shares") or {}
+    damage = {key: {"damaged": one["damaged"]} for key, one in told.items() if isinstance(one, Mapping) and one.get("damaged")}
+    return {key: {**copy, **damage.get(key, {})} for key, copy in _copies(box).items()}
+
+
+def stand_ins(hosts: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]], wanted: str = "auto") -> str:
+    """``stand_in`` for each image of a run. ``hostvars`` is Ansible's, with what ``copies_now`` says of each box as distribution_copies."""
+    said, copies = [], {host: hostvars[host]["distribution_copies"] for host in hosts}
+    for group in _groups(hosts, hostvars, hosts[0]):
+        held = {host: copies[host].get(group["key"]) or {} for host in group["places"] if host in copies}
+        said.append(stand_in(held, next(iter(group["places"].values())), wanted if wanted in held else "auto"))
+    return " ".join(filter(None, said))
 
 
 def links_of(hosts: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, str], str]:
@@ -200,18 +292,31 @@ def known_models(models: Mapping[str, Mapping[str, Any]], here: str, hosts: Sequ
 
 
 def outcome(here: str, source: str, hostvars: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """What box ``here`` has after supply: {image, models}. ``source`` made the image; ``hostvars`` is Ansible's, with what the roles left behind."""
+    """What box ``here`` has after supply: {image, images, models}; ``images`` by name, of which ``image`` is the first.
+
+    ``source`` made the image, or of several that ``choose`` noted their makers. ``hostvars`` is Ansible's, with what the roles left behind.
+    """
     known = hostvars[here]
-    image = dict((hostvars[source].get("image_result") or {}).get("image") or {})
     models = dict(known["model_result"]["models"])
     boxes = known.get("distribution_boxes") or {}
     got = (known.get("__distribution_transferred") or {}).get("shares") or {}
-    image_id = (got.get("image") or {}).get("image_id") or ((boxes.get(here) or {}).get("image") or {}).get("id")
-    if image_id:
-        image["id"] = image_id
+    found = {}
+    for group in _groups(list(dict.fromkeys([source, here])), hostvars, source):
+        name = group["places"].get(here)
+        if not name:
+            continue
+        maker = group["maker"] or here
+        image = dict(_made(hostvars[maker], group["places"].get(maker) or name))
+        image_id = (got.get(group["key"]) or {}).get("image_id") or (_copies(boxes.get(here) or {}).get(group["key"]) or {}).get("id")
+        if image_id:
+            image["id"] = image_id
+        if group["key"] != "image" and image:
+            image["name"] = name
+        found[name] = image
     if got:
         models |= arrived(known["distribution_shares"], here, got, {host: hostvars[host]["model_result"]["models"] for host in boxes})
-    return {"image": image, "models": models}
+    ordered = {str(one["name"]): found[str(one["name"])] for one in wanted_images(known) if str(one["name"]) in found}
+    return {"image": next(iter(ordered.values()), {}), "images": ordered, "models": models}
 
 
 def downloads(boxes: Mapping[str, Sequence[Mapping[str, Any]]], here: str, source: str, everywhere: bool = False) -> list[dict[str, Any]]:
@@ -268,22 +373,25 @@ def chains(holders: Sequence[str], targets: Sequence[str]) -> dict[str, list[str
     return plan
 
 
-def lacking(boxes: Mapping[str, Mapping[str, Any]], source: str) -> list[dict[str, Any]]:
+def lacking(boxes: Mapping[str, Mapping[str, Any]], source: str, groups: Sequence[Mapping[str, Any]] | None = None) -> list[dict[str, Any]]:
     """What has to travel, from what the plan phase already knows; an empty list means no box need be asked anything.
 
-    ``boxes``: by host ``{image: {name, id, identity, damaged} or None, models: [as wanted_models returns them]}``. ``source`` holds the image that
-    counts, a damaged copy is not sent; a model that counts is the source's, else that of the first box that has it. A box whose model differs is left alone
-    unless a revision of a repository is asked for and it was brought by us: an owner's own directory is never replaced. Nor is one sent whose files
-    are links to elsewhere; GB10Error where nobody else has it. Returns shares: ``{key, kind, reference, holders, targets, places: {host: image name
-    or path}}``.
+    ``boxes``: by host ``{image: {name, id, identity, damaged} or None, models: [as wanted_models returns them]}``, without ``image`` where it is not
+    wanted. ``source``, or of each of ``groups`` (the ``images`` of ``chosen``) its maker, holds the image that counts, a damaged copy is not sent; a model
+    that counts is the source's, else that of the first box that has it. A box whose model differs is left alone unless a revision of a repository is asked
+    for and it was brought by us: an owner's own directory is never replaced. Nor is one sent whose files are links to elsewhere; GB10Error where nobody
+    else has it. Returns shares: ``{key, kind, reference, holders, targets, places: {host: image name or path}}``.
     """
     shares: list[dict[str, Any]] = []
-    image = (boxes[source].get("image") or {}) if source in boxes else {}
-    if image.get("id"):
-        names = {host: (box.get("image") or {}).get("name") or image["name"] for host, box in boxes.items()}
-        has = [host for host, box in boxes.items() if _same_image(box.get("image") or {}, image)]
-        sound = [host for host in has if not boxes[host]["image"].get("damaged")]
-        shares.append(_share("image", "image", source, sound, [host for host in boxes if host not in has], names))
+    makers = {group["key"]: group["maker"] for group in groups or ()} or {"image": source}
+    for key, maker in makers.items():
+        copies = {host: held[key] for host, box in boxes.items() if key in (held := _copies(box))}
+        image = copies.get(maker) or {}
+        if image.get("id"):
+            names = {host: copy.get("name") or image["name"] for host, copy in copies.items()}
+            has = [host for host, copy in copies.items() if _same_image(copy, image)]
+            sound = [host for host in has if not copies[host].get("damaged")]
+            shares.append(_share(key, "image", maker, sound, [host for host in copies if host not in has], names))
     order = [source, *(host for host in boxes if host != source)] if source in boxes else list(boxes)
     models = {host: {one["model"]: one for one in boxes[host].get("models") or []} for host in order}
     for key in dict.fromkeys(key for host in order for key in models[host]):

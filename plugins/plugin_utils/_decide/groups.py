@@ -238,7 +238,8 @@ class _Group:
     def _attention(self, box: str) -> tuple[bool, int, int]:
         """(latent attention?, heads, key-value heads) of the model."""
         info, inputs = self._info(box), self.boxes[box]
-        engine = engine_of(engine_identity(inputs["engine"] or {}), {})
+        held: EngineFacts | None = self.wishes[box].get("engine") or inputs["engine"]
+        engine = engine_of(engine_identity(held or {}), {})
         whole = bool((inputs["options"] or {}).get("assume_full_attention"))
         facts = kv_layout(info["config"], engine, assume_full_attention=whole, beside=info.get("beside")).facts
         latent = facts.family in MLA_FAMILIES
@@ -264,7 +265,7 @@ class _Group:
         """What is not the same on all boxes and should be."""
         notes = []
         for what, of in (("processor", _processor), ("NVIDIA driver", _driver), ("image", _image)):
-            seen = {box: of(self.boxes[box]) for box in members}
+            seen = {box: of({**self.boxes[box], "own": self.wishes[box].get("engine")}) for box in members}
             if len({value for value in seen.values() if value}) > 1:
                 said = ", ".join(f"{box} {value or 'unknown'}" for box, value in seen.items())
                 notes.append(f"the boxes of server {self.name} do not have the same {what}: {said}; ranks must be equal")
@@ -336,7 +337,7 @@ def _driver(inputs: Inputs) -> str:
 
 
 def _image(inputs: Inputs) -> str:
-    return str((inputs.get("engine") or {}).get("image_id") or "")[:19]
+    return str((inputs.get("own") or inputs.get("engine") or {}).get("image_id") or "")[:19]
 
 
 def split_by_batches(boxes: Sequence[str], batches: Any, servers: Sequence[Mapping[str, Any]]) -> str:

@@ -19,13 +19,14 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.arguments import ARGUMENTS
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.flags import canonical_name, plain_name
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import images
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.wanted import key_mistakes, without_empty
 from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.expand import with_recipes
 
 UNIT = re.compile(r"(\d+(?:\.\d+)?)\s*(?:g|gb|gi|gib)", re.IGNORECASE)
 # What people know of `docker run` and compose files, and what does the same here.
 CONTAINER = {
-    "image": "one image serves all servers of a box, so say gb10_image",
+    "image": "write a mapping with keys of gb10_image, as in {source: existing, name: my-vllm:1}; without it the server runs with gb10_image",
     "ports": "say `port` and `address`",
     "volumes": "files that arguments name are mounted by themselves (docs/compatibility.md)",
     "shm_size": "say gb10_shm_gib",
@@ -75,7 +76,7 @@ def option_mistakes(values: Mapping[str, Any]) -> list[str]:
             said.append(plainly)
             continue
         for option in specs().get(name, []):
-            result = ArgumentSpecValidator({name: option}).validate({name: _with_servers(name, _plain(value))})
+            result = ArgumentSpecValidator({name: _with_image(name, option)}).validate({name: _with_servers(name, _plain(value))})
             said += [text if text.endswith(".") else f"{text}." for text in result.error_messages if text not in said]
     return list(dict.fromkeys(said)) or key_mistakes(values)
 
@@ -100,7 +101,7 @@ def _misplaced(servers: Sequence[Any]) -> str:
     for server in servers:
         if not isinstance(server, Mapping):
             continue
-        strange = [str(key) for key in server if str(key) not in known]
+        strange = [str(key) for key in server if str(key) not in known or (key == "image" and images.not_a_mapping(server))]
         if not strange:
             continue
         arguments = [key for key in strange if key not in CONTAINER and canonical_name(plain_name(key)) in ARGUMENTS]
@@ -108,6 +109,15 @@ def _misplaced(servers: Sequence[Any]) -> str:
         said += [f"{key}: {CONTAINER.get(key) or _unread(key, known)}" for key in strange if key not in arguments]
         return f"gb10_servers ({str(server.get('name') or server.get('model'))[:60]}): {'; '.join(said)[:480]}."
     return ""
+
+
+def _with_image(name: str, option: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The option as its role describes it; the ``image`` of a server has the keys of gb10_image, and none of their defaults."""
+    if name != "gb10_servers" or "image" not in (option.get("options") or {}):
+        return option
+    keys = next(one["options"] for one in specs()["gb10_image"] if one.get("options"))
+    own = {key: {part: value for part, value in one.items() if part != "default"} for key, one in keys.items()}
+    return {**option, "options": {**option["options"], "image": {**option["options"]["image"], "options": own}}}
 
 
 def _unread(key: str, known: Collection[str]) -> str:

@@ -29,6 +29,7 @@ class Server(TypedDict, total=False):
     env: dict[str, Any]
     cuda_graphs: str
     args: dict[str, Any]
+    image: dict[str, Any]  # settings of an image of its own, over gb10_image, see ``images.py``
     boxes: list[str] | int  # of a server over several boxes, the first is the head; a number: the plan chooses
     tensor_parallel: int
     pipeline_parallel: int

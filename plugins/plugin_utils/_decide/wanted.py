@@ -42,6 +42,7 @@ EMPTY = (
     "concurrency",
     "env",
     "gpu_memory_utilization",
+    "image",
     "kv_cache_memory_gib",
     "port",
     "reserve_gib",

@@ -37,15 +37,20 @@ class Content(TypedDict, total=False):
 
 
 class Question(TypedDict, total=False):
-    """May what is locked be deployed on this box? ``image``: the one that was supplied, {} before that; ``orders``: work orders by server."""
+    """May what is locked be deployed on this box?
+
+    ``images``: those that were supplied, by name, {} before that; ``image_names``: by server the name of its image, ``image_name`` where it says nothing;
+    ``orders``: work orders by server.
+    """
 
     lock: Content
     path: str
     box_name: str
     fleet: Sequence[str]
     boxes: Mapping[str, Read]
-    image: Image
+    images: Mapping[str, Image]
     image_name: str
+    image_names: Mapping[str, str]
     models: Mapping[str, Mapping[str, Any]]
     servers: Sequence[Server]
     orders: Mapping[str, Order]
@@ -181,25 +186,26 @@ def locked_problems(question: Question) -> list[str]:
     return [f"{problem} {path} does not allow that; run without gb10_locked to deploy and lock anew." for problem in problems]
 
 
-def _image_ids(question: Question) -> dict[str, str | None]:
-    """The id of the servers' image on each box of the run: as it was read, and what was supplied to this one."""
+def _image_ids(server: str, question: Question) -> dict[str, str | None]:
+    """The id of a server's image on each box of the run: as it was read, and what was supplied to this one."""
     ids = {}
+    called = (question.get("image_names") or {}).get(server) or question["image_name"]
     for name, known in question["boxes"].items():
         images = ((known.get("box") or {}).get("docker") or {}).get("images") or {}
-        ids[name] = (images.get(question["image_name"]) or {}).get("id")
-    supplied = (question.get("image") or {}).get("id")
+        ids[name] = (images.get(called) or {}).get("id")
+    supplied = ((question.get("images") or {}).get(called) or {}).get("id")
     return {**ids, question["box_name"]: supplied} if supplied else ids
 
 
 def _unlike(name: str, locked: Locked, fresh: Deployment, question: Question) -> list[str]:
     problems = []
-    ids = _image_ids(question)
+    ids = _image_ids(name, question)
     image_id = ids.get(question["box_name"])
     if image_id and image_id != locked["image_id"]:
         problems.append(f"server {name} would run image {short(image_id)}, locked is {short(locked['image_id'])}.")
     if not image_id and locked["image_id"] not in ids.values():
         problems.append(f"server {name} is locked to image {short(locked['image_id'])}, which is on no box of this run; a new build never has the same id.")
-    problems += _other_files(name, locked, question["models"].get(fresh["model_path"]) or {}, bool(question.get("image")))
+    problems += _other_files(name, locked, question["models"].get(fresh["model_path"]) or {}, bool(question.get("images")))
     if fresh["spec"] != locked["spec"]:
         problems.append(f"server {name} would run differently: {deployments.changed_because(locked['deployment'], fresh)}.")
     return problems

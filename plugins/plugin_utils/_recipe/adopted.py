@@ -61,17 +61,20 @@ class Adopted(NamedTuple):
 
 
 def adopted(servers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """{servers, image, problems, text, inventory, replace}: of all that M(gb10.vllm.container_info) found on a box."""
+    """{servers, image, problems, text, inventory, replace}: of all that M(gb10.vllm.container_info) found on a box.
+
+    ``image`` is that of the first; a server of another one has it in its entry.
+    """
     found = [_one(server) for server in servers]
     taken: set[str] = set()
     for one in found:
         if one.entry:
             one.entry["name"] = _free(str(one.entry["name"]), taken)
     images = [one.image for one in found if one.entry]
+    for one in found:
+        if one.entry and one.image != images[0]:
+            one.entry["image"] = one.image
     problems = [f"{one.container}: {one.problem()}" for one in found if one.problem()]
-    if any(image != images[0] for image in images):
-        names = ", ".join(dict.fromkeys(str(image["name"]) for image in images))
-        problems.append(f"they run several images ({names}), and the servers of a box share gb10_image: choose one of them.")
     return {
         "servers": [one.entry for one in found if one.entry],
         "image": images[0] if images else {},

@@ -13,7 +13,6 @@ from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.flags import canonical_name, normalise_args, plain_name
-from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.flavours import image_settings
 from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe import images, source
 from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.document import read
 from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.mapping import Imported, imported
@@ -44,7 +43,10 @@ def with_recipe(server: Mapping[str, Any], image: Mapping[str, Any] | None = Non
     if "boxes" in entry and str(entry["boxes"]) in ("None", "", "1"):
         made = {key: value for key, value in made.items() if key not in SHARED}
         entry = {key: value for key, value in entry.items() if key not in SHARED}
+    wants, own = image_of(found, server.get("recipe_without")), entry.get("image")
     made.update({key: value for key, value in entry.items() if value is not None})
+    if wants and (own is None or isinstance(own, Mapping)):  # anything else is refused as it is
+        made["image"] = own if own and (own.get("source") or own.get("flavour")) else {**wants, **(own or {})}
     args = _with_arguments(made.get("args", {}), server.get("args"), str(server.get("name")))
     env = {**made.get("env", {}), **(server.get("env") or {})}
     made.update({"args": args} if args else {})
@@ -53,7 +55,7 @@ def with_recipe(server: Mapping[str, Any], image: Mapping[str, Any] | None = Non
 
 
 def mistakes(servers: Any, image: Mapping[str, Any]) -> list[str]:
-    """A sentence for each recipe that cannot be taken over, or whose image is another than ``gb10_image`` (with its flavour's settings) gives."""
+    """A sentence for each recipe that cannot be taken over. ``image``: gb10_image."""
     said = []
     for server in servers if isinstance(servers, (list, tuple)) else ():
         if not isinstance(server, Mapping) or not server.get("recipe"):
@@ -61,7 +63,6 @@ def mistakes(servers: Any, image: Mapping[str, Any]) -> list[str]:
         try:
             found = taken(server, image)
             said += [_sentence(server, row) for row in left_over(found, server)]
-            said += _other_image(server, found, image)
         except GB10Error as error:
             said.append(str(error))
     return said
@@ -110,22 +111,10 @@ def _sentence(server: Mapping[str, Any], row: Any) -> str:
     return visible(f"{where}: {row.why}. Name it in recipe_without to go on without it.")
 
 
-def _other_image(server: Mapping[str, Any], found: Imported, image: Mapping[str, Any]) -> list[str]:
-    """A box runs one image: a sentence where the recipe needs one that ``gb10_image`` does not say."""
-    without = server.get("recipe_without") or []
-    if not found.special or "container" in without:
-        return []
-    lacks = []
-    for key, value in image_settings(found.image).items():
-        held = image.get(key)
-        missing = [one for one in value if one not in (held or [])] if isinstance(value, list) else value if held != value else None
-        lacks += [f"{key}: {missing}"] if missing else []
-    if not lacks:
-        return []
-    return [
-        f"gb10_servers ({server.get('name')}): recipe {server.get('recipe')} wants another image than gb10_image says ({'; '.join(lacks)}). Say that in "
-        "gb10_image, or put `container` into recipe_without to serve it with the image of the fleet."
-    ]
+def image_of(found: Imported, without: Any) -> dict[str, Any]:
+    """The image that a recipe needs beside the one that everybody's project makes; {} where none is needed, or ``container`` is gone without."""
+    names = without if isinstance(without, (list, tuple)) else [without]
+    return dict(found.image) if found.special and "container" not in names else {}
 
 
 def _with_arguments(held: Mapping[str, Any], given: Any, name: str) -> dict[str, Any]:

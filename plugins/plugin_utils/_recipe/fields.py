@@ -51,7 +51,7 @@ NEVER = {
     "cluster_config": "the inventory and gb10_fabric say what the cluster is",
     "include": "this recipe is only a part; name one that stands alone",
     "overrides": "this recipe is only a part; name one that stands alone",
-    "containers": "a box runs one image; give each image a fleet of its own",
+    "containers": "a server has one image here; name it in `image` of its entry",
     "volumes": "what a container sees of its box is the model and the files that arguments name",
     "ports": "a server has its one port",
     "patches": "changes of the image belong into an image of your own",

@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.document import Document
+from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.expand import image_of
 from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.mapping import Imported
 from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.rows import REFUSED, Row
 from ansible_collections.gb10.vllm.plugins.plugin_utils._report.table import table
@@ -29,20 +30,21 @@ def server_name(path: str) -> str:
     return _NO_NAME.sub("-", stem.lower()).strip("-")[:40].strip("-") or "model"
 
 
-def entry(found: Imported, name: str) -> dict[str, Any]:
-    """The entry of ``gb10_servers``, its most telling settings first."""
-    first = ("model", "revision", "served_model_name", "port", "boxes", "tensor_parallel", "pipeline_parallel", "max_model_len")
-    made = found.server
+def entry(found: Imported, name: str, without: Sequence[str] = ()) -> dict[str, Any]:
+    """The entry of ``gb10_servers``, its most telling settings first, with the image that it needs, unless ``container`` is gone ``without``."""
+    first = ("model", "revision", "image", "served_model_name", "port", "boxes", "tensor_parallel", "pipeline_parallel", "max_model_len")
+    image = image_of(found, without)
+    made = {**({"image": image} if image else {}), **found.server}
     return {"name": name, **{key: made[key] for key in first if key in made}, **{key: value for key, value in made.items() if key not in first}}
 
 
-def as_data(found: Imported, name: str, document: Document) -> dict[str, Any]:
+def as_data(found: Imported, name: str, document: Document, without: Sequence[str] = ()) -> dict[str, Any]:
     """One recipe as a module returns it."""
     return {
         "recipe": document.name,
         "format": document.version,
         "verdict": "refused" if found.refused() else "mapped",
-        "server": entry(found, name) if found.server else {},
+        "server": entry(found, name, without) if found.server else {},
         "image": found.image,
         "fields": [row._asdict() for row in found.rows],
         "reasons": [reason(row) for row in found.refused()],
@@ -60,7 +62,7 @@ def text(found: Imported, document: Document, commit: str = "") -> str:
     order = sorted(found.rows, key=lambda row: row.line)
     rows = [
         ("line", "field", "", "here", "why"),
-        *((str(row.line), visible(row.field), row.state, cut(visible(row.ours), WIDTH), visible(row.why)) for row in order),
+        *((str(row.line), visible(row.field), row.state, cut(visible(row.ours.replace("gb10_image.", "image.")), WIDTH), visible(row.why)) for row in order),
     ]
     lines += table(rows, right=(0,), rule=True)
     counts = {state: sum(row.state == state for row in found.rows) for state in ("mapped", "changed", "refused")}
@@ -68,12 +70,12 @@ def text(found: Imported, document: Document, commit: str = "") -> str:
     return "\n".join(lines)
 
 
-def inventory(found: Imported, name: str, document: Document, commit: str = "") -> str:
+def inventory(found: Imported, name: str, document: Document, commit: str = "", without: Sequence[str] = ()) -> str:
     """What to put into an inventory, as YAML with the report's changes as comments."""
     head = [f"# From the recipe {document.name}{f' at commit {commit}' if commit else ''}; nothing of it was run."]
     head += [f"# line {row.line}, {row.field}: {row.why}" for row in sorted(found.rows, key=lambda row: row.line) if row.state != "mapped" and row.why]
-    made: dict[str, Any] = {"gb10_image": found.image} if found.image else {}
-    made["gb10_servers"] = [entry(found, name)]
+    made: dict[str, Any] = {"gb10_image": found.image} if found.image and not found.special else {}
+    made["gb10_servers"] = [entry(found, name, without)]
     body = yaml.safe_dump(made, sort_keys=False, width=150, allow_unicode=True)
     return "\n".join(visible(" ".join(line.split())) for line in head) + "\n" + body
 

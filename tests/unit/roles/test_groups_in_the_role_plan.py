@@ -46,7 +46,7 @@ AGAIN = """
   tasks:
     - name: Plan again where the engine is another one than planned with
       ansible.builtin.include_role: {name: gb10.vllm.plan, tasks_from: again, rolespec_validate: false}
-      vars: {plan_image: {vllm_version: 0.33.0+cpu, platform: cpu}, plan_outdated: "{{ inventory_hostname == 'two' }}"}
+      vars: {plan_images: {vllm-node: {vllm_version: 0.33.0+cpu, id: "sha256:2"}}, plan_outdated: "{{ inventory_hostname == 'two' }}"}
       when: inventory_hostname == 'two' or plan_inputs is defined
     - name: Show the arguments
       ansible.builtin.copy: {content: "{{ plan_result.plan.servers | to_json }}", dest: "{{ playbook_dir }}/{{ inventory_hostname }}.json", mode: "0644"}

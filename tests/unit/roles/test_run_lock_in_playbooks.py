@@ -19,7 +19,7 @@ LOOKS = {"adopt", "plan", "status", "diagnose", "discover", "recipe"}
 # Roles, and entries of roles, that change nothing on a box.
 HARMLESS = {"gb10.vllm.preflight", "gb10.vllm.plan", ("gb10.vllm.fleet", "observe"), ("gb10.vllm.fleet", "kept"), ("gb10.vllm.fleet", "lacking"),
             ("gb10.vllm.fleet", "lock_file"), ("gb10.vllm.fleet", "locked"), ("gb10.vllm.fleet", "unlock"), ("gb10.vllm.fleet", "chosen"),
-            ("gb10.vllm.fleet", "discover")}  # fmt: skip
+            ("gb10.vllm.fleet", "discover"), ("gb10.vllm.bundle", "refuse")}  # fmt: skip
 # Completes what another playbook of the run has locked.
 GOES_ON = {"report"}
 

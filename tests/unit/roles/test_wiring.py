@@ -230,7 +230,7 @@ def test_a_new_server_is_looked_at_for_a_while(soak, create, rounds):
 @pytest.mark.parametrize(("version", "address", "refused", "warned"), [("0.17.0", "0.0.0.0", 1, 0), ("0.30.0", "0.0.0.0", 0, 1), ("0.17.0", "127.0.0.1", 0, 0)])
 def test_a_plan_looks_at_who_can_reach_an_old_version(version, address, refused, warned):
     servers = wanted.normalise([{"name": "a", "model": "m", "address": address}], "/m", True)
-    variables = {**rendered.variables_of("plan"), "plan_servers": servers, "plan_version": version}
+    variables = {**rendered.variables_of("plan"), "plan_servers": servers, "plan_version": version, "plan_result": {"plan": {"servers": []}}}
     exposed = rendered_all(variables["plan_exposed"], variables)
     assert (len(exposed["refuse"]), len(exposed["warn"])) == (refused, warned)
     judge = named("plan", "Judge servers that others can reach")
@@ -352,11 +352,12 @@ def test_the_next_batch_is_planned_with_what_the_canary_measured(built, learned,
     play = yaml.safe_load((rendered.ROLES.parent / "playbooks/activate.yml").read_text())[0]
     task = named("playbooks/activate.yml", "Plan again with the engine that was built")
     hostvars = {"spark-01": {"server_learned": learned}, "spark-02": {"inventory_hostname": "spark-02"}, "spark-03": {"server_learned": [{"where": "own"}]}}
-    names = ("activate_others", "activate_learners", "activate_learned", "activate_engine", "activate_planned")
+    names = ("activate_others", "activate_learners", "activate_learned", "activate_brought", "activate_other_engine")
+    plan = {"engine": {"vllm_version": "0.33.0"}, "servers": [{"name": "a"}]}
     variables = {
         **rendered.trusted({key: play["vars"][key] for key in names}),
-        "activate_built": built, "hostvars": hostvars,
-        "ansible_play_hosts_all": list(hostvars), "ansible_play_batch": ["spark-03"], "plan_result": {"plan": {"engine": {"vllm_version": "0.33.0"}}},
+        "distribution_result": {"images": {"vllm-node": {"vllm_version": built}}}, "preflight_images": {"servers": {"a": "vllm-node"}}, "hostvars": hostvars,
+        "ansible_play_hosts_all": list(hostvars), "ansible_play_batch": ["spark-03"], "plan_result": {"plan": plan},
     }  # fmt: skip
     assert rendered_all("{{ " + task["when"] + " }}", variables) == again
     names = [one.get("name", "") for one in tasks("playbooks/activate.yml")]

@@ -11,6 +11,7 @@ import json
 
 import pytest
 import yaml
+from ansible_collections.gb10.vllm.plugins.filter.bundle import bundle_refusal
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.plugin_utils import _bundle as bundle
 
@@ -108,3 +109,12 @@ def test_a_recorded_sum_counts_only_for_a_file_of_the_recorded_size(directory):
     for size, digest in ((7, "f" * 64), (8, hashlib.sha256(b"weights").hexdigest())):
         (model / bundle.RECORD).write_text(json.dumps({"files": {"model.safetensors": {"size": size, "sha256": "f" * 64}}}))
         assert bundle.write_manifest(str(directory), {})["files"]["models/acme--m/model.safetensors"]["sha256"] == digest
+
+
+def test_a_bundle_of_several_images_is_refused_before_anything_is_built():
+    def box(*own, name="vllm-node", ref=""):
+        return {"preflight_images": {"wanted": [{"name": name, "ref": ref}], "servers": {}, "own": list(own)}}
+
+    assert bundle_refusal(["a", "b"], {"a": box(), "b": box()}) == bundle_refusal(["a"], {"a": {}}) == ""
+    assert "and server second of b has an image of its own: write it for" in bundle_refusal(["a", "b"], {"a": box(), "b": box("second")})
+    assert "these boxes have several (vllm-node, other)" in bundle_refusal(["a", "b"], {"a": box(), "b": box(name="other", ref="main")})

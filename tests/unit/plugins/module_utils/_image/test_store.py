@@ -12,8 +12,11 @@ import json
 import tarfile
 
 import pytest
+from ansible_collections.gb10.vllm.plugins.module_utils._box.records import images_of
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._image import saved
+from ansible_collections.gb10.vllm.plugins.module_utils._image.identity import unwanted
+from ansible_collections.gb10.vllm.plugins.module_utils._image.record import Record
 from ansible_collections.gb10.vllm.plugins.module_utils._image.store import ImageStore
 from fake_docker import FakeDocker
 
@@ -135,3 +138,28 @@ def test_an_image_that_docker_made_another_of_does_not_get_the_name(tmp_path, do
     with pytest.raises(GB10Error, match="Docker made another image than the one that was sent as vllm-node; the previous image keeps its name"):
         ImageStore(str(docker.path)).load(archive, str(tmp_path / "blobs"), "vllm-node")
     assert docker.calls("tag") == [] and docker.calls("rmi") == [f"rmi gb10-vllm-incoming:{'0' * 12}"]
+
+
+def test_an_image_that_no_server_wants_any_more_goes_unless_something_has_it(tmp_path, docker):
+    record = Record(tmp_path)
+    ids = {name: f"sha256:{number}" for number, name in enumerate(("wanted:latest", "gone:1", "in-use:1", "in-history:1", "moved:1", "found:1"))}
+    for name, image in ids.items():
+        record.made(name, image, {}, {}, ids.values(), found=name == "found:1")
+        docker.has(name, "sha256:9" if name == "moved:1" else image)
+    record.keep_received("sha256:8", "sent")
+    docker.has("sent", "sha256:8")
+    docker.answer("'ps '*", "echo container")
+    docker.answer("'inspect --format '*", f"echo {ids['in-use:1']}")
+    goes = unwanted(record.brought(), ["wanted"])
+    assert sorted(goes) == ["gone:1", "in-history:1", "in-use:1", "moved:1", "sent"]
+    store = ImageStore(str(docker.path))
+    assert store.prune_names(goes, {ids["in-history:1"]}, check=True) == ["gone:1", "sent"] and docker.calls("rmi") == []
+    assert store.prune_names(goes, {ids["in-history:1"]}) == ["gone:1", "sent"] and docker.calls("rmi") == ["rmi gone:1", "rmi sent"]
+
+
+def test_records_keep_what_runs_and_what_can_come_back():
+    def made(image):
+        return {"container": {"image": image}}
+
+    records = {"a": {"deployment": made("1"), "history": [made("2"), "broken"]}, "b": {"unreadable": ["deployment"]}, "c": {"history": {}}}
+    assert images_of(records) == {"1", "2"}

@@ -354,7 +354,7 @@ def test_a_model_that_another_box_has_is_known():
 def test_the_outcome_is_what_was_there_and_what_arrived():
     image = {"image": {"id": "sha256:a", "vllm_version": "0.33.0"}}
     alone = distribution.outcome("a", "a", {"a": seen(image_result=image)})
-    assert alone == {"image": image["image"], "models": {"/srv/models/tiny": INFO}}
+    assert alone == {"image": image["image"], "images": {"vllm-node": image["image"]}, "models": {"/srv/models/tiny": INFO}}
     share = {"key": "tiny", "kind": "directory", "targets": ["b"], "reference": "a", "places": {"a": "/srv/models/tiny", "b": "/srv/models/tiny"}}
     got = {"shares": {"image": {"image_id": "sha256:z"}, "tiny": {}}}
     boxes = {"a": {"image": {"id": "sha256:a"}}, "b": {"image": {"id": ""}}}
@@ -418,3 +418,80 @@ def test_where_a_model_will_lie_is_not_where_it_lies_elsewhere():
     }
     known = distribution.elsewhere({"a": [model()], "b": [model(manifest="x")]}, "a", {"b": {model()["model_path"]: there}})
     assert "directory" not in next(iter(known.values())) and "ours" not in next(iter(known.values()))
+
+
+def fleet(**own):
+    """Boxes, each with the images that its servers want ([settings]), and what it has under their names."""
+    found = {}
+    for host, (wanted, held) in own.items():
+        known = seen(image="")
+        known["preflight_result"]["box"]["docker"]["images"] = {name: {"id": f"sha256:{digit}", "identity": f"i-{digit}"} for name, digit in held.items()}
+        known["preflight_images"] = {"wanted": wanted, "servers": {}}
+        found[host] = known
+    return found
+
+
+BOXS, B12X, MXFP4 = {"name": "vllm-node"}, {"name": "vllm-node-x", "arguments": ["--exp-b12x"]}, {"name": "m", "arguments": ["--exp-mxfp4"]}
+
+
+def test_each_image_of_a_fleet_is_one_and_is_made_once_by_a_box_that_wants_it():
+    hostvars = fleet(a=([BOXS], {}), b=([BOXS, {**B12X, "name": "mine"}], {}), c=([B12X], {"vllm-node-x": "2"}))
+    choice = distribution.chosen("abc", hostvars)
+    first, second = choice["images"]
+    assert (first["key"], first["places"], first["maker"]) == ("image", {"a": "vllm-node", "b": "vllm-node"}, "a")
+    assert second["key"].startswith("image:") and (second["places"], second["maker"]) == ({"b": "mine", "c": "vllm-node-x"}, "c"), "the box that has it"
+    assert (choice["source"], choice["instead"]) == ("a", "")
+    assert [distribution.made_by(host, choice["images"], hostvars[host]["preflight_images"]["wanted"]) for host in "abc"] == [[BOXS], [], [B12X]]
+    everywhere = distribution.chosen("abc", hostvars, "auto", False)["images"]
+    assert [len(distribution.made_by(host, everywhere, hostvars[host]["preflight_images"]["wanted"])) for host in "abc"] == [1, 2, 1]
+
+
+def test_a_box_that_is_asked_for_makes_what_it_wants_itself_and_downloads():
+    hostvars = fleet(a=([BOXS], {}), b=([BOXS, B12X], {}), c=([MXFP4], {}))
+    assert [one["maker"] for one in distribution.chosen("abc", hostvars, "b")["images"]] == ["b", "b", "c"]
+    asked = distribution.chosen("abc", hostvars, "c")
+    assert asked["source"] == "c" and [one["maker"] for one in asked["images"]] == ["a", "b", "c"]
+    with pytest.raises(GB10Error, match="which is not among the boxes"):
+        distribution.chosen("abc", hostvars, "d")
+
+
+def test_one_that_a_box_has_under_two_names_is_two():
+    assert len(distribution.image_groups("a", fleet(a=([BOXS, {"name": "again"}], {})))) == 2
+
+
+def test_each_image_goes_to_the_boxes_that_want_it_and_no_other():
+    hostvars = fleet(a=([BOXS], {}), b=([BOXS, {**B12X, "name": "mine"}], {}), c=([B12X], {}))
+    choice = distribution.chosen("abc", hostvars)
+    for known in hostvars.values():
+        known["distribution_images"] = choice["images"]
+    hostvars["a"]["image_results"] = {"vllm-node": {"image": {"id": "sha256:1", "vllm_version": "0.33.0"}}}
+    hostvars["b"]["image_results"] = {"mine": {"image": {"id": "sha256:2", "name": "mine:latest", "vllm_version": "0.31.0"}}}
+    boxes = distribution.boxes_of("abc", hostvars, "a")
+    assert "image" not in boxes["c"] and "others" not in boxes["a"]
+    one, two = distribution.lacking(boxes, "a", choice["images"])
+    assert (one["key"], one["holders"], one["targets"]) == ("image", ["a"], ["b"])
+    assert (two["holders"], two["targets"], two["places"]) == (["b"], ["c"], {"b": "mine", "c": "vllm-node-x"})
+    hostvars["c"] |= {
+        "distribution_boxes": boxes,
+        "distribution_shares": [one, two],
+        "__distribution_transferred": {"shares": {two["key"]: {"image_id": "sha256:9"}}},
+    }
+    got = distribution.outcome("c", "a", hostvars)
+    assert (
+        got["images"] == {"vllm-node-x": {"id": "sha256:9", "name": "vllm-node-x", "vllm_version": "0.31.0"}} and got["image"] == got["images"]["vllm-node-x"]
+    )
+    assert list(distribution.outcome("b", "a", hostvars)["images"]) == ["vllm-node", "mine"]
+
+
+def test_a_damaged_copy_of_any_image_is_said_with_who_stands_in():
+    hostvars = fleet(a=([BOXS, B12X], {"vllm-node-x": "2"}), b=([BOXS, B12X], {"vllm-node-x": "2"}))
+    choice = distribution.chosen("ab", hostvars)
+    for host, known in hostvars.items():
+        known["distribution_images"] = choice["images"]
+        known["image_results"] = {"vllm-node-x": {"image": {"id": "sha256:2"}}}
+        damage = {"shares": {choice["images"][1]["key"]: {"damaged": "bad layer"}}} if host == "a" else {}
+        known["distribution_copies"] = distribution.copies_now(distribution.boxes_of("ab", hostvars, "a")[host], damage)
+    said = distribution.stand_ins("ab", hostvars)
+    assert said == "Docker on a cannot read its copy of vllm-node-x any more (bad layer): b, which has the same image, sends it instead."
+    hostvars["a"]["preflight_result"]["box"]["docker"]["images"]["vllm-node-x"]["damaged"] = "bad layer"
+    assert distribution.chosen("ab", hostvars)["instead"] == said and distribution.chosen("ab", hostvars)["images"][1]["maker"] == "b"

@@ -80,7 +80,9 @@ class TestLock:
 
 
 class TestLocked:
-    def problems(self, one, fresh=None, lock=None, fleet_names=("spark-1", "spark-2"), address="10.0.0.1", images=None, manifests=MANIFESTS, **more):
+    def problems(
+        self, one, fresh=None, lock=None, fleet_names=("spark-1", "spark-2"), address="10.0.0.1", images=None, manifests=MANIFESTS, supplied=None, **more
+    ):
         lock = {"spark-1": lock_of(box(deployed()))} if lock is None else lock
         images = images if images is not None else {"spark-1": one["docker"]["images"]}
         fresh = {"devstral": deployed()} if fresh is None else fresh
@@ -90,7 +92,7 @@ class TestLocked:
             "box_name": "spark-1",
             "fleet": list(fleet_names),
             "boxes": {name: {"address": address, "box": {"docker": {"images": held}}} for name, held in images.items()},
-            "image": {},
+            "images": supplied or {},
             "image_name": "vllm-node",
             "models": {path: {"manifest": manifest} for path, manifest in manifests.items()},
             "servers": [server(name) for name in fresh],
@@ -138,8 +140,8 @@ class TestLocked:
 
     def test_the_image_that_was_supplied_counts_more_than_what_was_read(self):
         supplied = {"id": OTHER_IMAGE}
-        assert "would run image bbbbbbbbbbbb" in self.problems(box(deployed()), image=supplied)[0]
-        assert self.problems(box(image=None), image={"id": IMAGE}) == []
+        assert "would run image bbbbbbbbbbbb" in self.problems(box(deployed()), supplied={"vllm-node": supplied})[0]
+        assert self.problems(box(image=None), supplied={"vllm-node": {"id": IMAGE}}) == []
 
     def test_a_lock_file_is_refused_before_anything_is_done(self):
         entry = lock_of(box(deployed()))
@@ -163,7 +165,7 @@ def problems_of(one, content, directory="/srv/models/devstral-24b@0123456789abcd
     facts = {"manifest": MANIFEST, "directory": directory, "content": content}
     question = {
         "lock": {"boxes": lock}, "path": "lock", "box_name": "spark-1", "fleet": ["spark-1"], "boxes": {"spark-1": {"address": "10.0.0.1", "box": box(one)}},
-        "image": image or {}, "image_name": "vllm-node", "models": {one["model_path"]: facts}, "servers": [server()],
+        "images": {"vllm-node": image} if image else {}, "image_name": "vllm-node", "models": {one["model_path"]: facts}, "servers": [server()],
         "orders": {"devstral": {"deployment": one}},
     }  # fmt: skip
     return locks.locked_problems(question)
@@ -190,3 +192,19 @@ def test_other_content_under_the_locked_names_and_sizes_is_refused(part):
 def test_the_same_files_in_another_place_are_named():
     found = problems_of(versioned(KNOWN), KNOWN, directory="/data/m")
     assert found and "is locked to /srv/models/devstral-24b@0123456789abcd, and the same files lie in /data/m" in found[0]
+
+
+def test_each_server_is_compared_with_its_own_image():
+    one, two = deployed(), deployed(server("second", port=8001), image=OTHER_IMAGE)
+    held = box(one, two)
+    held["docker"]["images"]["acme/x:1"] = {"id": OTHER_IMAGE}
+    question = {
+        "lock": {"boxes": {"spark-1": lock_of(held)}}, "path": "lock", "box_name": "spark-1", "fleet": ["spark-1"],
+        "boxes": {"spark-1": {"address": "10.0.0.1", "box": held}}, "images": {}, "image_name": "vllm-node", "models": {},
+        "image_names": {"devstral": "vllm-node", "second": "acme/x:1"}, "servers": [server(), server("second")],
+        "orders": {"devstral": {"deployment": one}, "second": {"deployment": two}},
+    }  # fmt: skip
+    assert locks.locked_problems(question) == []
+    newer = {"vllm-node": {"id": IMAGE}, "acme/x:1": {"id": "sha256:" + "f" * 64}}
+    (said,) = locks.locked_problems({**question, "images": newer})
+    assert said.startswith("server second would run image ffffffffffff, locked is bbbbbbbbbbbb.")

@@ -218,7 +218,10 @@ def test_two_on_a_box():
     both = take(SEED, changed(Name="/vllm_devstral", Args=["serve", "/models/devstral-small-2-24b", "--port", "8001"]))
     assert [one["name"] for one in both["servers"]] == ["vllm-devstral", "vllm-devstral-2"] and both["problems"] == []
     found = [described(SEED, IMAGE, []), described(changed(Config={"Image": "other:1"}), IMAGE | {"Id": "x", "RepoTags": ["other:1"]}, [])]
-    assert "they run several images (vllm-node, other:1)" in adopted([one | {"snapshots": {}} for one in found])["problems"][0]
+    several = adopted([one | {"snapshots": {}} for one in found])
+    assert several["problems"] == [] and several["image"] == {"source": "existing", "name": "vllm-node"}
+    assert [one.get("image") for one in several["servers"]] == [None, {"source": "existing", "name": "other:1"}]
+    assert yaml.safe_load(several["inventory"])["gb10_servers"][1]["image"]["name"] == "other:1"
 
 
 def test_how_it_is_stopped():

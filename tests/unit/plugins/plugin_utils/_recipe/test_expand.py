@@ -11,6 +11,7 @@ import os
 import pytest
 from ansible_collections.gb10.vllm.plugins.filter import monitoring, servers
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.images import of_a_box
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.options import option_mistakes
 from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe import expand
 from ansible_collections.gb10.vllm.plugins.plugin_utils._router import work
@@ -113,15 +114,30 @@ def test_a_recipe_that_serves_nothing_cannot_be_gone_without(tmp_path):
         expand.with_recipes([{"name": "a", "recipe": str(path), "recipe_without": ["runtime", "command"]}])
 
 
-def test_another_image_than_the_fleet_has_is_said(recipe):
+def test_another_image_than_the_box_has_becomes_the_servers_own(recipe):
     with open(recipe, "a", encoding="utf-8") as stream:
         stream.write("build_args: [--exp-b12x]\n")
-    server = {"name": "a", "recipe": recipe}
-    (said,) = expand.mistakes([server], {})
-    assert "wants another image" in said and "--exp-b12x" in said
-    assert servers.server_mistakes([server], "/srv/models", image={"flavour": "b12x"}) == []
-    assert servers.server_mistakes([server], "/srv/models", image={}) == [said]
-    assert expand.mistakes([{**server, "recipe_without": ["container"]}], {}) == []
+    server = {"name": "a", "recipe": recipe, "boxes": 1}
+
+    def image(box, **more):
+        given = [{**server, **more}, {"name": "b", "model": "m", "port": 8002}]
+        assert servers.server_mistakes(given, "/srv/models", image=box) == []
+        return of_a_box(servers.servers(given, "/srv/models"), box)["servers"]["a"]
+
+    assert image({}) == image({"source": "existing", "name": "vllm-node"}) == "vllm-node-a"
+    assert image({"flavour": "b12x"}) == image({"flavour": "b12x", "mods": ["mods/x"]}) == "vllm-node"
+    assert image({}, recipe_without=["container"]) == image({}, recipe_without="container") == "vllm-node"
+    assert image({}, image={"name": "mine"}) == image({}, image={"source": "existing", "name": "mine"}) == "mine"
+    assert expand.with_recipe({**server, "image": {"jobs": 4}})["image"] == {"flavour": "b12x", "jobs": 4}
+    assert expand.with_recipe({**server, "image": {"flavour": "source"}})["image"] == {"flavour": "source"}
+    assert "`image` is x" in servers.server_mistakes([{**server, "image": "x"}], "/srv/models", image={})[0]
+
+
+def test_an_image_that_the_box_cannot_have_is_said_with_the_way_out(recipe):
+    with open(recipe, "a", encoding="utf-8") as stream:
+        stream.write("build_args: [--gpu-arch, 12.1a]\n")
+    (said,) = servers.server_mistakes([{"name": "a", "recipe": recipe}], "/srv/models", image={"source": "existing"})
+    assert "its source is existing" in said and "recipe_without" in said
 
 
 def test_wherever_servers_are_read_a_recipe_is_one(recipe):
