@@ -60,8 +60,8 @@ def server_mistakes(given: Any, *args: Any, image: Mapping[str, Any] | None = No
     if said:
         return said
     expanded = expand.with_recipes(given, image or {})
-    recipes = [one.get("name") for one in given if one.get("recipe")]
-    return wanted.server_mistakes(expanded, *args, **kwargs) or images.mistakes(expanded, image, recipes)
+    said = wanted.server_mistakes(expanded, *args, **kwargs)
+    return said or images.mistakes(expanded, image, [one.get("name") for one in given if one.get("recipe")])
 
 
 def exposures(servers: list[dict], vllm_version: str, planned: list[dict] | None = None) -> dict[str, list[str]]:
