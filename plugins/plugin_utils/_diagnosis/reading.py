@@ -111,10 +111,11 @@ _SHOWS_A_LOG = re.compile(r"^\S{0,80} ?[$#] (?:sudo )?(?:docker|podman|nerdctl|k
 """A shell's prompt and a command that prints another program's log: what stands above it is of whoever started that program."""
 _PROMPT = re.compile(r"^(?:\[[^\]\n]{1,40}\] )?(?:\([^)\n]{1,40}\) )?(?:\$|[\w.-]{1,60}@[\w.-]{1,60}[^$#\n]{0,80}[$#]) \S")
 _LOOKS = re.compile(
-    r"[$#] (?:sudo )?(?:(?:docker|podman|nerdctl|kubectl)(?: compose| container| image| system)? (?:ps|logs?|inspect|info|images?|ls|stats|version|context|df|config|get"
-    r"|describe|top|port)\b|nvidia-smi|dmesg|journalctl|systemctl (?:status|show|is-|list|cat)|cat|grep|egrep|zgrep|ls|lspci|lsmod|modinfo|head|tail|find|ip|ss|df|du|free|id"
-    r"|uname|which|env|printenv|stat|file|ping|hostname|date|timedatectl|echo|export|cd|python3? -m (?:json|pip)|pip3? (?:show|list|check|freeze)|uv pip (?:list|show)"
-    r"|git (?:log|status|diff|pull|show)|apt(?:-cache)? (?:list|policy|show)|dpkg|sha256sum|ibstat|ibv_devinfo|ethtool|rdma)\b"
+    r"[$#] (?:sudo )?(?:(?:docker|podman|nerdctl|kubectl)(?: compose| container| image| system)? "
+    r"(?:ps|logs?|inspect|info|images?|ls|stats|version|context|df|config|get|describe|top|port)"
+    r"|nvidia-smi|dmesg|journalctl|systemctl (?:status|show|is-|list|cat)|cat|grep|egrep|zgrep|ls|lspci|lsmod|modinfo|head|tail|find|ip|ss|df|du|free|id"
+    r"|uname|which|env|printenv|stat|file|ping|hostname|date|timedatectl|echo|export|cd|python3? -m (?:json|pip)|pip3? (?:show|list|check|freeze)"
+    r"|uv pip (?:list|show)|git (?:log|status|diff|pull|show)|apt(?:-cache)? (?:list|policy|show)|dpkg|sha256sum|ibstat|ibv_devinfo|ethtool|rdma)\b"
 )
 """A command that only shows how things stand: what it shows may explain a failure that came before it, and its own failure keeps nothing from working."""
 _REPEATED_BY_ENGINE = re.compile(r"Worker failed with error ['\"](?=.{8})(.{1,4000}?)['\"], please check the stack trace.*")
