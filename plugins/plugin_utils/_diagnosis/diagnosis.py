@@ -179,7 +179,8 @@ def diagnose(logs: dict[str, str], entries: list[Entry], context: frozenset[str]
     explained = _explained([hit for hit in fatal if hit.entry.raised_in is None])
     if own is None and (root is None or root.is_wrapper or _passes_by(root, read, explained)):
         placed = [hit for hit in fatal if hit.entry.raised_in and _is_first(hit, read)]
-        unexplained = None if placed else _unexplained(read, explained)
+        before = {root.node: root.line_number} if root is not None and not root.is_wrapper else {}
+        unexplained = None if placed else _unexplained(read, explained, before)
         if unexplained is not None:
             return {**unexplained, "todo": _ending(root, unexplained["todo"]), "also": _also(fatal), "notes": notes}
         root = placed[0] if placed else root
@@ -263,6 +264,8 @@ def _passes_by(root: Hit, logs: list[Log], explained: set[tuple[str, int]]) -> b
     A root that is only a warning is passed by for any other error.
     """
     log = next(log for log in logs if log.node == root.node)
+    if log.kind != SERVER and (before := reading.failed_before(log, root.line_number)):
+        return not any((log.node, number) in explained for number in before)
     raised = reading.first_cause(log) if root.calm else reading.raised(log)
     if raised is None or (log.node, raised) in explained or root.line_number <= raised <= root.last:
         return False
@@ -318,9 +321,14 @@ def _unique(items: list[dict]) -> list[dict]:
     return list({item["id"]: item for item in reversed(items)}.values())[::-1]
 
 
-def _unexplained(logs: list[Log], explained: set[tuple[str, int]]) -> dict | None:
-    """The first cause in the logs when no entry explains it; the nodes' own failures come before what they say of each other."""
-    found = [(log, number) for log in logs if (number := reading.first_cause(log)) is not None and (log.node, number) not in explained]
+def _unexplained(logs: list[Log], explained: set[tuple[str, int]], roots: dict[str, int]) -> dict | None:
+    """The first cause in the logs when no entry explains it; the nodes' own failures come before what they say of each other.
+
+    :param roots: node -> line of a known failure which is a consequence where an earlier command of the same transcript failed.
+    """
+    before = {log.node: reading.failed_before(log, roots[log.node]) for log in logs if log.kind != SERVER and log.node in roots}
+    causes = [(log, before[log.node][-1] if before.get(log.node) else reading.first_cause(log)) for log in logs]
+    found = [(log, number) for log, number in causes if number is not None and (log.node, number) not in explained]
     if not found:
         return None
     log, number = min(found, key=lambda one: bool(_ECHO.search(one[0].lines[one[1]])))

@@ -58,6 +58,12 @@ def test_what_a_later_command_fails_for_comes_after_what_an_earlier_one_failed_f
     assert (result["id"], [one["id"] for one in result["also"]]) == ("GB-157", ["GB-106"])
 
 
+def test_an_earlier_command_that_failed_for_something_nobody_knows_is_shown_and_not_what_followed(entries):
+    unknown = "ERROR: failed to build: failed to solve: the oven is cold"
+    result = diagnosis.diagnose({"box1": f"$ docker build -t node:test .\n#1 [internal] load build definition from Dockerfile\n{unknown}\n{RUN}"}, entries)
+    assert (result["verdict"], result["what"], [one["id"] for one in result["also"]]) == ("unknown", unknown, ["GB-106"])
+
+
 def test_a_command_that_only_looks_may_show_the_cause_of_what_came_before(entries):
     looked = "$ docker ps -a\nlmcache-server  Exited (137) 3 minutes ago\n$ sudo dmesg -T | tail\nOut of memory: Killed process 201177 (python3)\n"
     assert diagnosis.diagnose({"box1": looked}, entries)["id"] == "KB-122"
