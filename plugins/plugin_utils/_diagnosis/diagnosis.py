@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ansible_collections.gb10.vllm.plugins.module_utils._engine import log as engine_log
-from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import features, reading
+from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import features, packages, reading
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.knowledge import SEVERITIES, WRAPPER_PRIORITY, Entry
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.reading import BINARY, BUILD, EMPTY, SERVER, Log
 
@@ -88,16 +88,34 @@ def _find(logs: list[Log], entries: list[Entry], context: frozenset[str] | set[s
                     calm = shown in log.calm and not reading.is_error(log.lines[shown])
                     hits.append(Hit(entry, log.node, number, log.lines[number], groups, shown, end, calm))
     order = {severity: rank for rank, severity in enumerate(SEVERITIES)}
+    consequences = _consequences(hits, logs)
 
     def importance(hit: Hit) -> tuple:
         # The loudest error is usually on the wrong node: what NCCL or the rendezvous says comes after a node's own failure.
         echo = len(logs) > 1 and hit.entry.stage == "multinode"
         # The same words mean another thing once the server was up: then an entry for a running server is closer.
         late = hit.entry.stage == "startup" and hit.line_number > up[hit.node]
+        # In a shell's transcript a later command fails for what an earlier one left undone.
+        after = (hit.node, hit.line_number) in consequences
         # What is only a warning is the cause where nothing else is.
-        return order[hit.entry.severity], hit.is_wrapper, hit.calm, echo, hit.entry.priority, late, hit.line_number
+        return order[hit.entry.severity], hit.is_wrapper, hit.calm, echo, after, hit.entry.priority, late, hit.line_number
 
     return sorted(hits, key=importance)
+
+
+def _consequences(hits: list[Hit], logs: list[Log]) -> set[tuple[str, int]]:
+    """(node, line) of what a later command of a transcript says that does something, where an earlier one failed for something known."""
+    found = set()
+    for log in logs:
+        prompts = reading.prompts(log.lines)
+        known = sorted({hit.line_number for hit in hits if hit.node == log.node and hit.entry.severity == "fatal" and not hit.is_wrapper and not hit.calm})
+        if not prompts or not known:
+            continue
+        starts = [number for number, _acts in prompts]
+        asked = {number: bisect_right(starts, number) - 1 for number in known}
+        acting = [number for number in known if asked[number] < 0 or prompts[asked[number]][1]]
+        found |= {(log.node, number) for number in acting if asked[number] > asked[acting[0]]}
+    return found
 
 
 def _acceptable(entry: Entry, log: Log, starts: list[int]) -> Callable[[re.Match], bool]:
@@ -161,7 +179,8 @@ def diagnose(logs: dict[str, str], entries: list[Entry], context: frozenset[str]
     explained = _explained([hit for hit in fatal if hit.entry.raised_in is None])
     if own is None and (root is None or root.is_wrapper or _passes_by(root, read, explained)):
         placed = [hit for hit in fatal if hit.entry.raised_in and _is_first(hit, read)]
-        unexplained = None if placed else _unexplained(read, explained)
+        before = {root.node: root.line_number} if root is not None and not root.is_wrapper else {}
+        unexplained = None if placed else _unexplained(read, explained, before)
         if unexplained is not None:
             return {**unexplained, "todo": _ending(root, unexplained["todo"]), "also": _also(fatal), "notes": notes}
         root = placed[0] if placed else root
@@ -178,6 +197,8 @@ def diagnose(logs: dict[str, str], entries: list[Entry], context: frozenset[str]
     if reading.is_wrapper(lines[shown]):  # the `raise` of a traceback; what was raised stands below
         shown = next((number for number in sorted(same) if reading.is_error(lines[number]) and not reading.is_wrapper(lines[number])), shown)
     suspected, instead = features.suspicion(lines, shown, root.entry.broad) if root.entry.raised_in or root.entry.broad else ("", "")
+    met, compare = packages.met(lines, shown) if root.entry.packages else ("", "")
+    apart = _said_by_one_only(root, hits, read)
     return {
         **NOTHING,
         "verdict": "known" if root.names_a_cause else "unknown",
@@ -186,8 +207,8 @@ def diagnose(logs: dict[str, str], entries: list[Entry], context: frozenset[str]
         "stage": root.entry.stage,
         "node": root.node,
         "what": lines[shown].strip(),
-        "why": fill(root.entry.cause, values) + suspected,
-        "todo": fill(root.entry.fix, values) + instead,
+        "why": fill(root.entry.cause, values) + met + suspected,
+        "todo": fill(root.entry.fix, values) + compare + instead + apart,
         "source": list(root.entry.source),
         "lines": decisive_lines(lines, shown, [hit.line_number for hit in others if hit.node == root.node], sorted(same)),
         "auto": root.entry.auto,
@@ -204,6 +225,15 @@ def _end_of_another(fatal: list[Hit], logs: list[Log]) -> Hit | None:
         return None
     elsewhere = (hit for hit in fatal if hit.node in servers - {fatal[0].node} and "multinode" not in hit.entry.stages)
     return next((hit for hit in elsewhere if hit.entry.marker or not hit.is_wrapper), None)
+
+
+def _said_by_one_only(root: Hit, hits: list[Hit], logs: list[Log]) -> str:
+    """What to look at first where one box of a group fails for what the others have: empty for one log, and for failures of the group as such."""
+    servers = [log.node for log in logs if log.kind == SERVER]
+    saying = {hit.node for hit in hits if hit.entry.id == root.entry.id}
+    if len(servers) < 2 or root.node not in servers or len(saying) > 1 or "multinode" in root.entry.stages or not root.names_a_cause:
+        return ""
+    return f" Only {root.node} says so: compare its image, files, environment and cache with those of the other boxes."
 
 
 def _ending(root: Hit | None, todo: str) -> str:
@@ -234,6 +264,8 @@ def _passes_by(root: Hit, logs: list[Log], explained: set[tuple[str, int]]) -> b
     A root that is only a warning is passed by for any other error.
     """
     log = next(log for log in logs if log.node == root.node)
+    if log.kind != SERVER and (before := reading.failed_before(log, root.line_number)):
+        return not any((log.node, number) in explained for number in before)
     raised = reading.first_cause(log) if root.calm else reading.raised(log)
     if raised is None or (log.node, raised) in explained or root.line_number <= raised <= root.last:
         return False
@@ -289,9 +321,14 @@ def _unique(items: list[dict]) -> list[dict]:
     return list({item["id"]: item for item in reversed(items)}.values())[::-1]
 
 
-def _unexplained(logs: list[Log], explained: set[tuple[str, int]]) -> dict | None:
-    """The first cause in the logs when no entry explains it; the nodes' own failures come before what they say of each other."""
-    found = [(log, number) for log in logs if (number := reading.first_cause(log)) is not None and (log.node, number) not in explained]
+def _unexplained(logs: list[Log], explained: set[tuple[str, int]], roots: dict[str, int]) -> dict | None:
+    """The first cause in the logs when no entry explains it; the nodes' own failures come before what they say of each other.
+
+    :param roots: node -> line of a known failure which is a consequence where an earlier command of the same transcript failed.
+    """
+    before = {log.node: reading.failed_before(log, roots[log.node]) for log in logs if log.kind != SERVER and log.node in roots}
+    causes = [(log, before[log.node][-1] if before.get(log.node) else reading.first_cause(log)) for log in logs]
+    found = [(log, number) for log, number in causes if number is not None and (log.node, number) not in explained]
     if not found:
         return None
     log, number = min(found, key=lambda one: bool(_ECHO.search(one[0].lines[one[1]])))

@@ -46,6 +46,7 @@ _OPTIONAL: dict[str, type | tuple[type, ...]] = {
     "beside": str,
     "marker": bool,
     "broad": bool,
+    "packages": bool,
 }
 _AUTO = {"level": str, "action": str, "why": str, "set": dict, "env": dict, "unset": list, "unset_env": list, "container": dict}
 
@@ -89,6 +90,8 @@ class Entry:
     """Whether it only tells how something ended; such an entry never names a cause."""
     broad: bool = False
     """Whether its signature is little more than the type of an exception: its answer also names the features the traceback passed."""
+    packages: bool = False
+    """Whether it says that code of different versions met: its answer also names the packages at the end of the traceback."""
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -140,6 +143,7 @@ def parse_entry(raw: object, where: str, *, with_example: bool = True) -> Entry:
         beside=_compiled(raw["beside"], f"{where}: beside") if raw.get("beside") else None,
         marker=raw.get("marker", False),
         broad=raw.get("broad", False),
+        packages=raw.get("packages", False),
     )
     if with_example or entry.example:
         _check_examples(entry, where)

@@ -109,8 +109,36 @@ _SOFT = re.compile(
 
 _SHOWS_A_LOG = re.compile(r"^\S{0,80} ?[$#] (?:sudo )?(?:docker|podman|nerdctl|kubectl|sparkrun)\b[^\n]{0,60}? logs?\b")
 """A shell's prompt and a command that prints another program's log: what stands above it is of whoever started that program."""
+_PROMPT = re.compile(r"^(?:\[[^\]\n]{1,40}\] )?(?:\([^)\n]{1,40}\) )?(?:\$|[\w.-]{1,60}@[\w.-]{1,60}[^$#\n]{0,80}[$#]) \S")
+_ENDED_WITH = re.compile(r"^(?:ERROR|Error|error|fatal|E): |^docker: ")
+_LOOKS = re.compile(
+    r"[$#] (?:sudo )?(?:(?:docker|podman|nerdctl|kubectl)(?: compose| container| image| system)? "
+    r"(?:ps|logs?|inspect|info|images?|ls|stats|version|context|df|config|get|describe|top|port)"
+    r"|nvidia-smi|dmesg|journalctl|systemctl (?:status|show|is-|list|cat)|cat|grep|egrep|zgrep|ls|lspci|lsmod|modinfo|head|tail|find|ip|ss|df|du|free|id"
+    r"|uname|which|env|printenv|stat|file|ping|hostname|date|timedatectl|echo|export|cd|python3? -m (?:json|pip)|pip3? (?:show|list|check|freeze)"
+    r"|uv pip (?:list|show)|git (?:log|status|diff|pull|show)|apt(?:-cache)? (?:list|policy|show)|dpkg|sha256sum|ibstat|ibv_devinfo|ethtool|rdma)\b"
+)
+"""A command that only shows how things stand: what it shows may explain a failure that came before it, and its own failure keeps nothing from working."""
 _REPEATED_BY_ENGINE = re.compile(r"Worker failed with error ['\"](?=.{8})(.{1,4000}?)['\"], please check the stack trace.*")
 _ROUTINE = re.compile(r'Avg prompt throughput: |SpecDecoding metrics: |"(?:GET|POST) /\S* HTTP/1\.\d" 200|(?:Received|Added|Finished) request ')
+
+
+def prompts(lines: list[str]) -> list[tuple[int, bool]]:
+    """(number, whether the command does something and does not only look) of each line in which a shell's transcript shows a command."""
+    return [(number, not _LOOKS.search(line)) for number, line in enumerate(lines) if ("$ " in line or "# " in line) and _PROMPT.search(line)]
+
+
+def failed_before(log: Log, number: int) -> list[int]:
+    """The lines with which the first command of a transcript failed that does something, where the command that printed line ``number`` does so later."""
+    asked = prompts(log.lines)
+    own = next(((start, acts) for start, acts in reversed(asked) if start <= number), (0, False))
+    if not own[1]:
+        return []
+    for (start, acts), end in zip(asked, [start for start, _acts in asked[1:]], strict=False):  # nothing comes after the last one
+        errors = [line for line in range(start + 1, end) if _ENDED_WITH.search(log.lines[line]) and not is_wrapper(log.lines[line])]
+        if acts and errors and start < own[0]:
+            return errors
+    return []
 
 
 def is_routine(line: str) -> bool:
