@@ -50,6 +50,12 @@ PACKAGES = {
     "_fleet": Package([f"{PLUGINS}/_fleet/*.py"], [f"{PLUGINS_UNIT}/_fleet"]),
     "_follow": Package([f"{PLUGINS}/_follow/*.py"], [f"{PLUGINS_UNIT}/_follow"]),
     "_report": Package([f"{PLUGINS}/_report/*.py"], [f"{PLUGINS_UNIT}/_report"]),
+    "_router": utils("_router"),
+    "_removal": utils("_removal"),
+    "_fabric": utils("_fabric"),
+    "_host": utils("_host"),
+    "_discovery": utils("_discovery"),
+    "action": Package(["plugins/action/*.py"], ["tests/unit/plugins/action"]),
     "_diagnosis": Package([f"{PLUGINS}/_diagnosis/*.py"], [f"{PLUGINS_UNIT}/_diagnosis"]),
 }
 
