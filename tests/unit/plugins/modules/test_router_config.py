@@ -10,6 +10,7 @@ import json
 import os
 import stat
 import subprocess
+from pathlib import Path
 
 import pytest
 from ansible_collections.gb10.vllm.plugins.module_utils._router import apply, look
@@ -46,7 +47,7 @@ def test_a_new_router_gets_all_its_files_starts_now_and_at_boot_and_a_second_run
     host.down.touch()
     assert configure(host, "abc", tls) == {"changed": True}
     assert lies(host)["haproxy.cfg"] == ours("abc") and lies(host)[MAP] == "model abc\n"
-    both = [open(tls[part]).read().strip() for part in ("certificate", "key")]
+    both = [Path(tls[part]).read_text().strip() for part in ("certificate", "key")]
     assert lies(host)[apply.PEM] == "\n".join(both) + "\n" and ".gb10-staged" not in lies(host)
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in host.etc.iterdir()}
     assert modes == {"haproxy.cfg": 0o640, MAP: 0o640, apply.PEM: 0o600}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 
 import pytest
 from ansible_collections.gb10.vllm.plugins.module_utils._router import drain, look
@@ -147,13 +148,13 @@ def pem(tmp_path, monkeypatch):
     """The file that HAProxy reads, in place of the one in /etc."""
     certificate, key = pair(tmp_path)
     path = tmp_path / "gb10-router.pem"
-    path.write_text(look.joined([open(certificate).read(), open(key).read()]))
+    path.write_text(look.joined([Path(certificate).read_text(), Path(key).read_text()]))
     path.chmod(0o600)
     return str(path), {"certificate": certificate, "key": key}
 
 
 def test_a_certificate_is_stale_when_it_was_renewed_where_it_came_from(pem, tmp_path):
-    text, given = open(pem[0]).read(), pem[1]
+    text, given = Path(pem[0]).read_text(), pem[1]
     assert not look._is_stale(text, given, {})
     pair(tmp_path)
     assert look._is_stale(text, given, {})
