@@ -26,7 +26,7 @@ from ansible.utils.display import Display
 PLUGINS = "ansible_collections.gb10.vllm.plugins"
 
 
-def run_module(name: str, *, check: bool = False, diff: bool = False, **arguments: Any) -> dict[str, Any]:
+def run_module(name: str, /, *, check: bool = False, diff: bool = False, **arguments: Any) -> dict[str, Any]:
     """What a module of this collection returns for these arguments, by its ``main``."""
     main = importlib.import_module(f"{PLUGINS}.modules.{name}").main
     given = {**arguments, "_ansible_check_mode": check, "_ansible_diff": diff}
@@ -66,9 +66,13 @@ class Screen:
 
 
 class Action:
-    """An action plugin of this collection as Ansible makes it; its box answers by ``box(module, arguments, detached)``, which notes nothing."""
+    """An action plugin of this collection as Ansible makes it; its box answers: ``box(**arguments)`` is what the module returns.
 
-    def __init__(self, name: str, box: Callable[..., dict[str, Any]] | None = None, **arguments: Any) -> None:
+    Work that is begun detached (``limit_s``) is over at the first ``status``, with what ``box(name=..., status=...)`` returns; ``progress`` are the last
+    lines of its file before that. ``asked``, ``commands`` and ``sent`` are what went to the box.
+    """
+
+    def __init__(self, name: str, box: Callable[..., dict[str, Any]] | None = None, /, **arguments: Any) -> None:
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.commands: list[str] = []
         self.sent: list[tuple[str, str]] = []
