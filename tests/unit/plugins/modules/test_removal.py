@@ -212,6 +212,18 @@ def test_files_of_ours_go_by_their_part_and_what_is_somebodys_keeps_its_director
     assert host.look(False)["changed"] is False and not host.state.exists() and not host.config.exists()
 
 
+def test_everything_of_somebodys_in_a_directory_of_ours_is_named(host):
+    mine = [host.write(path) for path in ("state/.hidden", "state/letters/a", "state/letters/b", "state/notes")]
+    host.write("state/servers/tiny/deployment.json")
+    assert sorted(host.look()["stays"]) == [f"{path}: this collection did not write it" for path in mine]
+
+
+def test_an_image_that_stays_names_who_uses_it_and_nobody_else(host):
+    built = {"Id": "sha256:1", "RepoTags": ["vllm-node:latest"], "Config": {"Labels": {"gb10.vllm.inputs": "x"}}}
+    host.docker([{**THEIRS, "Image": "sha256:1"}, {**THEIRS, "Name": "/bystander"}], [built])
+    assert host.look()["stays"] == ["image vllm-node:latest: the container webui uses it"]
+
+
 def test_a_drop_in_of_somebody_beside_ours_stays(host):
     host.write("/etc/systemd/system/haproxy.service.d/gb10-vllm.conf")
     theirs = host.write("/etc/systemd/system/haproxy.service.d/limits.conf")
