@@ -57,11 +57,11 @@ def test_a_server_is_drained_and_put_back_and_who_did_it_is_known_meanwhile(host
 
 
 def test_requests_that_are_left_end_it_unless_they_may_be_cut_off(host):
-    host.stat["tiny", "spark-01"][1:3] = [2, 1]
+    host.stat["tiny", "spark-01"][1:3] = [2, 2]
     said = drained()
-    assert said["failed"] and said["busy"] == {"tiny/spark-01": 3} and said["drained"] == ["tiny/spark-01"]
-    assert "at the end of gb10_drain_timeout_s (tiny/spark-01 3), so nothing is touched" in said["msg"] and "gb10_drain_go_on=true" in said["msg"]
-    assert drained(go_on=True)["busy"] == {"tiny/spark-01": 3}
+    assert said["failed"] and said["busy"] == {"tiny/spark-01": 4} and said["drained"] == ["tiny/spark-01"]
+    assert "at the end of gb10_drain_timeout_s (tiny/spark-01 4), so nothing is touched" in said["msg"] and "gb10_drain_go_on=true" in said["msg"]
+    assert drained(go_on=True)["busy"] == {"tiny/spark-01": 4}
 
 
 def test_what_the_router_does_not_use_again_ends_it_unless_it_may_go_on(host):
