@@ -74,9 +74,9 @@ def main() -> None:
     wanted = module.params
     try:
         apply.refuse_others()
+        pem, made = apply.certificate(wanted["certificate"], wanted["names"], check=module.check_mode)
         if module.check_mode:
-            module.exit_json(changed=bool(apply.changed(apply.wanted(wanted["files"], ""))))
-        pem, made = apply.certificate(wanted["certificate"], wanted["names"])
+            module.exit_json(changed=apply.pending(wanted["files"], pem))
         done = apply.apply(wanted["files"], pem, wanted["record"])
     except GB10Error as error:
         module.fail_json(msg=str(error))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+MODULES_UNIT = "tests/unit/plugins/modules"
 UTILS, UNIT = "plugins/module_utils", "tests/unit/plugins/module_utils"
 PLUGINS, PLUGINS_UNIT = "plugins/plugin_utils", "tests/unit/plugins/plugin_utils"
 
@@ -50,6 +51,13 @@ PACKAGES = {
     "_fleet": Package([f"{PLUGINS}/_fleet/*.py"], [f"{PLUGINS_UNIT}/_fleet"]),
     "_follow": Package([f"{PLUGINS}/_follow/*.py"], [f"{PLUGINS_UNIT}/_follow"]),
     "_report": Package([f"{PLUGINS}/_report/*.py"], [f"{PLUGINS_UNIT}/_report"]),
+    "_router": utils("_router", f"{MODULES_UNIT}/test_router_config.py", f"{MODULES_UNIT}/test_router_drain_and_info.py"),
+    "_removal": utils("_removal", f"{MODULES_UNIT}/test_removal.py"),
+    "_fabric": utils("_fabric"),
+    "_host": utils("_host", f"{MODULES_UNIT}/test_host_settings_module.py"),
+    "_discovery": utils("_discovery"),
+    "action": Package(["plugins/action/*.py"], ["tests/unit/plugins/action"]),
+    "modules": Package(["plugins/modules/*.py"], [MODULES_UNIT]),
     "_diagnosis": Package([f"{PLUGINS}/_diagnosis/*.py"], [f"{PLUGINS_UNIT}/_diagnosis"]),
 }
 

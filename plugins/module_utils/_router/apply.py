@@ -43,15 +43,17 @@ def refuse_others() -> None:
         )
 
 
-def certificate(given: Mapping[str, str], names: Sequence[str]) -> tuple[str, bool]:
+def certificate(given: Mapping[str, str], names: Sequence[str], *, check: bool = False) -> tuple[str, bool]:
     """(certificate and key in one text, whether one was made now). ``given``: their paths on this host, nothing to have one made for ``names``.
 
-    GB10Error where the files cannot be used together.
+    GB10Error where the files cannot be used together. ``check``: none is made; the text is "" where one would be.
     """
     where = directory()
     paths = [given.get("certificate") or str(where / f"{MADE}.crt"), given.get("key") or str(where / f"{MADE}.key")]
     made = False
     if not given and not _lasts(paths[0], paths[1], names):
+        if check:
+            return "", False
         _make(paths[0], paths[1], names)
         made = True
     found = read_certificate(*paths)
@@ -104,6 +106,11 @@ def changed(all_files: Mapping[str, tuple[str, int]]) -> list[str]:
         if not same:
             found.append(name)
     return found
+
+
+def pending(files: Mapping[str, str], pem: str) -> bool:
+    """Whether ``apply`` would have anything to do."""
+    return bool(changed(wanted(files, pem))) or not _runs(haproxy.summary(files["haproxy.cfg"])["digest"])
 
 
 def _write(path: Path, text: str, mode: int) -> None:
