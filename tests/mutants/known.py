@@ -141,7 +141,7 @@ MUTANTS = [
     Mutant("mem-flags", "high", LEARNED, "return ran == wanted", "return True", LEARNED_TEST),
     Mutant("rep-shorter", "low", REPAIR, "if fits < LEAST_CONTEXT or (_is_number(now) and fits >= int(now)):", "if fits < LEAST_CONTEXT:", REPAIR_TEST),
     Mutant("rep-batch", "low", REPAIR, "max(LEAST_BATCH, int(now) // 2)", "int(now) // 2", REPAIR_TEST),
-    Mutant("dia-wrapper", "low", PLUGINS + "_diagnosis/diagnosis.py", "hit.is_wrapper, hit.calm, echo, hit", "False, hit.calm, echo, hit", DIAGNOSIS_TEST),
+    Mutant("dia-wrapper", "low", PLUGINS + "_diagnosis/diagnosis.py", "hit.is_wrapper, hit.calm, echo, after", "False, hit.calm, echo, after", DIAGNOSIS_TEST),
     # what is made of a plan
     Mutant("deploy-offline", "medium", DEPLOYMENT, '    "HF_HUB_OFFLINE": "1",\n', "", DEPLOYMENT_TEST),
     Mutant("deploy-config-rw", "medium", DEPLOYMENT, ":/run/gb10:ro", ":/run/gb10:rw", DEPLOYMENT_TEST),

@@ -352,7 +352,7 @@ def test_the_next_batch_is_planned_with_what_the_canary_measured(built, learned,
     play = yaml.safe_load((rendered.ROLES.parent / "playbooks/activate.yml").read_text())[0]
     task = named("playbooks/activate.yml", "Plan again with the engine that was built")
     hostvars = {"spark-01": {"server_learned": learned}, "spark-02": {"inventory_hostname": "spark-02"}, "spark-03": {"server_learned": [{"where": "own"}]}}
-    names = ("activate_others", "activate_learners", "activate_learned", "activate_brought", "activate_other_engine")
+    names = ("activate_others", "activate_learners", "activate_learned", "activate_brought", "activate_other_engine", "activate_outdated")
     plan = {"engine": {"vllm_version": "0.33.0"}, "servers": [{"name": "a"}]}
     variables = {
         **rendered.trusted({key: play["vars"][key] for key in names}),
