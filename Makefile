@@ -11,7 +11,7 @@ DEEP := test_site.py engine_failures/test_engine_failures.py engine_config/test_
 # Unit tests that take long: real playbooks, or all logs of all kinds in every dress. `make test` runs them, `make quick` does without.
 LONG := roles/test_runs_of_nothing.py roles/test_groups_in_the_role_plan.py roles/test_any_output.py roles/test_rank.py plugins/plugin_utils/_diagnosis/test_dresses.py plugins/plugin_utils/_diagnosis/test_hostile_text.py plugins/plugin_utils/_diagnosis/test_wordings.py
 # Of imitated boxes; the others of this kind are in the deep parts.
-IMITATED := test_imitated_runs.py test_imitated_removal.py test_imitated_adopt.py test_imitated_images.py
+IMITATED := test_imitated_runs.py test_imitated_removal.py test_imitated_adopt.py test_imitated_images.py::test_two_servers_of_one_box_have_an_image_each_and_one_that_changes_replaces_its_server_only
 # Of programs of the distribution (HAProxy, Prometheus, Chromium), which run on this machine and share nothing with boxes.
 PROGRAMS := monitoring test_router_haproxy.py test_router_host.py test_router_keepalived.py test_status_page_browser.py test_benchmark_page_browser.py
 BOXES_PREPARE := $(STAGE) boxes python3 tests/boxes/boxes prepare
@@ -129,9 +129,9 @@ deep-judge: setup       # vLLM's own configuration code asked about hundreds of 
 	@$(BOXES_PREPARE)
 	@$(STAGE) $@ pytest -q tests/on_machine/engine_config/test_all_combinations.py
 
-deep-supply: setup      # image and models from box to box
+deep-supply: setup      # image and models from box to box, and servers with images of their own
 	@$(BOXES_PREPARE)
-	@$(STAGE) $@ pytest -q tests/on_machine/test_supply_play.py
+	@$(STAGE) $@ pytest -q tests/on_machine/test_supply_play.py tests/on_machine/test_imitated_images.py
 
 deep-light: setup       # whole runs over light boxes, whose Docker and systemd are stand-ins
 	@$(BOXES_PREPARE)
