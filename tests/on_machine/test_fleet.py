@@ -126,9 +126,9 @@ def test_what_vllm_refuses_ends_the_run_before_anything_is_stopped_and_one_box_a
     for number in (1, 2):
         fleet.ask(number, "mkdir", "-p", "-m", "700", "/var/lib/gb10-vllm/cache/tiny")
     before = [fleet.ask(number, "ls", "-lR", "/var/lib/gb10-vllm/servers", "/etc/gb10-vllm") for number in (1, 2)]
-    refused = play(fleet, "gb10.vllm.site", "-e", servers(args={"dtype": "float32", "no_such_flag": "x"}), code=2)
+    refused = play(fleet, "gb10.vllm.site", "-e", servers(args={"dtype": "float32", "generation_config": "image:/nowhere"}), code=2)
     assert "vLLM refuses tiny, asked before anything was stopped." in refused and "Nothing that serves was changed." in refused
-    assert "--no-such-flag" in refused and "phase Supply" in refused and "Activate" not in refused
+    assert "--generation-config" in refused and "phase Supply" in refused and "Activate" not in refused
     assert sorted(map(len, asked())) == [0, 1], "one box asks for both"
     assert before == [fleet.ask(number, "ls", "-lR", "/var/lib/gb10-vllm/servers", "/etc/gb10-vllm") for number in (1, 2)]
     assert [fleet.ask(number, "sh", "-c", "ls /run/gb10-vllm 2>/dev/null || true").strip() for number in (1, 2)] == ["", ""]
