@@ -146,10 +146,10 @@ def test_a_run_that_fails_gives_every_box_back(fleet):
     image = json.dumps({"gb10_image": {"source": "existing", "name": "nobody-made-it"}})
     failed = play(fleet, "gb10.vllm.site", "-e", image, code=2)
     assert "nobody-made-it" in failed and re.search(r"FAILED +spark-01", failed) and re.search(r"held back +spark-02", failed)
-    assert [fleet.ask(number, "ls", "/var/lib/gb10-vllm").split() for number in (1, 2)] == [["build", "servers"]] * 2
+    assert [fleet.ask(number, "ls", "/var/lib/gb10-vllm").split() for number in (1, 2)] == [["build", "models", "servers"]] * 2
     stopped = play(fleet, "gb10.vllm.rollback", code=2)
     assert "has nothing to go back to" in stopped
-    assert [fleet.ask(number, "ls", "/var/lib/gb10-vllm").split() for number in (1, 2)] == [["build", "servers"]] * 2
+    assert [fleet.ask(number, "ls", "/var/lib/gb10-vllm").split() for number in (1, 2)] == [["build", "models", "servers"]] * 2
 
 
 def test_a_locked_run_builds_nothing(fleet):
@@ -180,7 +180,7 @@ def test_what_proved_itself_is_locked_although_a_later_batch_fails(fleet):
     failed = play(fleet, "gb10.vllm.site", code=2)
     assert re.search(r"FAILED +spark-02 +Activate", failed) and "Its configuration was left as it is." in failed
     assert lock.read_text().count("commit:") == 1 and "spark-01:" in lock.read_text()
-    assert [fleet.ask(number, "ls", "/var/lib/gb10-vllm").split() for number in (1, 2)] == [["build", "servers"]] * 2
+    assert [fleet.ask(number, "ls", "/var/lib/gb10-vllm").split() for number in (1, 2)] == [["build", "models", "servers"]] * 2
     assert play(fleet, "gb10.vllm.site").count("changed=0") == 1, "the lock file gets the second box, which is written with the first"
     assert lock.read_text().count("commit:") == 2
 
