@@ -1,8 +1,8 @@
 # gb10.vllm: what to type. Everything sets itself up; see README.md and tests/boxes/README.md.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-failure demo-down quick test lint yamllint ruff mypy ansible-lint sanity unit unit-long integration on-machine imitated programs molecule e2e group deep compat coverage release mutants mutants-known mutants-planted mutants-sample build clean
-DEEP_PARTS := order plan costs engines judge supply light network monitoring server group memory bundle lifetime upgrade fleet benchmark faults router router-speed
+.PHONY: help setup demo demo-failure demo-down quick test lint yamllint ruff mypy ansible-lint sanity unit unit-long prepared integration on-machine imitated programs e2e group deep compat coverage release mutants mutants-known mutants-planted mutants-sample build clean
+DEEP_PARTS := order plan costs engines judge supply light imitated network monitoring server group memory bundle lifetime upgrade fleet benchmark faults router router-speed
 .PHONY: $(DEEP_PARTS:%=deep-%)
 BOXES ?= 1
 BIN := .venv/bin
@@ -11,7 +11,9 @@ DEEP := test_site.py engine_failures/test_engine_failures.py engine_config/test_
 # Unit tests that take long: real playbooks, or all logs of all kinds in every dress. `make test` runs them, `make quick` does without.
 LONG := roles/test_runs_of_nothing.py roles/test_groups_in_the_role_plan.py roles/test_any_output.py roles/test_rank.py plugins/plugin_utils/_diagnosis/test_dresses.py plugins/plugin_utils/_diagnosis/test_hostile_text.py plugins/plugin_utils/_diagnosis/test_wordings.py
 # Of imitated boxes; the others of this kind are in the deep parts.
-IMITATED := test_imitated_runs.py test_imitated_removal.py test_imitated_adopt.py test_imitated_images.py::test_two_servers_of_one_box_have_an_image_each_and_one_that_changes_replaces_its_server_only
+IMITATED := test_imitated_runs.py test_imitated_removal.py::test_remove_shows_what_goes_takes_it_away_and_nothing_else_and_finds_nothing_again
+# Single tests that the deep parts have.
+ALSO_DEEP := engine_failures/test_rehearsed.py::test_what_its_command_line_and_its_configuration_refuse_is_explained_like_a_failed_start engine_failures/test_rehearsed.py::test_what_only_loading_shows_is_not_found
 # Of programs of the distribution (HAProxy, Prometheus, Chromium), which run on this machine and share nothing with boxes.
 PROGRAMS := monitoring test_router_haproxy.py test_router_host.py test_router_keepalived.py test_status_page_browser.py test_benchmark_page_browser.py
 BOXES_PREPARE := $(STAGE) boxes python3 tests/boxes/boxes prepare
@@ -27,7 +29,7 @@ help:
 	@echo "make demo-failure  a refused argument costs no request; a broken canary is put back while the others answer (after make demo BOXES=2)"
 	@echo "make demo-down     remove all that make demo made; .cache stays for the next time"
 	@echo "make quick         lint, sanity and the unit tests that take no time"
-	@echo "make test          quick, integration, molecule and the end-to-end run with the real vLLM"
+	@echo "make test          quick, integration and the end-to-end run with the real vLLM"
 	@echo "make deep          what takes too long for every change; in parts: $(DEEP_PARTS:%=deep-%)"
 	@echo "make compat        the archive in ansible-core 2.18, 2.19, 2.20 and 2.21 (not part of make test)"
 	@echo "make coverage      how many lines of plugins/ run in the tests that need no Docker; goes on where it stopped (docs/testing.md)"
@@ -57,8 +59,8 @@ quick: setup
 
 test: setup
 	@$(STAGE) --begin
-	@code=0; $(MAKE) --no-print-directory --keep-going --jobs 2 --output-sync=target lint sanity unit unit-long || code=1; \
-	$(MAKE) --no-print-directory --keep-going integration molecule e2e || code=1; $(STAGE) --times; exit $$code
+	@code=0; $(MAKE) --no-print-directory --keep-going --jobs 3 --output-sync=target prepared lint sanity unit unit-long || code=1; \
+	$(MAKE) --no-print-directory --keep-going integration e2e || code=1; $(STAGE) --times; exit $$code
 
 lint: yamllint ruff mypy ansible-lint
 
@@ -83,25 +85,25 @@ unit: setup
 unit-long: setup
 	@$(STAGE) $@ pytest -q $(LONG:%=tests/unit/%)
 
-# In two at once: what runs over imitated boxes waits most of the time. The three share nothing.
-integration: setup
+# What the tests below need; `make test` brings it while it lints, for most of the time is spent with waiting for the network and the disk.
+prepared: setup
 	@tests/setup --browser
 	@tests/setup --router
 	@tests/setup --monitoring
 	@$(BOXES_PREPARE)
+
+# In two at once: what runs over imitated boxes waits most of the time. The three share nothing.
+integration: prepared
 	@$(MAKE) --no-print-directory --keep-going --jobs 2 --output-sync=target on-machine imitated programs
 
 on-machine:
-	@$(STAGE) $@ pytest -q tests/on_machine --ignore-glob 'tests/on_machine/test_imitated_*.py' $(DEEP:%=--ignore tests/on_machine/%) $(PROGRAMS:%=--ignore tests/on_machine/%)
+	@$(STAGE) $@ pytest -q tests/on_machine --ignore-glob 'tests/on_machine/test_imitated_*.py' $(DEEP:%=--ignore tests/on_machine/%) $(PROGRAMS:%=--ignore tests/on_machine/%) $(ALSO_DEEP:%=--deselect tests/on_machine/%)
 
 imitated:
 	@$(STAGE) $@ pytest -q $(IMITATED:%=tests/on_machine/%)
 
 programs:
 	@$(STAGE) $@ pytest -q $(PROGRAMS:%=tests/on_machine/%) $(DEEP:%=--ignore tests/on_machine/%)
-
-molecule: setup
-	@$(STAGE) molecule sh -c '$(MOLECULE) default'
 
 e2e: setup
 	@$(STAGE) e2e pytest -v -x tests/e2e --ignore tests/e2e/test_server.py --ignore tests/e2e/test_moves.py --ignore tests/e2e/test_bundle.py --ignore tests/e2e/test_upgrade.py --ignore tests/e2e/test_memory.py --ignore tests/e2e/test_benchmark.py --ignore tests/e2e/test_tune.py --ignore tests/e2e/test_group.py --ignore tests/e2e/test_first_and_last.py
@@ -121,21 +123,25 @@ deep-costs: setup       # what the monitoring costs a box and its host, within t
 	@tests/setup --monitoring
 	@$(STAGE) $@ python3 tests/benchmarks/bench_monitoring.py --seconds 60
 
-deep-engines: setup     # a real engine that fails in every way we know to bring about
+deep-engines: setup     # a real engine that fails in every way we know to bring about, and what it says of its memory at every start
 	@$(BOXES_PREPARE)
-	@$(STAGE) $@ pytest -q tests/on_machine/engine_failures/test_engine_failures.py tests/on_machine/engine_failures/test_spoken.py
+	@$(STAGE) $@ env GB10_ALL_CASES=1 pytest -q tests/on_machine/engine_failures/test_engine_failures.py tests/on_machine/engine_failures/test_spoken.py tests/on_machine/engine_failures/test_rehearsed.py tests/on_machine/engine_sizing
 
-deep-judge: setup       # vLLM's own configuration code asked about hundreds of models, arguments and environments
+deep-judge: setup       # vLLM's own configuration code asked about hundreds of models, arguments and environments; ours, by ten thousand broken inputs
 	@$(BOXES_PREPARE)
-	@$(STAGE) $@ pytest -q tests/on_machine/engine_config/test_all_combinations.py
+	@$(STAGE) $@ env GB10_ALL_CASES=1 pytest -q tests/on_machine/engine_config/test_all_combinations.py tests/on_machine/sizing/test_fuzz.py
 
 deep-supply: setup      # image and models from box to box, and servers with images of their own
 	@$(BOXES_PREPARE)
-	@$(STAGE) $@ pytest -q tests/on_machine/test_supply_play.py tests/on_machine/test_imitated_images.py
+	@$(STAGE) $@ env GB10_ALL_CASES=1 pytest -q tests/on_machine/test_supply_play.py tests/on_machine/test_imitated_images.py tests/on_machine/test_role_image.py tests/on_machine/test_image_ref.py
 
 deep-light: setup       # whole runs over light boxes, whose Docker and systemd are stand-ins
 	@$(BOXES_PREPARE)
 	@$(STAGE) $@ pytest -q tests/on_machine/test_fleet.py
+
+deep-imitated: setup    # whole runs over imitated boxes that not every change needs: taken over, taken away, a recipe, a bare box
+	@$(BOXES_PREPARE)
+	@$(STAGE) $@ pytest -q tests/on_machine/test_imitated_further.py tests/on_machine/test_imitated_removal.py tests/on_machine/test_imitated_adopt.py
 
 deep-network: setup     # fabric and host on boxes with a real systemd, networkd and netplan
 	@$(BOXES_PREPARE)
@@ -175,9 +181,9 @@ deep-upgrade: setup     # a box that an earlier state of this collection deploye
 	@$(BOXES_PREPARE)
 	@$(STAGE) $@ pytest -q tests/e2e/test_upgrade.py
 
-deep-fleet: setup       # a canary that fails, batches, drift, pruning
+deep-fleet: setup       # molecule: one box from nothing and again; a canary that fails, batches, drift, pruning
 	@$(BOXES_PREPARE)
-	@$(STAGE) $@ sh -c '$(MOLECULE) fleet'
+	@$(STAGE) $@ sh -c '$(MOLECULE) default && $(MOLECULE) fleet'
 
 deep-benchmark: setup   # the servers measured and tuned, with the real tool and over an imitated box
 	@tests/setup --router

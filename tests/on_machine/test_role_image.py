@@ -12,6 +12,7 @@ import os
 import pytest
 from playbook import LOCAL, play
 from recipe import BASE, Recipe, docker
+from sample import every
 
 PLAYBOOK = """
 - hosts: boxes
@@ -93,17 +94,20 @@ def test_a_failure_is_one_message_with_the_last_lines_and_the_log(site):
 
 @pytest.mark.parametrize(
     "image, sentence",
-    [
-        ({"ref": "0" * 40}, "reference is not a tree"),
-        ({"ref": "no-such-branch"}, "could not be checked out of"),
-        ({"repository": "/nonexistent/repo.git"}, "/nonexistent/repo.git"),
-        ({"repository": "https://user:secret@127.0.0.1:9/repo.git"}, "https://127.0.0.1:9/repo.git"),
-        ({"reff": "main"}, "gb10_image.reff. Supported parameters include"),
-        ({"wheels": "prebuilt"}, "cannot build with wheels=prebuilt: it offers release, nightly, none"),
-        ({"source": "archive", "archive": "/nonexistent.tar"}, "/nonexistent.tar cannot be read on this box"),
-        ({"source": "archive", "archive": "/nonexistent.tar", "archive_on": "controller"}, "/nonexistent.tar cannot be read on the controller"),
-        ({"source": "existing"}, "is not on this box, and source=existing"),
-    ],
+    every(
+        2,
+        [
+            ({"ref": "0" * 40}, "reference is not a tree"),
+            ({"ref": "no-such-branch"}, "could not be checked out of"),
+            ({"repository": "/nonexistent/repo.git"}, "/nonexistent/repo.git"),
+            ({"repository": "https://user:secret@127.0.0.1:9/repo.git"}, "https://127.0.0.1:9/repo.git"),
+            ({"reff": "main"}, "gb10_image.reff. Supported parameters include"),
+            ({"wheels": "prebuilt"}, "cannot build with wheels=prebuilt: it offers release, nightly, none"),
+            ({"source": "archive", "archive": "/nonexistent.tar"}, "/nonexistent.tar cannot be read on this box"),
+            ({"source": "archive", "archive": "/nonexistent.tar", "archive_on": "controller"}, "/nonexistent.tar cannot be read on the controller"),
+            ({"source": "existing"}, "is not on this box, and source=existing"),
+        ],
+    ),
 )
 def test_bad_input_is_one_clear_sentence(site, image, sentence):
     done = run(site, image=image)

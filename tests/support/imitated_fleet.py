@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Two imitated boxes that serve what is wanted, made once for a file of tests and put back before each of them."""
+"""Two imitated boxes that serve what is wanted, made once for all tests of a run and put back before each of them."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def watched(fleet):
     assert [one for one in (secret, KEY, TOKEN) if one in fleet.said] == [], "a secret was shown"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def fleet(tmp_path_factory):
     with seeded(tmp_path_factory.mktemp("imitated")) as up:
         yield up

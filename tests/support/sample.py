@@ -16,3 +16,13 @@ T = TypeVar("T")
 def every(step: int, cases: Sequence[T], number: int = 0) -> Sequence[T]:
     """Each ``step``-th of the cases, others for each ``number``; all of them where GB10_ALL_CASES is set."""
     return cases if os.environ.get("GB10_ALL_CASES") else cases[number % step :: step]
+
+
+def first(count: int, cases: Sequence[T]) -> Sequence[T]:
+    """The first ``count`` of the cases; all of them where GB10_ALL_CASES is set."""
+    return cases if os.environ.get("GB10_ALL_CASES") else cases[:count]
+
+
+def share(of: int, count: int) -> int:
+    """One ``of``-th of a count of examples; all of them where GB10_ALL_CASES is set."""
+    return count if os.environ.get("GB10_ALL_CASES") else count // of

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""More than 10,000 mutated inputs: each gives a result or one sentence, never a traceback."""
+"""Mutated inputs: each gives a result or one sentence, never a traceback. More than 10,000 in `make deep-judge`, a quarter of them in `make test`."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from ansible_collections.gb10.vllm.plugins.plugin_utils._report.plan_picture imp
 from ansible_collections.gb10.vllm.plugins.plugin_utils._report.plan_table import plan_table
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sample import share
 
 GIB = 2**30
 GOLDEN = checkpoints.golden_weights()
@@ -28,7 +29,7 @@ BASE = list(checkpoints.dense(GOLDEN["Qwen3-0.6B", 1]["config"]))[:12]
 MEMORY = {"total_bytes": 128 * GIB, "available_bytes": 110 * GIB, "cuda_total_bytes": 120 * GIB, "cuda_total_source": "t"}
 BOX = {"memory": MEMORY, "holders": [{"pid": 1, "name": "x", "bytes": 5}], "docker": {"containers": []}, "servers": {}}
 COUNTS: dict[str, int] = {}
-LEAST = 10_000
+LEAST = share(4, 10_000)
 
 SCALARS = st.one_of(
     st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(), st.text(max_size=6), st.sampled_from([0, 1, -1, 2**31, 1e308, "auto", "", "64K"])
@@ -88,7 +89,7 @@ def mutated(draw, value, times=3):
     return value
 
 
-@settings(FUZZ, max_examples=2500)
+@settings(FUZZ, max_examples=share(4, 2500))
 @given(st.data())
 def test_configs(data):
     counted("config")
@@ -106,7 +107,7 @@ def test_configs(data):
         one_sentence(error)
 
 
-@settings(FUZZ, max_examples=2500)
+@settings(FUZZ, max_examples=share(4, 2500))
 @given(st.data())
 def test_header_values(data):
     counted("header")
@@ -119,7 +120,7 @@ def test_header_values(data):
         one_sentence(error)
 
 
-@settings(FUZZ, max_examples=2000)
+@settings(FUZZ, max_examples=share(4, 2000))
 @given(data=st.data())
 def test_file_bytes(tmp_path_factory, data):
     """Whole shards and indexes with bytes flipped, cut and inserted, read from disk."""
@@ -166,7 +167,7 @@ RUNNING = {"labels": {"gb10.vllm.server": "a"}, "status": "running"}
 INFO = {"config": GOLDEN["Qwen3-0.6B", 1]["config"], "weights": weights.summarise(BASE, GOLDEN["Qwen3-0.6B", 1]["config"]), "kind": "chat"}
 
 
-@settings(FUZZ, max_examples=3500)
+@settings(FUZZ, max_examples=share(4, 3500))
 @given(st.data())
 def test_servers_boxes_records_and_models(data):
     counted("plan")
