@@ -143,6 +143,7 @@ OPTIONS = {
 
 def adopt(final: str, sums: dict, check: bool) -> dict:
     """Verify what was copied there and give it its name."""
+    model_store.refuse_foreign(final)
     previous = None if check else model_store.adopt(final, sums)
     directory = versions.directory_of(final)
     revision = model_store.read_record(directory).get("revision")

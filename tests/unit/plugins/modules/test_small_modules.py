@@ -219,6 +219,17 @@ def test_what_was_copied_to_a_box_gets_its_name_when_its_sums_fit(programs, tmp_
     assert "mutually exclusive" in run_module("model_fetch", path=f"{tmp_path}/m", sums=sums, repo_id="a/b")["msg"]
 
 
+@pytest.mark.parametrize("check", [True, False])
+def test_somebody_elses_directory_is_refused_in_check_mode_too(programs, tmp_path, check):
+    programs.answer("docker")
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m.partial").mkdir()
+    (tmp_path / "m.partial/config.json").write_text("{}")
+    sums = {"config.json": {"size": 2, "sha256": hashlib.sha256(b"{}").hexdigest()}}
+    said = run_module("model_fetch", path=f"{tmp_path}/m", sums=sums, check=check)
+    assert said.get("failed") and "was not brought by this collection, so it is not replaced" in said["msg"]
+
+
 def test_ports_that_are_none_are_refused():
     said = run_module("monitoring_info", address="127.0.0.1", ports={"a": "x"})
     assert said["failed"] and said["msg"] == "ports has {'a': 'x'}, and a port is a number from 1 to 65535; correct it."
