@@ -173,7 +173,8 @@ def diagnose(logs: dict[str, str], entries: list[Entry], context: frozenset[str]
     notes = _notes(hits)
     started = {log.node: log.started for log in read if log.kind == SERVER}
     # What was said before a server came up did not keep it from coming up.
-    fatal = [hit for hit in hits if hit.entry.severity == "fatal" and hit.line_number >= started.get(hit.node, 0) and not _is_harmless(hit, started)]
+    late = [hit for hit in hits if hit.entry.outside or hit.line_number >= started.get(hit.node, 0)]
+    fatal = [hit for hit in late if hit.entry.severity == "fatal" and not _is_harmless(hit, started)]
     own = _end_of_another(fatal, read)
     root = own or (_named_in(fatal[0], hits) if fatal else None)
     explained = _explained([hit for hit in fatal if hit.entry.raised_in is None])

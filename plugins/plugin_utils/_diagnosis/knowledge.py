@@ -47,6 +47,7 @@ _OPTIONAL: dict[str, type | tuple[type, ...]] = {
     "marker": bool,
     "broad": bool,
     "packages": bool,
+    "outside": bool,
 }
 _AUTO = {"level": str, "action": str, "why": str, "set": dict, "env": dict, "unset": list, "unset_env": list, "container": dict}
 
@@ -92,6 +93,8 @@ class Entry:
     """Whether its signature is little more than the type of an exception: its answer also names the features the traceback passed."""
     packages: bool = False
     """Whether it says that code of different versions met: its answer also names the packages at the end of the traceback."""
+    outside: bool = False
+    """Whether another program than the server says it: a server that comes up below takes nothing back."""
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -144,6 +147,7 @@ def parse_entry(raw: object, where: str, *, with_example: bool = True) -> Entry:
         marker=raw.get("marker", False),
         broad=raw.get("broad", False),
         packages=raw.get("packages", False),
+        outside=raw.get("outside", False),
     )
     if with_example or entry.example:
         _check_examples(entry, where)

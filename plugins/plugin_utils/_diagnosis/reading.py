@@ -115,6 +115,7 @@ _LOOKS = re.compile(
     r"[$#] (?:sudo )?(?:(?:docker|podman|nerdctl|kubectl)(?: compose| container| image| system)? "
     r"(?:ps|logs?|inspect|info|images?|ls|stats|version|context|df|config|get|describe|top|port)"
     r"|nvidia-smi|dmesg|journalctl|systemctl (?:status|show|is-|list|cat)|cat|grep|egrep|zgrep|ls|lspci|lsmod|modinfo|head|tail|find|ip|ss|df|du|free|id"
+    r"|ausearch|aa-status|getenforce|sestatus|mokutil --sb-state"
     r"|uname|which|env|printenv|stat|file|ping|hostname|date|timedatectl|echo|export|cd|python3? -m (?:json|pip)|pip3? (?:show|list|check|freeze)"
     r"|uv pip (?:list|show)|git (?:log|status|diff|pull|show)|apt(?:-cache)? (?:list|policy|show)|dpkg|sha256sum|ibstat|ibv_devinfo|ethtool|rdma)\b"
 )

@@ -308,6 +308,16 @@ ERROR 03-27 16:11:56 [core.py:343] FrobnicationError: {text}
 """
 
 
+def test_what_a_balancer_says_of_a_server_holds_though_the_server_came_up(entries):
+    """HAProxy checks a path that vLLM does not have; the server's own log, pasted below, says that it is well."""
+    down = 'Server vllm/box1 is DOWN, reason: Layer7 wrong status, code: {code}, info: "x", check duration: 4ms.\n'
+    up = "(APIServer pid=1) INFO 11-25 18:17:19 [api_server.py:1] vLLM API server version 0.33.0\n(APIServer pid=1) INFO:     Application startup complete.\n"
+    wrong_path = diagnosis.diagnose({"box1": f"[WARNING]  (8) : {down.format(code=404)}{up}"}, entries)
+    assert wrong_path["found"] and "httpchk GET /health" in wrong_path["todo"] and "code: 404" in wrong_path["what"]
+    still_loading = diagnosis.diagnose({"box1": f"[WARNING]  (8) : {down.format(code=503)}{up}"}, entries)
+    assert still_loading["verdict"] == "healthy"
+
+
 def test_an_error_whose_words_no_entry_knows_is_explained_by_where_it_was_raised(entries):
     found = diagnosis.diagnose({"box1": LORA.format(text="layer 7 has no handle")}, entries)
     assert (found["verdict"], found["id"]) == ("known", "GB-813")
