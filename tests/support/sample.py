@@ -11,18 +11,19 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
+ALL = bool(os.environ.get("GB10_ALL_CASES"))
 
 
 def every(step: int, cases: Sequence[T], number: int = 0) -> Sequence[T]:
     """Each ``step``-th of the cases, others for each ``number``; all of them where GB10_ALL_CASES is set."""
-    return cases if os.environ.get("GB10_ALL_CASES") else cases[number % step :: step]
+    return cases if ALL else cases[number % step :: step]
 
 
 def first(count: int, cases: Sequence[T]) -> Sequence[T]:
     """The first ``count`` of the cases; all of them where GB10_ALL_CASES is set."""
-    return cases if os.environ.get("GB10_ALL_CASES") else cases[:count]
+    return cases if ALL else cases[:count]
 
 
 def share(of: int, count: int) -> int:
     """One ``of``-th of a count of examples; all of them where GB10_ALL_CASES is set."""
-    return count if os.environ.get("GB10_ALL_CASES") else count // of
+    return count if ALL else count // of
