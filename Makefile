@@ -1,7 +1,7 @@
 # gb10.vllm: what to type. Everything sets itself up; see README.md and tests/boxes/README.md.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-failure demo-down quick test lint yamllint ruff mypy ansible-lint sanity unit unit-long prepared integration on-machine imitated programs e2e group deep compat coverage release mutants mutants-known mutants-planted mutants-sample build clean
+.PHONY: help setup demo demo-failure demo-down quick test lint yamllint ruff mypy ansible-lint sanity unit unit-long prepared integration on-machine imitated programs whole-way group deep compat coverage release mutants mutants-known mutants-planted mutants-sample build clean
 DEEP_PARTS := order plan costs engines judge supply light imitated network monitoring server group memory bundle lifetime upgrade fleet benchmark faults router router-speed
 .PHONY: $(DEEP_PARTS:%=deep-%)
 BOXES ?= 1
@@ -28,7 +28,7 @@ help:
 	@echo "make demo          emulated boxes, site.yml over SSH, a real answer (BOXES=2 for two boxes, GROUP=2 for one server over two, MONITORING=1 with Prometheus, a benchmark and the pages of both)"
 	@echo "make demo-failure  a refused argument costs no request; a broken canary is put back while the others answer (after make demo BOXES=2)"
 	@echo "make demo-down     remove all that make demo made; .cache stays for the next time"
-	@echo "make quick         lint, sanity and the unit tests that take no time"
+	@echo "make quick         lint, sanity but for its two slowest, and the unit tests that take no time"
 	@echo "make test          quick, integration and the end-to-end run with the real vLLM"
 	@echo "make deep          what takes too long for every change; in parts: $(DEEP_PARTS:%=deep-%)"
 	@echo "make compat        the archive in ansible-core 2.18, 2.19, 2.20 and 2.21 (not part of make test)"
@@ -55,12 +55,12 @@ demo-down:
 
 quick: setup
 	@$(STAGE) --begin
-	@$(MAKE) --no-print-directory --keep-going --jobs 2 --output-sync=target lint sanity unit; code=$$?; $(STAGE) --times; exit $$code
+	@$(MAKE) --no-print-directory --keep-going --jobs 2 --output-sync=target lint sanity unit SANITY="--skip-test pylint --skip-test import"; code=$$?; $(STAGE) --times; exit $$code
 
 test: setup
 	@$(STAGE) --begin
 	@code=0; $(MAKE) --no-print-directory --keep-going --jobs 3 --output-sync=target prepared lint sanity unit unit-long || code=1; \
-	$(MAKE) --no-print-directory --keep-going integration e2e || code=1; $(STAGE) --times; exit $$code
+	$(MAKE) --no-print-directory --keep-going integration || code=1; $(MAKE) --no-print-directory group || code=1; $(STAGE) --times; exit $$code
 
 lint: yamllint ruff mypy ansible-lint
 
@@ -77,7 +77,7 @@ ansible-lint: setup
 	@$(STAGE) $@ ansible-lint --offline --nocolor -q
 
 sanity: setup
-	@$(STAGE) sanity tests/sanity/run
+	@$(STAGE) sanity tests/sanity/run $(SANITY)
 
 unit: setup
 	@$(STAGE) unit pytest -q tests/unit $(LONG:%=--ignore tests/unit/%)
@@ -92,9 +92,9 @@ prepared: setup
 	@tests/setup --monitoring
 	@$(BOXES_PREPARE)
 
-# In two at once: what runs over imitated boxes waits most of the time. The three share nothing.
+# In two at once: what runs over boxes waits most of the time. They share nothing.
 integration: prepared
-	@$(MAKE) --no-print-directory --keep-going --jobs 2 --output-sync=target on-machine imitated programs
+	@$(MAKE) --no-print-directory --keep-going --jobs 2 --output-sync=target on-machine whole-way imitated programs
 
 on-machine:
 	@$(STAGE) $@ pytest -q tests/on_machine --ignore-glob 'tests/on_machine/test_imitated_*.py' $(DEEP:%=--ignore tests/on_machine/%) $(PROGRAMS:%=--ignore tests/on_machine/%) $(ALSO_DEEP:%=--deselect tests/on_machine/%)
@@ -105,8 +105,12 @@ imitated:
 programs:
 	@$(STAGE) $@ pytest -q $(PROGRAMS:%=tests/on_machine/%) $(DEEP:%=--ignore tests/on_machine/%)
 
-e2e: setup
-	@$(STAGE) e2e pytest -v -x tests/e2e --ignore tests/e2e/test_server.py --ignore tests/e2e/test_moves.py --ignore tests/e2e/test_bundle.py --ignore tests/e2e/test_upgrade.py --ignore tests/e2e/test_memory.py --ignore tests/e2e/test_benchmark.py --ignore tests/e2e/test_tune.py --ignore tests/e2e/test_group.py --ignore tests/e2e/test_first_and_last.py
+whole-way:
+	@$(STAGE) $@ pytest -v -x tests/e2e/test_whole_way.py tests/e2e/test_bad_input.py --deselect tests/e2e/test_whole_way.py::test_the_killed_runs_ended_where_an_undisturbed_one_ends
+
+group: setup            # one server over two boxes, in short: started, answers, a rank is killed, answers again
+	@$(BOXES_PREPARE)
+	@$(STAGE) $@ pytest -q -s tests/e2e/test_whole_way_group.py
 
 # What takes too long for every change, in parts that run in any order and bring what they need.
 deep: setup
@@ -157,10 +161,6 @@ deep-server: setup      # a server that is killed in every way, two that swap po
 	@$(BOXES_PREPARE)
 	@$(STAGE) $@ pytest -q -s tests/e2e/test_server.py tests/e2e/test_moves.py
 
-group: setup            # one server over two boxes, in short: started, answers, a rank is killed, answers again
-	@$(BOXES_PREPARE)
-	@$(STAGE) $@ pytest -q -s tests/e2e/test_whole_way_group.py
-
 deep-group: setup       # one server over two boxes, killed in every way
 	@$(BOXES_PREPARE)
 	@$(STAGE) $@ pytest -q -s tests/on_machine/test_imitated_groups.py tests/e2e/test_group.py
@@ -173,9 +173,9 @@ deep-bundle: setup      # a box without a network, from a bundle to an answer
 	@$(BOXES_PREPARE)
 	@$(STAGE) $@ pytest -q -s tests/e2e/test_bundle.py
 
-deep-lifetime: setup    # a box's first and last day: prepared, taken over from what was made by hand, and cleared
+deep-lifetime: setup    # a box's first and last day: prepared, taken over from what was made by hand, and cleared; a run that is killed at every point
 	@$(BOXES_PREPARE)
-	@$(STAGE) $@ pytest -q -s -x tests/e2e/test_first_and_last.py
+	@$(STAGE) $@ env GB10_ALL_CASES=1 pytest -q -s -x tests/e2e/test_first_and_last.py tests/e2e/test_whole_way.py
 
 deep-upgrade: setup     # a box that an earlier state of this collection deployed
 	@$(BOXES_PREPARE)

@@ -4,7 +4,7 @@
 
 """One server over two boxes in short: started, answers, a rank is killed, answers again. Alone: `make group`; everything else: `make deep-group`.
 
-Its name puts it behind test_whole_way.py, whose box has the image that it uses.
+Behind test_whole_way.py, whose box has the image that it uses.
 """
 
 from __future__ import annotations

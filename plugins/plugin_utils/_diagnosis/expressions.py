@@ -2,7 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Whether a regular expression ends soon on any text: logs hold what strangers sent to a server, and expressions come from users too. Pure.
+"""Regular expressions over logs: what each match holds, and whether a search ends soon on any text. Pure.
+
+Logs hold what strangers sent to a server, and expressions come from users too.
 
 What a search costs depends on how many ways there are to match a piece of text. Repetition within repetition gives ways without number; two
 repetitions in a row that may take the same characters, or one with which the expression begins, make the cost grow with the square of a line.
@@ -14,6 +16,7 @@ import re
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 if sys.version_info >= (3, 11):
@@ -31,11 +34,66 @@ _PROBES = [chr(code) for code in (*range(9, 14), *range(32, 127), 0xE9, 0x2014, 
 Node = tuple[Any, Any]
 
 
-def problem(expression: str) -> str | None:
-    """Why an expression may run for long, in half a sentence; None when it ends soon. ``expression`` compiles."""
+class Expression:
+    """A regular expression that looks for plain words first: of a thousand signatures a log holds nothing of nearly all.
+
+    It is compiled when a text holds such words, for compiling all of them takes longer than reading a log.
+    """
+
+    def __init__(self, pattern: str) -> None:
+        """:raises: what the parser of ``re`` raises (``re.error``, ``OverflowError``, ``RecursionError``) for a pattern that is none."""
+        self.pattern = pattern
+        self.words = words(pattern)
+
+    @cached_property
+    def compiled(self) -> re.Pattern:
+        return re.compile(self.pattern, re.MULTILINE)
+
+    def _may_match(self, text: str) -> bool:
+        return not self.words or any(one in text for one in self.words)
+
+    def finditer(self, text: str) -> Iterator[re.Match]:
+        """As that of ``re.Pattern``."""
+        return self.compiled.finditer(text) if self._may_match(text) else iter(())
+
+    def search(self, text: str) -> re.Match | None:
+        """As that of ``re.Pattern``."""
+        return self.compiled.search(text) if self._may_match(text) else None
+
+
+def words(expression: str) -> tuple[str, ...]:
+    """Texts of which every match of an expression holds at least one; none where it says nothing so plain (it matches without regard to case, say)."""
+    tree = _parsed(expression)
+    return () if tree.state.flags & re.IGNORECASE else _words(tree)
+
+
+def _words(tree: Sequence[Node]) -> tuple[str, ...]:
+    """Those of a sequence: of all that it must hold the longest, and of alternatives each one's."""
+    found: list[tuple[str, ...]] = [()]
+    plain = ""
+    for node in tree:
+        name, value = str(node[0]), node[1]
+        if name == "LITERAL":
+            plain += chr(value)
+            continue
+        found, plain = [*found, (plain,)] if plain else found, ""
+        if name == "BRANCH":
+            each = [_words(one) for one in value[1]]
+            found.append(tuple(dict.fromkeys(word for one in each for word in one)) if all(each) else ())
+        elif (name == "SUBPATTERN" and not value[1] & re.IGNORECASE) or (_is_repeat(node) and int(value[0]) > 0):
+            found.append(_words(_inside(node)[0]))
+    return max([*found, (plain,)] if plain else found, key=lambda one: (min(map(len, one), default=0), -len(one)))
+
+
+def _parsed(expression: str) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        tree: Any = parser.parse(expression, re.MULTILINE)
+        return parser.parse(expression, re.MULTILINE)
+
+
+def problem(expression: str) -> str | None:
+    """Why an expression may run for long, in half a sentence; None when it ends soon. ``expression`` compiles."""
+    tree = _parsed(expression)
     return _nested(tree) or _branching(tree) or _in_a_row(tree) or _begins(tree)
 
 

@@ -17,6 +17,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._engine.log import PHASE
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._io.lines import clean_lines
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import expressions
+from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.expressions import Expression
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.repair import RULES
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.vulnerabilities import exposure_verdict
 
@@ -67,7 +68,7 @@ class Entry:
 
     id: str
     stage: str
-    signature: re.Pattern
+    signature: Expression
     example: str
     cause: str
     fix: str
@@ -81,11 +82,11 @@ class Entry:
     phases: tuple[str, ...] = ()
     also_stages: tuple[str, ...] = ()
     counter_examples: tuple[str, ...] = ()
-    raised_in: re.Pattern | None = None
+    raised_in: Expression | None = None
     """Where the traceback above a match has to end: an expression for the deepest frame that says something (``reading.place_of``)."""
-    not_raised_in: re.Pattern | None = None
+    not_raised_in: Expression | None = None
     """Where the same words mean another thing."""
-    beside: re.Pattern | None = None
+    beside: Expression | None = None
     """What has to stand elsewhere in the same log: it tells this cause from others with the same words."""
     marker: bool = False
     """Whether it only tells how something ended; such an entry never names a cause."""
@@ -127,7 +128,7 @@ def parse_entry(raw: object, where: str, *, with_example: bool = True) -> Entry:
     entry = Entry(
         id=raw["id"],
         stage=raw["stage"],
-        signature=_compiled(raw["signature"], f"{where}: the signature"),
+        signature=_expression(raw["signature"], f"{where}: the signature", with_example),
         example=raw.get("example", ""),
         cause=raw["cause"].strip(),
         fix=raw["fix"].strip(),
@@ -141,9 +142,9 @@ def parse_entry(raw: object, where: str, *, with_example: bool = True) -> Entry:
         phases=tuple(raw.get("phases", ())),
         also_stages=tuple(raw.get("also_stages", ())),
         counter_examples=(counter,) if isinstance(counter, str) else tuple(counter),
-        raised_in=_compiled(raw["raised_in"], f"{where}: raised_in") if raw.get("raised_in") else None,
-        not_raised_in=_compiled(raw["not_raised_in"], f"{where}: not_raised_in") if raw.get("not_raised_in") else None,
-        beside=_compiled(raw["beside"], f"{where}: beside") if raw.get("beside") else None,
+        raised_in=_expression(raw["raised_in"], f"{where}: raised_in", with_example) if raw.get("raised_in") else None,
+        not_raised_in=_expression(raw["not_raised_in"], f"{where}: not_raised_in", with_example) if raw.get("not_raised_in") else None,
+        beside=_expression(raw["beside"], f"{where}: beside", with_example) if raw.get("beside") else None,
         marker=raw.get("marker", False),
         broad=raw.get("broad", False),
         packages=raw.get("packages", False),
@@ -154,9 +155,13 @@ def parse_entry(raw: object, where: str, *, with_example: bool = True) -> Entry:
     return entry
 
 
-def _compiled(pattern: str, what: str) -> re.Pattern:
+def _expression(pattern: str, what: str, whole: bool) -> Expression:
+    """``whole``: whether it is compiled at once, for some mistakes show only then; our own are compiled by the tests."""
     try:
-        return re.compile(pattern, re.MULTILINE)
+        expression = Expression(pattern)
+        if whole:
+            _ = expression.compiled
+        return expression
     except (re.error, OverflowError, RecursionError) as error:
         raise GB10Error(f"{what} is not a regular expression: {error}.") from error
 

@@ -6,14 +6,13 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import known_failures
 import pytest
 import yaml
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import diagnosis, knowledge, reading
+from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import diagnosis, expressions, knowledge, reading
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.repair import RULES
 
 LOGS = Path(__file__).parent / "logs"
@@ -268,8 +267,8 @@ def test_every_action_is_one_that_a_server_can_do_by_itself(entries):
 def test_a_wrapper_of_one_node_comes_after_what_the_group_says():
     """Its number alone would not put it behind: what a group says comes after every node's own words."""
     common = {"example": "x", "cause": "c", "fix": "f", "source": ("s",)}
-    group = knowledge.Entry(id="G", stage="multinode", signature=re.compile("rendezvous lost"), **common)
-    wrapper = knowledge.Entry(id="W", stage="host", signature=re.compile("engine core died"), priority=knowledge.WRAPPER_PRIORITY, **common)
+    group = knowledge.Entry(id="G", stage="multinode", signature=expressions.Expression("rendezvous lost"), **common)
+    wrapper = knowledge.Entry(id="W", stage="host", signature=expressions.Expression("engine core died"), priority=knowledge.WRAPPER_PRIORITY, **common)
     hits = diagnosis.find({"a": "engine core died", "b": "rendezvous lost"}, [wrapper, group])
     assert [hit.entry.id for hit in hits] == ["G", "W"]
 

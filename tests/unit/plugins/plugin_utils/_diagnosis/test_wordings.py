@@ -78,7 +78,7 @@ def test_no_line_keeps_a_signature_busy(entries):
         least = float("inf")
         for _attempt in range(3):  # another process may have had the processor
             before = time.process_time()
-            for _match in entry.signature.finditer(text):
+            for _match in entry.signature.compiled.finditer(text):
                 pass
             least = min(least, time.process_time() - before)
             if least < 0.04:
