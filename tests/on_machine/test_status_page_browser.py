@@ -13,7 +13,7 @@ import shutil
 import subprocess
 
 import pytest
-from ansible_collections.gb10.vllm.plugins.filter.fleet import fleet_page
+from ansible_collections.gb10.vllm.plugins.plugin_utils._filters.fleet import fleet_page
 from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet import status, status_page
 from ansible_collections.gb10.vllm.plugins.plugin_utils._report.plan_picture import plan_picture
 from fleet_boxes import UNIT_DIGEST, box, deployed, server

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from ansible_collections.gb10.vllm.plugins.filter import monitoring
+from ansible_collections.gb10.vllm.plugins.plugin_utils._filters import monitoring
 from ansible_collections.gb10.vllm.plugins.plugin_utils._monitoring import prometheus, settings
 from monitoring_programs import PROGRAMS, ROOT, get, running, until
 

@@ -20,7 +20,7 @@ from types import SimpleNamespace
 import jinja2
 import pytest
 import yaml
-from ansible_collections.gb10.vllm.plugins.filter.servers import FilterModule, stale_files
+from ansible_collections.gb10.vllm.plugins.filter.gb10 import FilterModule
 from ansible_collections.gb10.vllm.plugins.module_utils._box import facts as box
 from ansible_collections.gb10.vllm.plugins.module_utils._box import run_lock
 from ansible_collections.gb10.vllm.plugins.module_utils._image import inputs as image_identity
@@ -32,6 +32,7 @@ from ansible_collections.gb10.vllm.plugins.module_utils._model.directory import 
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import wanted
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.wanted import unit_word
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.work import work_order
+from ansible_collections.gb10.vllm.plugins.plugin_utils._filters.servers import stale_files
 from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet import lock as locks
 from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet import lock_file
 from jinja2.nativetypes import NativeEnvironment

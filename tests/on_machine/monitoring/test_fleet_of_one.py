@@ -13,8 +13,8 @@ import subprocess
 import time
 
 import pytest
-from ansible_collections.gb10.vllm.plugins.filter import monitoring
 from ansible_collections.gb10.vllm.plugins.lookup import history as asked
+from ansible_collections.gb10.vllm.plugins.plugin_utils._filters import monitoring
 from ansible_collections.gb10.vllm.plugins.plugin_utils._monitoring import dashboards, history, rules
 from monitored_fleet import KEY, MANAGEMENT, Fleet
 from monitoring_programs import MISSING, NEEDS, get, program, until

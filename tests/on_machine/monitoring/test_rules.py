@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.gb10.vllm.plugins.filter import monitoring
+from ansible_collections.gb10.vllm.plugins.plugin_utils._filters import monitoring
 from ansible_collections.gb10.vllm.plugins.plugin_utils._monitoring import rules
 from monitoring_programs import MISSING, NEEDS, get, program, running, until
 from monitoring_situations import BUSY, SITUATIONS, told

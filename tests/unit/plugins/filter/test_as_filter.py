@@ -6,22 +6,16 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
-from pathlib import Path
 
 import pytest
 from ansible.errors import AnsibleFilterError
+from ansible_collections.gb10.vllm.plugins.filter.gb10 import FilterModule
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.plugin_utils._as_filter import as_filters
 from jinja2 import StrictUndefined, UndefinedError
 
-FOLDER = Path(__file__).parents[4] / "plugins/filter"
-FILTERS = {
-    name: function
-    for path in sorted(FOLDER.glob("*.py"))
-    for name, function in importlib.import_module(f"ansible_collections.gb10.vllm.plugins.filter.{path.stem}").FilterModule().filters().items()
-}
+FILTERS = FilterModule().filters()
 
 
 @pytest.mark.parametrize("value", [None, 7, "text", [3], {"a": {"b": 1}}, {"boxes": {"b": None}}], ids=str)

@@ -11,9 +11,9 @@ import json
 
 import pytest
 import yaml
-from ansible_collections.gb10.vllm.plugins.filter.bundle import bundle_refusal
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.plugin_utils import _bundle as bundle
+from ansible_collections.gb10.vllm.plugins.plugin_utils._filters.bundle import bundle_refusal
 
 
 @pytest.fixture

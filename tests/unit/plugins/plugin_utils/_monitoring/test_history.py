@@ -13,9 +13,9 @@ import threading
 import xml.etree.ElementTree as ElementTree
 
 import pytest
-from ansible_collections.gb10.vllm.plugins.filter.fleet import fleet_page
 from ansible_collections.gb10.vllm.plugins.lookup import history as asked
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.plugin_utils._filters.fleet import fleet_page
 from ansible_collections.gb10.vllm.plugins.plugin_utils._monitoring import history
 from ansible_collections.gb10.vllm.plugins.plugin_utils._report.line_chart import ceiling, line_chart
 

@@ -10,8 +10,8 @@ import re
 
 import pytest
 import yaml
-from ansible_collections.gb10.vllm.plugins.filter import monitoring
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.plugin_utils._filters import monitoring
 from ansible_collections.gb10.vllm.plugins.plugin_utils._monitoring import alertmanager, prometheus, rules, settings
 from hypothesis import given
 from hypothesis import strategies as st

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from ansible_collections.gb10.vllm.plugins.filter import monitoring
+from ansible_collections.gb10.vllm.plugins.plugin_utils._filters import monitoring
 from ansible_collections.gb10.vllm.plugins.plugin_utils._monitoring import targets
 
 SERVERS = [

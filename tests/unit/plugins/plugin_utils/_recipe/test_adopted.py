@@ -11,8 +11,8 @@ import json
 
 import pytest
 import yaml
-from ansible_collections.gb10.vllm.plugins.filter.servers import server_mistakes
 from ansible_collections.gb10.vllm.plugins.module_utils._adoption.container import described, serve_words, shell_text, without_secrets
+from ansible_collections.gb10.vllm.plugins.plugin_utils._filters.servers import server_mistakes
 from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.adopted import adopted
 
 IMAGE = {"Id": "sha256:" + "1" * 64, "RepoTags": ["vllm-node:latest"], "Config": {"Env": ["PATH=/usr/bin", "VLLM_BASE_DIR=/workspace"]}}

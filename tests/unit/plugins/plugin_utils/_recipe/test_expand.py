@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 
 import pytest
-from ansible_collections.gb10.vllm.plugins.filter import monitoring, servers
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.images import of_a_box
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.options import option_mistakes
+from ansible_collections.gb10.vllm.plugins.plugin_utils._filters import monitoring, servers
 from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe import expand
 from ansible_collections.gb10.vllm.plugins.plugin_utils._router import work
 

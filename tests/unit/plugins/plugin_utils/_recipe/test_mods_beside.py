@@ -10,12 +10,12 @@ import os
 import subprocess
 
 import pytest
-from ansible_collections.gb10.vllm.plugins.filter import servers
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._image import layer
 from ansible_collections.gb10.vllm.plugins.module_utils._image import mods as image_mods
 from ansible_collections.gb10.vllm.plugins.module_utils._image.options import Options
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.wanted import image_mistakes
+from ansible_collections.gb10.vllm.plugins.plugin_utils._filters import servers
 from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe import expand, source
 from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.document import read
 from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.images import Beside

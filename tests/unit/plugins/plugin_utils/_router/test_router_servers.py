@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.gb10.vllm.plugins.filter.servers import FilterModule
+from ansible_collections.gb10.vllm.plugins.filter.gb10 import FilterModule
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.plugin_utils._router import servers
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from ansible_collections.gb10.vllm.plugins.filter import tune
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
+from ansible_collections.gb10.vllm.plugins.plugin_utils._filters import tune
 from ansible_collections.gb10.vllm.plugins.plugin_utils._tune import boxes, search
 
 RUN = ["a", "b", "c"]

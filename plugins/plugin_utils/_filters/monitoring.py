@@ -16,7 +16,6 @@ from typing import Any
 import yaml
 from ansible_collections.gb10.vllm.plugins.module_utils._box.tenants import MARK
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.plugin_utils._as_filter import as_filters
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.shapes import Server
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide.wanted import normalise
 from ansible_collections.gb10.vllm.plugins.plugin_utils._monitoring import alertmanager, dashboards, grafana, prometheus, rules, settings, targets
@@ -180,22 +179,16 @@ def remedy(why: str, job: str = "") -> str:
     return f"{why[:200]}."
 
 
-class FilterModule:
-    """The filters of this file."""
-
-    def filters(self) -> dict[str, Callable]:
-        return as_filters(
-            {
-                "alertmanager_file": alertmanager_file,
-                "management_address": management_address,
-                "monitored": monitored,
-                "monitoring_drop_in": drop_in,
-                "monitoring_files": monitoring_files,
-                "monitoring_host_mistakes": settings.host_mistakes,
-                "monitoring_mistakes": monitoring_mistakes,
-                "monitoring_settings": settings.settings,
-                "monitoring_unreached": targets.unreached,
-                "prometheus_url": prometheus_url,
-                "targets_report": targets_report,
-            }
-        )
+FILTERS: dict[str, Callable] = {
+    "alertmanager_file": alertmanager_file,
+    "management_address": management_address,
+    "monitored": monitored,
+    "monitoring_drop_in": drop_in,
+    "monitoring_files": monitoring_files,
+    "monitoring_host_mistakes": settings.host_mistakes,
+    "monitoring_mistakes": monitoring_mistakes,
+    "monitoring_settings": settings.settings,
+    "monitoring_unreached": targets.unreached,
+    "prometheus_url": prometheus_url,
+    "targets_report": targets_report,
+}

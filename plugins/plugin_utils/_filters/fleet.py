@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.plugin_utils._as_filter import as_filters
 from ansible_collections.gb10.vllm.plugins.plugin_utils._fleet import drift, learned, lock, lock_file, maintenance, status, status_page
 from ansible_collections.gb10.vllm.plugins.plugin_utils._monitoring.history import History, gap_s, span
 from ansible_collections.gb10.vllm.plugins.plugin_utils._report.line_chart import line_chart
@@ -73,24 +72,18 @@ def fleet_page(fleet: Mapping[str, Any], seen: Mapping[str, Mapping[str, Any]], 
     return status_page.page(fleet, pictures, title, past if history else None)
 
 
-class FilterModule:
-    """The filters of this file."""
-
-    def filters(self) -> dict[str, Callable]:
-        return as_filters(
-            {
-                "boxes_as_read": boxes_as_read,
-                "learned_starts": learned_starts,
-                "lock_text": lock_text,
-                "lock_content": lock_content,
-                "lock_refused": lock.refused,
-                "locked_problems": lock.locked_problems,
-                "leftover_servers": drift.leftovers,
-                "fleet_status": fleet_status,
-                "fleet_table": status.status_table,
-                "fleet_page": fleet_page,
-                "fleet_report": status.report_table,
-                "maintenance_work": maintenance.maintenance_work,
-                "running_servers": maintenance.running_servers,
-            }
-        )
+FILTERS: dict[str, Callable] = {
+    "boxes_as_read": boxes_as_read,
+    "learned_starts": learned_starts,
+    "lock_text": lock_text,
+    "lock_content": lock_content,
+    "lock_refused": lock.refused,
+    "locked_problems": lock.locked_problems,
+    "leftover_servers": drift.leftovers,
+    "fleet_status": fleet_status,
+    "fleet_table": status.status_table,
+    "fleet_page": fleet_page,
+    "fleet_report": status.report_table,
+    "maintenance_work": maintenance.maintenance_work,
+    "running_servers": maintenance.running_servers,
+}

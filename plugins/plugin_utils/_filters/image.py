@@ -8,12 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ansible_collections.gb10.vllm.plugins.plugin_utils._as_filter import as_filters
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import recipe
 
-
-class FilterModule:
-    """The filters of this file."""
-
-    def filters(self) -> dict[str, Callable]:
-        return as_filters({"recipe_problem": recipe.problem})
+FILTERS: dict[str, Callable] = {"recipe_problem": recipe.problem}

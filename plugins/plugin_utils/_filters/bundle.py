@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.plugin_utils import _bundle as bundle
-from ansible_collections.gb10.vllm.plugins.plugin_utils._as_filter import as_filters
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import distribution
 
 
@@ -32,8 +31,4 @@ def bundle_refusal(hosts: list[str], hostvars: Mapping[str, Mapping[str, Any]]) 
     return f"A bundle holds one image, gb10_image, and {said}: write it for boxes and servers that run with that (--limit, without `image`)."
 
 
-class FilterModule:
-    """The filters of this file."""
-
-    def filters(self) -> dict[str, Callable]:
-        return as_filters({"bundle_models": bundle.models, "bundle_refusal": bundle_refusal, "bundle_sums": bundle_sums})
+FILTERS: dict[str, Callable] = {"bundle_models": bundle.models, "bundle_refusal": bundle_refusal, "bundle_sums": bundle_sums}

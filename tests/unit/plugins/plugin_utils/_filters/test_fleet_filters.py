@@ -6,10 +6,10 @@
 
 from __future__ import annotations
 
-from ansible_collections.gb10.vllm.plugins.filter import fleet, servers
+from ansible_collections.gb10.vllm.plugins.filter.gb10 import FilterModule
 from fleet_boxes import box, deployed
 
-FILTERS = {**fleet.FilterModule().filters(), **servers.FilterModule().filters()}
+FILTERS = FilterModule().filters()
 ONE = box(deployed())
 SEEN = {"spark-1": {"address": "10.0.0.1", "box": ONE}}
 EMPTY = {"boxes": {}, "problem": ""}

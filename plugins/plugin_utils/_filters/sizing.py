@@ -11,7 +11,6 @@ from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._sizing.plan import calculate
-from ansible_collections.gb10.vllm.plugins.plugin_utils._as_filter import as_filters
 from ansible_collections.gb10.vllm.plugins.plugin_utils._report.as_it_runs import as_it_runs
 from ansible_collections.gb10.vllm.plugins.plugin_utils._report.plan_picture import plan_picture
 from ansible_collections.gb10.vllm.plugins.plugin_utils._report.plan_table import plan_table
@@ -43,16 +42,10 @@ def kv_cache_bytes(
     return answer["needed_bytes"]
 
 
-class FilterModule:
-    """The filters of this file."""
-
-    def filters(self) -> dict[str, Callable]:
-        return as_filters(
-            {
-                "kv_cache_bytes": kv_cache_bytes,
-                "human_bytes": human_bytes,
-                "plan_table": plan_table,
-                "plan_picture": plan_picture,
-                "plan_as_it_runs": as_it_runs,
-            }
-        )
+FILTERS: dict[str, Callable] = {
+    "kv_cache_bytes": kv_cache_bytes,
+    "human_bytes": human_bytes,
+    "plan_table": plan_table,
+    "plan_picture": plan_picture,
+    "plan_as_it_runs": as_it_runs,
+}

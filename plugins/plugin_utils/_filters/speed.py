@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.plugin_utils._as_filter import as_filters
 from ansible_collections.gb10.vllm.plugins.plugin_utils._speed import benchy, charts, document, page, results
 
 
@@ -58,15 +57,9 @@ def _text(value: Any) -> str:
     return json.dumps(value, indent=1, sort_keys=True) + "\n"
 
 
-class FilterModule:
-    """The filters of this file."""
-
-    def filters(self) -> dict[str, Callable]:
-        return as_filters(
-            {
-                "benchmark_work": benchmark_work,
-                "benchmark_earlier": benchmark_earlier,
-                "benchmark_result": benchmark_result,
-                "benchmark_page": benchmark_page,
-            }
-        )
+FILTERS: dict[str, Callable] = {
+    "benchmark_work": benchmark_work,
+    "benchmark_earlier": benchmark_earlier,
+    "benchmark_result": benchmark_result,
+    "benchmark_page": benchmark_page,
+}

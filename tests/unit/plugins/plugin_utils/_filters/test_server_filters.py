@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ansible_collections.gb10.vllm.plugins.filter.servers import REFUSED, exposures, start_refusal
+from ansible_collections.gb10.vllm.plugins.plugin_utils._filters.servers import REFUSED, exposures, start_refusal
 
 SERVERS = [{"name": "inside", "address": "127.0.0.1"}, {"name": "outside", "address": "192.168.1.5"}]
 
@@ -27,7 +27,7 @@ def test_a_middling_version_is_warned_about_and_a_new_one_allowed():
 
 
 def test_a_start_that_the_guard_refuses_says_why():
-    guard = (Path(__file__).resolve().parents[4] / "roles" / "server" / "files" / "guard.py").read_text()
+    guard = (Path(__file__).resolve().parents[5] / "roles" / "server" / "files" / "guard.py").read_text()
     assert f'tell(f"{REFUSED}' in guard, "the guard and the role have the same word for it"
     systemd = "Unable to start service x.service: Job for x.service failed"
     journal = ["not started: long ago", "Starting x.service", "not started: x takes 9.0 GiB and 8.0 GiB are available.", "x.service: Failed with result"]

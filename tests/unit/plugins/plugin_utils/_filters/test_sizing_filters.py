@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 from ansible.errors import AnsibleFilterError
-from ansible_collections.gb10.vllm.plugins.filter.sizing import FilterModule
+from ansible_collections.gb10.vllm.plugins.filter.gb10 import FilterModule
 
 FILTERS = FilterModule().filters()
 CONFIG = {

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
-from ansible_collections.gb10.vllm.plugins.plugin_utils._as_filter import as_filters
 from ansible_collections.gb10.vllm.plugins.plugin_utils._speed import profiles
 from ansible_collections.gb10.vllm.plugins.plugin_utils._tune import boxes, ending, search
 
@@ -51,24 +50,18 @@ def tune_trial(state: Mapping[str, Any], candidate: Mapping[str, Any], came: Map
     return search.with_trial(state, candidate, came["outcome"], came["why"], json.loads(came["result"]) if came["result"] else None)
 
 
-class FilterModule:
-    """The filters of this file."""
-
-    def filters(self) -> dict[str, Callable]:
-        return as_filters(
-            {
-                "tune_profile": tune_profile,
-                "tune_begun": tune_begun,
-                "tune_boxes": boxes.boxes_of,
-                "tune_came": boxes.came,
-                "tune_following": search.following,
-                "tune_hosts": boxes.hosts_of,
-                "tune_original": search.original_of,
-                "tune_records": boxes.records_of,
-                "tune_replaced": search.replaced,
-                "tune_servers": tune_servers,
-                "tune_trial": tune_trial,
-                "tune_ending": ending.ending,
-                "tune_page": ending.page,
-            }
-        )
+FILTERS: dict[str, Callable] = {
+    "tune_profile": tune_profile,
+    "tune_begun": tune_begun,
+    "tune_boxes": boxes.boxes_of,
+    "tune_came": boxes.came,
+    "tune_following": search.following,
+    "tune_hosts": boxes.hosts_of,
+    "tune_original": search.original_of,
+    "tune_records": boxes.records_of,
+    "tune_replaced": search.replaced,
+    "tune_servers": tune_servers,
+    "tune_trial": tune_trial,
+    "tune_ending": ending.ending,
+    "tune_page": ending.page,
+}
