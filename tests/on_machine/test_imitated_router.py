@@ -40,15 +40,20 @@ def test_what_the_inventory_says_of_a_router_is_what_haproxy_has(boxes):
     said = {
         "gb10_router_address": "10.77.0.1", "gb10_router_port": 8443, "gb10_router_body_kib": 512, "gb10_router_timeout_s": 700, "gb10_router_maxconn": 7,
         "gb10_router_queue_timeout_s": 77, "gb10_router_connections": 4000, "gb10_router_affinity": "X-Session-Id", "gb10_router_metrics_port": 9101,
-        "gb10_router_metrics_address": "127.0.0.2",
+        "gb10_router_metrics_address": "127.0.0.2", "gb10_agent_port": 8099,
+        "gb10_router_tls": {"certificate": "/srv/own.pem", "key": "/srv/own.key"},
     }  # fmt: skip
+    boxes.ask(ROUTER, "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=own.example -days 60 -keyout /srv/own.key -out /srv/own.pem")
     with load(boxes, clients=4) as seen:
         boxes.play("router", "-e", json.dumps(said))
     config = boxes.ask(ROUTER, "cat /etc/haproxy/haproxy.cfg")
     assert whole(seen), "a reload costs nothing"
     for line in ("bind 10.77.0.1:8443 ", f"tune.bufsize {512 * 1024 + 65536}", "timeout server 700s", " maxconn 7 ", "timeout queue 77s", "maxconn 4000",
-                 "balance hash req.fhdr(X-Session-Id)", "bind 127.0.0.2:9101"):  # fmt: skip
+                 "balance hash req.fhdr(X-Session-Id)", "bind 127.0.0.2:9101", "agent-port 8099"):  # fmt: skip
         assert line in config, line
+    assert "CN=own.example" in boxes.ask(ROUTER, "openssl x509 -noout -subject -in /etc/haproxy/gb10-router.pem").replace(" ", "")
+    alone = flat(boxes.play("router", "-e", json.dumps({"gb10_router_floating": {"address": "10.77.0.100/24"}}), code=2))
+    assert "gb10_router_floating is for two routers or more, and gb10_routers names only one" in alone
     assert not [key for key in (KEY, BOX_KEY) if key in config + boxes.said]
     nowhere = flat(boxes.play("router", "-e", json.dumps({"gb10_routers": "elsewhere"}), code=2))
     assert "gb10_routers names elsewhere, which is neither a host nor a group of this inventory" in nowhere
@@ -119,3 +124,8 @@ def test_both_routers_are_drained_and_a_stop_that_has_to_give_up_gives_back_what
         assert time.monotonic() - began < 120
     assert "are left in the router at the end of gb10_drain_timeout_s (tiny/spark-01 1)" in said and seen["failed"] == []
     assert boxes.answers(ONE) and boxes.held() == [] and [servers(boxes, router) for router in both] == [USED, USED]
+    # Whoever would rather go on than wait cuts them off: those and no others.
+    with load(boxes, clients=2, tokens=600, router="router-2") as seen:
+        boxes.play("stop", "-l", ONE, "-e", "gb10_drain_timeout_s=4", "-e", "gb10_drain_go_on=true")
+    assert len(seen["failed"]) <= 2 and not boxes.answers(ONE)
+    assert [kept_drained(boxes, router) for router in both] == [[ONE], [ONE]]

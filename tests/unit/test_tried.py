@@ -17,11 +17,7 @@ from test_promises import exists
 ROOT = Path(__file__).parents[2]
 # Variables that no test sets through the roles yet: those of features that came together with this table.
 UNSET = {
-    "gb10_agent_port",
-    "gb10_drain_go_on",
     "gb10_router_ca",
-    "gb10_router_floating",
-    "gb10_router_tls",
     "gb10_router_tls_name",
 }
 # Ways that no test goes down, each with the reason.
