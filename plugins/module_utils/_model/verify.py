@@ -9,12 +9,11 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import shutil
-import subprocess
 import time
 from collections.abc import Sequence
 
 from ansible_collections.gb10.vllm.plugins.module_utils._io.apart import apart
+from ansible_collections.gb10.vllm.plugins.module_utils._io.command import run
 from ansible_collections.gb10.vllm.plugins.module_utils._io.files import read_json
 from ansible_collections.gb10.vllm.plugins.module_utils._model.content import Sums, sha256_gently, unread
 
@@ -56,8 +55,7 @@ def _stand_back() -> None:
     os.nice(19)
     with contextlib.suppress(OSError):
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-    if tool := shutil.which("ionice"):
-        subprocess.run([tool, "-c", "3", "-p", str(os.getpid())], check=False, capture_output=True)
+    run(["ionice", "-c", "3", "-p", str(os.getpid())])  # where there is none, the processor's queue has to do
 
 
 def read_all(state_dir: str, directories: Sequence[str]) -> None:
