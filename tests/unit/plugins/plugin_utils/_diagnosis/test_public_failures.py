@@ -22,10 +22,10 @@ from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import diagno
 
 GPU_LOGS = Path(__file__).resolve().parents[4] / "gpu" / "logs"
 CASES = Path(__file__).parent / "cases"
-COUNTED_SET = "learned_q"
+COUNTED_SET = "kept_out"
 """The folder that was counted last. Nobody who writes entries has read it; once it is read, it joins the learned ones."""
-KEPT_OUT_DIGEST = "a03f7b4748254dfff9b57336f465936ef27b6d9a757bb73e2fc8d69cc55045be"
-COUNTED = {"found": 32, "wrong": 10, "alarms": 0, "without_decisive_line": 8}
+KEPT_OUT_DIGEST = "794bb659ca815112adfada62117d995f715d6e986950b2079e0ce39ccff2e993"
+COUNTED = {"found": 43, "wrong": 3, "alarms": 1, "without_decisive_line": 4}
 """What was counted once, when the entries were finished. The goal (90 % found, nothing wrong, no false alarm) is not reached; it must not get worse."""
 LEARNED = sorted(path.name for path in CASES.iterdir() if (path / "index.yml").exists() and path.name != "kept_out")
 
