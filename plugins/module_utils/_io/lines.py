@@ -18,7 +18,7 @@ LONGEST_LINE = 8192
 """Characters of a line that are looked at; what is longer was not written for people."""
 LONGEST_JSON = 65536
 """Characters of a line of JSON, which may hold a whole traceback; expressions see only the lines in it, each cut to ``LONGEST_LINE``."""
-_ROUNDS = 8
+_ROUNDS = 24
 
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[@-Z\\-_]|\\x1b\[[0-9;]*m|\^\[\[[0-9;]*m")
 # Those of one byte beyond ASCII (C1) and those that turn the direction of writing, too: what is shown of a log comes to a terminal.
@@ -83,12 +83,11 @@ def cut(line: str) -> str:
 
 def _undressed(line: str) -> str:
     line = _CONTROL.sub("", _ANSI.sub("", cut(line))).rstrip()
-    for _round in range(_ROUNDS):  # prefixes nest, in any order
-        before = line
-        for prefix in _PREFIXES:
-            line = prefix.sub("", line, count=1)
-        if line == before:
+    for _round in range(_ROUNDS):  # prefixes nest, in any order; what is under one is looked at from the first on, which are the longer ones
+        bare = next((shorter for shorter in (prefix.sub("", line, count=1) for prefix in _PREFIXES) if shorter != line), line)
+        if bare == line:
             break
+        line = bare
     return line
 
 

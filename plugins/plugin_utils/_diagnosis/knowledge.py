@@ -160,7 +160,7 @@ def _expression(pattern: str, what: str, whole: bool) -> Expression:
     try:
         expression = Expression(pattern)
         if whole:
-            _ = expression.compiled
+            re.compile(pattern, re.MULTILINE)
         return expression
     except (re.error, OverflowError, RecursionError) as error:
         raise GB10Error(f"{what} is not a regular expression: {error}.") from error
