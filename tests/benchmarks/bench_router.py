@@ -40,8 +40,6 @@ import real_router  # noqa: E402
 from real_router import BOX_KEY, CLIENT_KEYS, Router, behind  # noqa: E402
 
 ADDED_MS, TWICE, ROUNDS = 1.0, 1.9, 3
-# Requests wait in the router and not in the engine, so a seat that becomes free stays so for one trip between them.
-NO_LESS = 0.99
 """Goals: what a router may add to one request at the median, and what two boxes have to be worth of one; rates are the medians of so many rounds."""
 TOKEN_S, TOKENS, SEATS, CLIENTS, REQUESTS = 0.05, 20, 8, 32, 4
 
@@ -207,7 +205,7 @@ def measured(place: Path) -> list[str]:
         one, both, straight = (statistics.median(found) for found in (single, double, turns))
         print(f"{CLIENTS} clients: one engine of {SEATS} seats {one:.1f}/s, two {both:.1f}/s = {both / one:.2f} x (at least {TWICE:g})")
         print(
-            f"directly in turn {straight:.2f}/s ({min(turns):.2f} to {max(turns):.2f}): the router's {both / straight:.3f} x (of the slowest {NO_LESS:g})",
+            f"directly in turn {straight:.2f}/s ({min(turns):.2f} to {max(turns):.2f}): the router's {both / straight:.3f} x (not below the slowest)",
             flush=True,
         )
     finally:
@@ -215,7 +213,7 @@ def measured(place: Path) -> list[str]:
         alone.close()
         for process in running:
             process.terminate()
-    goals = {"added latency": added <= ADDED_MS, "two boxes against one": both >= TWICE * one, "against asking directly": both >= NO_LESS * min(turns)}
+    goals = {"added latency": added <= ADDED_MS, "two boxes against one": both >= TWICE * one, "against asking directly": both >= min(turns)}
     return [name for name, met in goals.items() if not met]
 
 

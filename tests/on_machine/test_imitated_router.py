@@ -44,10 +44,10 @@ def test_what_the_inventory_says_of_a_router_is_what_haproxy_has(boxes):
         "gb10_router_tls": {"certificate": "/srv/own.pem", "key": "/srv/own.key"},
     }  # fmt: skip
     boxes.ask(ROUTER, "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=own.example -days 60 -keyout /srv/own.key -out /srv/own.pem")
-    with load(boxes, clients=4) as seen:
+    with load(boxes) as seen:
         boxes.play("router", "-e", json.dumps(said))
     config = boxes.ask(ROUTER, "cat /etc/haproxy/haproxy.cfg")
-    assert seen["failed"] == [] and seen["good"] > 20, "a reload costs nothing"
+    assert whole(seen), "a reload costs nothing"
     for line in ("bind 10.77.0.1:8443 ", f"tune.bufsize {512 * 1024 + 65536}", "timeout server 700s", " maxconn 7 ", "timeout queue 77s", "maxconn 4000",
                  "balance hash req.fhdr(X-Session-Id)", "bind 127.0.0.2:9101", "agent-port 8099"):  # fmt: skip
         assert line in config, line

@@ -52,10 +52,10 @@ for kind in ("action", "callback", "filter", "lookup", "plugin_utils"):
         tried += 1
 assert tried > 100, tried
 
-from ansible_collections.gb10.vllm.plugins.filter.gb10 import FilterModule as sizing
+from ansible_collections.gb10.vllm.plugins.filter.gb10 import FilterModule
 config = {"architectures": ["LlamaForCausalLM"], "num_hidden_layers": 4, "hidden_size": 512, "num_attention_heads": 8, "num_key_value_heads": 2,
           "dtype": "bfloat16", "max_position_embeddings": 8192}
-assert sizing().filters()["kv_cache_bytes"](config, max_model_len=4096)
+assert FilterModule().filters()["kv_cache_bytes"](config, max_model_len=4096)
 
 from ansible_collections.gb10.vllm.plugins.plugin_utils._follow import controller
 asked = []
