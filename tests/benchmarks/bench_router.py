@@ -8,7 +8,8 @@
     .venv/bin/python tests/benchmarks/bench_router.py [--idle 5000]          # or make deep-router-speed; it fails where a goal is missed
 
 Added latency of one client, beside asking the engine directly over plain HTTP on a connection that is kept (the router's is TLS, kept as well); requests
-per second at 32 clients over one engine, two engines, and directly in turn; how many streams that say nothing are held, and HAProxy's memory meanwhile.
+per second at 32 clients over one engine, two engines, and directly in turn, with answers of one length and of many; how many streams that say nothing are
+held, and HAProxy's memory meanwhile.
 
 Each engine is a process of its own with as many seats as a vLLM's `max_num_seqs`, asleep while it "computes", so that neither it nor the clients' Python
 takes the time that is measured; connections and their TLS are made before the clock runs.
@@ -20,9 +21,11 @@ import argparse
 import asyncio
 import contextlib
 import http.client
+import itertools
 import json
 import multiprocessing
 import multiprocessing.process
+import random
 import resource
 import socket
 import ssl
@@ -31,6 +34,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,11 +46,13 @@ from real_router import BOX_KEY, CLIENT_KEYS, Router, behind  # noqa: E402
 ADDED_MS, TWICE, ROUNDS = 1.0, 1.9, 3
 """Goals: what a router may add to one request at the median, and what two boxes have to be worth of one; rates are the medians of so many rounds."""
 TOKEN_S, TOKENS, SEATS, CLIENTS, REQUESTS = 0.05, 20, 8, 32, 4
+SAME, MANY = [TOKENS] * CLIENTS * REQUESTS, random.Random(15).choices(range(5, 36), k=3 * CLIENTS * REQUESTS)
+"""How many tokens the answers have: all the same, so that engines asked in turn end together; or as people's do."""
 
 
-async def engine(address: str, port: int) -> None:
+async def engine(address: str, port: int, held: int) -> None:
     """Answers a completion after the time that its tokens take, to so many at a time as it has seats; closes nothing by itself."""
-    seats = asyncio.Semaphore(SEATS)
+    seats = asyncio.Semaphore(held)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
@@ -66,10 +72,10 @@ async def engine(address: str, port: int) -> None:
     await server.serve_forever()
 
 
-def engines(addresses: list[str], port: int) -> list[multiprocessing.process.BaseProcess]:
+def engines(addresses: list[str], port: int, held: int) -> list[multiprocessing.process.BaseProcess]:
     """A process for each, which answers when this returns."""
     fork = multiprocessing.get_context("fork")
-    started = [fork.Process(target=lambda where=one: asyncio.run(engine(where, port)), daemon=True) for one in addresses]
+    started = [fork.Process(target=lambda where=one: asyncio.run(engine(where, port, held)), daemon=True) for one in addresses]
     for one in started:
         one.start()
     for address in addresses:
@@ -107,26 +113,26 @@ def latency(router: Router, port: int, rounds: int = 300) -> tuple[float, float]
     return statistics.median(direct), statistics.median(routed)
 
 
-def rate(ports: list[tuple[str, int, bool, str]]) -> float:
-    """Requests per second of ``CLIENTS`` clients, each over one of the ports in turn."""
-    ready = threading.Barrier(CLIENTS + 1)
+def rate(ports: list[tuple[str, int, bool, str]], lengths: list[int]) -> float:
+    """Requests per second of ``CLIENTS`` clients, each request to the next of the ports and with the next of the lengths."""
+    ready, turn, tokens = threading.Barrier(CLIENTS + 1), itertools.cycle(range(len(ports))), iter(lengths)
 
-    def client(number: int) -> None:
-        address, port, tls, key = ports[number % len(ports)]
-        connection = line(port, address, tls)
-        ask(connection, key, 0)
+    def client() -> None:
+        kept = [(line(port, address, tls), key) for address, port, tls, key in ports]
+        for connection, key in kept:
+            ask(connection, key, 0)
         ready.wait()
-        for _ in range(REQUESTS):
-            ask(connection, key, TOKENS)
+        for _ in range(len(lengths) // CLIENTS):
+            ask(*kept[next(turn)], next(tokens))
 
-    threads = [threading.Thread(target=client, args=(number,)) for number in range(CLIENTS)]
+    threads = [threading.Thread(target=client) for _ in range(CLIENTS)]
     for one in threads:
         one.start()
     ready.wait()
     began = time.perf_counter()
     for one in threads:
         one.join()
-    return CLIENTS * REQUESTS / (time.perf_counter() - began)
+    return len(lengths) / (time.perf_counter() - began)
 
 
 def memory_mib(router: Router) -> float:
@@ -183,37 +189,62 @@ def load() -> str:
     return " ".join(Path("/proc/loadavg").read_text().split()[:3])
 
 
-def measured(place: Path) -> list[str]:
-    """Prints latency and rates; the goals that were missed."""
+@contextlib.contextmanager
+def fleet(place: Path, held: int) -> Iterator[tuple[Router, Router, int]]:
+    """Two engines of so many seats, a router before both and one before the first; and the engines' port."""
     port = real_router.free_port()
     addresses = {"spark-01": "127.0.0.2", "spark-02": "127.0.0.3"}
-    running = engines(list(addresses.values()), port)
-    servers = [behind(name, "tiny", address, port, ["tiny"], maxconn=SEATS) for name, address in addresses.items()]
-    (place / "two").mkdir()
-    (place / "one").mkdir()
-    two, alone = Router(place / "two", servers, real_router.settings()), Router(place / "one", servers[:1], real_router.settings())
+    running = engines(list(addresses.values()), port, held)
+    servers = [behind(name, "tiny", address, port, ["tiny"], maxconn=held) for name, address in addresses.items()]
+    routers = []
     try:
+        for name, some in {"two": servers, "one": servers[:1]}.items():
+            (place / name).mkdir(parents=True)
+            routers.append(Router(place / name, some, real_router.settings()))
+        yield routers[0], routers[1], port
+    finally:
+        for one in routers:
+            one.close()
+        for process in running:
+            process.terminate()
+
+
+def rates(two: Router, alone: Router | None, port: int, lengths: list[int]) -> list[list[float]]:
+    """Of the router before both, of asking both directly in turn and of the router before one, in turn, so that all of them see the same machine."""
+    key, found = CLIENT_KEYS["anna"], []
+    for _ in range(ROUNDS):
+        ways = [[("127.0.0.1", two.given["port"], True, key)], [("127.0.0.2", port, False, BOX_KEY), ("127.0.0.3", port, False, BOX_KEY)]]
+        ways += [[("127.0.0.1", alone.given["port"], True, key)]] if alone else []
+        found.append([rate(one, lengths) for one in ways])
+    return [list(one) for one in zip(*found, strict=True)]
+
+
+def against(what: str, double: list[float], turns: list[float]) -> bool:
+    """Prints the router beside asking directly; whether it is not below the slowest round of that."""
+    both, straight = statistics.median(double), statistics.median(turns)
+    said = f"directly in turn {straight:.2f}/s ({min(turns):.2f} to {max(turns):.2f}), router {both:.2f}/s = {both / straight:.3f} x"
+    print(f"{what}: {said} (not below the slowest)", flush=True)
+    return both >= min(turns)
+
+
+def measured(place: Path) -> list[str]:
+    """Prints latency and rates; the goals that were missed."""
+    with fleet(place / "same", SEATS) as (two, alone, port):
         direct, routed = latency(two, port)
         added = (routed - direct) * 1000
         print(f"one client, median: direct {direct * 1000:.2f} ms, router {routed * 1000:.2f} ms, added {added:.2f} ms (at most {ADDED_MS:g})")
-        key = CLIENT_KEYS["anna"]
-        single, double, turns = [], [], []
-        for _ in range(ROUNDS):  # in turn, so that all of them see the same machine
-            single.append(rate([("127.0.0.1", alone.given["port"], True, key)]))
-            double.append(rate([("127.0.0.1", two.given["port"], True, key)]))
-            turns.append(rate([("127.0.0.2", port, False, BOX_KEY), ("127.0.0.3", port, False, BOX_KEY)]))
-        one, both, straight = (statistics.median(found) for found in (single, double, turns))
+        double, turns, single = rates(two, alone, port, SAME)
+        one, both = statistics.median(single), statistics.median(double)
         print(f"{CLIENTS} clients: one engine of {SEATS} seats {one:.1f}/s, two {both:.1f}/s = {both / one:.2f} x (at least {TWICE:g})")
-        print(
-            f"directly in turn {straight:.2f}/s ({min(turns):.2f} to {max(turns):.2f}): the router's {both / straight:.3f} x (not below the slowest)",
-            flush=True,
-        )
-    finally:
-        two.close()
-        alone.close()
-        for process in running:
-            process.terminate()
-    goals = {"added latency": added <= ADDED_MS, "two boxes against one": both >= TWICE * one, "against asking directly": both >= min(turns)}
+        same = against(f"answers of {TOKENS} tokens, {2 * SEATS} seats", double, turns)
+    with fleet(place / "many", CLIENTS // 2) as (two, _alone, port):
+        many = against(f"answers of {min(MANY)} to {max(MANY)} tokens, {CLIENTS} seats", *rates(two, None, port, MANY))
+    goals = {
+        "added latency": added <= ADDED_MS,
+        "two boxes against one": both >= TWICE * one,
+        "against asking directly, answers of one length": same,
+        "against asking directly, answers of many lengths": many,
+    }
     return [name for name, met in goals.items() if not met]
 
 
