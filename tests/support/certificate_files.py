@@ -7,11 +7,13 @@
 from __future__ import annotations
 
 import datetime
+import shutil
 import subprocess
 import tempfile
 from pathlib import Path
 
 END = datetime.datetime(2031, 2, 3, 4, 5, 6, tzinfo=datetime.timezone.utc)
+OPENSSL = shutil.which("openssl") or "openssl"  # a test may take it off the PATH
 # Only `ca` takes an end to the second in every OpenSSL 3.
 CONFIG = """[ca]
 default_ca = own
@@ -35,7 +37,7 @@ def pair(folder, name="a", password=None):
     with tempfile.TemporaryDirectory() as place:
 
         def openssl(*words):
-            subprocess.run(["openssl", *words], cwd=place, check=True, capture_output=True)
+            subprocess.run([OPENSSL, *words], cwd=place, check=True, capture_output=True)
 
         (Path(place) / "config").write_text(CONFIG)
         (Path(place) / "index").touch()
