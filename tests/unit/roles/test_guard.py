@@ -873,3 +873,28 @@ def test_the_agent_says_up_and_down_and_nothing_else(tmp_path, asked, said):
     text = (GUARD.parent / "agent.sh").read_text().replace("/run/gb10-vllm-agent", str(tmp_path))
     done = subprocess.run(["sh", "-c", text], input=asked, capture_output=True, check=False)
     assert (done.stdout, done.returncode) == (said, 0)
+
+
+def test_what_does_not_run_is_not_watched(box, module, engine):
+    (box / "bin" / "systemctl").write_text(f'#!/bin/sh\necho "$@" >> {box}/systemctl.log\nexit 3\n')
+    module.watch("a")  # nothing of it is read: neither the record that is missing nor the server
+    assert ((box / "systemctl.log").read_text(), kept(box, "failures.json")) == ("is-active --quiet gb10-vllm-a.service\n", None)
+
+
+@pytest.mark.parametrize(
+    ("group", "waits", "watched"),
+    [
+        ({"number": 0}, False, True),
+        ({"number": 1}, False, False),
+        ({"number": 0}, True, False),
+        (None, True, True),
+        ([1], True, True),
+        ({"number": "1"}, False, True),
+    ],
+)
+def test_only_the_head_that_does_not_wait_asks_for_its_group(box, module, clock, engine, group, waits, watched):
+    deploy(box, group=group)
+    if waits:
+        module.keep("a", module.WAITING, {"since_s": 1.0})
+    look(module, engine, None, None)
+    assert (box / "run" / "a" / "watched.json").exists() == watched

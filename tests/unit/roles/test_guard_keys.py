@@ -137,6 +137,17 @@ def test_a_root_path_is_left_out_as_the_router_of_the_engine_does(ask):
     assert ask("POST", "/v1/pause", ROUTER, root_path="/v1") == 401, "the engine reads /pause"
 
 
+@pytest.mark.parametrize(
+    ("root", "path", "read"),
+    [
+        ("", "/health", "/health"), (None, "/health", "/health"), ("/", "//health", "//health"), ("/api", "/api/health", "/health"),
+        ("/api/", "/api/health", "/health"), ("/api", "/api", "/api"), ("/api", "/apihealth", "/apihealth"), ("/abc", "/xyz/health", "/xyz/health"),
+    ],
+)  # fmt: skip
+def test_only_a_root_path_that_stands_before_is_left_out(guard_keys, root, path, read):
+    assert guard_keys.route({"path": path, "root_path": root}) == read
+
+
 @pytest.mark.parametrize("scheme", ["Bearer ", "bearer ", "BEARER   "])
 def test_a_key_comes_as_a_bearer_or_as_anthropics_clients_send_it(ask, scheme):
     assert ask("GET", "/v1/models", headers=[(b"Authorization", scheme.encode() + KEY.encode())]) == 200
