@@ -115,7 +115,7 @@ def test_what_is_wrong_before_any_host_is_asked():
     assert settings.fleet_mistakes(["m", "n"], {"a": "k"}, []) == [
         "the group gb10_monitoring has 2 hosts (m, n), and one is what this playbook sets up; leave one in it."
     ]
-    assert settings.fleet_mistakes(["m"], {name: "" for name in "abcde"}, [])[0].startswith("gb10_metrics_key is not set for a, b, c, d, whose")
+    assert settings.fleet_mistakes(["m"], dict.fromkeys("abcde", ""), [])[0].startswith("gb10_metrics_key is not set for a, b, c, d, whose")
     hosts = {"a": {"gb10_servers": [{}], "gb10_allow_open": True}, "b": {}, "c": {"gb10_servers": [{}], "gb10_metrics_key": "k"}}
     wishes = {"settings": {}, "receivers": [], "monitors": ["m"]}
     assert monitoring.monitoring_mistakes(wishes, "abc", hosts) == []
