@@ -10,9 +10,10 @@ Where one is to change: PYTHONPATH=.ansible/collections python3 THIS_FILE writes
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from ansible_collections.gb10.vllm.plugins.plugin_utils._report import line_chart, plan_picture, plan_table, table
+from ansible_collections.gb10.vllm.plugins.plugin_utils._report import line_chart, plan_picture, plan_table, table, tell
 
 DRAWN = Path(__file__).with_name("drawn.txt")
 GIB = 2**30
@@ -111,6 +112,31 @@ def test_columns_give_way_in_their_order_and_never_to_nothing():
 @pytest.mark.parametrize(("hours", "words"), [(0, "now"), (0.5, "30 min ago"), (1, "1 h ago"), (1.5, "1.5 h ago")])
 def test_how_long_ago(hours, words):
     assert line_chart._ago(hours) == words
+
+
+def test_the_top_of_an_axis_bears_a_thousandth():
+    assert [line_chart.ceiling(value) for value in (1.0009, 1.0011, 2.001, 2.003)] == [1, 2, 2, 5]
+
+
+def test_a_plan_of_a_verdict_and_a_size_that_nobody_knows_is_drawn():
+    empty = plan(verdict="odd", headroom=0, total_bytes=1, available_bytes=1, floor_bytes=1)
+    text = plan_picture.plan_picture(empty)
+    assert "<title>Memory of box: 0.0 GiB, odd</title>" in text and f'width="{plan_picture.WIDTH - 2 * plan_picture.LEFT}.00"' in text
+
+
+def test_long_reasons_go_on_below_themselves():
+    for what in ({"weights_bytes": part(1, why="why " * 40)}, {"changes": [{"change": "a change " * 20}]}, {"warnings": ["look " * 40]}):
+        lines = plan_table.plan_table({"b": plan(server("s", "cannot_fit", flags=[], beside={}, **what))}).splitlines()
+        first = next(number for number, line in enumerate(lines) if line.startswith(("  weights: 1.00", "  change", "  warning")))
+        assert lines[first + 1].startswith("    ") and lines[first + 1][4] != " "
+
+
+def test_what_is_read_as_data_is_told_beside_it(monkeypatch):
+    for callback, stderr in (("ansible.posix.json", True), ("default", False)):
+        shown = []
+        monkeypatch.setattr(tell.C, "DEFAULT_STDOUT_CALLBACK", callback)
+        tell.tell(SimpleNamespace(display=lambda *given, **named: shown.append((given, named))), "a\x1b[31m", before="\r", color="red")  # noqa: B023
+        assert tell.is_data() is stderr and shown == [(("\r" + tell.visible("a\x1b[31m"),), {"color": "red", **({"stderr": True} if stderr else {})})]
 
 
 if __name__ == "__main__":
