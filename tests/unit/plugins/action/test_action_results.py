@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -290,3 +291,75 @@ def test_how_a_start_ends_and_goes_in_words():
         "switch it off and on. A start that was cut off is not repeated by itself; lower what the server asks for (max_model_len, concurrency) and run site "
         "again, or go back with `ansible-playbook gb10.vllm.rollback --limit box`.",
     }  # fmt: skip
+
+
+# ---- what the small ones hand on ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_benchmark_has_the_time_of_its_runs(screen, monkeypatch):
+    from ansible_collections.gb10.vllm.plugins.action import benchmark
+
+    seen = followed(monkeypatch, benchmark)
+    for given in ({"server": "s"}, {"server": "s", "runs": [1, 2, 3], "run_timeout_s": 10, "cool_wait_s": 5, "state_dir": "/s"}):
+        Action("benchmark", **given).run()
+    words = {"what": "the benchmark", "closing": benchmark._summary}
+    assert seen == [
+        ({"server": "s"}, {"progress_file": "/var/lib/gb10-vllm/benchmark/progress.jsonl", "limit_s": benchmark.SLACK_S + 4200, **words}),
+        (given, {"progress_file": "/s/benchmark/progress.jsonl", "limit_s": benchmark.SLACK_S + 90, **words}),
+    ]
+    assert benchmark._summary({"runs": [1, 2]}) == "2 runs measured" and benchmark._summary({}) == "0 runs measured"
+    assert benchmark._summary({"died": True, "runs": [1]}) == "the server died after 1 runs" and benchmark._summary({"died": 1}).endswith("after 0 runs")
+    action = Action("benchmark", lambda **_asked: {"checked": True}, server="s")
+    assert action.run(check=True)["checked"] and action.asked == [("gb10.vllm.benchmark", {"server": "s"})] and len(seen) == 2
+
+
+def test_a_transfer_is_followed_by_what_is_brought(screen, monkeypatch):
+    from ansible_collections.gb10.vllm.plugins.action import share
+
+    seen = followed(monkeypatch, share)
+    given = {"state": "transferred", "shares": [{"place": "/a"}, {"place": "/b"}]}
+    Action("share", **given).run()
+    Action("share", state="transferred", timeout_s=9, state_dir="/s").run()
+    words = {"what": "the transfer", "closing": share._summary}
+    assert seen[0] == (given, {"progress_file": "/var/lib/gb10-vllm/transfer/progress.jsonl", "limit_s": 14400, **words}) and "/a, /b" in screen.lines[0]
+    assert seen[1][1] == {"progress_file": "/s/transfer/progress.jsonl", "limit_s": 9, **words}
+    action = Action("share", lambda **_asked: {"opened": 1}, state="opened")
+    assert action.run()["opened"] == 1 and action.asked == [("gb10.vllm.share", {"state": "opened"})] and len(seen) == 2
+    shares = {"image": {"sources": ["a", "b"], "received_bytes": 12, "transfer_s": 61}, "m": {"sources": []}, "n": {}}
+    assert share._summary({"shares": shares}) == "image: 12 B from a, b in 1 min 1 s; m: 0 B from no box, it was all here in 0 s"
+    assert share._summary({}) == share._summary({"shares": {"n": {}}}) == "offered what it has"
+
+
+def test_a_lock_is_asked_for_in_the_name_of_its_box(monkeypatch):
+    from ansible_collections.gb10.vllm.plugins.action import box_info, run_lock
+
+    for module, name, given in ((run_lock, "run_lock", {"state": "taken"}), (box_info, "box_info", {"lock": True})):
+        seen = []
+        monkeypatch.setattr(module, "with_lock", lambda ask, *told, seen=seen: seen.append(told) or ask({"x": 1}))
+        action = Action(name, lambda **_asked: {"lock": {"run": 1}, "invocation": {}}, **given)
+        assert action.run() == {"lock": {"run": 1}} and action.asked == [(f"gb10.vllm.{name}", {"x": 1})]
+        (told,) = seen
+        assert told[:2] == (given, "spark-01") and callable(told[2])
+        if name == "box_info":
+            assert told[3]({"lock": {"a": 1}}) == {"a": 1} and told[3]({"lock": None}) == told[3]({}) == {}
+
+
+def test_what_a_router_says_of_others_is_warned_of(screen, monkeypatch):
+    from ansible_collections.gb10.vllm.plugins.action import router_drain
+
+    monkeypatch.setattr(router_drain, "clock_time", lambda at: f"at {at}")
+    before = {"a/s": {"owner": "ben", "at": 5, "run": "r1", "why": "site"}, "b/s": {"owner": "x", "run": "r2", "why": "stop"}}
+    answer = {"taken_over": before, "others": ["c/s"], "away": {"d/s": "MAINT"}, "unkept": "no disk"}
+    action = Action("router_drain", lambda **_asked: answer, state="drained")
+    found = action.run()
+    assert {key: found[key] for key in answer} == answer
+    ((name, asked),) = action.asked
+    here = router_drain.this_run(os.getppid())
+    assert (name, asked) == ("gb10.vllm.router_drain", {"state": "drained", "owner": {"run": here["run"], "owner": here["owner"]}})
+    assert screen.warnings == [
+        "a/s was left drained by ben since at 5 (run r1, site); taken over.",
+        "b/s was left drained by x since at 0 (run r2, stop); taken over.",
+        "c/s was taken out of the router by somebody else, and stays so.",
+        "d/s is ready, but the router does not use it: MAINT.",
+        "A crash of HAProxy would undo this, because its state cannot be written down: no disk.",
+    ]
