@@ -6,12 +6,25 @@
 
 from __future__ import annotations
 
+import datetime
 import subprocess
 
 import pytest
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._image.mods import PIN
-from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe import command, document, fields, image_said, images, mapping, nodes, placeholders, report
+from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe import (
+    adopted,
+    command,
+    document,
+    fields,
+    image_said,
+    images,
+    mapping,
+    nodes,
+    placeholders,
+    report,
+    trust,
+)
 from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe import source as sources
 from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe import words as shell
 from ansible_collections.gb10.vllm.plugins.plugin_utils._recipe.arguments import Argument, arguments
@@ -712,3 +725,152 @@ def test_a_mod_of_a_repository_is_plain_files_and_no_more_than_a_mod_is():
     assert sources._mod_in({"m/x": "100644"}, "m", lambda _path: "y" * most)
     with pytest.raises(GB10Error, match=rf"^recipe: m of its repository has more than {most // 1024} KiB, which is more than a mod is\.$"):
         sources._mod_in({"m/x": "100644"}, "m", lambda _path: "y" * (most + 1))
+
+
+# ---- containers that are taken over --------------------------------------------------------------------------------------------------------------------
+
+FACTS = {
+    "name": "My_x", "options": ["--ipc", "--odd"], "command": ["vllm", "serve", "o/m", "--host", "127.0.0.1"], "script": "", "env": {"VLLM_A": "1"},
+    "mounts": [{"source": "/home/ben/c/", "target": "/c"}], "image": "v:1", "image_names": ["v:1"], "image_id": "sha256:1", "secrets": ["HF_TOKEN"],
+    "snapshots": {}, "ports": [{"container": 8000, "port": 9000, "address": "127.0.0.1"}], "network": "bridge", "restart": "no", "compose": "",
+}  # fmt: skip
+NO_KEY = "it asked nobody for a key; here a server does (docs/access.md), unless gb10_allow_open says otherwise"
+
+
+def test_every_part_of_a_container_that_is_taken_over():
+    found = adopted._one(FACTS)
+    assert found == adopted.Adopted(
+        "My_x",
+        {"name": "my-x", "model": "o/m", "served_model_name": "o/m", "port": 9000, "env": {"VLLM_A": "1"}},
+        {"source": "existing", "name": "v:1"},
+        [
+            Row("--host", 2, MAPPED, "address: loopback, as by default", ""),
+            Row("env.VLLM_A", 1, MAPPED, "env.VLLM_A", ""),
+            Row("--ipc", 0, CHANGED, "", "shared memory is gb10_shm_gib, and not that of the box"),
+            Row("image", 0, MAPPED, "gb10_image: v:1", ""),
+            Row("model", 0, MAPPED, "model: o/m", "downloaded into gb10_models_dir"),
+            Row("served model name", 0, MAPPED, "served_model_name: o/m", "what clients call it now"),
+            Row("--volume /c", 0, CHANGED, "", "not mounted: no argument names a file in it; caches lie in the state directory"),
+            Row("key", 0, CHANGED, "", NO_KEY),
+        ],
+        ['HF_TOKEN: put it in a vault and name it: gb10_hub: {token: "{{ vault_my_x_hf_token }}"}'],
+    )
+    assert found.problem() == ""
+    whole = adopted.adopted([FACTS])
+    assert whole["inventory"] == (
+        "# From the container My_x.\n# --ipc: shared memory is gb10_shm_gib, and not that of the box\n"
+        f"# --volume /c: not mounted: no argument names a file in it; caches lie in the state directory\n# key: {NO_KEY}\n"
+        '# HF_TOKEN: put it in a vault and name it: gb10_hub: {token: "{{ vault_my_x_hf_token }}"}\n'
+        "gb10_image:\n  source: existing\n  name: v:1\ngb10_servers:\n- name: my-x\n  model: o/m\n"
+        "  served_model_name: o/m\n  port: 9000\n  env:\n    VLLM_A: '1'\n"
+    )
+    assert whole["text"].splitlines()[0] == "Container My_x, which goes on as it is:"
+    assert whole["text"].splitlines()[-1] == f"Secret, not read: {found.hints[0]}" and len(whole["text"].splitlines()) == 12
+    assert (whole["problems"], whole["replace"]) == ([], "docker stop My_x   # docker start My_x brings it back")
+
+
+SHELL = "; starts a second command, which nothing here does; start it, so that its arguments can be read, or write the entry by hand"
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ({"command": [], "script": "a; b"}, SHELL),
+        (
+            {"command": [*FACTS["command"], "--node-rank", "2"]},
+            "it is rank 2 of a server over several boxes and answers nobody: adopt the server where its head runs, and it comes here with it",
+        ),
+        (
+            {"command": [*FACTS["command"], "--headless"]},
+            "it is a part of a server over several boxes and answers nobody: adopt the server where its head runs, and it comes here with it",
+        ),
+    ],
+)  # fmt: skip
+def test_a_container_that_is_no_server_by_itself(more, why):
+    rows = [Row("--ipc", 0, CHANGED, "", adopted.OPTIONS["--ipc"]), Row("command", 0, REFUSED, "", why)]
+    found = adopted._one({**FACTS, **more})
+    assert found == adopted.Adopted("My_x", {}, {}, rows, []) and found.problem() == f"command: {why}"
+    assert adopted.adopted([{**FACTS, **more}])["problems"] == [f"My_x: command: {why}"]
+
+
+@pytest.mark.parametrize(
+    ("more", "port", "said"),
+    [
+        ({"network": "host"}, 8000, ""),
+        ({"ports": []}, 8000, "no port was published, so only other containers reached it; now the box does"),
+        ({"ports": [{"container": 8000, "port": 0, "address": "127.0.0.1"}]}, 8000, ""),
+        *(
+            (
+                {"ports": [{"container": 8000, "port": 9000, "address": address}]}, 9000,
+                "it was open to everybody: it listens on loopback, or where a router reaches it; say `address` for another",
+            )
+            for address in ("", "0.0.0.0", "::")
+        ),
+    ],
+)  # fmt: skip
+def test_the_port_of_a_container(more, port, said):
+    found = adopted._one({**FACTS, **more})
+    rows = [row for row in found.rows if row.field == "--publish"]
+    assert found.entry["port"] == port and rows == ([Row("--publish", 0, CHANGED, f"port: {port}", said)] if said else [])
+
+
+def test_images_models_names_and_secrets_of_containers():
+    moved = "the container names it w:2, which means another image by now"
+    assert adopted._image({**FACTS, "image": "w:2"}) == (
+        {"source": "existing", "name": "v:1"}, Row("image", 0, CHANGED, "gb10_image: v:1", moved),
+    )  # fmt: skip
+    lost = "its image has no name any more: give it one with `docker tag sha256:123456789abc vllm-node:adopted`"
+    assert adopted._image({**FACTS, "image_names": [], "image_id": "sha256:123456789abcdef"}) == (
+        {"source": "existing", "name": "vllm-node:adopted"}, Row("image", 0, CHANGED, "gb10_image: vllm-node:adopted", lost),
+    )  # fmt: skip
+    cached = adopted._one({**FACTS, "snapshots": {"o/m": "/hub/o/m"}})
+    row = Row("model", 0, CHANGED, "model: /hub/o/m", "where it lies in the hub's cache already, so nothing is downloaded")
+    assert cached.entry["model"] == "/hub/o/m" and row in cached.rows and cached.entry["served_model_name"] == "o/m"
+    inside = adopted._one({**FACTS, "command": ["vllm", "serve", "/in/m"]})
+    copy = "/in/m lies in the container's own file system: copy it out with `docker cp My_x:/in/m /srv/models/` and name it in the entry"
+    assert inside.entry == {} and inside.problem() == f"model: {copy}"
+    assert [adopted._slug(name) for name in ("A_b--C", "--", "x" * 50, "a" * 39 + "-b")] == ["a-b-c", "model", "x" * 40, "a" * 39]
+    taken: set[str] = set()
+    assert [adopted._free(name, taken) for name in ("a", "a", "a", "b" * 40, "b" * 40)] == ["a", "a-2", "a-3", "b" * 40, "b" * 37 + "-2"]
+    assert adopted._hint("--api-key", "a-b") == '--api-key: put it in a vault and name it in the entry: api_key: "{{ vault_a_b_api_key }}"'
+    assert adopted._hint("MY_PASSWORD", "a") == 'MY_PASSWORD: put it in a vault and name it in the entry: env: {MY_PASSWORD: "{{ vault_a_my_password }}"}'
+    words = ["x", "--api-key", "a", "b", "--hf_token=c", "--seed", "1", "--api-key"]
+    assert adopted._without_secrets(words) == (["x", "--seed", "1"], ["--api-key", "--hf_token", "--api-key"])
+    commands = (["vllm", "serve", "m", "x"], ["serve", "--seed", "1", "--model", "m"], ["--model=m"], ["serve"], ["serve", "--model"], ["m"], ["--seed"])
+    assert [adopted._model(given) for given in commands] == ["m", "m", "m", "", "", "m", ""]
+
+
+def test_a_path_of_a_container_is_one_of_the_box_by_its_innermost_mount():
+    mounts = [{"source": "/s", "target": "/t/"}, {"source": "/i/", "target": "/t/in"}, {"source": "/r", "target": "/x"}]
+    paths = ("/t", "/t/a", "/t/in", "/t/in/b", "/t/inn", "/xy", "/x/")
+    assert [adopted._outside(path, mounts) for path in paths] == ["", "/s/a", "/i", "/i/b", "/s/inn", "", "/r/"]
+    for word, before, placed in (
+        ("/t/a", "--chat-template", "/s/a"), ("/o/a", "--chat-template", "image:/o/a"), ("/o/a", "--other", "/o/a"), ("/o/a", "", "/o/a"),
+        ("--chat-template=/t/a", "", "--chat-template=/s/a"), ("--chat-template=/o/a", "", "--chat-template=image:/o/a"),
+        ("a=/t/b", "--lora-modules", "a=/s/b"),
+        ('{"a":"/t/b","c":"/o/d"}', "--x", '{"a":"/s/b","c":"/o/d"}'), ("--x", "", "--x"), ("x", "--y", "x"),
+        ("--lora-modules=a=/o/b", "", "--lora-modules=a=image:/o/b"),
+    ):  # fmt: skip
+        assert adopted._placed(word, before, mounts) == placed, word
+
+
+def test_odd_values_have_an_answer():
+    assert placeholders._said({"a": datetime.date(2026, 1, 2)}) == '{"a":"2026-01-02"}'
+    assert trust._within(["a", "b"], "x") == trust._within([], "x") == trust._within({}, "x") == trust._within(3, "x") == ""
+    assert trust._within(["a", "/b"], "x") == trust.PLACE and trust._within({"a": {"module_path": "x"}}, "") == trust.CODE
+
+
+def test_ours_is_not_exported_and_not_said_to_be_left_out():
+    ours = ["--middleware", "guard_keys.GuardKeys", "--allowed-origins", "[]", "--distributed-executor-backend", "mp"]
+    group = {**DEPLOYED, "container": {"command": [*DEPLOYED["container"]["command"], *ours]}, "group": {"boxes": ["a", "b"]}}
+    text, left = exported(group, "v2", {}, {})
+    assert left == [] and not any(word in text for word in ("middleware", "origins", "executor"))
+
+
+def test_a_reader_that_gives_up_over_depth_is_one_sentence(monkeypatch):
+    def deep(*_given, **_named):
+        raise RecursionError
+
+    monkeypatch.setattr(document.yaml, "compose", deep)
+    with pytest.raises(GB10Error, match=r"^Recipe a: it is nested too deeply for a recipe\.$"):
+        document.read("model: a", "a")
