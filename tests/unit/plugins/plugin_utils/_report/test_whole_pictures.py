@@ -131,6 +131,11 @@ def test_long_reasons_go_on_below_themselves():
         assert lines[first + 1].startswith("    ") and lines[first + 1][4] != " "
 
 
+def test_a_plan_of_an_earlier_release_says_nothing_of_what_is_beside_the_weights():
+    old = {key: value for key, value in server("s", "cannot_fit").items() if key != "beside"}
+    assert plan_table.plan_table({"b": plan(old)}).splitlines()[-1] == "  weights: 10.00 GiB, read from the files: so"
+
+
 def test_what_is_read_as_data_is_told_beside_it(monkeypatch):
     for callback, stderr in (("ansible.posix.json", True), ("default", False)):
         shown = []
