@@ -27,7 +27,7 @@ def table(
         return []
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     if columns is not None:
-        over = sum(widths) + 2 * (len(widths) - 1) - columns
+        over = sum(widths) + 2 * (sum(map(bool, widths)) - 1) - columns
         for number in shrink:
             less = min(max(0, over), max(0, widths[number] - LEAST_WIDTH))
             widths[number] -= less

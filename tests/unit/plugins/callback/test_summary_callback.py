@@ -155,3 +155,31 @@ def test_what_a_run_needs_is_loaded_before_the_first_fork(run, monkeypatch):
     monkeypatch.setattr(summary, "warm_up", lambda: seen.append(1))
     run.callback.v2_playbook_on_start(None)
     assert seen == [1]
+
+
+def test_it_is_what_ansible_has_to_know_of_it():
+    made = summary.CallbackModule
+    named = (made.CALLBACK_VERSION, made.CALLBACK_TYPE, made.CALLBACK_NAME, made.CALLBACK_NEEDS_ENABLED)
+    assert named == (2.0, "aggregate", "gb10.vllm.summary", True)
+    assert set(summary.COLOURS.values()) <= set(vars(C)) | {name for name in summary.COLOURS.values() if getattr(C, name, None)}
+
+
+def test_what_is_told_of_a_box_is_all_that_was_seen_of_it(run, monkeypatch):
+    seen = []
+    monkeypatch.setattr(summary, "summary", lambda *given: seen.append(given) or [("said", "ok"), ("more", "")])
+    run.play("Plan")
+    run.task("a", "ok", takes=2, result={"changed": True})
+    run.play("Activate")
+    run.task("a", "ok", takes=3, result={"changed": True})
+    run.task("b", "failed", takes=4, name="", result={"msg": "no", "repair": {"id": 7}}, fields={"name": "", "tags": ["t"]})
+    run.end()
+    one = {"phase": "Activate", "changed": 2, "repairs": [], "busy_s": 5.0, "step": "", "tags": [], "message": "", "held_back": False}
+    two = {**one, "changed": 0, "repairs": ["7"], "busy_s": 4.0, "tags": ["t"], "message": "no"}
+    assert seen == [
+        (
+            [{**one, "name": "a", "failed": False, "unreachable": False}, {**two, "name": "b", "failed": True, "unreachable": False}],
+            [("Plan", 2.0), ("Activate", 7.0)],
+            False,
+        )
+    ]
+    assert run.printed == [("= GB10", None), ("said", C.COLOR_OK), ("more", None), ("", None)]

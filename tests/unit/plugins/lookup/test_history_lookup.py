@@ -7,9 +7,11 @@
 from __future__ import annotations
 
 import http.server
+import io
 import json
 import threading
 import time
+from types import SimpleNamespace
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -81,3 +83,47 @@ def test_after_the_first_question_that_fails_no_other_is_asked_and_nothing_is_sh
 
 def test_an_address_that_is_none_is_a_sentence():
     assert "could not be asked" in look("nonsense")[0]["problem"] and "could not be asked" in look("http://127.0.0.1:9", timeout_s=1)[0]["problem"]
+
+
+def test_each_address_goes_without_its_last_stroke_and_with_the_options(monkeypatch):
+    asked = []
+    monkeypatch.setattr(history, "history", lambda *given: asked.append(given) or "past")
+    assert look("http://a/b//", "/c", hours=2, timeout_s=3) == ["past", "past"] and look("d") == ["past"]
+    assert asked == [("http://a/b", 2, 3), ("/c", 2, 3), ("d", 24, 5)]
+
+
+@pytest.mark.parametrize("hours", [0, -1, 24 * 366 + 1])
+def test_hours_that_are_none_ask_nobody(monkeypatch, hours):
+    monkeypatch.setattr(history, "time", SimpleNamespace(time=lambda: 5.0))
+    said = f"gb10_status_hours is {hours}, so nothing is shown of the past; give it a number of hours above 0 and at most 8784."
+    assert history.history("x", hours, 1) == {"charts": [], "start": 5.0, "end": 5.0, "problem": said}
+
+
+def test_what_is_asked_and_how_and_what_is_told(monkeypatch):
+    asked = []
+
+    class Answer(io.BytesIO):
+        def read(self, most):
+            asked.append(most)
+            return super().read(most)
+
+    def open_url(address, **more):
+        asked.append((address, more))
+        return Answer(json.dumps(VALUES).encode())
+
+    monkeypatch.setattr(history, "time", SimpleNamespace(time=lambda: 10**6))
+    monkeypatch.setattr(history, "open_url", open_url)
+    found = history.history("http://p", 24 * 366, 7)
+    assert (found["start"], found["end"], found["problem"], len(found["charts"])) == (10**6 - 3600 * 24 * 366, 10**6, "", len(QUESTIONS))
+    assert asked[:2] == [("http://p" + history.request(QUESTIONS[0], 10**6, 24 * 366), {"timeout": 7, "use_proxy": False}), 32 * 2**20]
+    monkeypatch.setattr(history, "open_url", lambda *_given, **_more: 1 / 0)
+    found = history.history("http://p", 1, 7)
+    assert found == {
+        "charts": [],
+        "start": 10**6 - 3600,
+        "end": 10**6,
+        "problem": "Prometheus at http://p could not be asked for the last hour (division by zero).",
+    }
+    monkeypatch.setattr(history, "open_url", lambda *_given, **_more: io.BytesIO(b"[]"))
+    said = "Prometheus at http://p was asked for the last hour and what it says is no answer of Prometheus (TypeError)."
+    assert history.history("http://p", 1, 7)["problem"] == said
