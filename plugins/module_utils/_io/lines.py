@@ -63,9 +63,16 @@ _PREFIXES = tuple(
 )
 _REPEATED = re.compile(r" ?\[repeated \d+x across cluster\](?: \(Ray deduplicates logs.*)?$")
 _FENCE = re.compile(r"^\s*(?:```|~~~)\w*\s*$")
-_ERROR_LEVEL = re.compile(r"\b(?:ERROR|CRITICAL|FATAL)\b|\"level\": ?\"(?:error|critical|fatal)\"")
+_ERROR_LEVEL = re.compile(
+    r"\b(?:ERROR|CRITICAL|FATAL)\b|\[ALERT\]|\"level\": ?\"(?:error|critical|fatal)\"|\blevel=(?:error|fatal|panic)\b|\b(?:ERRO|FATA)\[\d"
+    r"|(?:^|[\s|\])])[EF]\d{4} \d\d:\d\d:\d\d\.\d|\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{1,6} [EFC] \d"  # glog; Ray
+)
 # A logger's own words, not those of a program such as NCCL that says WARN of all that fails.
-_CALM_LEVEL = re.compile(r"\b(?:DEBUG|INFO|WARNING)\b(?: \d\d-\d\d \d|:? \[|: ?\S+:| +- )|\"level\": ?\"(?:debug|info|warn(?:ing)?)\"")
+_CALM_LEVEL = re.compile(
+    r"\b(?:DEBUG|INFO|WARNING)\b(?: \d\d-\d\d \d|:? \[|: ?\S+:| +- )|\"level\": ?\"(?:debug|info|warn(?:ing)?)\""
+    r"|\[(?:NOTICE|WARNING)\](?:: | {1,6}\(\d{1,9}\) : )|\blevel=(?:debug|info|warn(?:ing)?)\b|\b(?:DEBU|INFO|WARN)\[\d"  # HAProxy, Ansible; Go
+    r"|(?:^|[\s|\])])[IW]\d{4} \d\d:\d\d:\d\d\.\d|\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{1,6} [DIW] \d"  # glog; Ray
+)
 # Where loggers and Docker put the text of a line, and what they add to it.
 _TEXT_KEYS = ("log", "message", "msg", "MESSAGE", "event", "text", "body", "line")
 _TRACE_KEYS = ("exc_info", "exception", "stack_trace", "stacktrace", "traceback", "stack", "error")

@@ -151,9 +151,17 @@ def _may_act(entry: Entry, log: Log, number: int) -> bool:
     """What breaks a running server never explains a start, nor one phase of a start another."""
     if entry.severity != "fatal" or log.kind != SERVER or not _ANYWHERE.isdisjoint(entry.stages):
         return True
-    if "startup" not in entry.stages and number < log.up:
+    if "startup" not in entry.stages and number < log.up and not _is_of_a_client(entry, log.lines[number]):
         return False
     return not entry.phases or engine_log.where(log.lines[: number + 1])[0] in entry.phases
+
+
+_TO_A_CLIENT = re.compile(r"\bError code: [45]\d\d\b|[\"']code[\"']: ?[45]\d\d\b|\bHTTP/[12](?:\.\d)? [45]\d\d\b")
+
+
+def _is_of_a_client(entry: Entry, line: str) -> bool:
+    """Whether a line is the answer that a client got of a running server: people put it above the server's own log."""
+    return "runtime" in entry.stages and bool(_TO_A_CLIENT.search(line))
 
 
 _PLACE = re.compile(r"\{([a-z_]\w*)\}")
@@ -173,7 +181,7 @@ def diagnose(logs: dict[str, str], entries: list[Entry], context: frozenset[str]
     notes = _notes(hits)
     started = {log.node: log.started for log in read if log.kind == SERVER}
     # What was said before a server came up did not keep it from coming up.
-    late = [hit for hit in hits if hit.entry.outside or hit.line_number >= started.get(hit.node, 0)]
+    late = [hit for hit in hits if hit.entry.outside or hit.line_number >= started.get(hit.node, 0) or _is_of_a_client(hit.entry, hit.line)]
     fatal = [hit for hit in late if hit.entry.severity == "fatal" and not _is_harmless(hit, started)]
     own = _end_of_another(fatal, read)
     root = own or (_named_in(fatal[0], hits) if fatal else None)
@@ -282,6 +290,7 @@ def _also(hits: list[Hit]) -> list[dict]:
 # A server that is well refuses a request: what its client, or its own log, shows of the answer.
 _REFUSAL = re.compile(
     r'"(?:object|type|code)": ?"?(?:error|BadRequest|invalid|NotFound|4\d\d)|\b(?:BadRequest|HTTP\w*|APIStatus|Value|NotFound)(?:Error|Exception)\b'
+    r"|\b(?:ClientResponseError: 4\d\d|UnidentifiedImageError|binascii\.Error)\b"
     r'|HTTP/1\.\d" 4\d\d|Error code: 4\d\d'
 )
 

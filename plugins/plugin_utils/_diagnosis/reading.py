@@ -112,7 +112,7 @@ _SHOWS_A_LOG = re.compile(r"^\S{0,80} ?[$#] (?:sudo )?(?:docker|podman|nerdctl|k
 _PROMPT = re.compile(r"^(?:\[[^\]\n]{1,40}\] )?(?:\([^)\n]{1,40}\) )?(?:\$|[\w.-]{1,60}@[\w.-]{1,60}[^$#\n]{0,80}[$#]) \S")
 _ENDED_WITH = re.compile(r"^(?:ERROR|Error|error|fatal|E): |^docker: ")
 _LOOKS = re.compile(
-    r"[$#] (?:sudo )?(?:(?:docker|podman|nerdctl|kubectl)(?: compose| container| image| system)? "
+    r"[$#] (?:sudo )?(?:(?:docker|podman|nerdctl|kubectl)(?: compose)? exec (?:-\S{1,20} ){0,4}[\w./-]{1,80} (?:-- )?)?(?:(?:docker|podman|nerdctl|kubectl)(?: compose| container| image| system)? "
     r"(?:ps|logs?|inspect|info|images?|ls|stats|version|context|df|config|get|describe|top|port)"
     r"|nvidia-smi|dmesg|journalctl|systemctl (?:status|show|is-|list|cat)|cat|grep|egrep|zgrep|ls|lspci|lsmod|modinfo|head|tail|find|ip|ss|df|du|free|id"
     r"|ausearch|aa-status|getenforce|sestatus|mokutil --sb-state"
