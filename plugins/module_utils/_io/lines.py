@@ -71,7 +71,7 @@ _ERROR_LEVEL = re.compile(
 _CALM_LEVEL = re.compile(
     r"\b(?:DEBUG|INFO|WARNING)\b(?: \d\d-\d\d \d|:? \[|: ?\S+:| +- )|\"level\": ?\"(?:debug|info|warn(?:ing)?)\""
     r"|\[(?:NOTICE|WARNING)\](?:: | {1,6}\(\d{1,9}\) : )|\blevel=(?:debug|info|warn(?:ing)?)\b|\b(?:DEBU|INFO|WARN)\[\d"  # HAProxy, Ansible; Go
-    r"|(?:^|[\s|\])])[IW]\d{4} \d\d:\d\d:\d\d\.\d|\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{1,6} [DIW] \d"  # glog; Ray
+    r"|(?:^|[\s|\])])W\d{4} \d\d:\d\d:\d\d\.\d|\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{1,6} [DIW] \d"  # glog; Ray
 )
 # Where loggers and Docker put the text of a line, and what they add to it.
 _TEXT_KEYS = ("log", "message", "msg", "MESSAGE", "event", "text", "body", "line")
