@@ -196,7 +196,7 @@ def diagnose(logs: dict[str, str], entries: list[Entry], context: frozenset[str]
     root = root or next((hit for hit in hits if hit.entry.severity == "degraded" and hit.entry.stage == "runtime" and _REFUSAL.search(hit.line)), None)
     if root is None:
         return {**_without_error(read), "notes": notes}
-    if fatal and all(_is_got_over(hit, read) for hit in fatal):
+    if fatal and (all(_is_got_over(hit, read) for hit in fatal) or all(_has_its_image(log) for log in read)):
         return {**NOTHING, "verdict": "healthy", "why": REFUSED, "notes": [*notes, *_noted(fatal)]}
     others = [hit for hit in fatal if hit.entry.id != root.entry.id]
     same = [hit.shown for hit in hits if (hit.entry.id, hit.node) == (root.entry.id, root.node)]
@@ -305,6 +305,15 @@ def _is_got_over(hit: Hit, logs: list[Log]) -> bool:
     return bool(refused) and any(_ANSWERED.search(line) for line in log.lines[hit.last + 1 :])
 
 
+_NAMED = re.compile(r"naming to \S+.*done|Successfully (?:built|tagged)|writing image sha256:\w+ (?:\S+ )?done")
+
+
+def _has_its_image(log: Log) -> bool:
+    """Whether it is a build that gave its image a name, and nothing failed after: what failed before was tried again."""
+    last = next((number for number in range(len(log.lines) - 1, -1, -1) if _NAMED.search(log.lines[number])), None)
+    return log.kind == BUILD and last is not None and not any(reading.is_error(line) for line in log.lines[last + 1 :])
+
+
 NOTHING: dict = {
     "verdict": "nothing", "found": False, "id": "", "stage": "", "node": "", "what": "", "why": "", "todo": "", "source": [], "lines": [],
     "auto": {"level": "never"}, "values": {}, "also": [], "notes": [],
@@ -388,8 +397,8 @@ def _without_error(logs: list[Log]) -> dict:
 
 
 def _ended_well(logs: list[Log]) -> bool:
-    """A build that says at its end that its image has a name, or a container that ended with code 0."""
-    good = re.compile(r"naming to \S+.*done|#\d+ DONE|Successfully (?:built|tagged)|writing image sha256:\w+ (?:\S+ )?done|exited with code 0\b")
+    """A build that says at its end that its image has a name, a container that ended with code 0, or a play of Ansible that went well."""
+    good = re.compile(r"naming to \S+.*done|#\d+ DONE|Successfully (?:built|tagged)|writing image sha256:\w+ (?:\S+ )?done|exited with code 0\b|: ok=\d+ +changed=\d+ +unreachable=0 +failed=0\b")
     return all(any(good.search(line) for line in log.lines[-15:]) for log in logs if log.kind != EMPTY)
 
 
