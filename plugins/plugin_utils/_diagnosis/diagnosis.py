@@ -305,7 +305,7 @@ def _is_got_over(hit: Hit, logs: list[Log]) -> bool:
     return bool(refused) and any(_ANSWERED.search(line) for line in log.lines[hit.last + 1 :])
 
 
-_NAMED = re.compile(r"naming to \S+.*done|Successfully (?:built|tagged)|writing image sha256:\w+ (?:\S+ )?done")
+_NAMED = re.compile(r"naming to \S{1,300}(?: \d[\d.]{0,9}s)? done|Successfully (?:built|tagged) \S|writing image sha256:\w{64} (?:\S{1,20} )?done")
 
 
 def _has_its_image(log: Log) -> bool:
@@ -398,7 +398,12 @@ def _without_error(logs: list[Log]) -> dict:
 
 def _ended_well(logs: list[Log]) -> bool:
     """A build that says at its end that its image has a name, a container that ended with code 0, or a play of Ansible that went well."""
-    good = re.compile(r"naming to \S+.*done|#\d+ DONE|Successfully (?:built|tagged)|writing image sha256:\w+ (?:\S+ )?done|exited with code 0\b|: ok=\d+ +changed=\d+ +unreachable=0 +failed=0\b")
+    good = re.compile(
+        good=re.compile(
+            r"naming to \S+.*done|#\d+ DONE|Successfully (?:built|tagged)|writing image sha256:\w+ (?:\S+ )?done|exited with code 0\b"
+            r"|: ok=\d+ +changed=\d+ +unreachable=0 +failed=0\b"
+        )
+    )
     return all(any(good.search(line) for line in log.lines[-15:]) for log in logs if log.kind != EMPTY)
 
 
