@@ -399,10 +399,8 @@ def _without_error(logs: list[Log]) -> dict:
 def _ended_well(logs: list[Log]) -> bool:
     """A build that says at its end that its image has a name, a container that ended with code 0, or a play of Ansible that went well."""
     good = re.compile(
-        good=re.compile(
-            r"naming to \S+.*done|#\d+ DONE|Successfully (?:built|tagged)|writing image sha256:\w+ (?:\S+ )?done|exited with code 0\b"
-            r"|: ok=\d+ +changed=\d+ +unreachable=0 +failed=0\b"
-        )
+        r"naming to \S+.*done|#\d+ DONE|Successfully (?:built|tagged)|writing image sha256:\w+ (?:\S+ )?done|exited with code 0\b"
+        r"|: ok=\d+ +changed=\d+ +unreachable=0 +failed=0\b"
     )
     return all(any(good.search(line) for line in log.lines[-15:]) for log in logs if log.kind != EMPTY)
 
