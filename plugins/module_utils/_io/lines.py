@@ -64,8 +64,17 @@ _PREFIXES = tuple(
 _REPEATED = re.compile(r" ?\[repeated \d+x across cluster\](?: \(Ray deduplicates logs.*)?$")
 _FENCE = re.compile(r"^\s*(?:```|~~~)\w*\s*$")
 _ERROR_LEVEL = re.compile(r"\b(?:ERROR|CRITICAL|FATAL)\b|\"level\": ?\"(?:error|critical|fatal)\"")
+# Those of programs that are no Python: HAProxy, Go's logfmt and logrus, glog, Ray.
+_FOREIGN_ERROR = re.compile(
+    r"\[ALERT\]|\blevel=(?:error|fatal|panic)\b|\b(?:ERRO|FATA)\[\d|(?:^|[\s|\])])[EF]\d{4} \d\d:\d\d:\d\d\.\d"
+    r"|\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{1,6} [EFC] \d"
+)
 # A logger's own words, not those of a program such as NCCL that says WARN of all that fails.
-_CALM_LEVEL = re.compile(r"\b(?:DEBUG|INFO|WARNING)\b(?: \d\d-\d\d \d|:? \[|: ?\S+:| +- )|\"level\": ?\"(?:debug|info|warn(?:ing)?)\"")
+_CALM_LEVEL = re.compile(
+    r"\b(?:DEBUG|INFO|WARNING)\b(?: \d\d-\d\d \d|:? \[|: ?\S+:| +- )|\"level\": ?\"(?:debug|info|warn(?:ing)?)\""
+    r"|\[(?:NOTICE|WARNING)\](?:: | {1,6}\(\d{1,9}\) : )|\blevel=(?:debug|info|warn(?:ing)?)\b|\b(?:DEBU|INFO|WARN)\[\d"  # HAProxy, Ansible; Go
+    r"|(?:^|[\s|\])])W\d{4} \d\d:\d\d:\d\d\.\d|\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{1,6} [DIW] \d"  # glog; Ray
+)
 # Where loggers and Docker put the text of a line, and what they add to it.
 _TEXT_KEYS = ("log", "message", "msg", "MESSAGE", "event", "text", "body", "line")
 _TRACE_KEYS = ("exc_info", "exception", "stack_trace", "stacktrace", "traceback", "stack", "error")
@@ -119,7 +128,8 @@ def split_lines(text: str) -> list[str]:
 
 
 def levelled(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """(what the logger's own level makes of it: ``error``, ``calm`` or nothing; the line cleaned) for every line that says something.
+    """(what the logger's own level makes of it: ``error``, ``foreign`` for one of another program than a Python one, ``calm`` or nothing; the line
+    cleaned) for every line that says something.
 
     ``lines`` may be an open file.
     """
@@ -128,7 +138,12 @@ def levelled(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
             for line in _unpacked(part):
                 if line.strip() and not _FENCE.match(line):
                     head = part[:160]
-                    yield "error" if _ERROR_LEVEL.search(head) else "calm" if _CALM_LEVEL.search(head) else "", line
+                    yield _level(head), line
+
+
+def _level(head: str) -> str:
+    levels = (("error", _ERROR_LEVEL), ("foreign", _FOREIGN_ERROR), ("calm", _CALM_LEVEL))
+    return next((name for name, words in levels if words.search(head)), "")
 
 
 def clean_lines(text: str) -> list[str]:

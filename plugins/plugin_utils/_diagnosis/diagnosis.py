@@ -151,9 +151,17 @@ def _may_act(entry: Entry, log: Log, number: int) -> bool:
     """What breaks a running server never explains a start, nor one phase of a start another."""
     if entry.severity != "fatal" or log.kind != SERVER or not _ANYWHERE.isdisjoint(entry.stages):
         return True
-    if "startup" not in entry.stages and number < log.up:
+    if "startup" not in entry.stages and number < log.up and not _is_of_a_client(entry, log.lines[number]):
         return False
     return not entry.phases or engine_log.where(log.lines[: number + 1])[0] in entry.phases
+
+
+_TO_A_CLIENT = re.compile(r"\bError code: [45]\d\d\b|[\"']code[\"']: ?[45]\d\d\b|\bHTTP/[12](?:\.\d)? [45]\d\d\b")
+
+
+def _is_of_a_client(entry: Entry, line: str) -> bool:
+    """Whether a line is the answer that a client got of a running server: people put it above the server's own log."""
+    return "runtime" in entry.stages and bool(_TO_A_CLIENT.search(line))
 
 
 _PLACE = re.compile(r"\{([a-z_]\w*)\}")
@@ -173,7 +181,7 @@ def diagnose(logs: dict[str, str], entries: list[Entry], context: frozenset[str]
     notes = _notes(hits)
     started = {log.node: log.started for log in read if log.kind == SERVER}
     # What was said before a server came up did not keep it from coming up.
-    late = [hit for hit in hits if hit.entry.outside or hit.line_number >= started.get(hit.node, 0)]
+    late = [hit for hit in hits if hit.entry.outside or hit.line_number >= started.get(hit.node, 0) or _is_of_a_client(hit.entry, hit.line)]
     fatal = [hit for hit in late if hit.entry.severity == "fatal" and not _is_harmless(hit, started)]
     own = _end_of_another(fatal, read)
     root = own or (_named_in(fatal[0], hits) if fatal else None)
@@ -188,7 +196,7 @@ def diagnose(logs: dict[str, str], entries: list[Entry], context: frozenset[str]
     root = root or next((hit for hit in hits if hit.entry.severity == "degraded" and hit.entry.stage == "runtime" and _REFUSAL.search(hit.line)), None)
     if root is None:
         return {**_without_error(read), "notes": notes}
-    if fatal and all(_is_got_over(hit, read) for hit in fatal):
+    if fatal and (all(_is_got_over(hit, read) for hit in fatal) or all(_has_its_image(log) for log in read)):
         return {**NOTHING, "verdict": "healthy", "why": REFUSED, "notes": [*notes, *_noted(fatal)]}
     others = [hit for hit in fatal if hit.entry.id != root.entry.id]
     same = [hit.shown for hit in hits if (hit.entry.id, hit.node) == (root.entry.id, root.node)]
@@ -282,6 +290,7 @@ def _also(hits: list[Hit]) -> list[dict]:
 # A server that is well refuses a request: what its client, or its own log, shows of the answer.
 _REFUSAL = re.compile(
     r'"(?:object|type|code)": ?"?(?:error|BadRequest|invalid|NotFound|4\d\d)|\b(?:BadRequest|HTTP\w*|APIStatus|Value|NotFound)(?:Error|Exception)\b'
+    r"|\b(?:ClientResponseError: 4\d\d|UnidentifiedImageError|binascii\.Error)\b"
     r'|HTTP/1\.\d" 4\d\d|Error code: 4\d\d'
 )
 
@@ -294,6 +303,15 @@ def _is_got_over(hit: Hit, logs: list[Log]) -> bool:
     log = next(log for log in logs if log.node == hit.node)
     refused = hit.entry.stage == "runtime" and hit.line_number > log.started > 0 and _REFUSAL.search(hit.line)
     return bool(refused) and any(_ANSWERED.search(line) for line in log.lines[hit.last + 1 :])
+
+
+_NAMED = re.compile(r"naming to \S{1,300}(?: \d[\d.]{0,9}s)? done|Successfully (?:built|tagged) \S|writing image sha256:\w{64} (?:\S{1,20} )?done")
+
+
+def _has_its_image(log: Log) -> bool:
+    """Whether it is a build that gave its image a name, and nothing failed after: what failed before was tried again."""
+    last = next((number for number in range(len(log.lines) - 1, -1, -1) if _NAMED.search(log.lines[number])), None)
+    return log.kind == BUILD and last is not None and not any(reading.is_error(line) for line in log.lines[last + 1 :])
 
 
 NOTHING: dict = {
@@ -379,8 +397,11 @@ def _without_error(logs: list[Log]) -> dict:
 
 
 def _ended_well(logs: list[Log]) -> bool:
-    """A build that says at its end that its image has a name, or a container that ended with code 0."""
-    good = re.compile(r"naming to \S+.*done|#\d+ DONE|Successfully (?:built|tagged)|writing image sha256:\w+ (?:\S+ )?done|exited with code 0\b")
+    """A build that says at its end that its image has a name, a container that ended with code 0, or a play of Ansible that went well."""
+    good = re.compile(
+        r"naming to \S+.*done|#\d+ DONE|Successfully (?:built|tagged)|writing image sha256:\w+ (?:\S+ )?done|exited with code 0\b"
+        r"|: ok=\d+ +changed=\d+ +unreachable=0 +failed=0\b"
+    )
     return all(any(good.search(line) for line in log.lines[-15:]) for log in logs if log.kind != EMPTY)
 
 

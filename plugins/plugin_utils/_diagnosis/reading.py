@@ -102,7 +102,7 @@ _PINNED = re.compile(r"^\s+\S{1,100} \S{1,60} depends on \S")
 """pip's list of who wants what, below its error."""
 _SOFT = re.compile(
     r"NCCL INFO|running out of memory|(?i:(?<!NCCL )\bwarn(?:ing)?\b|deprecat|will be (?:removed|ignored)|falling back|fallback|ignored|ignoring|skipp"
-    r"|retrying|optional|not installed, )"
+    r"|retrying|optional|not installed, |msg=.?collector failed)"
 )
 """Words of lines that tell of a failure which the program got over."""
 
@@ -112,7 +112,8 @@ _SHOWS_A_LOG = re.compile(r"^\S{0,80} ?[$#] (?:sudo )?(?:docker|podman|nerdctl|k
 _PROMPT = re.compile(r"^(?:\[[^\]\n]{1,40}\] )?(?:\([^)\n]{1,40}\) )?(?:\$|[\w.-]{1,60}@[\w.-]{1,60}[^$#\n]{0,80}[$#]) \S")
 _ENDED_WITH = re.compile(r"^(?:ERROR|Error|error|fatal|E): |^docker: ")
 _LOOKS = re.compile(
-    r"[$#] (?:sudo )?(?:(?:docker|podman|nerdctl|kubectl)(?: compose| container| image| system)? "
+    r"[$#] (?:sudo )?(?:(?:docker|podman|nerdctl|kubectl)(?: compose)? exec (?:-\S{1,20} ){0,4}[\w./-]{1,80} (?:-- )?)?"
+    r"(?:(?:docker|podman|nerdctl|kubectl)(?: compose| container| image| system)? "
     r"(?:ps|logs?|inspect|info|images?|ls|stats|version|context|df|config|get|describe|top|port)"
     r"|nvidia-smi|dmesg|journalctl|systemctl (?:status|show|is-|list|cat)|cat|grep|egrep|zgrep|ls|lspci|lsmod|modinfo|head|tail|find|ip|ss|df|du|free|id"
     r"|ausearch|aa-status|getenforce|sestatus|mokutil --sb-state"
@@ -182,11 +183,26 @@ def read(node: str, text: str) -> Log:
     raw = split_lines(text)
     if len(raw) > HEAD_LINES + LAST_LINES:
         raw = raw[:HEAD_LINES] + raw[-LAST_LINES:]
-    pairs = list(levelled(raw))
+    pairs = _after_a_good_play(list(levelled(raw)))
     lines = [line for _level, line in pairs]
     up = next((float(number) for number, line in enumerate(lines) if _RUNNING.search(line)), float("inf"))
-    errors, calm = (frozenset(number for number, (level, _line) in enumerate(pairs) if level == wanted) for wanted in ("error", "calm"))
-    return Log(node, lines, errors, _kind(text, lines), up, calm)
+    kind = _kind(text, lines)
+    # What other programs call an error counts in their own logs: beside a server's it may be anything.
+    wanted = ("error", "foreign") if kind == OTHER else ("error",)
+    errors = frozenset(number for number, (level, _line) in enumerate(pairs) if level in wanted)
+    calm = frozenset(number for number, (level, _line) in enumerate(pairs) if level == "calm")
+    return Log(node, lines, errors, kind, up, calm)
+
+
+_RECAP = re.compile(r"^\S{1,200} +: ok=\d+ +changed=\d+ +unreachable=(?P<unreachable>\d+) +failed=(?P<failed>\d+)")
+
+
+def _after_a_good_play(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The lines from Ansible's recap on where every host ended well: what failed above was ignored, rescued or tried again."""
+    recaps = [(number, match) for number, (_level, line) in enumerate(pairs) if (match := _RECAP.search(line))]
+    if not recaps or any(int(match["unreachable"]) or int(match["failed"]) for _number, match in recaps):
+        return pairs
+    return pairs[recaps[0][0] :]
 
 
 def _kind(text: str, lines: list[str]) -> str:

@@ -495,3 +495,69 @@ def test_what_a_group_prints_is_not_explained_by_an_entry_of_a_build(entries):
     found = diagnosis.find({"box1": line}, entries)
     assert [hit.entry.id for hit in found if hit.entry.stages == ("build",)] == []
     assert reading.read("box1", line).kind == reading.SERVER
+
+
+UP = "(APIServer pid=1) INFO 11-25 18:17:19 [api_server.py:1] vLLM API server version 0.33.0\n(APIServer pid=1) INFO:     Application startup complete.\n"
+
+
+def test_the_answer_that_a_client_got_counts_above_the_servers_own_log(entries):
+    answer = (
+        "Error code: 400 - {'error': {'message': '\"auto\" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set', 'code': 400}}\n"
+    )
+    refused = 'INFO:     192.0.2.5:40230 - "POST /v1/chat/completions HTTP/1.1" 400 Bad Request\n'
+    found = diagnosis.diagnose({"box1": f"{answer}{UP}{refused}"}, entries)
+    assert (found["id"], "tool choice requires" in found["what"]) == ("KB-182", True)
+    loading = "ValueError: nothing of it is a client's\n"
+    assert diagnosis.diagnose({"box1": f"{loading}{UP}"}, entries)["verdict"] == "healthy"
+
+
+def test_looking_into_a_container_explains_what_came_before(entries):
+    crash = "EngineCore pid=9) ERROR 04-02 07:40:12 [core.py:1101] torch.AcceleratorError: CUDA error: unknown error\n"
+    look = "$ docker exec {flag}vllm nvidia-smi\nFailed to initialize NVML: Unknown Error\n"
+    for flag in ("", "-it "):
+        assert diagnosis.diagnose({"box1": UP + crash + look.format(flag=flag)}, entries)["id"] == "GB-604"
+
+
+PLAY = """\
+TASK [gb10.vllm.preflight : Look for an old container] ****
+fatal: [spark-a]: FAILED! => {{"changed": false, "msg": "Missing sudo password"}}
+{ignored}PLAY RECAP ****
+spark-a                    : ok=41   changed=3    unreachable=0    failed={failed}    skipped=12   rescued=0    ignored=1
+"""
+
+
+def test_what_a_play_that_went_well_ignored_is_no_failure(entries):
+    well = diagnosis.diagnose({"box1": PLAY.format(ignored="...ignoring\n", failed=0)}, entries)
+    assert (well["verdict"], well["what"]) == ("healthy", "")
+    assert diagnosis.diagnose({"box1": PLAY.format(ignored="", failed=1)}, entries)["id"] == "GB-1388"
+    later = PLAY.format(ignored="...ignoring\n", failed=0) + "$ docker run vllm\ndocker: Error response from daemon: unknown or invalid runtime name: nvidia.\n"
+    assert "nvidia" in diagnosis.diagnose({"box1": later}, entries)["what"]
+
+
+def test_what_a_build_tried_again_is_no_failure_once_its_image_has_a_name(entries):
+    retried = "#13 [stage-2 6/9] RUN curl -fsSL --retry 5 https://example.com/x\n#13 2.1 curl: (56) Recv failure: Connection reset by peer\n"
+    assert diagnosis.diagnose({"box1": retried}, entries)["id"] == "GB-114"
+    named = "#14 exporting to image\n#14 naming to docker.io/library/vllm-node done\n"
+    assert diagnosis.diagnose({"box1": retried + named}, entries)["verdict"] == "healthy"
+    assert diagnosis.diagnose({"box1": retried + named + "ERROR: failed to push vllm-node: denied\n"}, entries)["verdict"] != "healthy"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "E0523 06:50:40.085733   223 thing.cpp:367] Cupboard operation failed with a spoon",
+        'ts=2026-02-24T05:40:23.990Z caller=thing.go:223 level=error err="the cupboard is open"',
+        "FATA[0000] the cupboard is open",
+    ],
+)
+def test_what_another_program_calls_an_error_is_shown_in_its_own_log_only(entries, line):
+    alone = diagnosis.diagnose({"box1": f"docker and vllm\n{line}\n"}, entries)
+    assert (alone["verdict"], alone["what"] in line, bool(alone["what"])) == ("unknown", True, True)
+    assert diagnosis.diagnose({"box1": f"{UP}{line}\n"}, entries)["verdict"] == "healthy"
+
+
+def test_a_weakness_of_a_balancers_configuration_is_not_why_it_does_not_start(entries):
+    weak = "[WARNING]  (1) : config : missing timeouts for frontend 'metrics'.\n"
+    broken = "[ALERT]    (1) : config : parsing [/etc/haproxy.cfg:37]: Missing LF on last line, file might have been truncated at position 51.\n"
+    found = diagnosis.diagnose({"box1": weak + broken}, entries)
+    assert (found["id"], [note["id"] for note in found["notes"]]) == ("GB-1248", ["GB-1382"])
