@@ -22,10 +22,10 @@ from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import diagno
 
 GPU_LOGS = Path(__file__).resolve().parents[4] / "gpu" / "logs"
 CASES = Path(__file__).parent / "cases"
-COUNTED_SET = "learned_r"
+COUNTED_SET = "learned_s"
 """The folder that was counted last. Nobody who writes entries has read it; once it is read, it joins the learned ones."""
-KEPT_OUT_DIGEST = "794bb659ca815112adfada62117d995f715d6e986950b2079e0ce39ccff2e993"
-COUNTED = {"found": 43, "wrong": 3, "alarms": 1, "without_decisive_line": 4}
+KEPT_OUT_DIGEST = "ce7237bb22001640f9dc185bf2040b278cce239e021f41642a733e4036821455"
+COUNTED = {"found": 41, "wrong": 6, "alarms": 1, "without_decisive_line": 8}
 """What was counted once, when the entries were finished. The goal (90 % found, nothing wrong, no false alarm) is not reached; it must not get worse."""
 LEARNED = sorted(path.name for path in CASES.iterdir() if (path / "index.yml").exists() and path.name != "kept_out")
 
