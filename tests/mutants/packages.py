@@ -140,3 +140,27 @@ SWAP = "return rename is not None and rename(at_cwd, os.fsencode(one), at_cwd, o
 _equivalent("as above", SWAP, SWAP.replace("rename(at_cwd,", "rename(None,"), SWAP.replace("(one), at_cwd,", "(one), None,"))
 VERSION = 'if entry.name.startswith(f"{name}@") and _VERSION.fullmatch(entry.name[len(name) + 1 :]) and entry.is_dir(follow_symlinks=False)'
 _equivalent("None is as false as False", VERSION, VERSION.replace("=False", "=None"))
+REMOVED = "if stat.S_ISDIR(os.stat(name, dir_fd=place, follow_symlinks=False).st_mode):"
+_equivalent("None is as false as False", REMOVED, REMOVED.replace("=False", "=None"))
+BEGINS = 'return Path(path).read_text(encoding="utf-8", errors="replace").startswith(mark)'
+_equivalent("the mark is ASCII, and what is not is replaced", BEGINS, BEGINS.replace('"utf-8"', "None"), BEGINS.replace('encoding="utf-8", ', ""))
+GUARD_WRITES = 'with open(file + ".new", "w", encoding="utf-8") as handle:'
+_equivalent("JSON is written as ASCII", GUARD_WRITES, GUARD_WRITES.replace('"utf-8"', "None"), GUARD_WRITES.replace(', encoding="utf-8"', ", "))
+SAID = 'with open(os.path.join(SAID_DIR, f".{name}"), "w", encoding="ascii") as handle:'
+_equivalent("one of two words, in ASCII", SAID, SAID.replace('"ascii"', "None"), SAID.replace(', encoding="ascii"', ", "))
+for kernel in ("meminfo", "sys/kernel/random/boot_id"):
+    KERNEL = f'with open("/proc/{kernel}", encoding="ascii") as handle:'
+    _equivalent("the kernel writes ASCII", KERNEL, KERNEL.replace('"ascii"', "None"), KERNEL.replace('encoding="ascii"', ""))
+for RUNS in (
+    'shown = subprocess.run(["systemctl", "show", "--property=Job", "--value", f"gb10-vllm-{name}.service"], capture_output=True, text=True, check=False)',
+    'if subprocess.run(["systemctl", "is-active", "--quiet", unit], check=False).returncode:',
+    'subprocess.run(["systemctl", "try-restart", unit], check=False)',
+    'subprocess.run(["systemctl", "stop", unit], check=False)',
+):
+    _equivalent("what fails raises nothing unless asked to", RUNS, RUNS.replace("check=False", ""), RUNS.replace("=False", "=None"))
+NAMES = "directory = os.open(os.path.dirname(file), os.O_RDONLY | os.O_DIRECTORY)"
+_equivalent("what holds a file is a directory", NAMES, NAMES.replace("|", "&"))
+NOTIFY = 'address = os.environ.get("NOTIFY_SOCKET", "")'
+_equivalent("None is as empty", NOTIFY, NOTIFY.replace('""', "None"), NOTIFY.replace(', ""', ", "))
+UNSEEN = "self._seen: list[tuple[int, int, int] | None] | None = None"
+_equivalent("a list is none of them", UNSEEN, UNSEEN.replace("= None", '= ""'))

@@ -116,8 +116,8 @@ def parts(goes: Sequence[Item]) -> list[str]:
 
 def text(found: Removal, done: bool) -> str:
     """What goes, or went, and what stays, for people: one line each."""
-    units = {item.name.rpartition("/")[2] for item in found.goes if item.kind == "file"}
-    # A link of what is enabled goes with its unit.
+    units = {item.name.rpartition("/")[2] for item in found.goes if item.kind == "file" and ".wants/" not in item.name}
+    # A link of what is enabled goes with its unit; one whose unit is gone already is shown.
     shown = [item for item in found.goes if ".wants/" not in item.name or re.sub("@[^.]*", "@", item.name.rpartition("/")[2]) not in units]
     head = ("removed:" if done else "to be removed:") if shown else "there is nothing of gb10.vllm here"
     return "\n".join([head, *(f"  {item.kind:<10} {item.name}" for item in shown), *(f"  stays      {one}" for one in found.stays)])

@@ -7,8 +7,10 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import importlib.util
 import json
+import locale
 import os
 import re
 import shlex
@@ -267,3 +269,161 @@ def test_a_server_for_which_a_key_is_due_ends_without_one(tmp_path, key_env):
 def test_an_open_server_needs_none(tmp_path):
     status, seen, _said = started(tmp_path, None, due="", A="b")
     assert status == 0 and "A=b" in seen and not [line for line in seen if line.startswith("PYTHONPATH")]
+
+
+# Its parts, to the word
+
+
+def digest(text):
+    return hashlib.sha256(text.encode()).digest()
+
+
+def sent_by(call):
+    """What one ASGI call sends."""
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    asyncio.run(call(send))
+    return sent
+
+
+@pytest.mark.parametrize(
+    ("text", "known"),
+    [
+        ("# A=1\n  # B=2\nexport C=x\nD='a b' E=1=2\nF\n=3\nC=y\n", {"C": "y", "D": "a b", "E": "1=2", "": "3"}),
+        ("A='one\ntwo'\n", {"A": "one\ntwo"}),
+        ("A=x#y\n", {"A": "x#y"}),
+        ("", {}),
+    ],
+)
+def test_words_of_a_private_file_are_a_shells(guard_keys, text, known):
+    assert guard_keys.values(text) == known
+
+
+def test_before_anything_was_read_nothing_opens_and_then_each_key_is_a_digest(guard_keys, keys, tmp_path):
+    one = guard_keys.Keys(keys.folder)
+    assert (one.server, one.router, one.metrics) == ([], [], [])
+    one.refresh()
+    assert (one.server, one.router, one.metrics) == ([digest(KEY)], [digest(ROUTER)], [digest(METRICS)])
+    status = os.stat(tmp_path / "key.env")
+    assert one._stamp(str(tmp_path / "key.env")) == (status.st_mtime_ns, status.st_ino, status.st_size) and one._stamp(str(tmp_path / "none")) is None
+    assert one._digests(None) == one._digests("") == []
+
+
+@pytest.mark.parametrize("change", ["time", "size", "file"])
+def test_any_trace_of_a_change_is_one(guard_keys, keys, tmp_path, change):
+    """With one of them alone: another size in the same instant, another file of the same size and time."""
+    (tmp_path / "key.env").write_text("VLLM_API_KEY=a\n")
+    os.utime(tmp_path / "key.env", ns=(5, 5))
+    one = guard_keys.Keys(keys.folder)
+    one.refresh()
+    if change == "file":
+        keys("key.env", "VLLM_API_KEY=b\n")
+    else:
+        (tmp_path / "key.env").write_text("VLLM_API_KEY=b\n" + "\n" * (change == "size"))
+    os.utime(tmp_path / "key.env", ns=(6, 6) if change == "time" else (5, 5))
+    one.refresh()
+    assert one.server == [digest("b")]
+
+
+def test_a_key_is_read_as_it_was_written_whatever_the_locale(guard_keys, keys):
+    before = locale.setlocale(locale.LC_CTYPE)
+    locale.setlocale(locale.LC_CTYPE, "C")
+    try:
+        Path(keys.folder, "key.env").write_bytes("VLLM_API_KEY=schlüssel\n".encode())
+        assert guard_keys.required_keys(keys.folder).server == [digest("schlüssel")]
+        Path(keys.folder, "key.env").write_bytes(b"VLLM_API_KEY=\xff\n")
+        assert guard_keys.Keys._read(f"{keys.folder}/key.env") == guard_keys.Keys._read(f"{keys.folder}/none") == {}
+    finally:
+        locale.setlocale(locale.LC_CTYPE, before)
+
+
+def test_a_server_without_its_key_says_which_file_and_what_to_do(guard_keys, tmp_path):
+    with pytest.raises(RuntimeError) as told:
+        guard_keys.required_keys(str(tmp_path))
+    said = f"gb10.vllm: {tmp_path}/key.env holds no key, and this server must not answer without one; run the playbook site again."
+    assert str(told.value) == said and guard_keys.GuardKeys.__init__.__defaults__ == ("/run/gb10",)
+
+
+@pytest.mark.parametrize(
+    ("headers", "brought"),
+    [
+        ([(b"X-Api-Key", b" a "), (b"AUTHORIZATION", b" Bearer  b "), (b"other", b"c"), (b"x-api-key", b"d")], [b"a", b"b", b"d"]),
+        ([(b"authorization", b"Basic a"), (b"authorization", b"bearer"), (b"x-api-key", b" "), (b"authorization", b"Bearer a b")], [b"a b"]),
+        ([], []),
+        (None, []),
+    ],
+)
+def test_the_keys_of_a_request_are_all_it_brings(guard_keys, headers, brought):
+    assert guard_keys.offered({"headers": headers}) == brought and guard_keys.offered({}) == []
+
+
+@pytest.mark.parametrize("many", [(KEY, "wrong"), ("wrong", KEY), ("wrong", KEY, "wrong")])
+def test_one_right_key_among_wrong_ones_opens(ask, many):
+    assert ask("GET", "/v1/models", headers=[(b"x-api-key", one.encode()) for one in many]) == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "client"),
+    [("/v1", True), ("/v1/", True), ("/v10", False), ("/v1\n", True), ("/v1\n\n", False), ("/x/v1", False), ("/v1/load_lora_adapter", False),
+     ("/v1/load_lora_adapter/x", False), ("/v1/load_lora_adapters", True), ("/metrics/x", True), ("/", False), ("", False)],
+)  # fmt: skip
+def test_what_a_client_may_ask(guard_keys, path, client):
+    assert guard_keys._is_for_clients(path) is client
+
+
+@pytest.mark.parametrize(
+    ("scope", "passes"),
+    [
+        ({"method": "OPTIONS", "headers": [(b"Origin", b""), (b"Access-Control-Request-Method", b""), (b"x", b"")]}, True),
+        ({"method": "GET", "headers": [(b"origin", b""), (b"access-control-request-method", b"")]}, False),
+        ({"headers": [(b"origin", b""), (b"access-control-request-method", b"")]}, False),
+        ({"method": "OPTIONS", "headers": [(b"access-control-request-method", b"")]}, False),
+        ({"method": "OPTIONS", "headers": None}, False),
+        ({"method": "OPTIONS"}, False),
+    ],
+)
+def test_a_preflight_is_an_options_with_both_headers(guard_keys, scope, passes):
+    assert guard_keys._is_preflight(scope) is passes
+
+
+def test_what_may_pass_goes_on_as_it_came(guard_keys, keys):
+    passed = []
+
+    async def engine(*arguments):
+        passed.append(arguments)
+
+    guard = guard_keys.GuardKeys(engine, keys.folder)
+    scope, receive = {"type": "http", "path": "/health", "method": "GET"}, object()
+
+    async def call(send):
+        passed.append(send)
+        await guard(scope, receive, send)
+
+    assert sent_by(call) == [] and passed[1] == (scope, receive, passed[0])
+
+
+@pytest.mark.parametrize(("kind", "opens"), [("http", True), ("websocket", False)])
+def test_what_is_open_without_a_key_is_so_over_http_alone(guard_keys, keys, kind, opens):
+    guard, preflight = guard_keys.GuardKeys(engine, keys.folder), [(b"origin", b"a"), (b"access-control-request-method", b"POST")]
+    assert guard._may({"type": kind, "path": "/health", "method": "GET"}) is opens
+    assert guard._may({"type": kind, "path": "/v1", "method": "OPTIONS", "headers": preflight}) is opens
+
+
+@pytest.mark.parametrize(("key", "why"), [(None, "This server asks for a key on every route but /health: send `Authorization: Bearer KEY`."),
+                                          ("x", "This key does not open this route of this server.")])  # fmt: skip
+@pytest.mark.parametrize(("kind", "begins"), [("http", "http.response"), ("websocket", "websocket.http.response")])
+def test_a_refusal_to_the_byte(ask, key, why, kind, begins):
+    ask("GET", "/v1/models", key, kind=kind, extensions={"websocket.http.response": {}})
+    body = json.dumps({"error": {"message": why, "type": "invalid_request_error", "param": None, "code": "invalid_api_key"}}).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), (b"www-authenticate", b"Bearer")]
+    assert ask.sent == [{"type": f"{begins}.start", "status": 401, "headers": headers}, {"type": f"{begins}.body", "body": body}]
+
+
+@pytest.mark.parametrize("extensions", [None, {}, {"other": {}}])
+def test_a_websocket_that_takes_no_answer_is_closed_with_as_much_as_fits(guard_keys, extensions):
+    scope = {"type": "websocket", "extensions": extensions}
+    assert sent_by(lambda send: guard_keys.refuse(scope, send, "y" * 130)) == [{"type": "websocket.close", "code": 1008, "reason": "y" * 120}]
+    assert sent_by(lambda send: guard_keys.refuse({"type": "websocket"}, send, "no")) == [{"type": "websocket.close", "code": 1008, "reason": "no"}]

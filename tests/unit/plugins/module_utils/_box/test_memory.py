@@ -48,3 +48,30 @@ def test_the_wait_ends(figures, wanted, seconds, found):
 
 def test_what_is_available_is_read_from_the_kernel():
     assert memory.available_bytes() > 0
+
+
+def test_what_the_kernel_says_is_in_bytes_and_nothing_is_none(monkeypatch):
+    shown = {"/proc/meminfo": "MemTotal: 9 kB\nMemAvailable: 7 kB\n"}
+    monkeypatch.setattr(memory, "read_text", lambda path: shown[path])
+    assert memory.available_bytes() == 7168
+    shown["/proc/meminfo"] = "MemTotal: 9 kB\n"
+    assert memory.available_bytes() == 0
+
+
+@pytest.mark.parametrize(("grown", "seconds"), [(64 * 2**20, 10), (64 * 2**20 + 1, 12)])
+def test_only_more_than_64_mib_is_growth(grown, seconds):
+    box = Box(20, 20, 20 + grown / GIB)
+    assert (box.wait(100), box.seconds) == (20 * GIB + grown, seconds)
+
+
+@pytest.mark.parametrize(("missing", "seconds"), [(512 * 2**20, 0), (512 * 2**20 + 1, 10)])
+def test_half_a_gib_from_what_was_there_is_as_good_as_all(missing, seconds):
+    box = Box(100 - missing / GIB)
+    assert (box.wait(100), box.seconds) == (100 * GIB - missing, seconds)
+
+
+def test_unless_said_the_box_and_its_clock_are_asked(monkeypatch):
+    slept = []
+    assert memory.wait_for_memory.__defaults__ == (memory.available_bytes, memory.time.monotonic, memory.time.sleep)
+    memory.wait_for_memory(2**40, lambda: 2**40 if slept else 0, lambda: float(len(slept)), slept.append)
+    assert slept == [1.0]

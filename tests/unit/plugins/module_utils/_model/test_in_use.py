@@ -58,6 +58,12 @@ def test_docker_is_given_its_time_and_a_container_that_went_meanwhile_is_borne(d
     assert all(one[1]["timeout_s"] == 60 for one in asked) and asked
 
 
+def test_unless_said_docker_is_the_docker_of_the_path(docker, monkeypatch):
+    docker.shows([{"Mounts": [{"Source": "/models/m"}]}])
+    monkeypatch.setenv("PATH", str(docker.path.parent), prepend=":")
+    assert (docker.path.name, in_use.mounted()[0], in_use.named("/models/m"), in_use.named("/models/n")) == ("docker", {"/models/m"}, True, False)
+
+
 def test_an_engine_that_does_not_say_is_an_error_and_one_that_is_not_there_is_none(docker, tmp_path):
     docker.answer("'inspect '*", "echo 'Cannot connect to the Docker daemon' >&2; exit 1")
     with pytest.raises(GB10Error):

@@ -327,3 +327,47 @@ def test_docker_is_asked_nothing_where_nothing_would_go(final, monkeypatch):
     beside(final, "@2")
     monkeypatch.setattr(store, "mounted", lambda _docker: pytest.fail("asked"))
     assert store.prune([final], 1) == []
+
+
+def test_everybody_may_read_a_model_that_is_in_its_place_and_only_its_owner_changes_it(final, monkeypatch):
+    partial, owned, real = beside(final, ".partial"), [], os.chown
+    os.makedirs(f"{partial}/sub/deep")
+    for name, mode in (("w", 0o600), ("sub", 0o700), ("sub/deep", 0o2777), ("sub/deep/x", 0o7777)):
+        if name.endswith("x"):
+            open(f"{partial}/{name}", "w").close()
+        os.chmod(f"{partial}/{name}", mode)
+    os.chmod(partial, 0o700)
+    monkeypatch.setattr(store.os, "chown", lambda *words, **how: owned.append((words, how)) or real(*words, **how))
+    store._open_to_readers(partial)
+    modes = {name: stat.S_IMODE(os.stat(f"{partial}/{name}").st_mode) for name in ("", "w", "sub", "sub/deep", "sub/deep/x")}
+    assert modes == {"": 0o755, "w": 0o644, "sub": 0o755, "sub/deep": 0o755, "sub/deep/x": 0o644}
+    assert owned == [((partial, os.geteuid(), os.getegid()), {"follow_symlinks": False})], "a link in its place would be somebody's"
+
+
+@pytest.mark.parametrize("files", [{}, {"w": {"size": 7, "sha256": SUM, "mtime_ns": 5}}])
+def test_a_record_says_of_its_files_what_is_known_of_them(final, files):
+    partial = beside(final, ".partial")
+    store.write_record(final, {"repo_id": "acme/m"})
+    record = {"repo_id": "acme/m", "revision": "r", **({"files": files} if files else {})}
+    store.put_in_place(partial, final, record)
+    assert store.read_record(final) == record
+    assert stat.S_IMODE(os.stat(os.path.join(final, ".gb10-vllm-record")).st_mode) == 0o644
+    assert (os.stat(f"{final}/w").st_mtime_ns == 5) is bool(files)
+
+
+def test_what_a_link_leads_to_does_not_even_get_another_time(final, tmp_path):
+    partial, outside = beside(final, ".partial"), tmp_path / "outside"
+    outside.write_text("x")
+    os.utime(outside, ns=(7, 7))
+    os.symlink(outside, f"{partial}/link")
+    store.write_record(final, {"repo_id": "acme/m"})
+    with pytest.raises(GB10Error, match="link is a link or cannot be opened"):
+        store.put_in_place(partial, final, {"files": {"link": {"mtime_ns": 5}}})
+    assert os.stat(outside).st_mtime_ns == 7
+
+
+def test_a_directory_that_another_one_makes_in_the_same_moment_is_as_good(final, monkeypatch):
+    store.own_directory(final + ".partial")
+    real, seen = os.path.isdir, []
+    monkeypatch.setattr(store.os.path, "isdir", lambda path: bool(seen) and real(path) or seen.append(path) or False)
+    assert store.own_directory(final + ".partial") == final + ".partial"

@@ -115,3 +115,101 @@ def test_what_is_shown_names_each_thing_once():
         f"  file       {watch[0]}",
         "  stays      /var/lib/gb10-vllm/notes: this collection did not write it",
     ]
+
+
+def test_an_item_is_a_servers_and_needs_no_reason_unless_said():
+    assert tuple(items.Item("file", "/x")) == ("file", "/x", "server", "")
+
+
+def test_everything_goes_in_its_order_with_its_part_and_all_that_stays_is_said():
+    pulled = PULLED | {"RepoTags": ["ghcr.io/acme/vllm:1", "mine:1"]}
+    found = {
+        "units": ["b.service", "a.service", "c.socket", "d.timer", "a.timer"], "containers": [OURS, container("other", "sha256:1")], "chains": ["GB10-80"],
+        "images": [BUILT, pulled, THEIRS | {"Id": "sha256:4"}], "image_received": {"sha256:2": "ghcr.io/acme/vllm:1"},
+        "models": [{"path": "/m/a", "link": False, "used_by": ""}, {"path": "/m/b", "link": False, "used_by": "webui"}],
+        "settings": ["gb10_host.held"], "router": ["haproxy", "keepalived"], "files": {"router": ["/r"], "server": ["/s", "/t"]},
+        "foreign": ["/f"], "packages": ["p", "q"],
+    }  # fmt: skip
+    goes, stays = items.removal(NOTHING | found, True)
+    assert [tuple(one)[:3] for one in goes] == [
+        ("unit", "haproxy.service", "router"), ("unit", "keepalived.service", "router"),
+        *(("unit", name, "server") for name in ("a.timer", "d.timer", "c.socket", "a.service", "b.service")),
+        ("container", "gb10-vllm-tiny", "server"), ("rules", "GB10-80", "server"), ("image", "ghcr.io/acme/vllm:1", "server"), ("model", "/m/a", "model"),
+        ("setting", "gb10_host.held", "host"), ("file", "/r", "router"), ("file", "/s", "server"), ("file", "/t", "server"),
+    ]  # fmt: skip
+    assert stays == [
+        "image vllm-node:latest: the container other uses it",
+        "image mine:1: it was given this name by somebody else",
+        "model /m/b: the container webui uses it",
+        "/f: this collection did not write it",
+        "packages that this collection may have installed: p, q (apt-get purge takes them)",
+    ]
+    assert items.removal(NOTHING | found, False).stays[2] == "2 model directories below /srv/models (-e gb10_remove_models=true takes those too)"
+
+
+@pytest.mark.parametrize(
+    ("one", "ours"),
+    [
+        ({"Name": "/x", "Config": {"Labels": {"gb10.vllm.server": ""}}}, True),
+        ({"Name": "/x", "Config": {"Labels": {"gb10.vllm.benchmark": ""}}}, True),
+        ({"Name": "/x", "Config": {"Labels": {"gb10.vllm": "tiny"}}}, False),
+        ({"Name": "/gb10-rehearsal-a"}, True),
+        ({"Name": "/x-gb10-rehearsal-a", "Config": None}, False),
+        ({"Config": {"Labels": None}}, False),
+        ({}, False),
+    ],
+)
+def test_a_container_is_ours_by_its_label_or_by_how_the_name_of_one_task_begins(one, ours):
+    assert items.is_ours(one) is ours
+
+
+def test_a_container_without_a_name_has_none():
+    assert items._name({}) == "" and items._name({"Name": "/a/b"}) == "a/b"
+
+
+def test_an_image_without_a_name_that_somebody_uses_is_named_by_its_id_and_all_who_use_it():
+    users = [container("b", "sha256:1"), container("a", "sha256:1"), container("c", "sha256:2"), OURS]
+    for tags in (None, [], ["<none>:<none>"]):
+        image = BUILT | {"RepoTags": tags}
+        assert (goes(images=[image], containers=users[:3]), stays(images=[image], containers=users)) == ([], ["image sha256:1: the container a, b uses it"])
+        assert goes(images=[image]) == [("image", "sha256:1")]
+    assert goes(images=[BUILT | {"RepoTags": ["<none>:<none>", "a:1"]}]) == [("image", "a:1")]
+
+
+def test_one_image_that_stays_or_is_nobodys_does_not_end_the_look():
+    second = {"Id": "sha256:5", "RepoTags": ["later:1"], "Config": {"Labels": {"gb10.vllm.inputs": "x"}}}
+    assert goes(images=[THEIRS, BUILT, second], containers=[container("other", "sha256:1")]) == [("image", "later:1")]
+    third = [second, BUILT | {"RepoTags": ["more:1"]}]
+    assert goes(images=third) == [("image", "later:1"), ("image", "more:1")]
+
+
+def test_an_earlier_version_of_a_name_of_ours_goes_and_an_entry_without_an_image_means_none():
+    old = {"Id": "sha256:6", "RepoTags": ["acme/vllm:1-previous-20261101090000", "acme/vllm:2"], "Config": {"Labels": {}}}
+    known = {"acme/vllm:1": {"image_id": "sha256:6"}, "acme/none:1": {}}
+    assert goes(images=[old], image_names=known) == [("image", "acme/vllm:1-previous-20261101090000")]
+    assert stays(images=[old], image_names=known) == ["image acme/vllm:2: it was given this name by somebody else"]
+    assert goes(images=[PULLED | {"RepoTags": []}], image_received={"sha256:2": "ghcr.io/acme/vllm"}) == [("image", "sha256:2")]
+    assert goes(images=[PULLED | {"RepoTags": ["a:latest"]}], image_received={"sha256:2": "a"}) == [("image", "a:latest")], "under its whole name"
+
+
+@pytest.mark.parametrize(("directories", "links", "said"), [(1, 3, "1 model directory below"), (2, 0, "2 model directories below"), (0, 1, None)])
+def test_models_that_stay_are_counted_without_their_links(directories, links, said):
+    models = [{"path": f"/m/{number}", "link": number >= directories, "used_by": "x"} for number in range(directories + links)]
+    told = stays_of(models, False)
+    assert told == ([f"{said} /srv/models (-e gb10_remove_models=true takes those too)"] if said else [])
+
+
+def test_the_kind_stands_in_a_column_and_a_link_is_shown_when_its_unit_stays():
+    goes = [
+        items.Item("container", "c"),
+        items.Item("rules", "/x/b.service"),
+        items.Item("file", "/x/a@.service"),
+        items.Item("file", "/x/multi.wants/a@one.service"),
+        items.Item("file", "/x/multi.wants/b.service"),
+    ]
+    assert items.text(items.Removal(goes, ["y"]), False).splitlines() == [
+        "to be removed:", "  container  c", "  rules      /x/b.service", "  file       /x/a@.service", "  file       /x/multi.wants/b.service",
+        "  stays      y",
+    ]  # fmt: skip
+    assert items.text(items.Removal([], ["y"]), True) == "there is nothing of gb10.vllm here\n  stays      y"
+    assert items.parts([items.Item("file", "x", "router"), items.Item("file", "y"), items.Item("file", "z", "router")]) == ["router", "server"]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.gb10.vllm.plugins.module_utils._removal.places import covers, every
+from ansible_collections.gb10.vllm.plugins.module_utils._removal.places import JUDGED, PARTS, covers, every, in_config, in_state
 
 ROOT = Path(__file__).parents[5]
 PAGE = (ROOT / "docs/ARCHITECTURE.md").read_text()
@@ -68,3 +68,18 @@ def test_directories_of_the_users_choice():
     patterns = every("/data/state", "/data/keys")
     assert covers("/data/state/servers/tiny/deployment.json", patterns) and covers("/data/keys/tiny/key.env", patterns)
     assert not covers("/data/state/photos", patterns) and not covers("/data", patterns) and not covers("/var/lib/gb10-vllm/servers/tiny", patterns)
+
+
+def test_the_patterns_of_a_state_and_a_configuration_directory():
+    names = ("servers", "cache", "build", "transfer", "bundle", "benchmark", "models", "host.json", "fabric.json")
+    state, config = [f"/s/{name}" for name in names], [f"/c/{name}" for name in ("hub.env", "*/key.env", "*/server.env", "*/fleet.env", "*/benchmark.env")]
+    assert (in_state("/s"), in_config("/c")) == (state, config)
+    assert every("/s", "/c") == [*(one for part in PARTS.values() for one in part), *JUDGED, *state, *config, "/s/run.lock", "/s/run.lock.*"]
+    assert (in_state()[0], in_config()[0], every()[-1]) == ("/var/lib/gb10-vllm/servers", "/etc/gb10-vllm/hub.env", "/var/lib/gb10-vllm/run.lock.*")
+
+
+@pytest.mark.parametrize(
+    ("path", "covered"), [("/a/b", True), ("/a/b/c/d", True), ("/a", False), ("/", False), ("/a/x/c", False), ("/e/f", True), ("/e/f/g", True), ("/e", False)]
+)
+def test_a_star_stands_for_one_name(path, covered):
+    assert covers(path, ["/a/b", "/e/*"]) is covered
