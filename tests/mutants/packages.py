@@ -164,3 +164,6 @@ NOTIFY = 'address = os.environ.get("NOTIFY_SOCKET", "")'
 _equivalent("None is as empty", NOTIFY, NOTIFY.replace('""', "None"), NOTIFY.replace(', ""', ", "))
 UNSEEN = "self._seen: list[tuple[int, int, int] | None] | None = None"
 _equivalent("a list is none of them", UNSEEN, UNSEEN.replace("= None", '= ""'))
+_equivalent("the first that are added come to none", "stays += kept", "stays = kept")
+PROCESS = 'status = os.stat(f"/proc/{pid}/root{destination}") if pid else None'
+_equivalent("there is no process 0", PROCESS, PROCESS.replace("if pid else", "if (pid) or True else"))

@@ -91,7 +91,7 @@ def _images(found: Mapping[str, Any]) -> tuple[list[Item], list[str]]:
 
 def _models(found: Mapping[str, Any], models: bool) -> tuple[list[Item], list[str]]:
     brought = [one for one in found["models"] if not one["used_by"]]
-    used = [f"model {one['path']}: the container {one['used_by']} uses it" for one in found["models"] if one["used_by"]] if models else []
+    used = [f"model {one['path']}: the container {one['used_by']} uses it" for one in found["models"] if one["used_by"]]
     if models:
         return [Item("model", one["path"], "model") for one in brought], used
     count = sum(not one["link"] for one in found["models"])

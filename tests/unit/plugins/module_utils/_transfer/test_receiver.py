@@ -277,6 +277,12 @@ def test_a_file_arrives_whole_under_its_name_with_its_sum(receive, tmp_path, kno
     assert progress == limited == [2, 1] and one.received_bytes == 3 and one.sources.used == {"a": 3} and one.far["a"].asked == [wire.Request("s", 4, 0)]
 
 
+def test_files_of_one_source_come_over_one_line(receive, tmp_path):
+    one = receive(a=[WHOLE, WHOLE])
+    assert [one.fetch(number, ITEM | {"name": name}, str(tmp_path / name)) for number, name in enumerate("xy")] == [SUM, SUM]
+    assert one.links == [("a", "keys")] and one.far["a"].closed == 0
+
+
 def test_a_fetch_goes_on_where_an_earlier_one_stopped_and_with_the_next_source(receive, tmp_path):
     (tmp_path / "x.incoming").write_bytes(b"a")
     one = receive(a=[[(b"D", b"b"), Gone("power")]], b=[[(b"D", b"c"), (b"Z", SUM.encode())]])
