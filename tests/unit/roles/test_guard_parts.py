@@ -777,3 +777,10 @@ def test_who_starts_a_server_anew_begins_with_nothing_against_it(box, guard, mon
     assert call(guard, monkeypatch, "forget", "a") == (0, [])
     assert sorted(str(one.relative_to(box)) for one in box.glob("*/a/*")) == ["run/a/waiting.json", "servers/a/waiting.json"]
     assert (box / "said/a").read_text() == "up\n"
+
+
+def test_a_word_for_routers_is_written_beside_the_one_before_and_takes_its_place(box, guard, monkeypatch):
+    moved = []
+    monkeypatch.setattr(guard.os, "replace", lambda *paths: moved.append(paths))
+    guard.say("a", "down")
+    assert moved == [(str(box / "said/.a"), str(box / "said/a"))]

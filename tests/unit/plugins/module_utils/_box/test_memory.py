@@ -75,3 +75,9 @@ def test_unless_said_the_box_and_its_clock_are_asked(monkeypatch):
     assert memory.wait_for_memory.__defaults__ == (memory.available_bytes, memory.time.monotonic, memory.time.sleep)
     memory.wait_for_memory(2**40, lambda: 2**40 if slept else 0, lambda: float(len(slept)), slept.append)
     assert slept == [1.0]
+
+
+def test_how_long_the_box_runs_already_is_no_part_of_the_wait():
+    box = Box(20, 20, 60, 99.9)
+    clock = lambda: 5000.0 + box.seconds  # noqa: E731
+    assert memory.wait_for_memory(100 * GIB, box.available, clock, box.sleep) == int(99.9 * GIB)

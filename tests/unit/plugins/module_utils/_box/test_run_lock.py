@@ -227,3 +227,11 @@ def test_who_asks_without_a_name_and_a_disk_that_refuses_are_told_in_a_sentence(
     monkeypatch.setattr(run_lock, "write_json", full)
     with pytest.raises(GB10Error, match=rf"^The lock {tmp_path}/run.lock cannot be written: No space left on device.$"):
         acquire(tmp_path, "anna")
+
+
+def test_a_trace_that_is_gone_meanwhile_does_not_keep_the_others(tmp_path, monkeypatch):
+    acquire(tmp_path, "a")
+    real = run_lock.glob.glob
+    monkeypatch.setattr(run_lock.glob, "glob", lambda pattern: [str(tmp_path / "run.lock.gone"), *real(pattern)])
+    run_lock.remove(str(tmp_path))
+    assert list(tmp_path.iterdir()) == []

@@ -371,3 +371,20 @@ def test_a_directory_that_another_one_makes_in_the_same_moment_is_as_good(final,
     real, seen = os.path.isdir, []
     monkeypatch.setattr(store.os.path, "isdir", lambda path: bool(seen) and real(path) or seen.append(path) or False)
     assert store.own_directory(final + ".partial") == final + ".partial"
+
+
+def test_what_is_adopted_is_recorded_with_the_sizes_sums_and_times_that_it_has(final):
+    store.write_record(final, {"repo_id": "acme/m", "revision": "before"})
+    partial = beside(final, ".partial")
+    store.write_record(partial, {"repo_id": "acme/m", "revision": "r", "arriving": "x"})
+    os.utime(f"{partial}/w", ns=(7_000_000_001, 7_000_000_001))
+    store.adopt(final, {"w": {"size": 7, "sha256": SUM}})
+    files = {"w": {"size": 7, "sha256": SUM, "mtime_ns": 7_000_000_001}}
+    assert store.read_record(final) == {"repo_id": "acme/m", "revision": "r", "files": files}
+
+
+def test_a_version_that_takes_its_own_place_had_no_other_before_it(final):
+    record = {"repo_id": "acme/m", "revision": "a" * 40}
+    store.write_record(final, {"repo_id": "acme/m", "revision": "r1"})
+    assert store.put_in_place(beside(final, ".partial"), final, record)
+    assert store.put_in_place(beside(final, ".partial"), final, record) is None

@@ -213,3 +213,14 @@ def test_the_kind_stands_in_a_column_and_a_link_is_shown_when_its_unit_stays():
     ]  # fmt: skip
     assert items.text(items.Removal([], ["y"]), True) == "there is nothing of gb10.vllm here\n  stays      y"
     assert items.parts([items.Item("file", "x", "router"), items.Item("file", "y"), items.Item("file", "z", "router")]) == ["router", "server"]
+
+
+def test_units_of_a_server_whose_name_has_a_dot_go_in_their_order_too():
+    units = ["gb10-vllm-llama-3.1.service", "gb10-vllm-watch@llama-3.1.timer"]
+    assert [name for kind, name in goes(units=units) if kind == "unit"] == units[::-1]
+
+
+def test_an_image_of_ours_that_has_only_a_name_of_somebodys_stays():
+    received = {THEIRS["Id"]: "ghcr.io/acme/vllm:1"}
+    assert goes(images=[THEIRS], image_received=received) == []
+    assert stays(images=[THEIRS], image_received=received) == ["image vllm-node:latest: it was given this name by somebody else"]
