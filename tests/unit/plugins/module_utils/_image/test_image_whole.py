@@ -288,6 +288,7 @@ def test_what_is_in_use_and_what_could_be_freed(docker):
 
 def test_the_time_is_over_only_when_it_is_and_a_failure_is_repeated_with_doubled_pauses(tmp_path, monkeypatch):
     work = Work(tmp_path / "build", "n", 60)
+    work.started = 1000.0
     monkeypatch.setattr("time.monotonic", lambda: work.started + 60)
     work.check_time()
     monkeypatch.setattr("time.monotonic", lambda: work.started + 60.5)
