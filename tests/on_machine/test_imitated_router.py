@@ -62,6 +62,21 @@ def test_what_the_inventory_says_of_a_router_is_what_haproxy_has(boxes):
     boxes.play("router")
 
 
+def test_a_server_that_speaks_tls_is_asked_by_the_name_and_the_authorities_that_the_inventory_says(boxes):
+    record = f"/var/lib/gb10-vllm/servers/{SERVER['name']}/deployment.json"
+    boxes.ask(ROUTER, "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=fleet -days 60 -keyout /srv/fleet.key -out /srv/fleet.pem")
+    boxes.ask(ONE, f"cp -p {record} /srv/record && sed -i 's,http://,https://,' {record}")
+    try:
+        boxes.play("router", "-e", json.dumps({"gb10_router_ca": "/srv/fleet.pem", "gb10_router_tls_name": "boxes.example"}))
+        asked = [line for line in boxes.ask(ROUTER, "cat /etc/haproxy/haproxy.cfg").splitlines() if line.startswith("    server ")]
+        verified = " ssl verify required ca-file /srv/fleet.pem verifyhost boxes.example sni str(boxes.example)"
+        assert {line.split()[1]: line.endswith(verified) for line in asked} == {ONE: True, TWO: False}
+    finally:
+        boxes.ask(ONE, f"mv /srv/record {record}")
+    boxes.play("router")
+    assert "ssl verify" not in boxes.ask(ROUTER, "cat /etc/haproxy/haproxy.cfg")
+
+
 def test_a_reboot_of_all_boxes_costs_no_request_and_one_that_stays_away_ends_it(boxes):
     refused = flat(boxes.play("maintain", "-e", "gb10_maintain=rebot", code=2))
     assert "gb10_maintain: 'rebot' is none of packages, command, reboot. Nothing was changed." in refused and boxes.held() == []
