@@ -10,6 +10,7 @@ import contextlib
 import http.client
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -36,9 +37,11 @@ CLIENT_KEYS = {"anna": "a-key-of-anna-000000000000", "ci": "a-key-of-ci-11111111
 
 
 def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
+    """Free at all addresses of this machine, and below those that the kernel gives to connections: it stays so until somebody listens there."""
+    while True:
+        with contextlib.suppress(OSError), socket.socket() as one:
+            one.bind(("", random.randrange(15000, 30000)))
+            return one.getsockname()[1]
 
 
 def version() -> tuple[int, int]:
