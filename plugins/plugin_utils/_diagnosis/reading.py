@@ -39,7 +39,8 @@ _SERVER_MARKS = re.compile(
     r"|vllm/v1/|vllm/engine|vllm/executor"
     r"|EngineCore|Starting to load model|Loading (?:safetensors|pt) checkpoint|Model loading took|KV cache size"
     r"|Resolved architecture|Automatically detected platform"
-    r"|Uvicorn running|Application startup complete|Avg prompt throughput|/v1/(?:chat/)?completions|WorkerProc|vllm: error:"
+    r"|Uvicorn running|Application startup complete|Avg prompt throughput"
+    r"|/v1/(?:(?:chat/)?completions|audio/tran|embeddings|rerank|score|responses\b)|WorkerProc|vllm: error:"
     r"|vllm\.(?:v1|engine|entrypoints|executor|worker|model_executor)\b|api_server\.py"
     r"| NCCL (?:WARN|INFO) |UCX +(?:ERROR|WARN) |\bProcessGroupNCCL|\(raylet\)|\bray::|gcs_(?:client|server|rpc)"
 )
@@ -74,7 +75,8 @@ WRAPPERS = re.compile(
     r"|destroy_process_group\(\) was not called"
     r"|Error in (?:preprocessing prompt inputs|applying chat template from request|(?:chat )?completion stream generator)"
     r"|^error: (?:while searching for|patch failed):|unhandled (?:system|cuda) error|NCCL error in: |run with NCCL_DEBUG="
-    r"|^Killed$|^Aborted|core dumped\)?$|Extension modules:|Current thread 0x|Thread 0x\w+ \(most recent|Shutting down|shutting down"
+    r"|^Killed$|^Aborted|^(?!.*[Ss]egmentation fault).*core dumped\)?$"
+    r"|Extension modules:|Current thread 0x|Thread 0x\w+ \(most recent|Shutting down|shutting down"
     r"|^\s*(?:raise|return|await|yield|self\.|super\(\)|with |if |for |from |import |\^+|~+)"
 )
 """Words that report a failure which is explained elsewhere: never the cause."""

@@ -592,3 +592,28 @@ def test_the_heading_of_a_traceback_in_front_of_a_refused_request_is_no_failure(
     assert diagnosis.diagnose({"box1": UP + heading + refused}, entries)["verdict"] == "healthy"
     shown = diagnosis.diagnose({"box1": f"{UP}{heading}ValueError: the cupboard is open\n"}, entries)
     assert (shown["verdict"], shown["what"]) == ("unknown", "ValueError: the cupboard is open")
+
+
+def test_an_error_that_ended_with_the_refusal_of_one_request_is_none_of_the_server(entries):
+    up = "INFO 03-27 16:11:20 [api_server.py:981] vLLM API server version 0.32.0\nINFO:     Application startup complete.\n"
+    error = "ERROR 03-27 16:12:20 [serving.py:301] Unheard-of trouble with a prompt\n"
+    line = 'INFO:     192.0.2.5:40230 - "POST /v1/chat/completions HTTP/1.1" {}\n'.format
+    assert diagnosis.diagnose({"box1": up + error + line("400 Bad Request") + line("200 OK")}, entries)["verdict"] == "healthy"
+    for log in (
+        up + error + line("400 Bad Request"),
+        up + error + line("500 Internal Server Error") + line("200 OK"),
+        up + error + line("400 Bad Request") + line("200 OK") + error,
+        error + up + line("400 Bad Request") + line("200 OK") + error,
+    ):
+        assert "Unheard-of" in diagnosis.diagnose({"box1": log}, entries)["what"], log
+
+
+def test_the_line_that_tells_a_cause_from_others_is_shown(entries):
+    log = (
+        "INFO 03-27 16:11:20 [cuda.py:420] Using FLASHINFER_MLA_SPARSE_SM120 attention backend out of potential backends: ['FLASHINFER_MLA_SPARSE_SM120'].\n"
+        "INFO:     Application startup complete.\n"
+        + 'INFO:     192.0.2.5:40230 - "POST /v1/chat/completions HTTP/1.1" 200 OK\n' * 40
+        + "[rank1]:[E718 14:12:21.410022118 ProcessGroupNCCL.cpp:697] [Rank 1] Watchdog caught collective operation timeout: WorkNCCL(OpType=ALLREDUCE)\n"
+    )
+    found = diagnosis.diagnose({"box1": log}, entries)
+    assert found["id"] == "GB-1507" and any("Using FLASHINFER_MLA_SPARSE_SM120" in line for line in found["lines"])
