@@ -34,6 +34,8 @@ class Hit:
     """Number of the line a reader has to see: where a signature spans several lines, the one of them that tells of an error."""
     last: int
     """Number of the last line that the signature spans."""
+    beside: int | None = None
+    """Number of the line that its entry wants beside it, which tells this cause from others."""
     calm: bool = False
     """Whether its own logger calls the line a warning or less: the program may have got over it."""
 
@@ -77,8 +79,10 @@ def _find(logs: list[Log], entries: list[Entry], context: frozenset[str] | set[s
         for entry in entries:
             if context.intersection(entry.unless) or not _of_its_kind(entry, log):
                 continue
-            if entry.beside is not None and not entry.beside.search(text):
+            near = entry.beside.search(text) if entry.beside is not None else None
+            if entry.beside is not None and near is None:
                 continue
+            beside = bisect_right(starts, near.start()) - 1 if near else None
             for match in entry.matches(text, _acceptable(entry, log, starts)):
                 number = bisect_right(starts, match.start()) - 1
                 if _may_act(entry, log, number):
@@ -86,7 +90,7 @@ def _find(logs: list[Log], entries: list[Entry], context: frozenset[str] | set[s
                     end = bisect_right(starts, max(match.start(), match.end() - 1)) - 1
                     shown = _telling(log.lines, number, end)
                     calm = shown in log.calm and not reading.is_error(log.lines[shown])
-                    hits.append(Hit(entry, log.node, number, log.lines[number], groups, shown, end, calm))
+                    hits.append(Hit(entry, log.node, number, log.lines[number], groups, shown, end, beside, calm))
     order = {severity: rank for rank, severity in enumerate(SEVERITIES)}
     consequences = _consequences(hits, logs)
 
@@ -219,7 +223,7 @@ def diagnose(logs: dict[str, str], entries: list[Entry], context: frozenset[str]
         "why": fill(root.entry.cause, values) + met + suspected,
         "todo": fill(root.entry.fix, values) + compare + instead + apart,
         "source": list(root.entry.source),
-        "lines": decisive_lines(lines, shown, [hit.line_number for hit in others if hit.node == root.node], sorted(same)),
+        "lines": decisive_lines(lines, shown, [hit.line_number for hit in others if hit.node == root.node], sorted(same), root.beside),
         "auto": root.entry.auto,
         "values": values,
         "also": _also(others),
@@ -305,6 +309,19 @@ def _is_got_over(hit: Hit, logs: list[Log]) -> bool:
     return bool(refused) and any(_ANSWERED.search(line) for line in log.lines[hit.last + 1 :])
 
 
+_STATUS = re.compile(r'HTTP/1\.\d" (?P<code>\d{3})')
+
+
+def _ended_with_a_refusal(log: Log, number: int) -> bool:
+    """Whether an error of a running server ended with the refusal of one request, and it answered another one after, without a further error."""
+    if log.kind != SERVER or not 0 < log.started < number:
+        return False
+    answers = [(later, match["code"]) for later, line in enumerate(log.lines[number:], number) if (match := _STATUS.search(line))]
+    if not answers or not answers[0][1].startswith("4") or max(log.errors, default=number) > answers[0][0]:
+        return False
+    return any(_ANSWERED.search(line) for line in log.lines[answers[0][0] + 1 :])
+
+
 _NAMED = re.compile(r"naming to \S{1,300}(?: \d[\d.]{0,9}s)? done|Successfully (?:built|tagged) \S|writing image sha256:\w{64} (?:\S{1,20} )?done")
 
 
@@ -347,7 +364,8 @@ def _unexplained(logs: list[Log], explained: set[tuple[str, int]], roots: dict[s
     """
     before = {log.node: reading.failed_before(log, roots[log.node]) for log in logs if log.kind != SERVER and log.node in roots}
     causes = [(log, before[log.node][-1] if before.get(log.node) else reading.first_cause(log)) for log in logs]
-    found = [(log, number) for log, number in causes if number is not None and (log.node, number) not in explained]
+    open_causes = [(log, number) for log, number in causes if number is not None and (log.node, number) not in explained]
+    found = [(log, number) for log, number in open_causes if not _ended_with_a_refusal(log, number)]
     if not found:
         return None
     log, number = min(found, key=lambda one: bool(_ECHO.search(one[0].lines[one[1]])))
@@ -421,7 +439,7 @@ def fill(text: str, groups: dict) -> str:
 
 # Lines that stand in every log and decide nothing.
 _FILLER = re.compile(
-    r"NCCL INFO|^(?:Traceback|\s|\[?[WIE]\d{4}[ :]|Found ulimit|Route: |non-default args|During handling|The above exception)|Warning: "
+    r"NCCL INFO|^\[?\d\d:\d\d:\d\d\]?$|^(?:Traceback|\s|\[?[WIE]\d{4}[ :]|Found ulimit|Route: |non-default args|During handling|The above exception)|Warning: "
     r"|^\S+\.(?:service|scope|timer|mount): |^(?:Start(?:ing|ed)|Finished|Stopp(?:ing|ed)|Created|Mounted) \S+\.|No available shared memory broadcast block"
 )
 
@@ -435,12 +453,13 @@ NEAR_LINES = 15
 """An error this near before the decisive line belongs to the same failure."""
 
 
-def decisive_lines(lines: list[str], root: int, others: list[int], same: list[int] | tuple[int, ...] = ()) -> list[str]:
+def decisive_lines(lines: list[str], root: int, others: list[int], same: list[int] | tuple[int, ...] = (), beside: int | None = None) -> list[str]:
     """At most three lines of the log, in its order: the root cause, what it led to, and what came just before.
 
     :param root: number of the decisive line; ``others``: numbers of further fatal findings; ``same``: of all that say what the root says.
+    :param beside: number of the line without which the root would have another cause.
     """
-    numbers = {root}
+    numbers = {root} if beside is None or not lines[beside].strip() or reading.is_wrapper(lines[beside]) else {root, beside}
 
     def told() -> set[str]:
         return {lines[number].strip() for number in numbers}
@@ -461,7 +480,7 @@ def decisive_lines(lines: list[str], root: int, others: list[int], same: list[in
     before += [*(number for number in plain if not reading.is_wrapper(lines[number])), *plain]
     further = [number for number in sorted(others) if not reading.is_wrapper(lines[number])]
     later = [*below, *own, *further, *(number for number in again if number > root), *sorted(others), *errors]
-    for candidates, most in ((later, 2), (before, 3), (later, 3)):
+    for candidates, most in ((later, 1 + len(numbers)), (before, 3), (later, 3)):
         for number in candidates:
             if len(numbers) < most and lines[number].strip() not in told():
                 numbers.add(number)

@@ -10,11 +10,12 @@ says what happened; the others (``WRAPPERS``) are never the cause.
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 
 from ansible_collections.gb10.vllm.plugins.module_utils._engine import log as engine_log
-from ansible_collections.gb10.vllm.plugins.module_utils._io.lines import levelled, split_lines
+from ansible_collections.gb10.vllm.plugins.module_utils._io.lines import clean_lines, levelled, split_lines
 
 HEAD_LINES, LAST_LINES = 400, 2000
 """Lines of a longer log that are looked at: a server says at its beginning what it is, and at its end why it ended."""
@@ -38,7 +39,8 @@ _SERVER_MARKS = re.compile(
     r"|vllm/v1/|vllm/engine|vllm/executor"
     r"|EngineCore|Starting to load model|Loading (?:safetensors|pt) checkpoint|Model loading took|KV cache size"
     r"|Resolved architecture|Automatically detected platform"
-    r"|Uvicorn running|Application startup complete|Avg prompt throughput|/v1/(?:chat/)?completions|WorkerProc|vllm: error:"
+    r"|Uvicorn running|Application startup complete|Avg prompt throughput"
+    r"|/v1/(?:(?:chat/)?completions|audio/tran|embeddings|rerank|score|responses\b)|WorkerProc|vllm: error:"
     r"|vllm\.(?:v1|engine|entrypoints|executor|worker|model_executor)\b|api_server\.py"
     r"| NCCL (?:WARN|INFO) |UCX +(?:ERROR|WARN) |\bProcessGroupNCCL|\(raylet\)|\bray::|gcs_(?:client|server|rpc)"
 )
@@ -71,8 +73,10 @@ WRAPPERS = re.compile(
     r"|^make(?:\[\d+\])?: \*\*\*|ninja: build stopped|^FAILED: |error: command .{0,400} failed|Command .{0,400} (?:failed|died)|raise \w+"
     r"|note: This error originates|ERROR conda|resource_tracker: |leaked (?:semaphore|shared_memory)"
     r"|destroy_process_group\(\) was not called"
+    r"|Error in (?:preprocessing prompt inputs|applying chat template from request|(?:chat )?completion stream generator)"
     r"|^error: (?:while searching for|patch failed):|unhandled (?:system|cuda) error|NCCL error in: |run with NCCL_DEBUG="
-    r"|^Killed$|^Aborted|core dumped\)?$|Extension modules:|Current thread 0x|Thread 0x\w+ \(most recent|Shutting down|shutting down"
+    r"|^Killed$|^Aborted|^(?!.*[Ss]egmentation fault).*core dumped\)?$"
+    r"|Extension modules:|Current thread 0x|Thread 0x\w+ \(most recent|Shutting down|shutting down"
     r"|^\s*(?:raise|return|await|yield|self\.|super\(\)|with |if |for |from |import |\^+|~+)"
 )
 """Words that report a failure which is explained elsewhere: never the cause."""
@@ -183,7 +187,7 @@ def read(node: str, text: str) -> Log:
     raw = split_lines(text)
     if len(raw) > HEAD_LINES + LAST_LINES:
         raw = raw[:HEAD_LINES] + raw[-LAST_LINES:]
-    pairs = _after_a_good_play(list(levelled(raw)))
+    pairs = _with_what_tasks_said(_after_a_good_play(list(levelled(raw))))
     lines = [line for _level, line in pairs]
     up = next((float(number) for number, line in enumerate(lines) if _RUNNING.search(line)), float("inf"))
     kind = _kind(text, lines)
@@ -203,6 +207,31 @@ def _after_a_good_play(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
     if not recaps or any(int(match["unreachable"]) or int(match["failed"]) for _number, match in recaps):
         return pairs
     return pairs[recaps[0][0] :]
+
+
+_TASK = re.compile(r"^(?:fatal|failed): \[|^\s{1,12}\"(?:msg|module_stderr|stderr|module_stdout|stdout|exception)\": \"")
+_SAID = re.compile(r"\"(?:msg|module_stderr|stderr|module_stdout|stdout|exception)\": (\"(?:[^\"\\]|\\.)*\")")
+_MOST_SAID = 100
+"""Lines that are taken out of one of Ansible's."""
+
+
+def _with_what_tasks_said(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The lines with, behind each in which Ansible shows a failed task, what the programs of that task said: there it is one text with escapes."""
+    found = []
+    for level, line in pairs:
+        found.append((level, line))
+        if "\\" in line and _TASK.search(line):
+            for said in _SAID.findall(line):
+                if "\\" in said:
+                    found += [("", one) for one in _unescaped(said)[:_MOST_SAID]]
+    return found
+
+
+def _unescaped(said: str) -> list[str]:
+    try:
+        return clean_lines(json.loads(said, strict=False))
+    except ValueError:
+        return []
 
 
 def _kind(text: str, lines: list[str]) -> str:

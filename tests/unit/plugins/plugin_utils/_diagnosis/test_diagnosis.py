@@ -561,3 +561,59 @@ def test_a_weakness_of_a_balancers_configuration_is_not_why_it_does_not_start(en
     broken = "[ALERT]    (1) : config : parsing [/etc/haproxy.cfg:37]: Missing LF on last line, file might have been truncated at position 51.\n"
     found = diagnosis.diagnose({"box1": weak + broken}, entries)
     assert (found["id"], [note["id"] for note in found["notes"]]) == ("GB-1248", ["GB-1382"])
+
+
+SAID = 'Error starting container 3f: 500 Server Error (\\"could not select device driver \\"\\" with capabilities: [[gpu]]\\")'
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        f'fatal: [box-a]: FAILED! => {{"changed": false, "msg": "{SAID}"}}',
+        f'failed: [box-a] (item=vllm) => {{"changed": false, "stderr": "first\\n{SAID}"}}',
+        f'fatal: [box-a]: FAILED! => {{\n    "changed": false,\n    "msg": "{SAID}"\n}}',
+    ],
+)
+def test_what_a_program_said_to_ansible_is_read_without_its_escapes(entries, task):
+    found = diagnosis.diagnose({"box1": f"TASK [start] ****\n{task}\n"}, entries)
+    assert found["id"] in ("KB-160", "GB-1219")
+    went_well = "box-a : ok=3    changed=1    unreachable=0    failed=0    skipped=0    rescued=1    ignored=0\n"
+    assert diagnosis.diagnose({"box1": f"TASK [start] ****\n{task}\n{went_well}"}, entries)["verdict"] == "healthy"
+
+
+def test_what_is_no_whole_text_in_a_line_of_ansible_stays_as_it_is():
+    for line in ('fatal: [b]: FAILED! => {"msg": "cut \\"o', 'fatal: [b]: FAILED! => {"msg": "\\x"}', 'fatal: [b]: FAILED! => {"msg": "plain"}'):
+        assert reading.read("b", line).lines == [line]
+
+
+def test_the_heading_of_a_traceback_in_front_of_a_refused_request_is_no_failure(entries):
+    heading = "ERROR 03-26 11:40:17 [serving_chat.py:310] Error in preprocessing prompt inputs\n"
+    refused = 'INFO:     192.0.2.5:5 - "POST /v1/chat/completions HTTP/1.1" 400 Bad Request\n'
+    assert diagnosis.diagnose({"box1": UP + heading + refused}, entries)["verdict"] == "healthy"
+    shown = diagnosis.diagnose({"box1": f"{UP}{heading}ValueError: the cupboard is open\n"}, entries)
+    assert (shown["verdict"], shown["what"]) == ("unknown", "ValueError: the cupboard is open")
+
+
+def test_an_error_that_ended_with_the_refusal_of_one_request_is_none_of_the_server(entries):
+    up = "INFO 03-27 16:11:20 [api_server.py:981] vLLM API server version 0.32.0\nINFO:     Application startup complete.\n"
+    error = "ERROR 03-27 16:12:20 [serving.py:301] Unheard-of trouble with a prompt\n"
+    line = 'INFO:     192.0.2.5:40230 - "POST /v1/chat/completions HTTP/1.1" {}\n'.format
+    assert diagnosis.diagnose({"box1": up + error + line("400 Bad Request") + line("200 OK")}, entries)["verdict"] == "healthy"
+    for log in (
+        up + error + line("400 Bad Request"),
+        up + error + line("500 Internal Server Error") + line("200 OK"),
+        up + error + line("400 Bad Request") + line("200 OK") + error,
+        error + up + line("400 Bad Request") + line("200 OK") + error,
+    ):
+        assert "Unheard-of" in diagnosis.diagnose({"box1": log}, entries)["what"], log
+
+
+def test_the_line_that_tells_a_cause_from_others_is_shown(entries):
+    log = (
+        "INFO 03-27 16:11:20 [cuda.py:420] Using FLASHINFER_MLA_SPARSE_SM120 attention backend out of potential backends: ['FLASHINFER_MLA_SPARSE_SM120'].\n"
+        "INFO:     Application startup complete.\n"
+        + 'INFO:     192.0.2.5:40230 - "POST /v1/chat/completions HTTP/1.1" 200 OK\n' * 40
+        + "[rank1]:[E718 14:12:21.410022118 ProcessGroupNCCL.cpp:697] [Rank 1] Watchdog caught collective operation timeout: WorkNCCL(OpType=ALLREDUCE)\n"
+    )
+    found = diagnosis.diagnose({"box1": log}, entries)
+    assert found["id"] == "GB-1507" and any("Using FLASHINFER_MLA_SPARSE_SM120" in line for line in found["lines"])
