@@ -22,10 +22,10 @@ from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import diagno
 
 GPU_LOGS = Path(__file__).resolve().parents[4] / "gpu" / "logs"
 CASES = Path(__file__).parent / "cases"
-COUNTED_SET = "learned_s"
+COUNTED_SET = "kept_out"
 """The folder that was counted last. Nobody who writes entries has read it; once it is read, it joins the learned ones."""
-KEPT_OUT_DIGEST = "6f7c0c738553446876b23ae6d65b79f47a351287df3ca0d899677d09a9afedca"
-COUNTED = {"found": 41, "wrong": 6, "alarms": 1, "without_decisive_line": 8}
+KEPT_OUT_DIGEST = "cef7a59f79972de3a951bc98802b087597894717b04c9025984733aea9755b04"
+COUNTED = {"found": 39, "wrong": 9, "alarms": 2, "without_decisive_line": 5}
 """What was counted once, when the entries were finished. The goal (90 % found, nothing wrong, no false alarm) is not reached; it must not get worse."""
 LEARNED = sorted(path.name for path in CASES.iterdir() if (path / "index.yml").exists() and path.name != "kept_out")
 
