@@ -9,28 +9,16 @@ from __future__ import annotations
 import pytest
 from ansible.errors import AnsibleConnectionFailure
 from ansible_collections.gb10.vllm.plugins.action import server_ready
+from clock import Clock
 from in_process import Action, Screen
 
 GIB = 2**30
 GIVEN = {"container": "gb10-vllm-tiny", "label": "tiny", "base_url": "http://127.0.0.1:8000", "timeout_s": 100}
 
 
-class Clock:
-    def __init__(self):
-        self.now = 0.0
-        self.slept = []
-
-    def monotonic(self):
-        return self.now
-
-    def sleep(self, seconds):
-        self.slept.append(seconds)
-        self.now += seconds
-
-
 @pytest.fixture
 def clock(monkeypatch):
-    clock = Clock()
+    clock = Clock(0.0)
     monkeypatch.setattr(server_ready, "time", clock)
     return clock
 

@@ -10,21 +10,9 @@ import pytest
 from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._transfer import client
 from ansible_collections.gb10.vllm.plugins.module_utils._transfer.wire import Gone, NotReady
+from clock import Clock
 
 A, B, C = ({"name": name} for name in "abc")
-
-
-class Clock:
-    """Stands still unless it is set forward; sleeping sets it forward."""
-
-    def __init__(self):
-        self.now = 1000.0
-
-    def monotonic(self):
-        return self.now
-
-    def sleep(self, seconds):
-        self.now += seconds
 
 
 @pytest.fixture

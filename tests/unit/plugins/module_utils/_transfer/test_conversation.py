@@ -20,23 +20,9 @@ from ansible_collections.gb10.vllm.plugins.module_utils._errors import GB10Error
 from ansible_collections.gb10.vllm.plugins.module_utils._io.files import write_json
 from ansible_collections.gb10.vllm.plugins.module_utils._transfer import server, wire
 from ansible_collections.gb10.vllm.plugins.module_utils._transfer.index import index_path
+from clock import Clock
 
 WAITS = (b"W", b"")
-
-
-class Clock:
-    """Sleeping sets it forward; ``then`` says what happens after so many sleeps."""
-
-    def __init__(self):
-        self.now, self.slept, self.then = 1000.0, [], {}
-
-    def monotonic(self):
-        return self.now
-
-    def sleep(self, seconds):
-        self.now += seconds
-        self.slept.append(seconds)
-        self.then.get(len(self.slept), lambda: None)()
 
 
 @pytest.fixture
