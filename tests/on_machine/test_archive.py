@@ -32,4 +32,5 @@ def test_holds_what_runs_and_documents(tmp_path):
     assert not [member.name for member in members if member.issym() or "__pycache__" in member.name or ".lock." in member.name]
     tracked = set(subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True).stdout.split())
     assert {path for path in tracked if path.startswith(("plugins/", "roles/", "playbooks/", "meta/"))} <= files
-    assert archive.stat().st_size < 1_250_000
+    # The known failures are a fifth of it, and grow; what is not for users would be larger than that.
+    assert archive.stat().st_size < 2_000_000
