@@ -69,7 +69,7 @@ def test_a_second_result_is_compared_with_the_first(box):
         ({"gb10_benchmark_profiles": {"mini": {"input_tokens": "many"}}}, "profile 'mini' lacks output_tokens"),
         ({"gb10_benchmark_against": "/no/such.json"}, "no result /no/such.json to compare with"),
         ({"server": "nobody"}, "nobody is not deployed here"),
-        ({"gb10_benchmark_url": "http://127.0.0.1:9"}, "3 runs in a row of `vllm bench serve` against http://127.0.0.1:9 left no result"),
+        ({"gb10_benchmark_url": "http://127.0.0.1:9"}, "3 runs in a row of `vllm bench serve` against http://127.0.0.1:9 had no answer"),
     ],
 )
 def test_refused_with_one_clear_sentence(box, extra, said):

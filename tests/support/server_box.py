@@ -81,7 +81,7 @@ class Box(SshBox):
         self.variables.update(changes)
         path = self.folder / "group_vars" / "gb10.yml"
         path.touch(0o600)
-        path.write_text(yaml.safe_dump(self.variables))
+        path.write_text(yaml.safe_dump(self.variables, sort_keys=False))
 
     def run(self, command: str, check: bool = True, timeout: float = 120) -> str:
         """Standard output of a command run by root on the box, without its last line break."""

@@ -37,7 +37,7 @@ ALWAYS = ("--save-result", "--save-detailed", "--ignore-eos", "--temperature", "
 PERCENTILES = ("--percentile-metrics", "ttft,tpot,itl,e2el", "--metric-percentiles", "50,95,99")
 HAVE_IT = "those of vLLM 0.26 to 0.33 have it"
 GIVE_UP = 3
-"""Runs in a row that left no result: the fourth would not either."""
+"""Runs in a row in which nothing was answered: in the fourth nothing would be either."""
 LOOK_S = 2.0
 SENSORS = {"clocks.sm": "sm_clock_mhz", "power.draw": "power_w", "temperature.gpu": "temperature_c"}
 THROTTLES = "clocks_event_reasons.active"
@@ -134,6 +134,15 @@ def last_words(text: str) -> str:
     return redact((told or lines or ["it said nothing"])[-1][:TOLD], ())
 
 
+def unanswered(outcome: Mapping[str, Any]) -> str:
+    """Why nothing was answered in a run, "" where something was: the tool left no result, or one in which every request failed. Pure."""
+    result = outcome["result"]
+    if not result:
+        return str(outcome["error"])
+    errors = "\n".join(str(one) for one in result.get("errors") or [])
+    return "" if result.get("completed") else f"every request failed: {last_words(errors)}"
+
+
 class Bench:
     """The runs of one benchmark on one box."""
 
@@ -182,9 +191,10 @@ class Bench:
                 found.append(outcome)
                 if self.died():
                     return {"runs": found, "died": True, "box": box}
-                empty = 0 if outcome["result"] else empty + 1
+                why = unanswered(outcome)
+                empty = empty + 1 if why else 0
                 if empty >= GIVE_UP:
-                    raise GB10Error(f"{GIVE_UP} runs in a row of `vllm bench serve` against {self.wanted['base_url']} left no result: {outcome['error']}")
+                    raise GB10Error(f"{GIVE_UP} runs in a row of `vllm bench serve` against {self.wanted['base_url']} had no answer: {why}")
         finally:
             docker("rm", "--force", self.name, check=False)
             shutil.rmtree(self.out, ignore_errors=True)

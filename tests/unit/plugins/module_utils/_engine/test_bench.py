@@ -126,6 +126,16 @@ def test_runs_that_leave_nothing_are_given_up_with_the_last_reason_and_without_i
     assert len(box.calls("run")) == 3 and "abcdefgh" not in str(error.value)
 
 
+def test_runs_whose_requests_all_fail_are_given_up_like_those_that_leave_nothing(box):
+    box.tool("""echo '{"completed": 0, "failed": 2, "errors": ["ClientConnectorError: Cannot connect to host 127.0.0.1:9", "x"]}' > $OUT/result.json""")
+    with pytest.raises(GB10Error, match=r"3 runs in a row .* had no answer: every request failed: ClientConnectorError: Cannot connect to host"):
+        box.measure(*[RUN] * 6)
+    assert len(box.calls("run")) == 3
+    (box.folder / "calls").unlink()
+    box.tool("""echo '{"completed": 1, "failed": 1, "errors": ["", "Timeout"]}' > $OUT/result.json""")
+    assert len(box.measure(*[RUN] * 4)["runs"]) == 4
+
+
 def test_a_run_that_hangs_is_ended(box):
     box.tool("exec sleep 30")
     found = box.measure(run_timeout_s=1)
