@@ -334,7 +334,7 @@ def test_a_guard_is_brought_up_to_date_before_anything_asks_it():
     main, back = tasks("roles/server/tasks/main.yml"), tasks("roles/server/tasks/rollback.yml")
     assert main[0]["ansible.builtin.include_tasks"] == "box.yml" and "server_shared_stale" in main[0]["when"]
     includes = [one["ansible.builtin.include_tasks"] for one in back if "ansible.builtin.include_tasks" in one]
-    assert includes == ["guard.yml", "go_back.yml"]
+    assert includes == ["guard.yml", "activate.yml"]
     stale = next(one for one in back if one.get("ansible.builtin.include_tasks") == "guard.yml")
     assert (stale["when"], stale["vars"]) == ("server_shared_stale | length > 0", {"server_box": "{{ __server_rollback.box }}"})
     reload = named("server", "Have systemd read the watch")
