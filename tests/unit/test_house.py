@@ -146,6 +146,30 @@ def test_the_page_shows_the_tree_and_it_is_the_tree():
     assert done.returncode == 0, done.stderr
 
 
+def tasks_of(value: object) -> list[dict]:
+    """Every task of a file of tasks or plays, however deep in blocks."""
+    if isinstance(value, list):
+        return [task for one in value for task in tasks_of(one)]
+    if not isinstance(value, dict):
+        return []
+    inside = [task for part in ("tasks", "pre_tasks", "post_tasks", "handlers", "block", "rescue", "always") for task in tasks_of(value.get(part))]
+    return [value, *inside]
+
+
+def test_every_file_of_tasks_that_is_named_is_there_and_every_one_that_is_there_is_named():
+    named = set()
+    for path in sorted([*ROOT.glob("playbooks/*.yml"), *ROOT.glob("roles/*/tasks/*.yml")]):
+        for task in tasks_of(yaml.safe_load(path.read_text())):
+            for kind in ("include_tasks", "import_tasks"):
+                wanted = str(task.get(f"ansible.builtin.{kind}") or "")
+                named |= {path.parent / file for file in re.findall(r"\w+\.yml", wanted)}
+            for kind in ("include_role", "import_role"):
+                role = task.get(f"ansible.builtin.{kind}") or {}
+                if str(role.get("name")).startswith("gb10.vllm."):
+                    named.add(ROOT / "roles" / role["name"].removeprefix("gb10.vllm.") / "tasks" / f"{role.get('tasks_from', 'main').removesuffix('.yml')}.yml")
+    assert named == set(ROOT.glob("roles/*/tasks/*.yml"))
+
+
 def test_no_host_of_a_registry_is_named():
     hosts = re.compile(r"deb\.debian\.org|archive\.ubuntu\.com|pypi\.org|pythonhosted\.org|registry\.npmjs\.org")
     files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
