@@ -167,6 +167,9 @@ def test_every_file_of_tasks_that_is_named_is_there_and_every_one_that_is_there_
                 role = task.get(f"ansible.builtin.{kind}") or {}
                 if str(role.get("name")).startswith("gb10.vllm."):
                     named.add(ROOT / "roles" / role["name"].removeprefix("gb10.vllm.") / "tasks" / f"{role.get('tasks_from', 'main').removesuffix('.yml')}.yml")
+    # An entry with options of its own is for users.
+    for specs in ROOT.glob("roles/*/meta/argument_specs.yml"):
+        named |= {specs.parents[1] / "tasks" / f"{entry}.yml" for entry in yaml.safe_load(specs.read_text())["argument_specs"]}
     assert named == set(ROOT.glob("roles/*/tasks/*.yml"))
 
 
