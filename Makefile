@@ -97,16 +97,16 @@ integration: prepared
 	@$(MAKE) --no-print-directory --keep-going --jobs 2 --output-sync=target on-machine whole-way imitated programs
 
 on-machine:
-	@$(STAGE) $@ pytest -q tests/on_machine --ignore-glob 'tests/on_machine/test_imitated_*.py' $(DEEP:%=--ignore tests/on_machine/%) $(PROGRAMS:%=--ignore tests/on_machine/%) $(ALSO_DEEP:%=--deselect tests/on_machine/%)
+	@$(STAGE) $@ pytest -q --durations=40 tests/on_machine --ignore-glob 'tests/on_machine/test_imitated_*.py' $(DEEP:%=--ignore tests/on_machine/%) $(PROGRAMS:%=--ignore tests/on_machine/%) $(ALSO_DEEP:%=--deselect tests/on_machine/%)
 
 imitated:
-	@$(STAGE) $@ pytest -q $(IMITATED:%=tests/on_machine/%)
+	@$(STAGE) $@ pytest -q --durations=12 $(IMITATED:%=tests/on_machine/%)
 
 programs:
 	@$(STAGE) $@ pytest -q $(PROGRAMS:%=tests/on_machine/%) $(DEEP:%=--ignore tests/on_machine/%)
 
 whole-way:
-	@$(STAGE) $@ pytest -v -x tests/e2e/test_whole_way.py tests/e2e/test_bad_input.py --deselect tests/e2e/test_whole_way.py::test_the_killed_runs_ended_where_an_undisturbed_one_ends
+	@$(STAGE) $@ pytest -v -x --durations=12 tests/e2e/test_whole_way.py tests/e2e/test_bad_input.py --deselect tests/e2e/test_whole_way.py::test_the_killed_runs_ended_where_an_undisturbed_one_ends
 
 group: setup            # one server over two boxes, in short: started, answers, a rank is killed, answers again
 	@$(BOXES_PREPARE)
