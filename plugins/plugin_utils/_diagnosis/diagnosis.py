@@ -153,6 +153,8 @@ def _of_its_kind(entry: Entry, log: Log) -> bool:
 
 def _may_act(entry: Entry, log: Log, number: int) -> bool:
     """What breaks a running server never explains a start, nor one phase of a start another."""
+    if entry.severity == "fatal" and not entry.outside and _CALM_GO.search(log.lines[number][:160]):
+        return False
     if entry.severity != "fatal" or log.kind != SERVER or not _ANYWHERE.isdisjoint(entry.stages):
         return True
     if "startup" not in entry.stages and number < log.up and not _is_of_a_client(entry, log.lines[number]):
@@ -160,6 +162,8 @@ def _may_act(entry: Entry, log: Log, number: int) -> bool:
     return not entry.phases or engine_log.where(log.lines[: number + 1])[0] in entry.phases
 
 
+# What a program that writes logfmt (Go) says of its own course; Python's loggers say of exceptions that they are INFO, these do not.
+_CALM_GO = re.compile(r"\b(?:level|lvl)=(?i:debug|info)\b")
 _TO_A_CLIENT = re.compile(r"\bError code: [45]\d\d\b|[\"']code[\"']: ?[45]\d\d\b|\bHTTP/[12](?:\.\d)? [45]\d\d\b")
 
 
@@ -211,7 +215,7 @@ def diagnose(logs: dict[str, str], entries: list[Entry], context: frozenset[str]
         shown = next((number for number in sorted(same) if reading.is_error(lines[number]) and not reading.is_wrapper(lines[number])), shown)
     suspected, instead = features.suspicion(lines, shown, root.entry.broad) if root.entry.raised_in or root.entry.broad else ("", "")
     met, compare = packages.met(lines, shown) if root.entry.packages else ("", "")
-    apart = _said_by_one_only(root, hits, read)
+    apart = _said_by_one_only(root, hits, read) or _raised_elsewhere(root, lines, shown)
     return {
         **NOTHING,
         "verdict": "known" if root.names_a_cause else "unknown",
@@ -247,6 +251,23 @@ def _said_by_one_only(root: Hit, hits: list[Hit], logs: list[Log]) -> str:
     if len(servers) < 2 or root.node not in servers or len(saying) > 1 or "multinode" in root.entry.stages or not root.names_a_cause:
         return ""
     return f" Only {root.node} says so: compare its image, files, environment and cache with those of the other boxes."
+
+
+_RAY_TASK = re.compile(r"\bray::\w[^\n(]{0,200}\(\)? ?\(pid=\d{1,9}, ip=(?P<ip>[\w.:]{3,60}?)[,)]")
+_RAY_HEAD = re.compile(r"(?:existing Ray cluster at address|Local node IP|--node-ip-address)[:= ]{1,3}(?P<ip>[\w.]{3,60})")
+
+
+def _raised_elsewhere(root: Hit, lines: list[str], shown: int) -> str:
+    """What to look at first where Ray says that another box than its head raised the error in line ``shown``: empty everywhere else."""
+    near = range(max(0, shown - 60), shown + 1)
+    raised = {match["ip"] for number in near if (match := _RAY_TASK.search(lines[number]))}
+    heads = {match["ip"] for line in lines if (match := _RAY_HEAD.search(line))}
+    if len(raised) != 1 or raised & heads or not heads or "multinode" in root.entry.stages or not root.names_a_cause:
+        return ""
+    return (
+        f" It was the box {raised.pop()} that said so, a worker of Ray: compare its image, files, environment and cache with those of the others; "
+        "the model has to lie at the same path on every box (copy it there, or share the folder)."
+    )
 
 
 def _ending(root: Hit | None, todo: str) -> str:
@@ -484,7 +505,7 @@ def decisive_lines(lines: list[str], root: int, others: list[int], same: list[in
         for number in candidates:
             if len(numbers) < most and lines[number].strip() not in told():
                 numbers.add(number)
-    return [reading.whole(lines, number)[:400] for number in sorted(numbers)]
+    return list(dict.fromkeys(reading.whole(lines, number)[:400] for number in sorted(numbers)))
 
 
 def explain(diagnosis: dict, heading: str) -> str:
