@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from ansible_collections.gb10.vllm.plugins.module_utils._engine import log as engine_log
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import features, packages, reading
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.knowledge import SEVERITIES, WRAPPER_PRIORITY, Entry
-from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.reading import BINARY, BUILD, EMPTY, SERVER, Log
+from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.reading import BINARY, BUILD, EMPTY, OTHER, SERVER, Log
 
 _ANYWHERE = frozenset(("multinode", "host", "security"))
 """Stages whose failures reach every log: those of a group, of the host, and what is known of a version."""
@@ -153,7 +153,7 @@ def _of_its_kind(entry: Entry, log: Log) -> bool:
 
 def _may_act(entry: Entry, log: Log, number: int) -> bool:
     """What breaks a running server never explains a start, nor one phase of a start another."""
-    if entry.severity == "fatal" and not entry.outside and _CALM_GO.search(log.lines[number][:160]):
+    if entry.severity == "fatal" and not entry.outside and "msg=" not in entry.signature.pattern and _CALM_GO.search(log.lines[number][:160]):
         return False
     if entry.severity != "fatal" or log.kind != SERVER or not _ANYWHERE.isdisjoint(entry.stages):
         return True
@@ -163,6 +163,7 @@ def _may_act(entry: Entry, log: Log, number: int) -> bool:
 
 
 # What a program that writes logfmt (Go) says of its own course; Python's loggers say of exceptions that they are INFO, these do not.
+# An entry whose signature names `msg=` knows what it reads.
 _CALM_GO = re.compile(r"\b(?:level|lvl)=(?i:debug|info)\b")
 _TO_A_CLIENT = re.compile(r"\bError code: [45]\d\d\b|[\"']code[\"']: ?[45]\d\d\b|\bHTTP/[12](?:\.\d)? [45]\d\d\b")
 
@@ -204,7 +205,7 @@ def diagnose(logs: dict[str, str], entries: list[Entry], context: frozenset[str]
     root = root or next((hit for hit in hits if hit.entry.severity == "degraded" and hit.entry.stage == "runtime" and _REFUSAL.search(hit.line)), None)
     if root is None:
         return {**_without_error(read), "notes": notes}
-    if fatal and (all(_is_got_over(hit, read) for hit in fatal) or all(_has_its_image(log) for log in read)):
+    if fatal and (all(_is_got_over(hit, read) for hit in fatal) or all(_has_its_image(log) or _went_well(log, fatal) for log in read)):
         return {**NOTHING, "verdict": "healthy", "why": REFUSED, "notes": [*notes, *_noted(fatal)]}
     others = [hit for hit in fatal if hit.entry.id != root.entry.id]
     same = [hit.shown for hit in hits if (hit.entry.id, hit.node) == (root.entry.id, root.node)]
@@ -350,6 +351,23 @@ def _has_its_image(log: Log) -> bool:
     """Whether it is a build that gave its image a name, and nothing failed after: what failed before was tried again."""
     last = next((number for number in range(len(log.lines) - 1, -1, -1) if _NAMED.search(log.lines[number])), None)
     return log.kind == BUILD and last is not None and not any(reading.is_error(line) for line in log.lines[last + 1 :])
+
+
+_MEASURED = re.compile(r"^# Avg bus bandwidth")
+_DONE = re.compile(
+    r"^Successfully installed \S|^(?:Installed|Audited) \d{1,6} packages? in |Ray runtime started\.|Server is ready to receive web requests|HTTP Server Listen"
+    r"|^# Avg bus bandwidth|Fetching \d{1,6} files: 100%|The server is fired up and ready to roll|HTTP server is listening|msg=\"?Listening on"
+)
+"""What other programs than a server of vLLM say when they did what they were asked for."""
+
+
+def _went_well(log: Log, fatal: list[Hit]) -> bool:
+    """Whether a program that is no server of vLLM (or a measurement of NCCL) said that it went well, below all that is known of it as a failure, and nothing failed after."""
+    said = _DONE if log.kind in (BUILD, OTHER) else _MEASURED
+    last = next((number for number in range(len(log.lines) - 1, -1, -1) if said.search(log.lines[number])), -1)
+    if last < 0 or any(hit.last >= last for hit in fatal if hit.node == log.node):
+        return False
+    return not any(reading.is_error(line) or reading.is_wrapper(line) for line in log.lines[last + 1 :])
 
 
 NOTHING: dict = {
