@@ -198,7 +198,8 @@ def diagnose(logs: dict[str, str], entries: list[Entry], context: frozenset[str]
     if own is None and (root is None or root.is_wrapper or _passes_by(root, read, explained)):
         placed = [hit for hit in fatal if hit.entry.raised_in and _is_first(hit, read)]
         before = {root.node: root.line_number} if root is not None and not root.is_wrapper else {}
-        unexplained = None if placed else _unexplained(read, explained, before)
+        well = all(_has_its_image(log) or _went_well(log, fatal) for log in read)
+        unexplained = None if placed or well else _unexplained(read, explained, before)
         if unexplained is not None:
             return {**unexplained, "todo": _ending(root, unexplained["todo"]), "also": _also(fatal), "notes": notes}
         root = placed[0] if placed else root
@@ -356,7 +357,7 @@ def _has_its_image(log: Log) -> bool:
 _MEASURED = re.compile(r"^# Avg bus bandwidth|Ray runtime started\.$")
 _DONE = re.compile(
     r"^Successfully installed \S|^(?:Installed|Audited) \d{1,6} packages? in |Ray runtime started\.|Server is ready to receive web requests|HTTP Server Listen"
-    r"|^# Avg bus bandwidth|Fetching \d{1,6} files: 100%|The server is fired up and ready to roll|HTTP server is listening|msg=\"?Listening on"
+    r"|^# Avg bus bandwidth|Fetching \d{1,6} files: 100%|The server is fired up and ready to roll|HTTP server is listening|msg=\"Loki started\"|msg=\"?Listening on"
 )
 """What other programs than a server of vLLM say when they did what they were asked for."""
 
