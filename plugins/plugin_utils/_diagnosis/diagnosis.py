@@ -357,13 +357,14 @@ def _has_its_image(log: Log) -> bool:
 _MEASURED = re.compile(r"^# Avg bus bandwidth|Ray runtime started\.$")
 _DONE = re.compile(
     r"^Successfully installed \S|^(?:Installed|Audited) \d{1,6} packages? in |Ray runtime started\.|Server is ready to receive web requests|HTTP Server Listen"
-    r"|^# Avg bus bandwidth|Fetching \d{1,6} files: 100%|The server is fired up and ready to roll|HTTP server is listening|msg=\"Loki started\"|msg=\"?Listening on"
+    r"|^# Avg bus bandwidth|Fetching \d{1,6} files: 100%|The server is fired up and ready to roll|HTTP server is listening"
+    r"|msg=\"Loki started\"|msg=\"?Listening on"
 )
 """What other programs than a server of vLLM say when they did what they were asked for."""
 
 
 def _went_well(log: Log, fatal: list[Hit]) -> bool:
-    """Whether a program that is no server of vLLM (or a measurement of NCCL, or the start of Ray) said that it went well, below all that is known of it as a failure, and nothing failed after."""
+    """Whether a program that is no server of vLLM (or NCCL's test, Ray's start) said that it went well, below every known failure and with none after."""
     said = _DONE if log.kind in (BUILD, OTHER) else _MEASURED
     last = next((number for number in range(len(log.lines) - 1, -1, -1) if said.search(log.lines[number])), -1)
     if last < 0 or any(hit.last >= last for hit in fatal if hit.node == log.node):

@@ -620,7 +620,9 @@ def test_the_line_that_tells_a_cause_from_others_is_shown(entries):
 
 
 def test_what_a_program_of_go_says_of_its_own_course_is_no_failure(entries):
-    line = 'time=2026-05-05T07:00:01.380Z level={level} msg="nvidia: permission denied while trying to connect to the docker API at unix:///var/run/docker.sock"\n'
+    line = (
+        'time=2026-05-05T07:00:01.380Z level={level} msg="nvidia: permission denied while trying to connect to the docker API at unix:///var/run/docker.sock"\n'
+    )
     assert diagnosis.diagnose({"box1": line.format(level="ERROR")}, entries)["found"]
     for level in ("INFO", "info", "DEBUG"):
         assert not diagnosis.diagnose({"box1": line.format(level=level)}, entries)["found"]
@@ -651,3 +653,18 @@ def test_where_ray_says_that_another_box_failed_its_address_is_named(entries):
     assert other["id"] == "KB-170" and "192.0.2.12" in other["todo"] and "same path" in other["todo"]
     for log in (head + task(ip="192.0.2.11") + error, task(ip="192.0.2.12") + error, head + error):
         assert "worker of Ray" not in diagnosis.diagnose({"box1": log}, entries)["todo"]
+
+
+def test_a_program_that_said_that_it_went_well_had_got_over_what_stands_above(entries):
+    retried = "Collecting aiohttp\n  WARNING: Retrying after connection broken by 'ReadTimeoutError(...): Read timed out.'\n"
+    done = "Successfully installed aiohttp-3.12.1\n"
+    assert diagnosis.diagnose({"box1": retried}, entries)["id"] == "GB-114"
+    assert diagnosis.diagnose({"box1": retried + done}, entries)["verdict"] == "healthy"
+    assert diagnosis.diagnose({"box1": done + retried}, entries)["id"] == "GB-114"
+    assert diagnosis.diagnose({"box1": retried + done + "ModuleNotFoundError: No module named 'x'\n"}, entries)["verdict"] != "healthy"
+
+
+def test_what_no_entry_explains_in_a_build_that_has_its_image_is_no_failure(entries):
+    build = "#1 [internal] load build definition from Dockerfile\n#9 [3/4] RUN x\n#9 1.0 rm: cannot remove '/tmp/x': No such file or directory\n"
+    assert diagnosis.diagnose({"box1": build}, entries)["verdict"] == "unknown"
+    assert diagnosis.diagnose({"box1": build + "#10 naming to docker.io/library/vllm-node done\n"}, entries)["verdict"] == "healthy"
