@@ -66,13 +66,13 @@ _FENCE = re.compile(r"^\s*(?:```|~~~)\w*\s*$")
 _ERROR_LEVEL = re.compile(r"\b(?:ERROR|CRITICAL|FATAL)\b|\"level\": ?\"(?:error|critical|fatal)\"")
 # Those of programs that are no Python: HAProxy, Go's logfmt and logrus, glog, Ray.
 _FOREIGN_ERROR = re.compile(
-    r"\[ALERT\]|\blevel=(?:error|fatal|panic)\b|\b(?:ERRO|FATA)\[\d|(?:^|[\s|\])])[EF]\d{4} \d\d:\d\d:\d\d\.\d"
+    r"\[ALERT\]|\b(?:level|lvl)=(?:error|fatal|panic)\b|\b(?:ERRO|FATA)\[\d|(?:^|[\s|\])])[EF]\d{4} \d\d:\d\d:\d\d\.\d"
     r"|\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{1,6} [EFC] \d"
 )
 # A logger's own words, not those of a program such as NCCL that says WARN of all that fails.
 _CALM_LEVEL = re.compile(
     r"\b(?:DEBUG|INFO|WARNING)\b(?: \d\d-\d\d \d|:? \[|: ?\S+:| +- )|\"level\": ?\"(?:debug|info|warn(?:ing)?)\""
-    r"|\[(?:NOTICE|WARNING)\](?:: | {1,6}\(\d{1,9}\) : )|\blevel=(?:debug|info|warn(?:ing)?)\b|\b(?:DEBU|INFO|WARN)\[\d"  # HAProxy, Ansible; Go
+    r"|\[(?:NOTICE|WARNING)\](?:: | {1,6}\(\d{1,9}\) : )|\b(?:level|lvl)=(?i:debug|info|warn(?:ing)?)\b|\b(?:DEBU|INFO|WARN)\[\d"  # HAProxy, Ansible; Go
     r"|(?:^|[\s|\])])W\d{4} \d\d:\d\d:\d\d\.\d|\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{1,6} [DIW] \d"  # glog; Ray
 )
 # Where loggers and Docker put the text of a line, and what they add to it.

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from ansible_collections.gb10.vllm.plugins.module_utils._engine import log as engine_log
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import features, packages, reading
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.knowledge import SEVERITIES, WRAPPER_PRIORITY, Entry
-from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.reading import BINARY, BUILD, EMPTY, SERVER, Log
+from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.reading import BINARY, BUILD, EMPTY, OTHER, SERVER, Log
 
 _ANYWHERE = frozenset(("multinode", "host", "security"))
 """Stages whose failures reach every log: those of a group, of the host, and what is known of a version."""
@@ -153,6 +153,8 @@ def _of_its_kind(entry: Entry, log: Log) -> bool:
 
 def _may_act(entry: Entry, log: Log, number: int) -> bool:
     """What breaks a running server never explains a start, nor one phase of a start another."""
+    if entry.severity == "fatal" and not entry.outside and "msg=" not in entry.signature.pattern and _CALM_GO.search(log.lines[number][:160]):
+        return False
     if entry.severity != "fatal" or log.kind != SERVER or not _ANYWHERE.isdisjoint(entry.stages):
         return True
     if "startup" not in entry.stages and number < log.up and not _is_of_a_client(entry, log.lines[number]):
@@ -160,6 +162,9 @@ def _may_act(entry: Entry, log: Log, number: int) -> bool:
     return not entry.phases or engine_log.where(log.lines[: number + 1])[0] in entry.phases
 
 
+# What a program that writes logfmt (Go) says of its own course; Python's loggers say of exceptions that they are INFO, these do not.
+# An entry whose signature names `msg=` knows what it reads.
+_CALM_GO = re.compile(r"\b(?:level|lvl)=(?i:debug|info)\b")
 _TO_A_CLIENT = re.compile(r"\bError code: [45]\d\d\b|[\"']code[\"']: ?[45]\d\d\b|\bHTTP/[12](?:\.\d)? [45]\d\d\b")
 
 
@@ -193,14 +198,15 @@ def diagnose(logs: dict[str, str], entries: list[Entry], context: frozenset[str]
     if own is None and (root is None or root.is_wrapper or _passes_by(root, read, explained)):
         placed = [hit for hit in fatal if hit.entry.raised_in and _is_first(hit, read)]
         before = {root.node: root.line_number} if root is not None and not root.is_wrapper else {}
-        unexplained = None if placed else _unexplained(read, explained, before)
+        well = all(_has_its_image(log) or _went_well(log, fatal) for log in read)
+        unexplained = None if placed or well else _unexplained(read, explained, before)
         if unexplained is not None:
             return {**unexplained, "todo": _ending(root, unexplained["todo"]), "also": _also(fatal), "notes": notes}
         root = placed[0] if placed else root
     root = root or next((hit for hit in hits if hit.entry.severity == "degraded" and hit.entry.stage == "runtime" and _REFUSAL.search(hit.line)), None)
     if root is None:
         return {**_without_error(read), "notes": notes}
-    if fatal and (all(_is_got_over(hit, read) for hit in fatal) or all(_has_its_image(log) for log in read)):
+    if fatal and (all(_is_got_over(hit, read) for hit in fatal) or all(_has_its_image(log) or _went_well(log, fatal) for log in read)):
         return {**NOTHING, "verdict": "healthy", "why": REFUSED, "notes": [*notes, *_noted(fatal)]}
     others = [hit for hit in fatal if hit.entry.id != root.entry.id]
     same = [hit.shown for hit in hits if (hit.entry.id, hit.node) == (root.entry.id, root.node)]
@@ -211,7 +217,7 @@ def diagnose(logs: dict[str, str], entries: list[Entry], context: frozenset[str]
         shown = next((number for number in sorted(same) if reading.is_error(lines[number]) and not reading.is_wrapper(lines[number])), shown)
     suspected, instead = features.suspicion(lines, shown, root.entry.broad) if root.entry.raised_in or root.entry.broad else ("", "")
     met, compare = packages.met(lines, shown) if root.entry.packages else ("", "")
-    apart = _said_by_one_only(root, hits, read)
+    apart = _said_by_one_only(root, hits, read) or _raised_elsewhere(root, lines, shown)
     return {
         **NOTHING,
         "verdict": "known" if root.names_a_cause else "unknown",
@@ -247,6 +253,23 @@ def _said_by_one_only(root: Hit, hits: list[Hit], logs: list[Log]) -> str:
     if len(servers) < 2 or root.node not in servers or len(saying) > 1 or "multinode" in root.entry.stages or not root.names_a_cause:
         return ""
     return f" Only {root.node} says so: compare its image, files, environment and cache with those of the other boxes."
+
+
+_RAY_TASK = re.compile(r"\bray::\w[^\n(]{0,200}\(\)? ?\(pid=\d{1,9}, ip=(?P<ip>[\w.:]{3,60}?)[,)]")
+_RAY_HEAD = re.compile(r"(?:existing Ray cluster at address|Local node IP|--node-ip-address)[:= ]{1,3}(?P<ip>[\w.]{3,60})")
+
+
+def _raised_elsewhere(root: Hit, lines: list[str], shown: int) -> str:
+    """What to look at first where Ray says that another box than its head raised the error in line ``shown``: empty everywhere else."""
+    near = range(max(0, shown - 60), shown + 1)
+    raised = {match["ip"] for number in near if (match := _RAY_TASK.search(lines[number]))}
+    heads = {match["ip"] for line in lines if (match := _RAY_HEAD.search(line))}
+    if len(raised) != 1 or raised & heads or not heads or "multinode" in root.entry.stages or not root.names_a_cause:
+        return ""
+    return (
+        f" It was the box {raised.pop()} that said so, a worker of Ray: compare its image, files, environment and cache with those of the others; "
+        "the model has to lie at the same path on every box (copy it there, or share the folder)."
+    )
 
 
 def _ending(root: Hit | None, todo: str) -> str:
@@ -329,6 +352,24 @@ def _has_its_image(log: Log) -> bool:
     """Whether it is a build that gave its image a name, and nothing failed after: what failed before was tried again."""
     last = next((number for number in range(len(log.lines) - 1, -1, -1) if _NAMED.search(log.lines[number])), None)
     return log.kind == BUILD and last is not None and not any(reading.is_error(line) for line in log.lines[last + 1 :])
+
+
+_MEASURED = re.compile(r"^# Avg bus bandwidth|Ray runtime started\.$")
+_DONE = re.compile(
+    r"^Successfully installed \S|^(?:Installed|Audited) \d{1,6} packages? in |Ray runtime started\.|Server is ready to receive web requests|HTTP Server Listen"
+    r"|^# Avg bus bandwidth|Fetching \d{1,6} files: 100%|The server is fired up and ready to roll|HTTP server is listening"
+    r"|msg=\"Loki started\"|msg=\"?Listening on"
+)
+"""What other programs than a server of vLLM say when they did what they were asked for."""
+
+
+def _went_well(log: Log, fatal: list[Hit]) -> bool:
+    """Whether a program that is no server of vLLM (or NCCL's test, Ray's start) said that it went well, below every known failure and with none after."""
+    said = _DONE if log.kind in (BUILD, OTHER) else _MEASURED
+    last = next((number for number in range(len(log.lines) - 1, -1, -1) if said.search(log.lines[number])), -1)
+    if last < 0 or any(hit.last >= last for hit in fatal if hit.node == log.node):
+        return False
+    return not any(reading.is_error(line) or reading.is_wrapper(line) for line in log.lines[last + 1 :])
 
 
 NOTHING: dict = {
@@ -484,7 +525,7 @@ def decisive_lines(lines: list[str], root: int, others: list[int], same: list[in
         for number in candidates:
             if len(numbers) < most and lines[number].strip() not in told():
                 numbers.add(number)
-    return [reading.whole(lines, number)[:400] for number in sorted(numbers)]
+    return list(dict.fromkeys(reading.whole(lines, number)[:400] for number in sorted(numbers)))
 
 
 def explain(diagnosis: dict, heading: str) -> str:

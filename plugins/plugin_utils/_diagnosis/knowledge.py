@@ -45,6 +45,7 @@ _OPTIONAL: dict[str, type | tuple[type, ...]] = {
     "raised_in": str,
     "not_raised_in": str,
     "beside": str,
+    "until": str,
     "marker": bool,
     "broad": bool,
     "packages": bool,
@@ -57,6 +58,8 @@ def _version_is_old(groups: dict) -> bool:
     version = groups.get("ver") or (f"0.{groups['minor']}.{groups['patch']}" if groups.get("minor") else "")
     return bool(version) and exposure_verdict(version, "0.0.0.0")["verdict"] != "allow"
 
+
+_PLACE = re.compile(r"\{([a-z_]\w*)\}")
 
 CHECKS = {"version_is_old": _version_is_old}
 """Conditions beyond a pattern that an entry may name in ``check``; they get the pattern's named groups."""
@@ -88,6 +91,8 @@ class Entry:
     """Where the same words mean another thing."""
     beside: Expression | None = None
     """What has to stand elsewhere in the same log: it tells this cause from others with the same words."""
+    until: str = ""
+    """What takes a match back where it stands below: then the program got over it. ``{name}`` is what the signature captured."""
     marker: bool = False
     """Whether it only tells how something ended; such an entry never names a cause."""
     broad: bool = False
@@ -102,11 +107,20 @@ class Entry:
         """Every stage in whose logs it may be found."""
         return (self.stage, *self.also_stages)
 
+    def is_taken_back(self, match: re.Match, text: str) -> bool:
+        """Whether the text below a match says that what it tells of has passed."""
+        if not self.until:
+            return False
+        values = {name: value for name, value in match.groupdict().items() if value is not None}
+        pattern = _PLACE.sub(lambda place: re.escape(values[place.group(1)]) if place.group(1) in values else place.group(), self.until)
+        return re.compile(pattern, re.MULTILINE).search(text, match.end()) is not None
+
     def matches(self, text: str, accept: Callable[[re.Match], bool] | None = None) -> list[re.Match]:
         """The first places of a cleaned text in which it is found; ``accept`` may refuse some."""
         found = []
         for match in self.signature.finditer(text):
-            if match.group() and (not self.check or CHECKS[self.check](match.groupdict())) and (accept is None or accept(match)):
+            checked = not self.check or CHECKS[self.check](match.groupdict())
+            if match.group() and checked and (accept is None or accept(match)) and not self.is_taken_back(match, text):
                 found.append(match)
                 if len(found) == MOST_HITS_PER_ENTRY:
                     break
@@ -145,6 +159,7 @@ def parse_entry(raw: object, where: str, *, with_example: bool = True) -> Entry:
         raised_in=_expression(raw["raised_in"], f"{where}: raised_in", with_example) if raw.get("raised_in") else None,
         not_raised_in=_expression(raw["not_raised_in"], f"{where}: not_raised_in", with_example) if raw.get("not_raised_in") else None,
         beside=_expression(raw["beside"], f"{where}: beside", with_example) if raw.get("beside") else None,
+        until=_expression(raw["until"], f"{where}: until", with_example).pattern if raw.get("until") else "",
         marker=raw.get("marker", False),
         broad=raw.get("broad", False),
         packages=raw.get("packages", False),
@@ -221,7 +236,8 @@ def _one_of(value: object, allowed: tuple[str, ...], what: str) -> None:
 def _check_signature(entry: Entry, where: str) -> None:
     """A user's expression is not measured as ours are, so what may run for long is refused."""
     places = (("raised_in", entry.raised_in), ("not_raised_in", entry.not_raised_in))
-    for name, expression in (("signature", entry.signature), *places, ("beside", entry.beside)):
+    until = Expression(entry.until) if entry.until else None
+    for name, expression in (("signature", entry.signature), *places, ("beside", entry.beside), ("until", until)):
         why = expressions.problem(expression.pattern) if expression else ""
         if why:
             raise GB10Error(f"{where} ({entry.id}): the {name} may run for very long on a hostile log: {why}.")

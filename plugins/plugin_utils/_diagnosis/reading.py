@@ -105,8 +105,9 @@ _DEEPER = re.compile(r"^\s*(?:[├╰]─▶ |Caused by: |│ |hint: )")
 _PINNED = re.compile(r"^\s+\S{1,100} \S{1,60} depends on \S")
 """pip's list of who wants what, below its error."""
 _SOFT = re.compile(
-    r"NCCL INFO|running out of memory|(?i:(?<!NCCL )\bwarn(?:ing)?\b|deprecat|will be (?:removed|ignored)|falling back|fallback|ignored|ignoring|skipp"
-    r"|retrying|optional|not installed, |msg=.?collector failed)"
+    r"NCCL INFO|running out of memory|^error: kex_exchange_identification|(?i:(?<!NCCL )\bwarn(?:ing)?\b|deprecat"
+    r"|will be (?:removed|ignored)|falling back|fallback|ignored|ignoring|skipp"
+    r"|retrying|optional|\b(?:level|lvl)=(?:debug|info|warn(?:ing)?)\b|not installed, |msg=.?collector failed)"
 )
 """Words of lines that tell of a failure which the program got over."""
 
@@ -284,9 +285,15 @@ def is_reason(line: str) -> bool:
     return bool(_DEEPER.search(line) or _PINNED.search(line))
 
 
+_ANNOUNCES = re.compile(r"^CMake (?:Error|Warning)[^\n]{0,400}:$|(?i:error|failed)[^\n]{0,200} log:$")
+
+
 def whole(lines: list[str], number: int) -> str:
-    """A line as it is shown; the reason that a program lists below its error is broken into several lines for a terminal and put together again."""
+    """A line as it is shown; what a program breaks into several lines (its error, and the reason listed below it) is put together again."""
     text = lines[number].strip()
+    if _ANNOUNCES.search(text):  # what it says stands below, where it is set in
+        said = [line.strip() for line in lines[number + 1 : number + 3] if re.match(r" {2,}\S|\t", line)]
+        return " ".join([text, *said[:1]])
     if not re.match(r"[├╰]─▶ ", text):
         return text
     for later in lines[number + 1 : number + 12]:

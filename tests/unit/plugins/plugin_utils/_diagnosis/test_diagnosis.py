@@ -617,3 +617,54 @@ def test_the_line_that_tells_a_cause_from_others_is_shown(entries):
     )
     found = diagnosis.diagnose({"box1": log}, entries)
     assert found["id"] == "GB-1507" and any("Using FLASHINFER_MLA_SPARSE_SM120" in line for line in found["lines"])
+
+
+def test_what_a_program_of_go_says_of_its_own_course_is_no_failure(entries):
+    line = (
+        'time=2026-05-05T07:00:01.380Z level={level} msg="nvidia: permission denied while trying to connect to the docker API at unix:///var/run/docker.sock"\n'
+    )
+    assert diagnosis.diagnose({"box1": line.format(level="ERROR")}, entries)["found"]
+    for level in ("INFO", "info", "DEBUG"):
+        assert not diagnosis.diagnose({"box1": line.format(level=level)}, entries)["found"]
+
+
+def test_what_passed_again_below_is_no_finding(entries):
+    down = "mlx5_core 0000:01:00.0 {port}: Link down\n".format
+    up = "mlx5_core 0000:01:00.0 {port}: Link up\n".format
+    find = lambda text: [hit.entry.id for hit in diagnosis.find({"box1": text}, entries)]  # noqa: E731
+    assert find(down(port="enp1s0f0np0")) == ["GB-625"]
+    assert find(down(port="enp1s0f0np0") + up(port="enp1s0f0np0")) == []
+    assert find(down(port="enp1s0f0np0") + up(port="enp1s0f1np1")) == ["GB-625"], "another port"
+    assert find(up(port="enp1s0f0np0") + down(port="enp1s0f0np0")) == ["GB-625"]
+
+
+def test_a_program_that_announces_its_error_is_shown_with_what_it_says_below():
+    lines = ["CMake Error at a/b.cmake:50 (message):", "    Failed to clone repository: 'x'", "    more", "done"]
+    assert reading.whole(lines, 0) == "CMake Error at a/b.cmake:50 (message): Failed to clone repository: 'x'"
+    log = ["error: NVPTX compiler invocation failed, error log:", "  line 903; error : bad", "done", "Upload failed, see its log:"]
+    assert (reading.whole(log, 0), reading.whole(log, 3)) == (f"{log[0]} line 903; error : bad", log[3])
+
+
+def test_where_ray_says_that_another_box_failed_its_address_is_named(entries):
+    head = "(EngineCore pid=3) 2026-04-26 19:30:14,102 INFO worker.py:1826 -- Connecting to existing Ray cluster at address: 192.0.2.11:6379...\n"
+    task = "ray.exceptions.RayTaskError(HFValidationError): ray::RayWorkerWrapper.execute_method() (pid=610, ip={ip}, actor_id=d1c2)\n".format
+    error = "huggingface_hub.errors.HFValidationError: Repo id must be in the form 'repo_name' or 'namespace/repo_name': '/models/x'.\n"
+    other = diagnosis.diagnose({"box1": head + task(ip="192.0.2.12") + error}, entries)
+    assert other["id"] == "KB-170" and "192.0.2.12" in other["todo"] and "same path" in other["todo"]
+    for log in (head + task(ip="192.0.2.11") + error, task(ip="192.0.2.12") + error, head + error):
+        assert "worker of Ray" not in diagnosis.diagnose({"box1": log}, entries)["todo"]
+
+
+def test_a_program_that_said_that_it_went_well_had_got_over_what_stands_above(entries):
+    retried = "Collecting aiohttp\n  WARNING: Retrying after connection broken by 'ReadTimeoutError(...): Read timed out.'\n"
+    done = "Successfully installed aiohttp-3.12.1\n"
+    assert diagnosis.diagnose({"box1": retried}, entries)["id"] == "GB-114"
+    assert diagnosis.diagnose({"box1": retried + done}, entries)["verdict"] == "healthy"
+    assert diagnosis.diagnose({"box1": done + retried}, entries)["id"] == "GB-114"
+    assert diagnosis.diagnose({"box1": retried + done + "ModuleNotFoundError: No module named 'x'\n"}, entries)["verdict"] != "healthy"
+
+
+def test_what_no_entry_explains_in_a_build_that_has_its_image_is_no_failure(entries):
+    build = "#1 [internal] load build definition from Dockerfile\n#9 [3/4] RUN x\n#9 1.0 rm: cannot remove '/tmp/x': No such file or directory\n"
+    assert diagnosis.diagnose({"box1": build}, entries)["verdict"] == "unknown"
+    assert diagnosis.diagnose({"box1": build + "#10 naming to docker.io/library/vllm-node done\n"}, entries)["verdict"] == "healthy"
