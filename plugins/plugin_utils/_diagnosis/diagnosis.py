@@ -89,7 +89,7 @@ def _find(logs: list[Log], entries: list[Entry], context: frozenset[str] | set[s
                     groups = {name: value for name, value in match.groupdict().items() if value is not None}
                     end = bisect_right(starts, max(match.start(), match.end() - 1)) - 1
                     shown = _telling(log.lines, number, end)
-                    calm = shown in log.calm and not reading.is_error(log.lines[shown])
+                    calm = number in log.got_over or (shown in log.calm and not reading.is_error(log.lines[shown]))
                     hits.append(Hit(entry, log.node, number, log.lines[number], groups, shown, end, beside, calm))
     order = {severity: rank for rank, severity in enumerate(SEVERITIES)}
     consequences = _consequences(hits, logs)
@@ -190,6 +190,8 @@ def diagnose(logs: dict[str, str], entries: list[Entry], context: frozenset[str]
     own = _end_of_another(fatal, read)
     root = own or (_named_in(fatal[0], hits) if fatal else None)
     explained = _explained([hit for hit in fatal if hit.entry.raised_in is None])
+    if read and all(_has_its_image(log) for log in read):
+        return {**NOTHING, "verdict": "healthy", "why": BUILT, "notes": [*notes, *_noted(fatal)]}
     if own is None and (root is None or root.is_wrapper or _passes_by(root, read, explained)):
         placed = [hit for hit in fatal if hit.entry.raised_in and _is_first(hit, read)]
         before = {root.node: root.line_number} if root is not None and not root.is_wrapper else {}
@@ -200,7 +202,7 @@ def diagnose(logs: dict[str, str], entries: list[Entry], context: frozenset[str]
     root = root or next((hit for hit in hits if hit.entry.severity == "degraded" and hit.entry.stage == "runtime" and _REFUSAL.search(hit.line)), None)
     if root is None:
         return {**_without_error(read), "notes": notes}
-    if fatal and (all(_is_got_over(hit, read) for hit in fatal) or all(_has_its_image(log) for log in read)):
+    if fatal and all(_is_got_over(hit, read) for hit in fatal):
         return {**NOTHING, "verdict": "healthy", "why": REFUSED, "notes": [*notes, *_noted(fatal)]}
     others = [hit for hit in fatal if hit.entry.id != root.entry.id]
     same = [hit.shown for hit in hits if (hit.entry.id, hit.node) == (root.entry.id, root.node)]
@@ -298,6 +300,7 @@ _REFUSAL = re.compile(
     r'|HTTP/1\.\d" 4\d\d|Error code: 4\d\d'
 )
 
+BUILT = "The image was built; what failed before was tried again or left out."
 REFUSED = "The server refused a request and answered others; the log holds no other error."
 _ANSWERED = re.compile(r'"POST /\S* HTTP/1\.\d" 200')
 

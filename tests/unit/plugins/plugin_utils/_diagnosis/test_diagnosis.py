@@ -617,3 +617,35 @@ def test_the_line_that_tells_a_cause_from_others_is_shown(entries):
     )
     found = diagnosis.diagnose({"box1": log}, entries)
     assert found["id"] == "GB-1507" and any("Using FLASHINFER_MLA_SPARSE_SM120" in line for line in found["lines"])
+
+
+STEP = "#9 [2/4] RUN ./step.sh\n"
+FAILED_STEP = '#9 ERROR: process "/bin/sh -c ./step.sh" did not complete successfully: exit code: 1\n'
+
+
+@pytest.mark.parametrize(
+    ("tried", "went_on"),
+    [
+        ("WARNING: Retrying (Retry(total=3)) after connection broken by 'NewConnectionError(refused)': /simple/x/", "  Downloading x-1.0.tar.gz (10 kB)"),
+        ("fatal: unable to access 'https://github.com/a/b/': Connection timed out\nFailed to clone 'b'. Retry scheduled", "Submodule path 'b': checked out 'a1'"),
+        ("W: Failed to fetch http://ports.ubuntu.com/x  Could not connect to ports.ubuntu.com:80 (192.0.2.1)", "Setting up git (1:2.43) ..."),
+        ("-- Could NOT find NUMA (missing: NUMA_LIBRARIES)", "-- Generating done (0.1s)"),
+        ("fatal: not a git repository (or any of the parent directories): .git", "[3/318] Building CXX object a.o"),
+        ("torchvision 0.24.0 requires torch==2.9.0, but you have torch 2.10.0 which is incompatible.", "Successfully installed torch-2.10.0"),
+    ],
+)
+def test_what_a_build_tried_again_or_did_without_is_not_why_it_fails_later(entries, tried, went_on):
+    fatal = "nvcc fatal   : Unsupported gpu architecture 'compute_121a'\n"
+    assert diagnosis.diagnose({"box1": f"{STEP}{tried}\n{went_on}\n{fatal}{FAILED_STEP}"}, entries)["what"] == fatal.strip()
+    unknown = diagnosis.diagnose({"box1": f"{STEP}{tried}\n{went_on}\nerror: the moon is upside down\n{FAILED_STEP}"}, entries)
+    assert (unknown["verdict"], unknown["what"]) == ("unknown", "error: the moon is upside down")
+    alone = diagnosis.diagnose({"box1": f"{STEP}{tried}\n{FAILED_STEP}"}, entries)
+    assert alone["found"]
+
+
+def test_what_a_step_of_a_build_said_that_ended_well_is_not_why_another_fails(entries):
+    well = "#7 [1/4] RUN fetch || fetch elsewhere\n#7 1.20 curl: (22) The requested URL returned error: 404\n#7 1.20 fatal: not a git repository\n#7 DONE 3.1s\n"
+    result = diagnosis.diagnose({"box1": f"{well}{STEP}#9 0.11 nvcc fatal   : Unsupported gpu architecture 'compute_121a'\n{FAILED_STEP}"}, entries)
+    assert result["what"].startswith("nvcc fatal")
+    unknown = diagnosis.diagnose({"box1": f"{well}{STEP}#9 0.11 error: the moon is upside down\n{FAILED_STEP}"}, entries)
+    assert unknown["verdict"] == "unknown"
