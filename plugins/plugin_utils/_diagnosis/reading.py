@@ -105,7 +105,8 @@ _DEEPER = re.compile(r"^\s*(?:[├╰]─▶ |Caused by: |│ |hint: )")
 _PINNED = re.compile(r"^\s+\S{1,100} \S{1,60} depends on \S")
 """pip's list of who wants what, below its error."""
 _SOFT = re.compile(
-    r"NCCL INFO|running out of memory|\b(?:User|Future|Deprecation|Setuptools\w{1,40})Warning: |(?i:(?<!NCCL )\bwarn(?:ing)?\b|deprecat|will be (?:removed|ignored)|falling back|fallback|ignored|ignoring|skipp"
+    r"NCCL INFO|running out of memory|\b(?:User|Future|Deprecation|Setuptools\w{1,40})Warning: "
+    r"|(?i:(?<!NCCL )\bwarn(?:ing)?\b|deprecat|will be (?:removed|ignored)|falling back|fallback|ignored|ignoring|skipp"
     r"|retrying|optional|not installed, |msg=.?collector failed)"
 )
 """Words of lines that tell of a failure which the program got over."""

@@ -627,7 +627,10 @@ FAILED_STEP = '#9 ERROR: process "/bin/sh -c ./step.sh" did not complete success
     ("tried", "went_on"),
     [
         ("WARNING: Retrying (Retry(total=3)) after connection broken by 'NewConnectionError(refused)': /simple/x/", "  Downloading x-1.0.tar.gz (10 kB)"),
-        ("fatal: unable to access 'https://github.com/a/b/': Connection timed out\nFailed to clone 'b'. Retry scheduled", "Submodule path 'b': checked out 'a1'"),
+        (
+            "fatal: unable to access 'https://github.com/a/b/': Connection timed out\nFailed to clone 'b'. Retry scheduled",
+            "Submodule path 'b': checked out 'a1'",
+        ),
         ("W: Failed to fetch http://ports.ubuntu.com/x  Could not connect to ports.ubuntu.com:80 (192.0.2.1)", "Setting up git (1:2.43) ..."),
         ("-- Could NOT find NUMA (missing: NUMA_LIBRARIES)", "-- Generating done (0.1s)"),
         ("fatal: not a git repository (or any of the parent directories): .git", "[3/318] Building CXX object a.o"),
@@ -644,7 +647,7 @@ def test_what_a_build_tried_again_or_did_without_is_not_why_it_fails_later(entri
 
 
 def test_what_a_step_of_a_build_said_that_ended_well_is_not_why_another_fails(entries):
-    well = "#7 [1/4] RUN fetch || fetch elsewhere\n#7 1.20 curl: (22) The requested URL returned error: 404\n#7 1.20 fatal: not a git repository\n#7 DONE 3.1s\n"
+    well = "#7 [1/4] RUN a || b\n#7 1.20 curl: (22) The requested URL returned error: 404\n#7 1.20 fatal: not a git repository\n#7 DONE 3.1s\n"
     result = diagnosis.diagnose({"box1": f"{well}{STEP}#9 0.11 nvcc fatal   : Unsupported gpu architecture 'compute_121a'\n{FAILED_STEP}"}, entries)
     assert result["what"].startswith("nvcc fatal")
     unknown = diagnosis.diagnose({"box1": f"{well}{STEP}#9 0.11 error: the moon is upside down\n{FAILED_STEP}"}, entries)
