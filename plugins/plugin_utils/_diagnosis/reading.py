@@ -218,14 +218,19 @@ def _steps_done(raw: list[str]) -> set[str]:
     return {step[1] for line in raw if line.startswith("#") and (step := _STEP.match(line)) and step[2]}
 
 
-_TRIED_AGAIN = re.compile(r"^(?:WARNING: )?Retrying \(Retry\(total=[1-9]|Retry scheduled|[Ww]ill retry (?:in|at)|\b[Rr]etrying in \d|[Tt]rying again in")
-_BUILDS = r"^\[ *\d+(?:/\d+|%)\] "
+_TRIED_AGAIN = re.compile(
+    r"^ {0,12}(?:WARNING: )?Retrying \(Retry\(total=[1-9]|Retry scheduled|[Ww]ill retry (?:in|at)|\b[Rr]etrying in \d|[Tt]rying again in"
+)
+_BUILDS = r"^ {0,12}\[ *\d+(?:/\d+|%)\] "
 """What ninja and make say of each file they compile: whatever was missing before was not needed for that."""
 _DONE_WITHOUT = (
     (_TRIED_AGAIN, re.compile(rf"{_BUILDS}|^\s*(?:Downloading|Using cached|Installing collected|Successfully) |checked out '|^HEAD is now|^Resolved \d")),
     (re.compile(r"^(?:W|Ign:\d+|Err:\d+)[: ]"), re.compile(rf"{_BUILDS}|^(?:Unpacking|Setting up) ")),
-    (re.compile(r"^-- (?:Could NOT find|Performing Test)"), re.compile(rf"{_BUILDS}|^-- (?:Generating done|Build files have been)")),
-    (re.compile(r"^fatal: (?:not a git repository|No (?:names found|tags can describe))|^s?ccache: (?:error|warning): |^curl: \("), re.compile(_BUILDS)),
+    (re.compile(r"^ {0,12}-- (?:Could NOT find|Performing Test)"), re.compile(rf"{_BUILDS}|^ {{0,12}}-- (?:Generating done|Build files have been)")),
+    (
+        re.compile(r"^ {0,12}(?:fatal: (?:not a git repository|No (?:names found|tags can describe))|Command '\['git'|s?ccache: (?:error|warning): |curl: \()"),
+        re.compile(rf"{_BUILDS}|^ {{0,12}}(?:-- |running (?:build|bdist|editable|develop|dist_info)|CMake Error at )"),
+    ),
     (re.compile(r"^ERROR: pip's dependency resolver|requires [^,\n]{1,100}, but you have "), re.compile(rf"{_BUILDS}|^Successfully installed ")),
     (re.compile(r"^error: patch failed: "), re.compile(r"^Applied patch (?:to )?\S{1,300} cleanly")),
 )
