@@ -200,7 +200,7 @@ def read(node: str, text: str) -> Log:
     wanted = ("error", "foreign") if kind == OTHER else ("error",)
     errors = frozenset(number for number, (level, _line) in enumerate(pairs) if level in wanted)
     calm = frozenset(number for number, (level, _line) in enumerate(pairs) if level == "calm")
-    over = frozenset() if kind == SERVER else _got_over(lines) | {number for number, (level, _line) in enumerate(pairs) if level == "done"}
+    over = _got_over(lines, kind) | {number for number, (level, _line) in enumerate(pairs) if level == "done"}
     return Log(node, lines, errors, kind, up, calm, over)
 
 
@@ -219,12 +219,18 @@ def _steps_done(raw: list[str]) -> set[str]:
 
 
 _TRIED_AGAIN = re.compile(
-    r"^ {0,12}(?:WARNING: )?Retrying \(Retry\(total=[1-9]|Retry scheduled|[Ww]ill retry (?:in|at)|\b[Rr]etrying in \d|[Tt]rying again in"
+    r"^ {0,12}(?:WARNING: )?Retrying \(Retry\(total=[1-9]|Retry scheduled|[Ww]ill retry (?:in|at)|\b[Rr]etrying in \d|[Tt]rying (?:again in|to resume)"
 )
 _BUILDS = r"^ {0,12}\[ *\d+(?:/\d+|%)\] "
 """What ninja and make say of each file they compile: whatever was missing before was not needed for that."""
 _DONE_WITHOUT = (
-    (_TRIED_AGAIN, re.compile(rf"{_BUILDS}|^\s*(?:Downloading|Using cached|Installing collected|Successfully) |checked out '|^HEAD is now|^Resolved \d")),
+    (
+        _TRIED_AGAIN,
+        re.compile(
+            rf"{_BUILDS}|^\s*(?:Downloading|Using cached|Installing collected|Successfully) |checked out '|^HEAD is now|^Resolved \d"
+            r"|^Fetching \d{1,6} files: {1,4}[1-9]|Loading (?:safetensors|pt) checkpoint|Model loading took|Resolved architecture"
+        ),
+    ),
     (re.compile(r"^(?:W|Ign:\d+|Err:\d+)[: ]"), re.compile(rf"{_BUILDS}|^(?:Unpacking|Setting up) ")),
     (re.compile(r"^ {0,12}-- (?:Could NOT find|Performing Test)"), re.compile(rf"{_BUILDS}|^ {{0,12}}-- (?:Generating done|Build files have been)")),
     (
@@ -237,10 +243,10 @@ _DONE_WITHOUT = (
 """Words of programs that go on after them, each with those that show that they did."""
 
 
-def _got_over(lines: list[str]) -> frozenset[int]:
-    """Numbers of the lines that tell of what a build tried again or did without: its own words further below show it."""
+def _got_over(lines: list[str], kind: str) -> frozenset[int]:
+    """Numbers of the lines that tell of what a program tried again or a build did without: its own words further below show it."""
     found: set[int] = set()
-    for words, goes_on in _DONE_WITHOUT:
+    for words, goes_on in _DONE_WITHOUT[:1] if kind == SERVER else _DONE_WITHOUT:
         told = [number for number, line in enumerate(lines) if words.search(line)]
         if not told:
             continue

@@ -652,3 +652,18 @@ def test_what_a_step_of_a_build_said_that_ended_well_is_not_why_another_fails(en
     assert result["what"].startswith("nvcc fatal")
     unknown = diagnosis.diagnose({"box1": f"{well}{STEP}#9 0.11 error: the moon is upside down\n{FAILED_STEP}"}, entries)
     assert unknown["verdict"] == "unknown"
+
+
+def test_a_download_that_a_server_tried_again_is_not_why_it_fails_later(entries):
+    tried = "'(ReadTimeoutError(\"host='cas-bridge.xethub.hf.co', port=443: Read timed out.\"))' thrown while requesting GET https://huggingface.co/x\n"
+    again = f"INFO 11-25 18:17:19 [api_server.py:1] vLLM API server version 0.33.0\n{tried}Retrying in 1s [Retry 1/5].\n"
+    assert diagnosis.diagnose({"box1": again}, entries)["found"]
+    later = diagnosis.diagnose({"box1": f"{again}Fetching 120 files:  60%|6 | 72/120\nOSError: [Errno 28] No space left on device\n"}, entries)
+    assert later["id"] == "KB-006"
+
+
+def test_a_build_that_shows_no_more_than_what_it_did_without_has_not_failed(entries):
+    well = "#9 [2/2] RUN pip install x\n#9 1.1 WARNING: Retrying (Retry(total=4)) after connection broken by 'ReadTimeoutError()': /x/\n"
+    assert diagnosis.diagnose({"box1": f"{well}#9 4.2   Downloading x.tar.gz\n#9 DONE 9.0s\n"}, entries)["verdict"] == "healthy"
+    assert diagnosis.diagnose({"box1": f"{well}#9 4.2   Downloading x.tar.gz\n"}, entries)["verdict"] == "unknown"
+    assert diagnosis.diagnose({"box1": well}, entries)["id"] == "GB-114"
