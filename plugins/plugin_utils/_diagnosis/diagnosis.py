@@ -38,6 +38,8 @@ class Hit:
     """Number of the line that its entry wants beside it, which tells this cause from others."""
     calm: bool = False
     """Whether its own logger calls the line a warning or less: the program may have got over it."""
+    got_over: bool = False
+    """Whether the build shows that it went on without it."""
 
     @property
     def is_wrapper(self) -> bool:
@@ -89,8 +91,9 @@ def _find(logs: list[Log], entries: list[Entry], context: frozenset[str] | set[s
                     groups = {name: value for name, value in match.groupdict().items() if value is not None}
                     end = bisect_right(starts, max(match.start(), match.end() - 1)) - 1
                     shown = _telling(log.lines, number, end)
-                    calm = shown in log.calm and not reading.is_error(log.lines[shown])
-                    hits.append(Hit(entry, log.node, number, log.lines[number], groups, shown, end, beside, calm))
+                    over = number in log.got_over
+                    calm = over or (shown in log.calm and not reading.is_error(log.lines[shown]))
+                    hits.append(Hit(entry, log.node, number, log.lines[number], groups, shown, end, beside, calm, over))
     order = {severity: rank for rank, severity in enumerate(SEVERITIES)}
     consequences = _consequences(hits, logs)
 
@@ -195,6 +198,10 @@ def diagnose(logs: dict[str, str], entries: list[Entry], context: frozenset[str]
     own = _end_of_another(fatal, read)
     root = own or (_named_in(fatal[0], hits) if fatal else None)
     explained = _explained([hit for hit in fatal if hit.entry.raised_in is None])
+    if read and all(_has_its_image(log) for log in read):
+        return {**NOTHING, "verdict": "healthy", "why": BUILT, "notes": [*notes, *_noted(fatal)]}
+    if fatal and all(hit.got_over for hit in fatal) and all(reading.first_cause(log) is None for log in read):
+        return {**_without_error(read), "notes": notes}
     if own is None and (root is None or root.is_wrapper or _passes_by(root, read, explained)):
         placed = [hit for hit in fatal if hit.entry.raised_in and _is_first(hit, read)]
         before = {root.node: root.line_number} if root is not None and not root.is_wrapper else {}
@@ -321,6 +328,7 @@ _REFUSAL = re.compile(
     r'|HTTP/1\.\d" 4\d\d|Error code: 4\d\d'
 )
 
+BUILT = "The image was built; what failed before was tried again or left out."
 REFUSED = "The server refused a request and answered others; the log holds no other error."
 _ANSWERED = re.compile(r'"POST /\S* HTTP/1\.\d" 200')
 
@@ -458,7 +466,7 @@ def _without_error(logs: list[Log]) -> dict:
 def _ended_well(logs: list[Log]) -> bool:
     """A build that says at its end that its image has a name, a container that ended with code 0, or a play of Ansible that went well."""
     good = re.compile(
-        r"naming to \S+.*done|#\d+ DONE|Successfully (?:built|tagged)|writing image sha256:\w+ (?:\S+ )?done|exited with code 0\b"
+        r"naming to \S+.*done|^(?:#\d+ )?DONE \d|Successfully (?:built|tagged)|writing image sha256:\w+ (?:\S+ )?done|exited with code 0\b"
         r"|: ok=\d+ +changed=\d+ +unreachable=0 +failed=0\b"
     )
     return all(any(good.search(line) for line in log.lines[-15:]) for log in logs if log.kind != EMPTY)

@@ -105,8 +105,8 @@ _DEEPER = re.compile(r"^\s*(?:[├╰]─▶ |Caused by: |│ |hint: )")
 _PINNED = re.compile(r"^\s+\S{1,100} \S{1,60} depends on \S")
 """pip's list of who wants what, below its error."""
 _SOFT = re.compile(
-    r"NCCL INFO|running out of memory|^error: kex_exchange_identification|(?i:(?<!NCCL )\bwarn(?:ing)?\b|deprecat"
-    r"|will be (?:removed|ignored)|falling back|fallback|ignored|ignoring|skipp"
+    r"NCCL INFO|running out of memory|^error: kex_exchange_identification|\b(?:User|Future|Deprecation|Setuptools\w{1,40})Warning: "
+    r"|(?i:(?<!NCCL )\bwarn(?:ing)?\b|deprecat|will be (?:removed|ignored)|falling back|fallback|ignored|ignoring|skipp"
     r"|retrying|optional|\b(?:level|lvl)=(?:debug|info|warn(?:ing)?)\b|not installed, |msg=.?collector failed)"
 )
 """Words of lines that tell of a failure which the program got over."""
@@ -164,6 +164,8 @@ class Log:
     up: float
     calm: frozenset[int] = frozenset()
     """Lines which a logger called a warning or less."""
+    got_over: frozenset[int] = frozenset()
+    """Lines of a build that tell of what it tried again, did without or did in a step that ended well."""
 
     @property
     def words(self) -> list[str]:
@@ -188,7 +190,9 @@ def read(node: str, text: str) -> Log:
     raw = split_lines(text)
     if len(raw) > HEAD_LINES + LAST_LINES:
         raw = raw[:HEAD_LINES] + raw[-LAST_LINES:]
-    pairs = _with_what_tasks_said(_after_a_good_play(list(levelled(raw))))
+    done = _steps_done(raw)
+    said = [("done" if _step_of(one) in done else level, line) for one in raw for level, line in levelled([one])]
+    pairs = _with_what_tasks_said(_after_a_good_play(said))
     lines = [line for _level, line in pairs]
     up = next((float(number) for number, line in enumerate(lines) if _RUNNING.search(line)), float("inf"))
     kind = _kind(text, lines)
@@ -196,7 +200,62 @@ def read(node: str, text: str) -> Log:
     wanted = ("error", "foreign") if kind == OTHER else ("error",)
     errors = frozenset(number for number, (level, _line) in enumerate(pairs) if level in wanted)
     calm = frozenset(number for number, (level, _line) in enumerate(pairs) if level == "calm")
-    return Log(node, lines, errors, kind, up, calm)
+    over = _got_over(lines, kind) | {number for number, (level, _line) in enumerate(pairs) if level == "done"}
+    return Log(node, lines, errors, kind, up, calm, over)
+
+
+_STEP = re.compile(r"^#(\d{1,4}) (?:\d+\.\d+ |(DONE)\b)")
+
+
+def _step_of(line: str) -> str:
+    """The number that BuildKit gives the step which printed a line; empty for other lines."""
+    step = _STEP.match(line)
+    return step[1] if step else ""
+
+
+def _steps_done(raw: list[str]) -> set[str]:
+    """The steps of which BuildKit says that they ended well."""
+    return {step[1] for line in raw if line.startswith("#") and (step := _STEP.match(line)) and step[2]}
+
+
+_TRIED_AGAIN = re.compile(
+    r"^ {0,12}(?:WARNING: )?Retrying \(Retry\(total=[1-9]|Retry scheduled|[Ww]ill retry (?:in|at)|\b[Rr]etrying in \d|[Tt]rying (?:again in|to resume)"
+)
+_BUILDS = r"^ {0,12}\[ *\d+(?:/\d+|%)\] "
+"""What ninja and make say of each file they compile: whatever was missing before was not needed for that."""
+_DONE_WITHOUT = (
+    (
+        _TRIED_AGAIN,
+        re.compile(
+            rf"{_BUILDS}|^\s*(?:Downloading|Using cached|Installing collected|Successfully) |checked out '|^HEAD is now|^Resolved \d"
+            r"|^Fetching \d{1,6} files: {1,4}[1-9]|Loading (?:safetensors|pt) checkpoint|Model loading took|Resolved architecture"
+        ),
+    ),
+    (re.compile(r"^(?:W|Ign:\d+|Err:\d+)[: ]"), re.compile(rf"{_BUILDS}|^(?:Unpacking|Setting up) ")),
+    (re.compile(r"^ {0,12}-- (?:Could NOT find|Performing Test)"), re.compile(rf"{_BUILDS}|^ {{0,12}}-- (?:Generating done|Build files have been)")),
+    (
+        re.compile(r"^ {0,12}(?:fatal: (?:not a git repository|No (?:names found|tags can describe))|Command '\['git'|s?ccache: (?:error|warning): |curl: \()"),
+        re.compile(rf"{_BUILDS}|^ {{0,12}}(?:-- |running (?:build|bdist|editable|develop|dist_info)|CMake Error at )"),
+    ),
+    (re.compile(r"^ERROR: pip's dependency resolver|requires [^,\n]{1,100}, but you have "), re.compile(rf"{_BUILDS}|^Successfully installed ")),
+    (re.compile(r"^error: patch failed: "), re.compile(r"^Applied patch (?:to )?\S{1,300} cleanly")),
+)
+"""Words of programs that go on after them, each with those that show that they did."""
+
+
+def _got_over(lines: list[str], kind: str) -> frozenset[int]:
+    """Numbers of the lines that tell of what a program tried again or a build did without: its own words further below show it."""
+    found: set[int] = set()
+    for words, goes_on in _DONE_WITHOUT[:1] if kind == SERVER else _DONE_WITHOUT:
+        told = [number for number, line in enumerate(lines) if words.search(line)]
+        if not told:
+            continue
+        last = max((number for number, line in enumerate(lines[told[0] :], told[0]) if goes_on.search(line)), default=-1)
+        over = [number for number in told if number < last]
+        found.update(over)
+        if words is _TRIED_AGAIN:  # what failed stands just above the words that it is tried again
+            found.update(above for number in over for above in range(max(0, number - 4), number) if not goes_on.search(lines[above]))
+    return frozenset(found)
 
 
 _RECAP = re.compile(r"^\S{1,200} +: ok=\d+ +changed=\d+ +unreachable=(?P<unreachable>\d+) +failed=(?P<failed>\d+)")
@@ -374,7 +433,7 @@ def _first_cause(log: Log, begin: int) -> int | None:
             inner = _message_of_validation(log.lines, number)
             if inner is not None:
                 ranked.append((1, inner))
-        elif is_wrapper(line) or _SOFT.search(line):
+        elif number in log.got_over or is_wrapper(line) or _SOFT.search(line):
             continue
         elif _EXCEPTION.search(line.strip()):
             ranked.append((1 if _in_traceback(log.lines, number) else 3, number))

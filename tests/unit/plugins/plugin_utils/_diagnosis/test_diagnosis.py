@@ -668,3 +668,53 @@ def test_what_no_entry_explains_in_a_build_that_has_its_image_is_no_failure(entr
     build = "#1 [internal] load build definition from Dockerfile\n#9 [3/4] RUN x\n#9 1.0 rm: cannot remove '/tmp/x': No such file or directory\n"
     assert diagnosis.diagnose({"box1": build}, entries)["verdict"] == "unknown"
     assert diagnosis.diagnose({"box1": build + "#10 naming to docker.io/library/vllm-node done\n"}, entries)["verdict"] == "healthy"
+
+
+STEP = "#9 [2/4] RUN ./step.sh\n"
+FAILED_STEP = '#9 ERROR: process "/bin/sh -c ./step.sh" did not complete successfully: exit code: 1\n'
+
+
+@pytest.mark.parametrize(
+    ("tried", "went_on"),
+    [
+        ("WARNING: Retrying (Retry(total=3)) after connection broken by 'NewConnectionError(refused)': /simple/x/", "  Downloading x-1.0.tar.gz (10 kB)"),
+        (
+            "fatal: unable to access 'https://github.com/a/b/': Connection timed out\nFailed to clone 'b'. Retry scheduled",
+            "Submodule path 'b': checked out 'a1'",
+        ),
+        ("W: Failed to fetch http://ports.ubuntu.com/x  Could not connect to ports.ubuntu.com:80 (192.0.2.1)", "Setting up git (1:2.43) ..."),
+        ("-- Could NOT find NUMA (missing: NUMA_LIBRARIES)", "-- Generating done (0.1s)"),
+        ("fatal: not a git repository (or any of the parent directories): .git", "[3/318] Building CXX object a.o"),
+        ("torchvision 0.24.0 requires torch==2.9.0, but you have torch 2.10.0 which is incompatible.", "Successfully installed torch-2.10.0"),
+    ],
+)
+def test_what_a_build_tried_again_or_did_without_is_not_why_it_fails_later(entries, tried, went_on):
+    fatal = "nvcc fatal   : Unsupported gpu architecture 'compute_121a'\n"
+    assert diagnosis.diagnose({"box1": f"{STEP}{tried}\n{went_on}\n{fatal}{FAILED_STEP}"}, entries)["what"] == fatal.strip()
+    unknown = diagnosis.diagnose({"box1": f"{STEP}{tried}\n{went_on}\nerror: the moon is upside down\n{FAILED_STEP}"}, entries)
+    assert (unknown["verdict"], unknown["what"]) == ("unknown", "error: the moon is upside down")
+    alone = diagnosis.diagnose({"box1": f"{STEP}{tried}\n{FAILED_STEP}"}, entries)
+    assert alone["found"]
+
+
+def test_what_a_step_of_a_build_said_that_ended_well_is_not_why_another_fails(entries):
+    well = "#7 [1/4] RUN a || b\n#7 1.20 curl: (22) The requested URL returned error: 404\n#7 1.20 fatal: not a git repository\n#7 DONE 3.1s\n"
+    result = diagnosis.diagnose({"box1": f"{well}{STEP}#9 0.11 nvcc fatal   : Unsupported gpu architecture 'compute_121a'\n{FAILED_STEP}"}, entries)
+    assert result["what"].startswith("nvcc fatal")
+    unknown = diagnosis.diagnose({"box1": f"{well}{STEP}#9 0.11 error: the moon is upside down\n{FAILED_STEP}"}, entries)
+    assert unknown["verdict"] == "unknown"
+
+
+def test_a_download_that_a_server_tried_again_is_not_why_it_fails_later(entries):
+    tried = "'(ReadTimeoutError(\"host='cas-bridge.xethub.hf.co', port=443: Read timed out.\"))' thrown while requesting GET https://huggingface.co/x\n"
+    again = f"INFO 11-25 18:17:19 [api_server.py:1] vLLM API server version 0.33.0\n{tried}Retrying in 1s [Retry 1/5].\n"
+    assert diagnosis.diagnose({"box1": again}, entries)["found"]
+    later = diagnosis.diagnose({"box1": f"{again}Fetching 120 files:  60%|6 | 72/120\nOSError: [Errno 28] No space left on device\n"}, entries)
+    assert later["id"] == "KB-006"
+
+
+def test_a_build_that_shows_no_more_than_what_it_did_without_has_not_failed(entries):
+    well = "#9 [2/2] RUN pip install x\n#9 1.1 WARNING: Retrying (Retry(total=4)) after connection broken by 'ReadTimeoutError()': /x/\n"
+    assert diagnosis.diagnose({"box1": f"{well}#9 4.2   Downloading x.tar.gz\n#9 DONE 9.0s\n"}, entries)["verdict"] == "healthy"
+    assert diagnosis.diagnose({"box1": f"{well}#9 4.2   Downloading x.tar.gz\n"}, entries)["verdict"] == "unknown"
+    assert diagnosis.diagnose({"box1": well}, entries)["id"] == "GB-114"
