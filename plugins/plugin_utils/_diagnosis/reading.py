@@ -105,9 +105,10 @@ _DEEPER = re.compile(r"^\s*(?:[├╰]─▶ |Caused by: |│ |hint: )")
 _PINNED = re.compile(r"^\s+\S{1,100} \S{1,60} depends on \S")
 """pip's list of who wants what, below its error."""
 _SOFT = re.compile(
-    r"NCCL INFO|running out of memory|^error: kex_exchange_identification|\b(?:User|Future|Deprecation|Setuptools\w{1,40})Warning: "
+    r"NCCL INFO|running out of memory|\b(?:User|Future|Deprecation|Setuptools\w{1,40})Warning: "
     r"|(?i:(?<!NCCL )\bwarn(?:ing)?\b|deprecat|will be (?:removed|ignored)|falling back|fallback|ignored|ignoring|skipp"
     r"|retrying|optional|\b(?:level|lvl)=(?:debug|info|warn(?:ing)?)\b|not installed, |msg=.?collector failed)"
+    r"|error: (?:kex_exchange_identification|maximum authentication attempts exceeded|PAM: Auth)|^Error Information Log Entries"
 )
 """Words of lines that tell of a failure which the program got over."""
 
@@ -117,11 +118,16 @@ _SHOWS_A_LOG = re.compile(r"^\S{0,80} ?[$#] (?:sudo )?(?:docker|podman|nerdctl|k
 _PROMPT = re.compile(r"^(?:\[[^\]\n]{1,40}\] )?(?:\([^)\n]{1,40}\) )?(?:\$|[\w.-]{1,60}@[\w.-]{1,60}[^$#\n]{0,80}[$#]) \S")
 _ENDED_WITH = re.compile(r"^(?:ERROR|Error|error|fatal|E): |^docker: ")
 _LOOKS = re.compile(
-    r"[$#] (?:sudo )?(?:(?:docker|podman|nerdctl|kubectl)(?: compose)? exec (?:-\S{1,20} ){0,4}[\w./-]{1,80} (?:-- )?)?"
+    r"[$#] (?:sudo )?(?:ssh (?:-\w{1,3} (?:\d{1,5} )?)?[\w.@-]{1,80} ['\"]?(?:sudo )?)?"
+    r"(?:(?:docker|podman|nerdctl|kubectl)(?: compose)? exec (?:-\S{1,20} ){0,4}[\w./-]{1,80} (?:-- )?)?"
     r"(?:(?:docker|podman|nerdctl|kubectl)(?: compose| container| image| system)? "
     r"(?:ps|logs?|inspect|info|images?|ls|stats|version|context|df|config|get|describe|top|port)"
     r"|nvidia-smi|dmesg|journalctl|systemctl (?:status|show|is-|list|cat)|cat|grep|egrep|zgrep|ls|lspci|lsmod|modinfo|head|tail|find|ip|ss|df|du|free|id"
-    r"|ausearch|aa-status|getenforce|sestatus|mokutil --sb-state"
+    r"|ausearch|aa-status|getenforce|sestatus|mokutil --sb-state|smartctl|nvme (?:list|smart-log)|lsblk|lsusb|findmnt|getent|groups|whoami|namei|getfacl"
+    r"|dkms status|ldconfig -p|nmcli(?! \w{1,10} (?:up|down|add|mod|del))|networkctl|resolvectl|hostnamectl|loginctl|nslookup|dig|traceroute|netstat|ps|last"
+    r"|wc|md5sum|readlink|realpath|type|command -v|whereis|lsb_release|coredumpctl|crontab -l|ufw status|nft list|iptables -[LS]|sysctl -a|ulimit -|sudo -l"
+    r"|snap (?:list|changes)|fwupdmgr get-\w{3,20}|nvidia-ctk (?:cdi list|--version)|ansible(?:-playbook)? --version|ansible-galaxy \w{4,10} list"
+    r"|ansible-inventory"
     r"|uname|which|env|printenv|stat|file|ping|hostname|date|timedatectl|echo|export|cd|python3? -m (?:json|pip)|pip3? (?:show|list|check|freeze)"
     r"|uv pip (?:list|show)|git (?:log|status|diff|pull|show)|apt(?:-cache)? (?:list|policy|show)|dpkg|sha256sum|ibstat|ibv_devinfo|ethtool|rdma)\b"
 )

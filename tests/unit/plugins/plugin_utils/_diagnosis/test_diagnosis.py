@@ -718,3 +718,34 @@ def test_a_build_that_shows_no_more_than_what_it_did_without_has_not_failed(entr
     assert diagnosis.diagnose({"box1": f"{well}#9 4.2   Downloading x.tar.gz\n#9 DONE 9.0s\n"}, entries)["verdict"] == "healthy"
     assert diagnosis.diagnose({"box1": f"{well}#9 4.2   Downloading x.tar.gz\n"}, entries)["verdict"] == "unknown"
     assert diagnosis.diagnose({"box1": well}, entries)["id"] == "GB-114"
+
+
+@pytest.mark.parametrize("asks", ["docker logs --tail 5 vllm", "ssh box-a docker logs --tail 5 vllm", "ssh -p 22 ops@box-a 'sudo docker logs --tail 5 vllm'"])
+def test_a_log_that_is_shown_later_explains_what_failed_before_it(asks):
+    log = (
+        "$ ansible-playbook serve.yml\n"
+        'fatal: [box-a]: FAILED! => {"attempts": 60, "changed": false, "msg": "Status code was -1 and not [200]: Request failed: <urlopen error [Errno 111] '
+        'Connection refused>", "status": -1, "url": "http://127.0.0.1:8000/health"}\n'
+        f"$ {asks}\n"
+        "(EngineCore_DP0 pid=98) ERROR 02-02 08:11:31 [core.py:779] ValueError: Free memory on device (14.2/121.69 GiB) on startup is less than desired GPU "
+        "memory utilization (0.9, 109.52 GiB). Decrease GPU memory utilization or reduce GPU memory used by other processes.\n"
+    )
+    assert diagnosis.diagnose({"box1": log}, knowledge.load())["id"] == "KB-104"
+
+
+@pytest.mark.parametrize("asks", ["sudo smartctl -a /dev/nvme0", "ansible-galaxy collection list", "nmcli device", "ufw status", "dkms status", "lsblk -f"])
+def test_a_command_that_only_looks_keeps_nothing_from_working(asks):
+    assert reading.prompts([f"ops@box-a:~$ {asks}", "ops@box-a:~$ docker compose up -d"]) == [(0, False), (1, True)]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "sshd[22119]: error: kex_exchange_identification: Connection closed by remote host",
+        "sshd[22119]: error: maximum authentication attempts exceeded for root from 203.0.113.9 port 41022 ssh2 [preauth]",
+        "Error Information Log Entries:      12",
+    ],
+)
+def test_what_strangers_and_counters_leave_in_a_log_is_no_failure(line):
+    result = diagnosis.diagnose({"box1": f"systemd[1]: Started docker.service.\n{line}\n"}, knowledge.load())
+    assert (result["found"], result["what"]) == (False, "")
