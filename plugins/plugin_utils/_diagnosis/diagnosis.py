@@ -92,7 +92,7 @@ def _find(logs: list[Log], entries: list[Entry], context: frozenset[str] | set[s
                     end = bisect_right(starts, max(match.start(), match.end() - 1)) - 1
                     shown = _telling(log.lines, number, end)
                     over = number in log.got_over
-                    calm = over or (shown in log.calm and not reading.is_error(log.lines[shown]))
+                    calm = over or (shown in log.calm and (reading.is_tried(log.lines[shown]) or not reading.is_error(log.lines[shown])))
                     hits.append(Hit(entry, log.node, number, log.lines[number], groups, shown, end, beside, calm, over))
     order = {severity: rank for rank, severity in enumerate(SEVERITIES)}
     consequences = _consequences(hits, logs)

@@ -111,6 +111,8 @@ _SOFT = re.compile(
     r"|error: (?:kex_exchange_identification|maximum authentication attempts exceeded|PAM: Auth)|^Error Information Log Entries"
 )
 """Words of lines that tell of a failure which the program got over."""
+_TRIED = re.compile(r"Skipping tactic\b|falling back to default tactic|Trying to resume (?:the )?download\b|not supported in this platform but nogds is False")
+"""Of lines in which a program says itself that it leaves out what failed, or tries it again, in whatever words the failure is told."""
 
 
 _SHOWS_A_LOG = re.compile(r"^\S{0,80} ?[$#] (?:sudo )?(?:docker|podman|nerdctl|kubectl|sparkrun)\b[^\n]{0,60}? logs?\b")
@@ -205,7 +207,7 @@ def read(node: str, text: str) -> Log:
     # What other programs call an error counts in their own logs: beside a server's it may be anything.
     wanted = ("error", "foreign") if kind == OTHER else ("error",)
     errors = frozenset(number for number, (level, _line) in enumerate(pairs) if level in wanted)
-    calm = frozenset(number for number, (level, _line) in enumerate(pairs) if level == "calm")
+    calm = frozenset(number for number, (level, line) in enumerate(pairs) if level == "calm" or is_tried(line))
     over = _got_over(lines, kind) | {number for number, (level, _line) in enumerate(pairs) if level == "done"}
     return Log(node, lines, errors, kind, up, calm, over)
 
@@ -345,6 +347,11 @@ def is_error(line: str) -> bool:
     return bool(_NATIVE.search(line) or re.search(r"\[type=\w+, input_value=", line) or _EXCEPTION.search(line.strip()) or _TOOL.search(line))
 
 
+def is_tried(line: str) -> bool:
+    """Whether a line says itself that the program left out what failed (a tuner its tactic), or tries it again."""
+    return bool(_TRIED.search(line))
+
+
 def is_reason(line: str) -> bool:
     """Whether a line is one of the reasons that a program lists below its error."""
     return bool(_DEEPER.search(line) or _PINNED.search(line))
@@ -433,6 +440,8 @@ def _first_cause(log: Log, begin: int) -> int | None:
     ranked: list[tuple[int, int]] = []
     for number in range(begin, len(log.lines)):
         line = log.lines[number]
+        if is_tried(line):
+            continue
         if _NATIVE.search(line):
             ranked.append((0, _message_of_abort(log.lines, number)))
         elif re.search(r"\d{1,6} validation errors? for", line):

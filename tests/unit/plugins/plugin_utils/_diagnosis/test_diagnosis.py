@@ -351,6 +351,15 @@ def test_a_warning_is_the_cause_only_where_nothing_else_is(entries):
     assert not diagnosis.diagnose({"box1": warning + RAISED}, entries)["found"]
 
 
+@pytest.mark.parametrize("failure", ["CUDA error: an illegal instruction was encountered", "[TensorRT-LLM][ERROR] Assertion failed: Error Internal"])
+def test_what_a_tuner_left_out_is_no_cause_beside_another_error(entries, failure):
+    start = "INFO 03-27 16:11:20 [api_server.py:981] vLLM API server version 0.32.0\n"
+    tried = f"[AutoTuner]: Skipping tactic <flashinfer.gemm.CutlassFp4GemmRunner> 3, due to failure while profiling: {failure}\n"
+    error = "ERROR 03-27 16:11:56 [core.py:343] OSError: mistralai/x does not appear to have a file named tekken.json\n"
+    assert diagnosis.diagnose({"box1": start + tried + error}, entries)["id"] == "KB-171"
+    assert not diagnosis.diagnose({"box1": start + tried + "INFO:     Application startup complete.\n"}, entries)["found"]
+
+
 def test_what_a_worker_raised_is_known_where_its_engine_repeats_it(entries):
     error = "RuntimeError: Worker failed with error 'CUDA out of memory. Tried to allocate 4.00 GiB.', please check the stack trace above for the root cause"
     found = diagnosis.diagnose({"box1": f"Initializing a V1 LLM engine\n{error}\n"}, entries)
