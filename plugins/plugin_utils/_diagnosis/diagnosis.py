@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ansible_collections.gb10.vllm.plugins.module_utils._engine import log as engine_log
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import features, packages, reading
@@ -147,6 +147,13 @@ def _telling(lines: list[str], first: int, last: int) -> int:
     return next((number for number in range(last, first, -1) if reading.is_error(lines[number]) and not reading.is_wrapper(lines[number])), first)
 
 
+def _with_what_passed(log: Log, entries: list[Entry]) -> Log:
+    """The log with, among the lines that were got over, those of known failures which the text below takes back (``until``)."""
+    text = "\n".join(log.words)
+    taken = [match for entry in entries if entry.until for match in entry.signature.finditer(text) if entry.is_taken_back(match, text)]
+    return replace(log, got_over=log.got_over | {text.count("\n", 0, match.start()) for match in taken}) if taken else log
+
+
 def _of_its_kind(entry: Entry, log: Log) -> bool:
     """An entry explains logs of its own stages only: nothing of a build explains a server, or the other way round."""
     if entry.severity != "fatal" or log.kind not in (BUILD, SERVER) or not _ANYWHERE.isdisjoint(entry.stages):
@@ -188,7 +195,7 @@ def diagnose(logs: dict[str, str], entries: list[Entry], context: frozenset[str]
     ``stage``, ``node``, ``what`` (the decisive line), ``why``, ``todo``, ``source``, ``lines`` (at most three, in the order of the log), ``auto``,
     ``values`` (numbers the engine named), ``also`` (other fatal findings), ``notes`` (weaknesses that are not the cause).
     """
-    read = [reading.read(node, text) for node, text in logs.items()]
+    read = [_with_what_passed(reading.read(node, text), entries) for node, text in logs.items()]
     hits = _find(read, entries, context)
     notes = _notes(hits)
     started = {log.node: log.started for log in read if log.kind == SERVER}

@@ -173,7 +173,7 @@ class Log:
     calm: frozenset[int] = frozenset()
     """Lines which a logger called a warning or less."""
     got_over: frozenset[int] = frozenset()
-    """Lines of a build that tell of what it tried again, did without or did in a step that ended well."""
+    """Lines that tell of what a program tried again, did without or did in a step that ended well, and of what passed (an entry's ``until``)."""
 
     @property
     def words(self) -> list[str]:

@@ -647,6 +647,16 @@ def test_what_passed_again_below_is_no_finding(entries):
     assert find(up(port="enp1s0f0np0") + down(port="enp1s0f0np0")) == ["GB-625"]
 
 
+def test_what_the_text_below_takes_back_is_no_unexplained_error_either(entries):
+    up = "INFO 09-14 23:17:22 [api_server.py:1] vLLM API server version 0.28.0\nINFO:     Application startup complete.\n"
+    muttered = "NVRM: nvCheckOkFailedNoLog: Check failed: Out of memory [NV_ERR_NO_MEMORY] (0x00000051) returned from _memdescAllocInternal(pMemDesc)\n"
+    answered = '(APIServer pid=1) INFO:     192.0.2.4:40112 - "POST /v1/chat/completions HTTP/1.1" 200 OK\n'
+    assert diagnosis.diagnose({"box1": up + muttered}, entries)["id"] == "KB-120"
+    assert diagnosis.diagnose({"box1": up + answered + muttered}, entries)["id"] == "KB-120", "nothing was answered after it"
+    assert diagnosis.diagnose({"box1": up + muttered + answered}, entries)["verdict"] == "healthy"
+    assert diagnosis.diagnose({"box1": up + muttered + answered + "RuntimeError: the moon is upside down\n"}, entries)["verdict"] == "unknown"
+
+
 def test_a_program_that_announces_its_error_is_shown_with_what_it_says_below():
     lines = ["CMake Error at a/b.cmake:50 (message):", "    Failed to clone repository: 'x'", "    more", "done"]
     assert reading.whole(lines, 0) == "CMake Error at a/b.cmake:50 (message): Failed to clone repository: 'x'"

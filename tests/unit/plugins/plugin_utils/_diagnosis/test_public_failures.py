@@ -22,11 +22,11 @@ from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import diagno
 
 GPU_LOGS = Path(__file__).resolve().parents[4] / "gpu" / "logs"
 CASES = Path(__file__).parent / "cases"
-COUNTED_SET = "learned_t"
+COUNTED_SET = "learned_u"
 """The folder that was counted last. Nobody who writes entries has read it; once it is read, it joins the learned ones."""
-KEPT_OUT_DIGEST = "cef7a59f79972de3a951bc98802b087597894717b04c9025984733aea9755b04"
-COUNTED = {"found": 39, "wrong": 9, "alarms": 2, "without_decisive_line": 5}
-"""What was counted once, when the entries were finished. The goal (90 % found, nothing wrong, no false alarm) is not reached; it must not get worse."""
+KEPT_OUT_DIGEST = "9a1efec394fd55e477c063442e4c164cc7292b2252db658607cea632df89c403"
+COUNTED = {"found": 48, "wrong": 1, "alarms": 1, "without_decisive_line": 0}
+"""What was counted once, when the entries were finished. Of the goal (90 % found, none wrong, no false alarm) the first part is reached; never get worse."""
 LEARNED = sorted(path.name for path in CASES.iterdir() if (path / "index.yml").exists() and path.name != "kept_out")
 
 
