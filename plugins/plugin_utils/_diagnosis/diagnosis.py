@@ -212,16 +212,21 @@ def diagnose(logs: dict[str, str], entries: list[Entry], context: frozenset[str]
     if own is None and (root is None or root.is_wrapper or _passes_by(root, read, explained)):
         placed = [hit for hit in fatal if hit.entry.raised_in and _is_first(hit, read)]
         before = {root.node: root.line_number} if root is not None and not root.is_wrapper else {}
-        well = all(_has_its_image(log) or _went_well(log, fatal) for log in read)
-        unexplained = None if placed or well else _unexplained(read, explained, before)
+        unexplained = None if placed or _all_went_well(read, fatal) else _unexplained(read, explained, before)
         if unexplained is not None:
             return {**unexplained, "todo": _ending(root, unexplained["todo"]), "also": _also(fatal), "notes": notes}
         root = placed[0] if placed else root
     root = root or next((hit for hit in hits if hit.entry.severity == "degraded" and hit.entry.stage == "runtime" and _REFUSAL.search(hit.line)), None)
     if root is None:
         return {**_without_error(read), "notes": notes}
-    if fatal and (all(_is_got_over(hit, read) for hit in fatal) or all(_has_its_image(log) or _went_well(log, fatal) for log in read)):
-        return {**NOTHING, "verdict": "healthy", "why": REFUSED, "notes": [*notes, *_noted(fatal)]}
+    refused = bool(fatal) and all(_is_got_over(hit, read) for hit in fatal)
+    if refused or (fatal and _all_went_well(read, fatal)):
+        return {**NOTHING, "verdict": "healthy", "why": REFUSED if refused else WELL, "notes": [*notes, *_noted(fatal)]}
+    return {**_named(root, hits, fatal, read), "notes": notes}
+
+
+def _named(root: Hit, hits: list[Hit], fatal: list[Hit], read: list[Log]) -> dict:
+    """The answer, but for its notes, where ``root`` is what failed, or what tells best how it ended."""
     others = [hit for hit in fatal if hit.entry.id != root.entry.id]
     same = [hit.shown for hit in hits if (hit.entry.id, hit.node) == (root.entry.id, root.node)]
     values = root.groups | {name: value for hit in hits if hit.entry.id == root.entry.id for name, value in hit.groups.items() if name not in root.groups}
@@ -247,7 +252,6 @@ def diagnose(logs: dict[str, str], entries: list[Entry], context: frozenset[str]
         "auto": root.entry.auto,
         "values": values,
         "also": _also(others),
-        "notes": notes,
     }
 
 
@@ -336,6 +340,7 @@ _REFUSAL = re.compile(
 )
 
 BUILT = "The image was built; what failed before was tried again or left out."
+WELL = "The program said below that it did what it was asked for; what it told of above was tried again or left out."
 REFUSED = "The server refused a request and answered others; the log holds no other error."
 _ANSWERED = re.compile(r'"POST /\S* HTTP/1\.\d" 200')
 
@@ -376,6 +381,10 @@ _DONE = re.compile(
     r"|msg=\"Loki started\"|msg=\"?Listening on"
 )
 """What other programs than a server of vLLM say when they did what they were asked for."""
+
+
+def _all_went_well(logs: list[Log], fatal: list[Hit]) -> bool:
+    return all(_has_its_image(log) or _went_well(log, fatal) for log in logs)
 
 
 def _went_well(log: Log, fatal: list[Hit]) -> bool:
