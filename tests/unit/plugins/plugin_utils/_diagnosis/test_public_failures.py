@@ -22,11 +22,11 @@ from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import diagno
 
 GPU_LOGS = Path(__file__).resolve().parents[4] / "gpu" / "logs"
 CASES = Path(__file__).parent / "cases"
-COUNTED_SET = "learned_u"
+COUNTED_SET = "kept_out"
 """The folder that was counted last. Nobody who writes entries has read it; once it is read, it joins the learned ones."""
-KEPT_OUT_DIGEST = "9a1efec394fd55e477c063442e4c164cc7292b2252db658607cea632df89c403"
-COUNTED = {"found": 48, "wrong": 1, "alarms": 1, "without_decisive_line": 0}
-"""What was counted once, when the entries were finished. Of the goal (90 % found, none wrong, no false alarm) the first part is reached; never get worse."""
+KEPT_OUT_DIGEST = "fddf502b06ecef8eae6ae1abc85a6130f413202bd34d9790a60941b2c4464307"
+COUNTED = {"found": 40, "wrong": 6, "alarms": 0, "without_decisive_line": 2}
+"""What was counted once, when the entries were finished. The goal (90 % found, nothing wrong, no false alarm) is not reached; it must not get worse."""
 LEARNED = sorted(path.name for path in CASES.iterdir() if (path / "index.yml").exists() and path.name != "kept_out")
 
 
