@@ -57,7 +57,7 @@ _PREFIXES = tuple(
         rf"^{_LEVEL}\s+\d\d-\d\d \d\d:\d\d:\d\d(?:[.,]\d+)?\s+(?:\[[^\]]+\] ?|[\w./-]+\.py:\d+\] ?)?",  # vLLM
         rf"^\[?{_LEVEL}\]?\s+{_DATE}\s+(?:\[[^\]]+\] ?)?",
         rf"^{_LEVEL}:[\w.]+:(?=\S)",  # logging.basicConfig
-        rf"^(?:[\w.]+ - )?{_LEVEL} - (?:[A-Za-z_][\w.]* - )?",
+        rf"^(?:[\w.]+ - )?{_LEVEL} - (?:(?![A-Z]+ - )[A-Za-z_][\w.]* - )?",  # a word in capitals is Ansible's (FAILED - RETRYING), no logger's name
         r"^(?:DEBUG|INFO|WARNING|ERROR|CRITICAL):\s+(?=[A-Z\d])",  # uvicorn
     )
 )
