@@ -194,10 +194,8 @@ def test_names_of_tasks_are_told_apart():
 
 def _remembered(tasks):
     """Names that these tasks and the blocks in them keep by set_fact."""
-    for task in tasks or []:
+    for task in tasks_of(tasks):
         yield from task.get("ansible.builtin.set_fact") or {}
-        for part in ("block", "rescue", "always"):
-            yield from _remembered(task.get(part))
 
 
 def test_what_a_run_remembers_is_at_most_begun_with_and_never_derived_under_the_same_name():

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from ansible_collections.gb10.vllm.plugins.module_utils._engine import log as engine_log
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import features, packages, reading
-from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.knowledge import SEVERITIES, WRAPPER_PRIORITY, Entry
+from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.knowledge import PLACE, SEVERITIES, WRAPPER_PRIORITY, Entry
 from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis.reading import BINARY, BUILD, EMPTY, OTHER, SERVER, Log
 
 _ANYWHERE = frozenset(("multinode", "host", "security"))
@@ -183,7 +183,6 @@ def _is_of_a_client(entry: Entry, line: str) -> bool:
     return "runtime" in entry.stages and bool(_TO_A_CLIENT.search(line))
 
 
-_PLACE = re.compile(r"\{([a-z_]\w*)\}")
 _OPTIONAL_PART = re.compile(r"\[\[(.*?)\]\]")
 
 
@@ -495,11 +494,11 @@ def fill(text: str, groups: dict) -> str:
     """
 
     def known(part: str) -> bool:
-        return all(name in groups for name in _PLACE.findall(part))
+        return all(name in groups for name in PLACE.findall(part))
 
     text = _OPTIONAL_PART.sub(lambda match: match.group(1) if known(match.group(1)) else "", text)
     sentences = [part for part in re.split(r"(?<=[.;])\s+(?=[A-Z])", text) if known(part)]
-    return _PLACE.sub(lambda match: groups[match.group(1)], " ".join(sentences))
+    return PLACE.sub(lambda match: groups[match.group(1)], " ".join(sentences))
 
 
 # Lines that stand in every log and decide nothing.

@@ -59,7 +59,8 @@ def _version_is_old(groups: dict) -> bool:
     return bool(version) and exposure_verdict(version, "0.0.0.0")["verdict"] != "allow"
 
 
-_PLACE = re.compile(r"\{([a-z_]\w*)\}")
+PLACE = re.compile(r"\{([a-z_]\w*)\}")
+"""Where a value that the signature captured is put into an entry's words, or its ``until``."""
 
 CHECKS = {"version_is_old": _version_is_old}
 """Conditions beyond a pattern that an entry may name in ``check``; they get the pattern's named groups."""
@@ -112,7 +113,7 @@ class Entry:
         if not self.until:
             return False
         values = {name: value for name, value in match.groupdict().items() if value is not None}
-        pattern = _PLACE.sub(lambda place: re.escape(values[place.group(1)]) if place.group(1) in values else place.group(), self.until)
+        pattern = PLACE.sub(lambda place: re.escape(values[place.group(1)]) if place.group(1) in values else place.group(), self.until)
         return re.compile(pattern, re.MULTILINE).search(text, match.end()) is not None
 
     def matches(self, text: str, accept: Callable[[re.Match], bool] | None = None) -> list[re.Match]:
