@@ -84,7 +84,7 @@ def test_no_line_keeps_a_signature_busy(entries):
             if least < 0.04:
                 break
         took[entry.id] = least
-    # A processor that others use too is slower for all of them alike.
+    # A processor that others use too is slower for all of them alike; one that goes back over a wide line takes seconds.
     usual = sorted(took.values())[len(took) * 3 // 4]
-    slow = {one: f"{least * 1000:.0f} ms for {len(text)} characters" for one, least in took.items() if least > max(0.05, 10 * usual)}
+    slow = {one: f"{least * 1000:.0f} ms for {len(text)} characters" for one, least in took.items() if least > max(0.1, 20 * usual)}
     assert slow == {}
