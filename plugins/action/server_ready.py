@@ -46,8 +46,9 @@ class ActionModule(ActionBase):
         if self._task.check_mode:
             return self._look_once(on_box, server, task_vars)
         try:
-            # A broken file of diagnoses must not be found out when a start has just failed after ten minutes.
-            entries = knowledge.load(_list(given.get("diagnoses")))
+            # A broken file of diagnoses must not be found out when a start has just failed after ten minutes. Our own is read where something failed.
+            own = _list(given.get("diagnoses"))
+            entries = knowledge.load(own) if own else None
         except GB10Error as error:
             return {"failed": True, "changed": False, "msg": str(error)}
         seen = self._follow(on_box, box, server, task_vars)
@@ -143,13 +144,13 @@ class ActionModule(ActionBase):
             Display().warning(f"{box}: {server} answers, but {short}; stop what else holds memory, or lower its max_model_len or concurrency.")
         return seen
 
-    def _explain(self, seen: dict, entries: list, box: str, server: str, given: dict) -> dict:
+    def _explain(self, seen: dict, entries: list | None, box: str, server: str, given: dict) -> dict:
         log = seen.pop("log", None) or seen.get("log_tail", [])
         if seen.get("left"):  # what happened, the other rank's own log says
             message = f"Server {server} on {box} was ended: {seen['left']}. All of its boxes start together or not at all."
             return {**seen, "failed": True, "changed": False, "msg": message, "repair": None}
         logs, context = diagnosis.evidence(box, log, seen.pop("kernel_log", []), bool(given.get("api_key_file")))
-        found = diagnosis.diagnose(logs, entries, context)
+        found = diagnosis.diagnose(logs, entries or knowledge.load(), context)
         found["phase"] = seen["phase"]
         found["stalled_in"] = where(seen["log_tail"])[0] if seen["phase"] == "stalled" else ""
         facts = {**seen["facts"], "memory_available_bytes": seen["memory_available_bytes"]}

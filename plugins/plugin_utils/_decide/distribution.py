@@ -173,6 +173,24 @@ def _made(known: Mapping[str, Any], name: str) -> dict[str, Any]:
     return dict((several.get(name) if several else known.get("image_result") or {}) or {}).get("image") or {}
 
 
+def made_anew(hosts: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether the role image made or brought an image in this run that its box did not have when it was read, or would have."""
+    for host in hosts:
+        known = hostvars[host]
+        held = ((known["preflight_result"]["box"]["docker"]) or {}).get("images") or {}
+        results = known.get("image_results") or ({"": known["image_result"]} if known.get("image_result") else {})
+        for name, result in results.items():
+            image = result.get("image") or {}
+            if result.get("changed") or not image.get("id") or image["id"] != (held.get(name or str(image.get("name"))) or {}).get("id"):
+                return True
+    return False
+
+
+def _models_of(known: Mapping[str, Any]) -> dict[str, Any]:
+    """Facts of a box's models: as the role model left them, before it as they were read."""
+    return dict((known.get("model_result") or known["plan_models"])["models"])
+
+
 def boxes_of(hosts: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]], source: str) -> dict[str, dict[str, Any]]:
     """What ``lacking`` compares, by host: ``{image: {name, id, identity, damaged}, addresses, link, way, models}``, out of what the roles before left behind.
 
@@ -203,7 +221,7 @@ def boxes_of(hosts: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]], so
             "addresses": [address] if address else [],
             "link": links[host],
             "way": way,
-            "models": wanted_models(known.get("plan_models_wanted") or known["preflight_servers"], known["model_result"]["models"]),
+            "models": wanted_models(known.get("plan_models_wanted") or known["preflight_servers"], _models_of(known)),
         }
     return found
 
@@ -297,7 +315,7 @@ def outcome(here: str, source: str, hostvars: Mapping[str, Mapping[str, Any]]) -
     ``source`` made the image, or of several that ``choose`` noted their makers. ``hostvars`` is Ansible's, with what the roles left behind.
     """
     known = hostvars[here]
-    models = dict(known["model_result"]["models"])
+    models = _models_of(known)
     boxes = known.get("distribution_boxes") or {}
     got = (known.get("__distribution_transferred") or {}).get("shares") or {}
     found = {}
@@ -314,7 +332,7 @@ def outcome(here: str, source: str, hostvars: Mapping[str, Mapping[str, Any]]) -
             image["name"] = name
         found[name] = image
     if got:
-        models |= arrived(known["distribution_shares"], here, got, {host: hostvars[host]["model_result"]["models"] for host in boxes})
+        models |= arrived(known["distribution_shares"], here, got, {host: _models_of(hostvars[host]) for host in boxes})
     ordered = {str(one["name"]): found[str(one["name"])] for one in wanted_images(known) if str(one["name"]) in found}
     return {"image": next(iter(ordered.values()), {}), "images": ordered, "models": models}
 

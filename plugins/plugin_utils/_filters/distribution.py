@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import distribution
+from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import distribution, still
 
 
 def plan(shares: list, opened: dict, addresses: dict) -> dict:
@@ -41,4 +41,6 @@ FILTERS: dict[str, Callable] = {
     "distribution_stand_in": distribution.stand_in,
     "distribution_stand_ins": distribution.stand_ins,
     "distribution_arrived": distribution.arrived,
+    "box_is_still": still.box_is_still,
+    "nothing_to_bring": still.nothing_to_bring,
 }

@@ -16,7 +16,6 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.loader import action_loader, become_loader, connection_loader, filter_loader, lookup_loader, shell_loader, test_loader
 from ansible.template import Templar
 from ansible_collections.gb10.vllm.plugins.plugin_utils._decide import options
-from ansible_collections.gb10.vllm.plugins.plugin_utils._diagnosis import knowledge
 
 try:
     from ansible.template import trust_as_template
@@ -41,13 +40,15 @@ EXPRESSION = "{{ [1] | map('default', 2) | list if nothing is not defined else n
 
 
 def warm_up() -> None:
-    """Load the plugins and the knowledge that a run uses, and keep all of it out of garbage collections from here on."""
+    """Load the plugins that a run uses, and keep them out of garbage collections from here on.
+
+    Not the knowledge of failures: it takes a second and 17 MiB, which each of these processes would carry, and only what fails asks for it.
+    """
     for loader, names in PLUGINS:
         for name in names:
             loader.get(name) if loader in (filter_loader, test_loader) else loader.get(name, class_only=True)
     importlib.import_module("ansible.executor.module_common")
     Templar(DataLoader(), variables={}).template(trust_as_template(EXPRESSION))
-    knowledge.load()
     options.specs()
     gc.collect()
     gc.freeze()

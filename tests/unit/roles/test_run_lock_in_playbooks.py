@@ -19,7 +19,7 @@ LOOKS = {"adopt", "plan", "status", "diagnose", "discover", "recipe"}
 # Roles, and entries of roles, that change nothing on a box.
 HARMLESS = {"gb10.vllm.preflight", "gb10.vllm.plan", ("gb10.vllm.fleet", "observe"), ("gb10.vllm.fleet", "kept"), ("gb10.vllm.fleet", "lacking"),
             ("gb10.vllm.fleet", "lock_file"), ("gb10.vllm.fleet", "locked"), ("gb10.vllm.fleet", "unlock"), ("gb10.vllm.fleet", "chosen"),
-            ("gb10.vllm.fleet", "discover"), ("gb10.vllm.bundle", "refuse")}  # fmt: skip
+            ("gb10.vllm.fleet", "discover"), ("gb10.vllm.fleet", "planned"), ("gb10.vllm.bundle", "refuse")}  # fmt: skip
 # Completes what another playbook of the run has locked.
 GOES_ON = {"report"}
 
@@ -48,8 +48,9 @@ def changes(play):
 
 
 def work(play):
-    """The tasks of a play after those that refuse a run to no box, or to one that is none of them."""
-    return [task for task in play["tasks"] if ("gb10.vllm.fleet", "chosen") not in roles(task) and "ansible.builtin.fail" not in task]
+    """The tasks of a play after those that refuse a run to no box, or to one that is none of them, and those that leave out the rest."""
+    beside = {"ansible.builtin.fail", "ansible.builtin.meta"}
+    return [task for task in play["tasks"] if ("gb10.vllm.fleet", "chosen") not in roles(task) and not beside & set(task)]
 
 
 def takes(task):

@@ -210,13 +210,12 @@ def test_what_a_run_needs_is_loaded_once_and_kept(monkeypatch):
     monkeypatch.setattr(warm_up, "test_loader", tests)
     monkeypatch.setattr(warm_up, "PLUGINS", ((filters, ("a",)), (tests, ("b",)), (actions, ("c", "d"))))
     monkeypatch.setattr(warm_up.importlib, "import_module", read.append)
-    monkeypatch.setattr(warm_up.knowledge, "load", lambda: read.append("knowledge"))
     monkeypatch.setattr(warm_up.options, "specs", lambda: read.append("specs"))
     monkeypatch.setattr(warm_up, "gc", SimpleNamespace(collect=lambda: frozen.append("collect"), freeze=lambda: frozen.append("freeze")))
     warm_up.warm_up()
     whole = {"class_only": True}
     assert got == [("filter", "a", {}), ("test", "b", {}), ("action", "c", whole), ("action", "d", whole)]
-    assert read == ["ansible.executor.module_common", "knowledge", "specs"] and frozen == ["collect", "freeze"]
+    assert read == ["ansible.executor.module_common", "specs"] and frozen == ["collect", "freeze"]
 
 
 def test_a_last_line_is_one_record():
