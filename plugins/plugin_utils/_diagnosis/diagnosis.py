@@ -40,6 +40,10 @@ class Hit:
     """Whether its own logger calls the line a warning or less: the program may have got over it."""
     got_over: bool = False
     """Whether the build shows that it went on without it."""
+    at: int = 0
+    """Where its match begins in the words of its log."""
+    quoted: tuple[tuple[int, int], ...] = ()
+    """Where the text lies that its cause only repeats (``Entry.quotes``)."""
 
     @property
     def is_wrapper(self) -> bool:
@@ -93,9 +97,11 @@ def _find(logs: list[Log], entries: list[Entry], context: frozenset[str] | set[s
                     shown = _telling(log.lines, number, end)
                     over = number in log.got_over
                     calm = over or (shown in log.calm and (reading.is_tried(log.lines[shown]) or not reading.is_error(log.lines[shown])))
-                    hits.append(Hit(entry, log.node, number, log.lines[number], groups, shown, end, beside, calm, over))
+                    quoted = tuple(match.span(name) for name in entry.quotes if match[name])
+                    hits.append(Hit(entry, log.node, number, log.lines[number], groups, shown, end, beside, calm, over, match.start(), quoted))
     order = {severity: rank for rank, severity in enumerate(SEVERITIES)}
     consequences = _consequences(hits, logs)
+    repeated = _explained_inside(hits)
 
     def importance(hit: Hit) -> tuple:
         # The loudest error is usually on the wrong node: what NCCL or the rendezvous says comes after a node's own failure.
@@ -104,10 +110,23 @@ def _find(logs: list[Log], entries: list[Entry], context: frozenset[str] | set[s
         late = hit.entry.stage == "startup" and hit.line_number > up[hit.node]
         # In a shell's transcript a later command fails for what an earlier one left undone.
         after = (hit.node, hit.line_number) in consequences
+        # What one entry only repeats, another explains.
+        repeats = (hit.node, hit.at, hit.entry.id) in repeated
         # What is only a warning is the cause where nothing else is.
-        return order[hit.entry.severity], hit.is_wrapper, hit.calm, echo, after, hit.entry.priority, late, hit.line_number
+        return order[hit.entry.severity], hit.is_wrapper, hit.calm, echo, after, repeats, hit.entry.priority, late, hit.line_number
 
     return sorted(hits, key=importance)
+
+
+def _explained_inside(hits: list[Hit]) -> set[tuple[str, int, str]]:
+    """(node, position, entry) of what only repeats words of the log which another entry explains."""
+    explaining = [hit for hit in hits if hit.entry.severity == "fatal" and not hit.is_wrapper and not hit.calm and not hit.quoted and hit.entry.raised_in is None]
+    return {
+        (hit.node, hit.at, hit.entry.id)
+        for hit in hits
+        for start, end in hit.quoted
+        if any(other.node == hit.node and start <= other.at < end and other.entry.id != hit.entry.id for other in explaining)
+    }
 
 
 def _consequences(hits: list[Hit], logs: list[Log]) -> set[tuple[str, int]]:

@@ -768,3 +768,24 @@ def test_a_command_that_only_looks_keeps_nothing_from_working(asks):
 def test_what_strangers_and_counters_leave_in_a_log_is_no_failure(line):
     result = diagnosis.diagnose({"box1": f"systemd[1]: Started docker.service.\n{line}\n"}, knowledge.load())
     assert (result["found"], result["what"]) == (False, "")
+
+
+def test_what_one_entry_only_quotes_another_explains():
+    def own(**change):
+        return knowledge.parse_entry({**ENTRY, **change}, "x.yml, entry 1")
+
+    quoting = own(priority=8, signature=r"refused: (?P<text>[^;]{3,160})", example="refused: what", cause='It says "{text}".')
+    plain = own(priority=8, signature=r"refused: (?P<text>[^;]{3,160})", example="refused: what", cause="It was refused.")
+    inside = own(id="MY-2", priority=30)
+    log = "ERROR 03-27 16:11:40 [x.py:1] refused: we are out of cheese\n"
+    calm = "ERROR 03-27 16:11:40 [x.py:1] refused: many things\nWARNING 03-27 16:11:40 [x.py:1] out of cheese; bread is here\n"
+    for text, entries, wanted in (
+        (log, [quoting, inside], "MY-2"),
+        (log, [plain, inside], "MY-1"),  # what it does not repeat it explains itself
+        (log, [quoting, own(id="MY-2", priority=knowledge.WRAPPER_PRIORITY)], "MY-1"),
+        (log, [quoting, own(id="MY-2", priority=30, marker=True)], "MY-1"),
+        (log.replace("refused: ", "refused: many things; "), [quoting, inside], "MY-1"),
+        (calm, [quoting, inside], "MY-1"),
+        (calm.replace("WARNING", "ERROR"), [quoting, inside], "MY-2"),
+    ):
+        assert diagnosis.diagnose({"box1": text}, entries)["id"] == wanted, text
