@@ -96,7 +96,8 @@ def _find(logs: list[Log], entries: list[Entry], context: frozenset[str] | set[s
                     end = bisect_right(starts, max(match.start(), match.end() - 1)) - 1
                     shown = _telling(log.lines, number, end)
                     over = number in log.got_over
-                    calm = over or (shown in log.calm and (reading.is_tried(log.lines[shown]) or not reading.is_error(log.lines[shown])))
+                    led_to = not log.errors.isdisjoint(range(number + 1, end + 1))
+                    calm = over or (shown in log.calm and not led_to and (reading.is_tried(log.lines[shown]) or not reading.is_error(log.lines[shown])))
                     quoted = tuple(match.span(name) for name in entry.quotes if match[name])
                     hits.append(Hit(entry, log.node, number, log.lines[number], groups, shown, end, beside, calm, over, match.start(), quoted))
     order = {severity: rank for rank, severity in enumerate(SEVERITIES)}
@@ -120,7 +121,8 @@ def _find(logs: list[Log], entries: list[Entry], context: frozenset[str] | set[s
 
 def _explained_inside(hits: list[Hit]) -> set[tuple[str, int, str]]:
     """(node, position, entry) of what only repeats words of the log which another entry explains."""
-    explaining = [hit for hit in hits if hit.entry.severity == "fatal" and not hit.is_wrapper and not hit.calm and not hit.quoted and hit.entry.raised_in is None]
+    named = [hit for hit in hits if hit.entry.severity == "fatal" and not hit.is_wrapper and not hit.calm]
+    explaining = [hit for hit in named if not hit.quoted and hit.entry.raised_in is None]
     return {
         (hit.node, hit.at, hit.entry.id)
         for hit in hits
@@ -340,6 +342,8 @@ def _passes_by(root: Hit, logs: list[Log], explained: set[tuple[str, int]]) -> b
         return not any((log.node, number) in explained for number in before)
     raised = reading.first_cause(log) if root.calm else reading.raised(log)
     if raised is None or (log.node, raised) in explained or root.line_number <= raised <= root.last:
+        return False
+    if root.line_number < raised and reading.is_only_a_status(log.lines[raised]) and _REFUSAL.search(log.lines[root.line_number]):
         return False
     if root.entry.raised_in is None and root.entry.signature.search(log.lines[raised]):  # said so often that the hits ended before
         return False

@@ -64,6 +64,9 @@ PLACE = re.compile(r"\{([a-z_]\w*)\}")
 
 _FREE_TEXT = re.compile(r"\(\?P<(?P<name>\w+)>(?:\(\?![^()]*\))*\[\^[^\]]*\]\{\d+,(?P<most>\d+)\}\??\)")
 
+_OWN_WORDS = 80
+"""Fewer letters than these beside what it repeats, and a cause explains nothing of its own."""
+
 CHECKS = {"version_is_old": _version_is_old}
 """Conditions beyond a pattern that an entry may name in ``check``; they get the pattern's named groups."""
 
@@ -107,8 +110,11 @@ class Entry:
 
     @cached_property
     def quotes(self) -> tuple[str, ...]:
-        """Names of the groups that take whatever the program says, which the cause then repeats."""
-        return tuple(group["name"] for group in _FREE_TEXT.finditer(self.signature.pattern) if int(group["most"]) >= 60 and f"{{{group['name']}}}" in self.cause)
+        """Names of the groups that take whatever the program says, where the cause does little more than repeat it."""
+        if len(PLACE.sub("", self.cause)) >= _OWN_WORDS:
+            return ()
+        free = (group["name"] for group in _FREE_TEXT.finditer(self.signature.pattern) if int(group["most"]) >= 60)
+        return tuple(name for name in free if f"{{{name}}}" in self.cause)
 
     @property
     def stages(self) -> tuple[str, ...]:

@@ -99,6 +99,11 @@ _TOOL = re.compile(
     r"|Out of memory|(?:CUDA|[Ee]rror).{0,400}out of memory|NCCL WARN |oom-kill(?!:constraint)|Killed process|\bXid\b"
     r"|undefined symbol|cannot open shared object|option requires BuildKit|^(?:[\w-]+\[\d+\]: )?Killed \S+ due to memory"
 )
+_STATUS_ONLY = re.compile(
+    r"^(?:\w{1,60}\.){0,6}(?:HTTPError|HTTPStatusError|ClientResponseError|APIStatusError|BadRequestError|NotFoundError|UnprocessableEntityError|RetryError)"
+    r"(?:: (?:[45]\d\d (?:Client|Server) Error: [^\n]{0,60} for url|(?:Client|Server) error '[45]\d\d [^\n]{0,60} for url|[45]\d\d, message="
+    r"|HTTP Error [45]\d\d|RetryError\[|Error code: [45]\d\d$|[45]\d\d$)|\[)"
+)
 _TRACEBACK = re.compile(r"^Traceback \(most recent call last\)|^\s+File \"")
 _CHAIN = re.compile(r"^(?:During handling of the above exception|The above exception was the direct cause)")
 _DEEPER = re.compile(r"^\s*(?:[├╰]─▶ |Caused by: |│ |hint: )")
@@ -350,6 +355,11 @@ def is_error(line: str) -> bool:
 def is_tried(line: str) -> bool:
     """Whether a line says itself that the program left out what failed (a tuner its tactic), or tries it again."""
     return bool(_TRIED.search(line))
+
+
+def is_only_a_status(line: str) -> bool:
+    """Whether a client's exception tells the status of an answer and not the body, in which the server said why."""
+    return bool(_STATUS_ONLY.search(line.strip()))
 
 
 def is_reason(line: str) -> bool:

@@ -789,3 +789,36 @@ def test_what_one_entry_only_quotes_another_explains():
         (calm.replace("WARNING", "ERROR"), [quoting, inside], "MY-2"),
     ):
         assert diagnosis.diagnose({"box1": text}, entries)["id"] == wanted, text
+
+
+REFUSED = (
+    "{level}  [models.api_models:376] API request failed with error message: "
+    '{{"error":{{"message":"Requested sample logprobs of 64, which is greater than max allowed: 20","type":"BadRequestError","param":null,"code":400}}}}.'
+    " Retrying...\n"
+)
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        "requests.exceptions.HTTPError: 400 Client Error: Bad Request for url: http://gx10:8000/v1/completions",
+        "httpx.HTTPStatusError: Client error '400 Bad Request' for url 'http://gx10:8000/v1/completions'",
+        "aiohttp.client_exceptions.ClientResponseError: 400, message='Bad Request', url='http://gx10:8000/v1/completions'",
+        "openai.APIStatusError: Error code: 400",
+        "tenacity.RetryError: RetryError[<Future at 0x7f state=finished raised HTTPError>]",
+    ],
+)
+def test_a_status_alone_is_explained_by_what_the_server_said_above(entries, status):
+    raised = f'Traceback (most recent call last):\n  File "/home/u/api_models.py", line 380, in model_call\n    response.raise_for_status()\n{status}\n'
+    told = REFUSED.format(level="2026-06-25:15:20:10 WARNING")
+    assert diagnosis.diagnose({"box1": told * 2 + raised}, entries)["id"] == "GB-1516"
+    other = "WARNING 03-27 16:11:40 [x.py:1] CUDA driver error: invalid image, trying another kernel\n"
+    assert diagnosis.diagnose({"box1": other + raised}, entries)["what"] == status
+    assert diagnosis.diagnose({"box1": raised}, entries)["what"] == status
+
+
+def test_a_warning_that_is_read_together_with_the_error_it_led_to_counts_as_that_error(entries):
+    warning = "[WARNING]: Ansible is being run in a world writable directory (/mnt/c/boxes), ignoring it as an ansible.cfg source. For more information see x\n"
+    error = "[ERROR]: Specified inventory, host pattern and/or --limit leaves us with no hosts to target.\n"
+    assert diagnosis.diagnose({"box1": warning + error}, entries)["id"] == "GB-2412"
+    assert diagnosis.diagnose({"box1": error + warning}, entries)["id"] == "GB-1430"
