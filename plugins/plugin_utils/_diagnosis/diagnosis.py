@@ -152,6 +152,8 @@ def _acceptable(entry: Entry, log: Log, starts: list[int]) -> Callable[[re.Match
 
     def accept(match: re.Match) -> bool:
         number = bisect_right(starts, match.start()) - 1
+        if number in log.typed and bisect_right(starts, match.end() - 1) - 1 == number:
+            return False
         if entry.raised_in is not None and not entry.raised_in.search(reading.place_of(log.lines, number)):
             return False
         if entry.not_raised_in is not None and entry.not_raised_in.search(reading.place_of(log.lines, number)):

@@ -123,6 +123,7 @@ _TRIED = re.compile(r"Skipping tactic\b|falling back to default tactic|Trying to
 _SHOWS_A_LOG = re.compile(r"^\S{0,80} ?[$#] (?:sudo )?(?:docker|podman|nerdctl|kubectl|sparkrun)\b[^\n]{0,60}? logs?\b")
 """A shell's prompt and a command that prints another program's log: what stands above it is of whoever started that program."""
 _PROMPT = re.compile(r"^(?:\[[^\]\n]{1,40}\] )?(?:\([^)\n]{1,40}\) )?(?:\$|[\w.-]{1,60}@[\w.-]{1,60}[^$#\n]{0,80}[$#]) \S")
+_RAISES = re.compile(r"^\s{0,40}raise [A-Za-z_][\w.]{0,80}\(f?[\"']")
 _ENDED_WITH = re.compile(r"^(?:ERROR|Error|error|fatal|E): |^docker: ")
 _LOOKS = re.compile(
     r"[$#] (?:sudo )?(?:ssh (?:-\w{1,3} (?:\d{1,5} )?)?[\w.@-]{1,80} ['\"]?(?:sudo )?)?"
@@ -135,7 +136,7 @@ _LOOKS = re.compile(
     r"|wc|md5sum|readlink|realpath|type|command -v|whereis|lsb_release|coredumpctl|crontab -l|ufw status|nft list|iptables -[LS]|sysctl -a|ulimit -|sudo -l"
     r"|snap (?:list|changes)|fwupdmgr get-\w{3,20}|nvidia-ctk (?:cdi list|--version)|ansible(?:-playbook)? --version|ansible-galaxy \w{4,10} list"
     r"|ansible-inventory"
-    r"|uname|which|env|printenv|stat|file|ping|hostname|date|timedatectl|echo|export|cd|python3? -m (?:json|pip)|pip3? (?:show|list|check|freeze)"
+    r"|uname|uptime|last|which|env|printenv|stat|file|ping|hostname|date|timedatectl|echo|export|cd|python3? -m (?:json|pip)|pip3? (?:show|list|check|freeze)"
     r"|uv pip (?:list|show)|git (?:log|status|diff|pull|show)|apt(?:-cache)? (?:list|policy|show)|dpkg|sha256sum|ibstat|ibv_devinfo|ethtool|rdma)\b"
 )
 """A command that only shows how things stand: what it shows may explain a failure that came before it, and its own failure keeps nothing from working."""
@@ -179,6 +180,8 @@ class Log:
     """Lines which a logger called a warning or less."""
     got_over: frozenset[int] = frozenset()
     """Lines that tell of what a program tried again, did without or did in a step that ended well, and of what passed (an entry's ``until``)."""
+    typed: frozenset[int] = frozenset()
+    """Lines that no program said: a command in a shell's transcript, the source of a traceback that holds the words of what it raises."""
 
     @property
     def words(self) -> list[str]:
@@ -214,7 +217,8 @@ def read(node: str, text: str) -> Log:
     errors = frozenset(number for number, (level, _line) in enumerate(pairs) if level in wanted)
     calm = frozenset(number for number, (level, line) in enumerate(pairs) if level == "calm" or is_tried(line))
     over = _got_over(lines, kind) | {number for number, (level, _line) in enumerate(pairs) if level == "done"}
-    return Log(node, lines, errors, kind, up, calm, over)
+    typed = frozenset(number for number, line in enumerate(lines) if _RAISES.search(line)).union(number for number, _acts in prompts(lines))
+    return Log(node, lines, errors, kind, up, calm, over, typed)
 
 
 _STEP = re.compile(r"^#(\d{1,4}) (?:\d+\.\d+ |(DONE)\b)")
