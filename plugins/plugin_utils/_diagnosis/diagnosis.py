@@ -40,6 +40,10 @@ class Hit:
     """Whether its own logger calls the line a warning or less: the program may have got over it."""
     got_over: bool = False
     """Whether the build shows that it went on without it."""
+    at: int = 0
+    """Where its match begins in the words of its log."""
+    quoted: tuple[tuple[int, int], ...] = ()
+    """Where the text lies that its cause only repeats (``Entry.quotes``)."""
 
     @property
     def is_wrapper(self) -> bool:
@@ -92,10 +96,13 @@ def _find(logs: list[Log], entries: list[Entry], context: frozenset[str] | set[s
                     end = bisect_right(starts, max(match.start(), match.end() - 1)) - 1
                     shown = _telling(log.lines, number, end)
                     over = number in log.got_over
-                    calm = over or (shown in log.calm and (reading.is_tried(log.lines[shown]) or not reading.is_error(log.lines[shown])))
-                    hits.append(Hit(entry, log.node, number, log.lines[number], groups, shown, end, beside, calm, over))
+                    led_to = not log.errors.isdisjoint(range(number + 1, end + 1))
+                    calm = over or (shown in log.calm and not led_to and (reading.is_tried(log.lines[shown]) or not reading.is_error(log.lines[shown])))
+                    quoted = tuple(match.span(name) for name in entry.quotes if match[name])
+                    hits.append(Hit(entry, log.node, number, log.lines[number], groups, shown, end, beside, calm, over, match.start(), quoted))
     order = {severity: rank for rank, severity in enumerate(SEVERITIES)}
     consequences = _consequences(hits, logs)
+    repeated = _explained_inside(hits)
 
     def importance(hit: Hit) -> tuple:
         # The loudest error is usually on the wrong node: what NCCL or the rendezvous says comes after a node's own failure.
@@ -104,10 +111,24 @@ def _find(logs: list[Log], entries: list[Entry], context: frozenset[str] | set[s
         late = hit.entry.stage == "startup" and hit.line_number > up[hit.node]
         # In a shell's transcript a later command fails for what an earlier one left undone.
         after = (hit.node, hit.line_number) in consequences
+        # What one entry only repeats, another explains.
+        repeats = (hit.node, hit.at, hit.entry.id) in repeated
         # What is only a warning is the cause where nothing else is.
-        return order[hit.entry.severity], hit.is_wrapper, hit.calm, echo, after, hit.entry.priority, late, hit.line_number
+        return order[hit.entry.severity], hit.is_wrapper, hit.calm, echo, after, repeats, hit.entry.priority, late, hit.line_number
 
     return sorted(hits, key=importance)
+
+
+def _explained_inside(hits: list[Hit]) -> set[tuple[str, int, str]]:
+    """(node, position, entry) of what only repeats words of the log which another entry explains."""
+    named = [hit for hit in hits if hit.entry.severity == "fatal" and not hit.is_wrapper and not hit.calm]
+    explaining = [hit for hit in named if not hit.quoted and hit.entry.raised_in is None]
+    return {
+        (hit.node, hit.at, hit.entry.id)
+        for hit in hits
+        for start, end in hit.quoted
+        if any(other.node == hit.node and start <= other.at < end and other.entry.id != hit.entry.id for other in explaining)
+    }
 
 
 def _consequences(hits: list[Hit], logs: list[Log]) -> set[tuple[str, int]]:
@@ -131,6 +152,8 @@ def _acceptable(entry: Entry, log: Log, starts: list[int]) -> Callable[[re.Match
 
     def accept(match: re.Match) -> bool:
         number = bisect_right(starts, match.start()) - 1
+        if number in log.typed and bisect_right(starts, match.end() - 1) - 1 == number:
+            return False
         if entry.raised_in is not None and not entry.raised_in.search(reading.place_of(log.lines, number)):
             return False
         if entry.not_raised_in is not None and entry.not_raised_in.search(reading.place_of(log.lines, number)):
@@ -321,6 +344,8 @@ def _passes_by(root: Hit, logs: list[Log], explained: set[tuple[str, int]]) -> b
         return not any((log.node, number) in explained for number in before)
     raised = reading.first_cause(log) if root.calm else reading.raised(log)
     if raised is None or (log.node, raised) in explained or root.line_number <= raised <= root.last:
+        return False
+    if root.line_number < raised and reading.is_only_a_status(log.lines[raised]) and _REFUSAL.search(log.lines[root.line_number]):
         return False
     if root.entry.raised_in is None and root.entry.signature.search(log.lines[raised]):  # said so often that the hits ended before
         return False

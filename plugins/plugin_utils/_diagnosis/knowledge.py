@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import yaml
@@ -62,6 +62,11 @@ def _version_is_old(groups: dict) -> bool:
 PLACE = re.compile(r"\{([a-z_]\w*)\}")
 """Where a value that the signature captured is put into an entry's words, or its ``until``."""
 
+_FREE_TEXT = re.compile(r"\(\?P<(?P<name>\w+)>(?:\(\?![^()]*\))*\[\^[^\]]*\]\{\d+,(?P<most>\d+)\}\??\)")
+
+_OWN_WORDS = 80
+"""Fewer letters than these beside what it repeats, and a cause explains nothing of its own."""
+
 CHECKS = {"version_is_old": _version_is_old}
 """Conditions beyond a pattern that an entry may name in ``check``; they get the pattern's named groups."""
 
@@ -102,6 +107,14 @@ class Entry:
     """Whether it says that code of different versions met: its answer also names the packages at the end of the traceback."""
     outside: bool = False
     """Whether another program than the server says it: a server that comes up below takes nothing back."""
+
+    @cached_property
+    def quotes(self) -> tuple[str, ...]:
+        """Names of the groups that take whatever the program says, where the cause does little more than repeat it."""
+        if len(PLACE.sub("", self.cause)) >= _OWN_WORDS:
+            return ()
+        free = (group["name"] for group in _FREE_TEXT.finditer(self.signature.pattern) if int(group["most"]) >= 60)
+        return tuple(name for name in free if f"{{{name}}}" in self.cause)
 
     @property
     def stages(self) -> tuple[str, ...]:

@@ -99,6 +99,11 @@ _TOOL = re.compile(
     r"|Out of memory|(?:CUDA|[Ee]rror).{0,400}out of memory|NCCL WARN |oom-kill(?!:constraint)|Killed process|\bXid\b"
     r"|undefined symbol|cannot open shared object|option requires BuildKit|^(?:[\w-]+\[\d+\]: )?Killed \S+ due to memory"
 )
+_STATUS_ONLY = re.compile(
+    r"^(?:\w{1,60}\.){0,6}(?:HTTPError|HTTPStatusError|ClientResponseError|APIStatusError|BadRequestError|NotFoundError|UnprocessableEntityError|RetryError)"
+    r"(?:: (?:[45]\d\d (?:Client|Server) Error: [^\n]{0,60} for url|(?:Client|Server) error '[45]\d\d [^\n]{0,60} for url|[45]\d\d, message="
+    r"|HTTP Error [45]\d\d|RetryError\[|Error code: [45]\d\d$|[45]\d\d$)|\[)"
+)
 _TRACEBACK = re.compile(r"^Traceback \(most recent call last\)|^\s+File \"")
 _CHAIN = re.compile(r"^(?:During handling of the above exception|The above exception was the direct cause)")
 _DEEPER = re.compile(r"^\s*(?:[├╰]─▶ |Caused by: |│ |hint: )")
@@ -118,6 +123,7 @@ _TRIED = re.compile(r"Skipping tactic\b|falling back to default tactic|Trying to
 _SHOWS_A_LOG = re.compile(r"^\S{0,80} ?[$#] (?:sudo )?(?:docker|podman|nerdctl|kubectl|sparkrun)\b[^\n]{0,60}? logs?\b")
 """A shell's prompt and a command that prints another program's log: what stands above it is of whoever started that program."""
 _PROMPT = re.compile(r"^(?:\[[^\]\n]{1,40}\] )?(?:\([^)\n]{1,40}\) )?(?:\$|[\w.-]{1,60}@[\w.-]{1,60}[^$#\n]{0,80}[$#]) \S")
+_RAISES = re.compile(r"^\s{0,40}raise [A-Za-z_][\w.]{0,80}\(f?[\"']")
 _ENDED_WITH = re.compile(r"^(?:ERROR|Error|error|fatal|E): |^docker: ")
 _LOOKS = re.compile(
     r"[$#] (?:sudo )?(?:ssh (?:-\w{1,3} (?:\d{1,5} )?)?[\w.@-]{1,80} ['\"]?(?:sudo )?)?"
@@ -130,7 +136,7 @@ _LOOKS = re.compile(
     r"|wc|md5sum|readlink|realpath|type|command -v|whereis|lsb_release|coredumpctl|crontab -l|ufw status|nft list|iptables -[LS]|sysctl -a|ulimit -|sudo -l"
     r"|snap (?:list|changes)|fwupdmgr get-\w{3,20}|nvidia-ctk (?:cdi list|--version)|ansible(?:-playbook)? --version|ansible-galaxy \w{4,10} list"
     r"|ansible-inventory"
-    r"|uname|which|env|printenv|stat|file|ping|hostname|date|timedatectl|echo|export|cd|python3? -m (?:json|pip)|pip3? (?:show|list|check|freeze)"
+    r"|uname|uptime|last|which|env|printenv|stat|file|ping|hostname|date|timedatectl|echo|export|cd|python3? -m (?:json|pip)|pip3? (?:show|list|check|freeze)"
     r"|uv pip (?:list|show)|git (?:log|status|diff|pull|show)|apt(?:-cache)? (?:list|policy|show)|dpkg|sha256sum|ibstat|ibv_devinfo|ethtool|rdma)\b"
 )
 """A command that only shows how things stand: what it shows may explain a failure that came before it, and its own failure keeps nothing from working."""
@@ -174,6 +180,8 @@ class Log:
     """Lines which a logger called a warning or less."""
     got_over: frozenset[int] = frozenset()
     """Lines that tell of what a program tried again, did without or did in a step that ended well, and of what passed (an entry's ``until``)."""
+    typed: frozenset[int] = frozenset()
+    """Lines that no program said: a command in a shell's transcript, the source of a traceback that holds the words of what it raises."""
 
     @property
     def words(self) -> list[str]:
@@ -209,7 +217,8 @@ def read(node: str, text: str) -> Log:
     errors = frozenset(number for number, (level, _line) in enumerate(pairs) if level in wanted)
     calm = frozenset(number for number, (level, line) in enumerate(pairs) if level == "calm" or is_tried(line))
     over = _got_over(lines, kind) | {number for number, (level, _line) in enumerate(pairs) if level == "done"}
-    return Log(node, lines, errors, kind, up, calm, over)
+    typed = frozenset(number for number, line in enumerate(lines) if _RAISES.search(line)).union(number for number, _acts in prompts(lines))
+    return Log(node, lines, errors, kind, up, calm, over, typed)
 
 
 _STEP = re.compile(r"^#(\d{1,4}) (?:\d+\.\d+ |(DONE)\b)")
@@ -350,6 +359,11 @@ def is_error(line: str) -> bool:
 def is_tried(line: str) -> bool:
     """Whether a line says itself that the program left out what failed (a tuner its tactic), or tries it again."""
     return bool(_TRIED.search(line))
+
+
+def is_only_a_status(line: str) -> bool:
+    """Whether a client's exception tells the status of an answer and not the body, in which the server said why."""
+    return bool(_STATUS_ONLY.search(line.strip()))
 
 
 def is_reason(line: str) -> bool:

@@ -768,3 +768,57 @@ def test_a_command_that_only_looks_keeps_nothing_from_working(asks):
 def test_what_strangers_and_counters_leave_in_a_log_is_no_failure(line):
     result = diagnosis.diagnose({"box1": f"systemd[1]: Started docker.service.\n{line}\n"}, knowledge.load())
     assert (result["found"], result["what"]) == (False, "")
+
+
+def test_what_one_entry_only_quotes_another_explains():
+    def own(**change):
+        return knowledge.parse_entry({**ENTRY, **change}, "x.yml, entry 1")
+
+    quoting = own(priority=8, signature=r"refused: (?P<text>[^;]{3,160})", example="refused: what", cause='It says "{text}".')
+    plain = own(priority=8, signature=r"refused: (?P<text>[^;]{3,160})", example="refused: what", cause="It was refused.")
+    inside = own(id="MY-2", priority=30)
+    log = "ERROR 03-27 16:11:40 [x.py:1] refused: we are out of cheese\n"
+    calm = "ERROR 03-27 16:11:40 [x.py:1] refused: many things\nWARNING 03-27 16:11:40 [x.py:1] out of cheese; bread is here\n"
+    for text, entries, wanted in (
+        (log, [quoting, inside], "MY-2"),
+        (log, [plain, inside], "MY-1"),  # what it does not repeat it explains itself
+        (log, [quoting, own(id="MY-2", priority=knowledge.WRAPPER_PRIORITY)], "MY-1"),
+        (log, [quoting, own(id="MY-2", priority=30, marker=True)], "MY-1"),
+        (log.replace("refused: ", "refused: many things; "), [quoting, inside], "MY-1"),
+        (calm, [quoting, inside], "MY-1"),
+        (calm.replace("WARNING", "ERROR"), [quoting, inside], "MY-2"),
+    ):
+        assert diagnosis.diagnose({"box1": text}, entries)["id"] == wanted, text
+
+
+REFUSED = (
+    "{level}  [models.api_models:376] API request failed with error message: "
+    '{{"error":{{"message":"Requested sample logprobs of 64, which is greater than max allowed: 20","type":"BadRequestError","param":null,"code":400}}}}.'
+    " Retrying...\n"
+)
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        "requests.exceptions.HTTPError: 400 Client Error: Bad Request for url: http://gx10:8000/v1/completions",
+        "httpx.HTTPStatusError: Client error '400 Bad Request' for url 'http://gx10:8000/v1/completions'",
+        "aiohttp.client_exceptions.ClientResponseError: 400, message='Bad Request', url='http://gx10:8000/v1/completions'",
+        "openai.APIStatusError: Error code: 400",
+        "tenacity.RetryError: RetryError[<Future at 0x7f state=finished raised HTTPError>]",
+    ],
+)
+def test_a_status_alone_is_explained_by_what_the_server_said_above(entries, status):
+    raised = f'Traceback (most recent call last):\n  File "/home/u/api_models.py", line 380, in model_call\n    response.raise_for_status()\n{status}\n'
+    told = REFUSED.format(level="2026-06-25:15:20:10 WARNING")
+    assert diagnosis.diagnose({"box1": told * 2 + raised}, entries)["id"] == "GB-1516"
+    other = "WARNING 03-27 16:11:40 [x.py:1] CUDA driver error: invalid image, trying another kernel\n"
+    assert diagnosis.diagnose({"box1": other + raised}, entries)["what"] == status
+    assert diagnosis.diagnose({"box1": raised}, entries)["what"] == status
+
+
+def test_a_warning_that_is_read_together_with_the_error_it_led_to_counts_as_that_error(entries):
+    warning = "[WARNING]: Ansible is being run in a world writable directory (/mnt/c/boxes), ignoring it as an ansible.cfg source. For more information see x\n"
+    error = "[ERROR]: Specified inventory, host pattern and/or --limit leaves us with no hosts to target.\n"
+    assert diagnosis.diagnose({"box1": warning + error}, entries)["id"] == "GB-2412"
+    assert diagnosis.diagnose({"box1": error + warning}, entries)["id"] == "GB-1430"
