@@ -24,8 +24,8 @@ GPU_LOGS = Path(__file__).resolve().parents[4] / "gpu" / "logs"
 CASES = Path(__file__).parent / "cases"
 COUNTED_SET = "kept_out"
 """The folder that was counted last. Nobody who writes entries has read it; once it is read, it joins the learned ones."""
-KEPT_OUT_DIGEST = "fddf502b06ecef8eae6ae1abc85a6130f413202bd34d9790a60941b2c4464307"
-COUNTED = {"found": 40, "wrong": 6, "alarms": 0, "without_decisive_line": 2}
+KEPT_OUT_DIGEST = "e7821d8f3dec79cb2d97927b941665b1f9bacb09e5bd83a523200e8f8b0aa755"
+COUNTED = {"found": 42, "wrong": 7, "alarms": 0, "without_decisive_line": 2}
 """What was counted once, when the entries were finished. The goal (90 % found, nothing wrong, no false alarm) is not reached; it must not get worse."""
 LEARNED = sorted(path.name for path in CASES.iterdir() if (path / "index.yml").exists() and path.name != "kept_out")
 
