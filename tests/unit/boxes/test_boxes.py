@@ -106,3 +106,13 @@ def test_the_demo_says_at_each_step_what_a_real_box_would_do():
     program = PROGRAM.with_name("demo")
     told = re.findall(r'REALLY\["(\w+)"\]', program.read_text())
     assert len(told) == 8 and set(told) == set(SourceFileLoader("demo_to_read", str(program)).load_module().REALLY)
+
+
+def test_a_depot_that_serves_the_folders_of_a_removed_checkout_is_seen(boxes, monkeypatch, tmp_path):
+    monkeypatch.setattr(boxes, "DEPOT_DIR", tmp_path)
+    for folder in ("git", "http"):
+        (tmp_path / folder).mkdir()
+    here = "\n".join(str((tmp_path / folder).stat().st_ino) for folder in ("git", "http"))
+    for seen, expected in ((here, True), ("1\n2", False), ("", False)):
+        monkeypatch.setattr(boxes, "docker", lambda *_command, seen=seen, **_how: subprocess.CompletedProcess([], 0, stdout=seen))
+        assert boxes.serves_these() is expected
