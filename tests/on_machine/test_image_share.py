@@ -95,7 +95,9 @@ def test_a_disk_that_fills_up_leaves_the_image_that_was_there(boxes):
         b.run(f"mount -o remount,size=1200m {place}")
         with ThreadPoolExecutor(1) as pool:
             begun = f"until du -bc {place}/blobs/*.incoming 2>/dev/null | grep -q '[0-9]\\{{7\\}}.*total'; do sleep 0.05; done"
-            full = pool.submit(b.run, f"{begun}; fallocate -l $(($(df -B1 --output=avail {place} | tail -1) - 3000000)) {place}/ballast")
+            # Again where more than was left arrived in between.
+            fill = f"until fallocate -l $(($(df -B1 --output=avail {place} | tail -1) - 3000000)) {place}/ballast 2>/dev/null; do sleep 0.05; done"
+            full = pool.submit(b.run, f"{begun}; {fill}")
             answer = send([a, b], [a], IMAGE, rate_bytes_s=3_000_000)["share-b"]["error"]
             full.result()
         assert f"vllm-node did not arrive: the disk of {place}/blobs became full" in answer and "run again" in answer
