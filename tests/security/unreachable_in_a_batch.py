@@ -41,6 +41,8 @@ def play(checkout: Path) -> dict:
     back = next(task for task in batch if "block" in task)
     task = {"ansible.builtin.command": {"argv": ["true"]}, "changed_when": True}
     goes_back = {"name": "Go back", "ansible.builtin.debug": {"msg": "{{ inventory_hostname }} goes back because of {{ server_batch_failures }}"}}
+    facts = yaml.safe_load((checkout / "roles/server/vars/main.yml").read_text())
+    names = {name: value for name, value in facts.items() if name.startswith("server_batch")}
     steps = [
         {"name": "Change both", **task, "delegate_to": "localhost"},
         {"name": "Start (SSH to b breaks here)", **task},
@@ -51,7 +53,7 @@ def play(checkout: Path) -> dict:
     keywords = {key: value for key, value in whole.items() if key not in HERS}
     rescue = [{"name": "End the run", "ansible.builtin.debug": {"msg": "rescue on {{ inventory_hostname }}"}}]
     return {
-        "name": "Change a batch of two", "hosts": "a,b", "gather_facts": False, "serial": 2, **keywords, "vars": VARS,
+        "name": "Change a batch of two", "hosts": "a,b", "gather_facts": False, "serial": 2, **keywords, "vars": {**names, **VARS},
         "tasks": [{"name": "Activate", "block": steps, "rescue": rescue, **around}],
     }  # fmt: skip
 
