@@ -822,3 +822,17 @@ def test_a_warning_that_is_read_together_with_the_error_it_led_to_counts_as_that
     error = "[ERROR]: Specified inventory, host pattern and/or --limit leaves us with no hosts to target.\n"
     assert diagnosis.diagnose({"box1": warning + error}, entries)["id"] == "GB-2412"
     assert diagnosis.diagnose({"box1": error + warning}, entries)["id"] == "GB-1430"
+
+
+@pytest.mark.parametrize(
+    "quoted",
+    [
+        "owner@spark-1:~$ grep -c 'out of cheese' /var/log/kitchen.log",  # typed, not said
+        'Traceback (most recent call last):\n  File "/opt/kitchen.py", line 3, in serve\n    raise RuntimeError(f"out of cheese: {left}")',
+    ],
+)
+def test_what_somebody_typed_and_the_source_line_that_raises_are_no_evidence(quoted):
+    entry = knowledge.parse_entry({**ENTRY, "signature": r"out of cheese"}, "x.yml, entry 1")
+    ended = "RuntimeError: no bread either\n"
+    assert diagnosis.diagnose({"box1": f"{quoted}\n{ended}"}, [entry])["id"] == ""
+    assert diagnosis.diagnose({"box1": f"{quoted}\nRuntimeError: out of cheese: 0\n"}, [entry])["id"] == "MY-1"
