@@ -11,7 +11,7 @@ import re
 
 import pytest
 from imitated_fleet import ONE, OTHER, TWO, dies, flat, needs_root
-from imitation import STATE
+from imitation import SERVER, STATE
 
 pytest_plugins = ["imitated_fleet"]
 pytestmark = needs_root
@@ -26,6 +26,19 @@ def test_when_neither_the_new_nor_the_old_one_answers_it_is_said(boxes):
     boxes.rules(ONE)
     boxes.play("site", "-l", ONE)
     assert boxes.serves(ONE) == ("other", True)
+
+
+def test_of_two_that_swap_their_ports_neither_comes_up_nor_goes_back(boxes):
+    pair = [SERVER, dict(OTHER, name="second", port=8001)]
+    boxes.wish(gb10_servers=pair)
+    boxes.play("site", "-l", ONE)
+    boxes.rules(ONE, dies(boxes, "unknown"))
+    boxes.wish(gb10_servers=[dict(pair[0], port=8001), dict(pair[1], port=8000)])
+    failed = flat(boxes.play("site", "-l", ONE, code=2))
+    assert "does not answer either: " in failed and "What moved together with it did not come back: " in failed and boxes.held() == []
+    boxes.rules(ONE)
+    boxes.play("site", "-l", ONE)
+    assert boxes.answers(ONE, "tiny", 8001) and boxes.answers(ONE, "second", 8000) and boxes.held() == []
 
 
 def test_a_repair_that_does_not_help_ends_in_what_served_before(boxes):

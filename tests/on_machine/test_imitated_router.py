@@ -109,6 +109,16 @@ def test_without_a_router_that_can_be_reached_nothing_is_touched(boxes):
     (boxes.folder / ROUTER / "off").unlink()
 
 
+def test_a_router_that_is_lost_before_it_learns_of_a_batch_ends_the_run(boxes):
+    boxes.wish(gb10_servers=[dict(SERVER, max_model_len=1536)])
+    (boxes.folder / ROUTER / "vanish").write_text("router_drain")
+    said = flat(boxes.play("site", code=2))
+    assert f"{ROUTER} cannot be reached, so it does not learn what became of the boxes" in said and boxes.held() == []
+    (boxes.folder / ROUTER / "off").unlink()
+    boxes.play("site")
+    assert (servers(boxes), boxes.held()) == (USED, [])
+
+
 def test_the_last_server_of_a_model_is_drained_when_asked_to(boxes):
     said = flat(boxes.play("stop", code=2))
     assert "is the last one that the router has for its model" in said and boxes.answers(ONE) and boxes.held() == []
