@@ -24,8 +24,8 @@ GPU_LOGS = Path(__file__).resolve().parents[4] / "gpu" / "logs"
 CASES = Path(__file__).parent / "cases"
 COUNTED_SET = "kept_out"
 """The folder that was counted last. Nobody who writes entries has read it; once it is read, it joins the learned ones."""
-KEPT_OUT_DIGEST = "e7821d8f3dec79cb2d97927b941665b1f9bacb09e5bd83a523200e8f8b0aa755"
-COUNTED = {"found": 42, "wrong": 7, "alarms": 0, "without_decisive_line": 2}
+KEPT_OUT_DIGEST = "a097618a5fb750d52c1a88f0883c632ca13af2ce9ee71d1c82d9b506e6e4a651"
+COUNTED = {"found": 45, "wrong": 4, "alarms": 1, "without_decisive_line": 2}
 """What was counted once, when the entries were finished. The goal (90 % found, nothing wrong, no false alarm) is not reached; it must not get worse."""
 LEARNED = sorted(path.name for path in CASES.iterdir() if (path / "index.yml").exists() and path.name != "kept_out")
 
