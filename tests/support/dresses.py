@@ -48,6 +48,7 @@ DRESSES = {
     "kubectl": _each("[pod/vllm-7d9f/vllm] "),
     "journald": _each("Nov 25 10:11:12 spark-01 docker[812]: "),
     "journald precise": _each("Nov 25 10:11:12.123456 spark-01 gb10-vllm-tiny[812]: "),
+    "journald, dates cut off": _each("spark-01 qwen-long[9120]: "),
     "journald iso": _each("2026-11-25T10:11:12+0000 spark-01 docker[812]: "),
     "journald full": _each("Wed 2026-11-25 10:11:12 UTC spark-01 docker[812]: "),
     "journald unix": _each("1764064272.123456 spark-01 docker[812]: "),
