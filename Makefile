@@ -57,7 +57,7 @@ quick: setup
 	@$(STAGE) --begin
 	@$(MAKE) --no-print-directory --keep-going --jobs 2 --output-sync=target lint sanity unit SANITY="--skip-test pylint --skip-test import"; code=$$?; $(STAGE) --times; exit $$code
 
-# What only reads files takes the processors that the others leave: boxes wait for a third of their time.
+# What only reads files takes the processors that the others leave idle, which wait for boxes.
 test: setup
 	@$(STAGE) --begin
 	@nice -n 15 $(MAKE) --no-print-directory --keep-going --jobs 2 --output-sync=target lint sanity & reads=$$!; \
@@ -98,12 +98,11 @@ prepared: setup
 integration: prepared
 	@$(MAKE) --no-print-directory --keep-going --jobs 3 --output-sync=target on-machine over-boxes imitated-and-programs
 
-imitated-and-programs:
-	@code=0; $(MAKE) --no-print-directory imitated || code=1; $(MAKE) --no-print-directory programs || code=1; exit $$code
-
-# One after the other: their boxes have the same names.
-over-boxes:
-	@code=0; $(MAKE) --no-print-directory whole-way || code=1; $(MAKE) --no-print-directory group || code=1; exit $$code
+# One after the other: the boxes of the first two have the same names, and more at once than three is too much for two processors.
+over-boxes: STAGES := whole-way group
+imitated-and-programs: STAGES := imitated programs
+over-boxes imitated-and-programs:
+	@code=0; for stage in $(STAGES); do $(MAKE) --no-print-directory $$stage || code=1; done; exit $$code
 
 on-machine:
 	@$(STAGE) $@ pytest -q --durations=40 tests/on_machine --ignore-glob 'tests/on_machine/test_imitated_*.py' $(DEEP:%=--ignore tests/on_machine/%) $(PROGRAMS:%=--ignore tests/on_machine/%) $(ALSO_DEEP:%=--deselect tests/on_machine/%)

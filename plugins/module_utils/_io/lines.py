@@ -39,7 +39,8 @@ _PREFIXES = tuple(
         r"^\[\d\d[-/]\d\d[-/]\d{2,4} \d\d:\d\d:\d\d\] ?",  # rich
         r"^(?:[A-Z][a-z]{2} )?[A-Z][a-z]{2} [ \d]\d (?:\d{4} )?\d\d:\d\d:\d\d(?:\.\d+)? [\w.-]+ (?:(?=systemd-oomd\[)|[\w@.:/-]+?(?:\[\d+\])?: )",  # syslog
         rf"^(?:[A-Z][a-z]{{2}} )?{_DATE}{_ZONE} [\w.-]+ (?:(?=systemd-oomd\[)|[\w@.:/-]+?\[\d+\]: )",  # journald, ISO dates
-        r"^[\w.-]+ (?!systemd-oomd\[)(?:systemd\[\d+|[\w.@-]+\[\d{3,7})\]: ",  # journald and syslog, dates cut off
+        # Dates cut off: any number behind a process that is known here, three digits behind another (an index in brackets has fewer).
+        r"^[\w.-]+ (?!systemd-oomd\[)(?:(?:systemd|docker|containerd|podman|kubelet|vllm|gb10|python|bash|sh|ray)[\w.@-]*\[\d+|[\w.@-]+\[\d{3,7})\]: ",
         r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{7,9}Z (?=- )",  # docker logs -t: a dash behind it is the program's own
         rf"^\[?{_DATE}{_ZONE}\]?(?: - |[ \t]|:|$)",  # docker logs -t, Docker Desktop, python's logging
         r"^\d{10}\.\d{3,6} [\w.-]+ [\w@./-]+\[\d+\]: ",  # journald, short-unix

@@ -80,6 +80,11 @@ def test_a_programs_own_words_stay(line):
     assert lines.clean_lines(line) == [line]
 
 
+@pytest.mark.parametrize("prefix", ["spark-01 vllm[7]: ", "spark-01 gb10-vllm-tiny[12]: ", "spark-01 systemd[1]: ", "spark-1 qwen-long[9120]: "])
+def test_a_journal_without_its_dates_is_read_whatever_the_process_is_called(prefix):
+    assert lines.clean_line(f"{prefix}ValueError: no") == "ValueError: no"
+
+
 def test_what_ray_adds_does_not_keep_json_from_being_read():
     said = "(pid=9) ValueError: no [repeated 2x across cluster] (Ray deduplicates logs by default.)"
     assert lines.clean_lines(said) == lines.clean_lines(json.dumps({"log": f"{said}\n", "stream": "stderr"})) == ["ValueError: no"]

@@ -34,12 +34,13 @@ class Counted:
     without_decisive_line: int
 
 
-COUNTED = {
-    "kept_out": Counted("393174f711b9a1686b1608a225f4447ac256da2d05d22cae70fee817c1e1138e", 46, 3, 0, 1),
-}
-"""What was counted last, by folder. Nobody who writes entries has read them; one that is read joins the learned ones. Of the goal (90 % found,
-nothing wrong, no false alarm) the first part is reached."""
-LEARNED = sorted(path.name for path in CASES.iterdir() if (path / "index.yml").exists() and path.name not in COUNTED)
+KEPT_OUT = "kept_out"
+"""The folder that was counted last. Nobody who writes entries has read it; once it is read, it joins the learned ones."""
+COUNTED = Counted(
+    digest="393174f711b9a1686b1608a225f4447ac256da2d05d22cae70fee817c1e1138e", found=46, wrong=3, alarms=0, without_decisive_line=1,
+)  # fmt: skip
+"""Of the goal (90 % found, nothing wrong, no false alarm) the second part is not reached."""
+LEARNED = sorted(path.name for path in CASES.iterdir() if (path / "index.yml").exists() and path.name != KEPT_OUT)
 
 
 @dataclass
@@ -128,9 +129,8 @@ def test_a_group_whose_rank_was_killed_is_explained_by_that_ranks_log():
         assert "killed or crashed" in result["why"] and "KB-302" in [one["id"] for one in result["also"]]
 
 
-@pytest.mark.parametrize("folder", COUNTED)
-def test_failures_that_no_entry_was_written_for(folder, capsys):
-    then, seen = COUNTED[folder], judge(CASES / folder, knowledge.load())
+def test_failures_that_no_entry_was_written_for(capsys):
+    then, seen = COUNTED, judge(CASES / KEPT_OUT, knowledge.load())
     with capsys.disabled():
         print(
             f"\ndiagnosis, when this set was new: {then.found} of {seen.failures} causes found ({then.found / seen.failures:.0%}), {then.wrong} wrong, "
@@ -143,9 +143,8 @@ def test_failures_that_no_entry_was_written_for(folder, capsys):
     assert len(seen.without_decisive_line) <= then.without_decisive_line
 
 
-@pytest.mark.parametrize("folder", COUNTED)
-def test_what_was_kept_out_is_what_it_was(folder):
+def test_what_was_kept_out_is_what_it_was():
     digest = hashlib.sha256()
-    for path in sorted((CASES / folder).iterdir()):
+    for path in sorted((CASES / KEPT_OUT).iterdir()):
         digest.update(f"{path.name}\0".encode() + path.read_bytes())
-    assert digest.hexdigest() == COUNTED[folder].digest
+    assert digest.hexdigest() == COUNTED.digest
